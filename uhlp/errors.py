@@ -1,0 +1,302 @@
+"""The error tree. A leaf's docstring is its default message; each edge (HTTP, MCP, CLI) maps the tree once.
+
+    UhlpError
+    ├── BadInput 400                 ├── PermissionDenied 403       ├── BadModelAnswer 502
+    │   └── MalformedJson            ├── NotFound 404               ├── Unavailable 503
+    ├── PayloadTooLarge 413          │   ├── AppNotFound            │   ├── NoModelProvider
+    ├── ValidationFailed 422         │   ├── ComponentNotFound      │   ├── ModelProviderUnavailable
+    │   ├── DefinitionInvalid        │   ├── RouteNotFound          │   ├── NoSandboxAvailable
+    │   ├── InputInvalid             │   ├── DefinitionFileNotFound │   ├── IsolationRefused
+    │   └── ExpressionInvalid        │   ├── CandidateNotFound      │   ├── RuntimeStoreUnavailable
+    ├── Unauthorized 401             │   └── ToolNotFound           │   └── ShuttingDown
+    ├── MethodNotAllowed 405         ├── Conflict 409               └── DeadlineExceeded 504
+    ├── TooManyRequests 429          │   ├── RevisionConflict           └── FallbackTooLate
+    │   ├── BudgetExhausted          │   ├── AppExists
+    │   └── CardinalityLimit         │   ├── MetricConflict
+    ├── ExecutionFailed 502          │   └── StateConflict
+    │   ├── SandboxDied              └── InternalError 500
+    │   ├── SandboxOutOfMemory
+    │   ├── HandlerFailed
+    │   └── OutputInvalid
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+
+class UhlpError(Exception):
+    """Something went wrong."""
+
+    code: ClassVar[str] = "ERROR"
+    status: ClassVar[int] = 500
+    retryable: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        details: Mapping[str, Any] | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]
+        self.details = dict(details or {})
+        self.retry_after_s = retry_after_s
+        super().__init__(self.message)
+
+    def envelope(self, trace_id: str | None = None) -> dict[str, Any]:
+        """The body every edge answers with (contracts, "Errors everywhere")."""
+        return {
+            "error": {
+                "code": self.code,
+                "message": self.message,
+                "retryable": self.retryable,
+                "details": self.details,
+                "traceId": trace_id,
+            }
+        }
+
+
+class BadInput(UhlpError):
+    """The request cannot be read."""
+
+    code, status = "BAD_REQUEST", 400
+
+
+class MalformedJson(BadInput):
+    """The body is not strict JSON."""
+
+    code = "MALFORMED_JSON"
+
+
+class PayloadTooLarge(UhlpError):
+    """The body is larger than the limit."""
+
+    code, status = "PAYLOAD_TOO_LARGE", 413
+
+
+class ValidationFailed(UhlpError):
+    """The request is well formed but not valid."""
+
+    code, status = "VALIDATION_FAILED", 422
+
+
+class DefinitionInvalid(ValidationFailed):
+    """The application definition is not valid."""
+
+    code = "DEFINITION_INVALID"
+
+
+class InputInvalid(ValidationFailed):
+    """The input does not match the component's input schema."""
+
+    code = "INPUT_INVALID"
+
+
+class ExpressionInvalid(ValidationFailed):
+    """The expression is not valid CEL for this place."""
+
+    code = "EXPRESSION_INVALID"
+
+
+class Unauthorized(UhlpError):
+    """Credentials are missing or not valid."""
+
+    code, status = "UNAUTHORIZED", 401
+
+
+class PermissionDenied(UhlpError):
+    """The credentials do not allow this."""
+
+    code, status = "FORBIDDEN", 403
+
+
+class NotFound(UhlpError):
+    """There is nothing here."""
+
+    code, status = "NOT_FOUND", 404
+
+
+class AppNotFound(NotFound):
+    """No application has this id."""
+
+    code = "APP_NOT_FOUND"
+
+
+class ComponentNotFound(NotFound):
+    """The application has no component with this id."""
+
+    code = "COMPONENT_NOT_FOUND"
+
+
+class RouteNotFound(NotFound):
+    """No component of the application answers this path."""
+
+    code = "ROUTE_NOT_FOUND"
+
+
+class DefinitionFileNotFound(NotFound):
+    """The definition repository has no such file."""
+
+    code = "DEFINITION_FILE_NOT_FOUND"
+
+
+class CandidateNotFound(NotFound):
+    """No candidate has this id."""
+
+    code = "CANDIDATE_NOT_FOUND"
+
+
+class ToolNotFound(NotFound):
+    """No tool has this name, or the component may not use it."""
+
+    code = "TOOL_NOT_FOUND"
+
+
+class MethodNotAllowed(UhlpError):
+    """The path is known, the method is not allowed on it."""
+
+    code, status = "METHOD_NOT_ALLOWED", 405
+
+
+class Conflict(UhlpError):
+    """The change does not fit the present state."""
+
+    code, status = "CONFLICT", 409
+
+
+class RevisionConflict(Conflict):
+    """The definition has moved on since expectedBaseRevision; read it again and repeat the change."""
+
+    code, retryable = "REVISION_CONFLICT", True
+
+
+class AppExists(Conflict):
+    """An application with this id is registered already."""
+
+    code = "APP_EXISTS"
+
+
+class MetricConflict(Conflict):
+    """The metric exists with another type or other labels."""
+
+    code = "METRIC_CONFLICT"
+
+
+class StateConflict(Conflict):
+    """The candidate's state does not allow this."""
+
+    code = "STATE_CONFLICT"
+
+
+class TooManyRequests(UhlpError):
+    """Too many requests; slow down."""
+
+    code, status, retryable = "TOO_MANY_REQUESTS", 429, True
+
+
+class BudgetExhausted(TooManyRequests):
+    """The application's model budget for today is spent."""
+
+    code = "BUDGET_EXHAUSTED"
+
+
+class CardinalityLimit(TooManyRequests):
+    """The metric has too many label sets."""
+
+    code = "CARDINALITY_LIMIT"
+
+
+class ExecutionFailed(UhlpError):
+    """The component could not answer."""
+
+    code, status = "EXECUTION_FAILED", 502
+
+
+class SandboxDied(ExecutionFailed):
+    """The sandbox ended while it worked on the request."""
+
+    code, retryable = "SANDBOX_DIED", True
+
+
+class SandboxOutOfMemory(ExecutionFailed):
+    """The sandbox ran out of memory."""
+
+    code = "SANDBOX_OUT_OF_MEMORY"
+
+
+class HandlerFailed(ExecutionFailed):
+    """The handler raised an exception."""
+
+    code = "HANDLER_FAILED"
+
+
+class OutputInvalid(ExecutionFailed):
+    """The output does not match the output schema."""
+
+    code = "OUTPUT_INVALID"
+
+
+class BadModelAnswer(UhlpError):
+    """The model's answer could not be used."""
+
+    code, status, retryable = "BAD_MODEL_ANSWER", 502, True
+
+
+class Unavailable(UhlpError):
+    """The service cannot answer now."""
+
+    code, status, retryable = "UNAVAILABLE", 503, True
+
+
+class NoModelProvider(Unavailable):
+    """No model provider is configured: set OPENAI_API_KEY, ANTHROPIC_API_KEY or OLLAMA_HOST, or llm.providers.<name>."""
+
+    code, retryable = "NO_MODEL_PROVIDER", False
+
+
+class ModelProviderUnavailable(Unavailable):
+    """The model provider does not answer."""
+
+    code = "MODEL_PROVIDER_UNAVAILABLE"
+
+
+class NoSandboxAvailable(Unavailable):
+    """Every sandbox of the pool is busy."""
+
+    code = "NO_SANDBOX_AVAILABLE"
+
+
+class IsolationRefused(Unavailable):
+    """This machine cannot isolate generated code, and unisolated code is not allowed here."""
+
+    code, retryable = "ISOLATION_REFUSED", False
+
+
+class RuntimeStoreUnavailable(Unavailable):
+    """The runtime store does not answer."""
+
+    code = "RUNTIME_STORE_UNAVAILABLE"
+
+
+class ShuttingDown(Unavailable):
+    """The server is shutting down."""
+
+    code = "SHUTTING_DOWN"
+
+
+class DeadlineExceeded(UhlpError):
+    """The time limit ran out."""
+
+    code, status, retryable = "DEADLINE_EXCEEDED", 504, True
+
+
+class FallbackTooLate(DeadlineExceeded):
+    """The handler failed and no time was left for the model."""
+
+    code = "FALLBACK_TOO_LATE"
+
+
+class InternalError(UhlpError):
+    """An unexpected error; the log has the trace id."""
+
+    code = "INTERNAL_ERROR"

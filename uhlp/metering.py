@@ -1,0 +1,70 @@
+"""Meter: how every room counts without importing metrics.
+
+A room asks its meter for an instrument once, at construction, and calls `labels(...)` for a child
+that it keeps where the path is hot. Shapes follow prometheus_client, whose classes satisfy these
+protocols as they are.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+
+class CounterChild(Protocol):
+    def inc(self, amount: float = 1.0) -> None: ...
+
+
+class GaugeChild(Protocol):
+    def set(self, value: float) -> None: ...
+    def inc(self, amount: float = 1.0) -> None: ...
+    def dec(self, amount: float = 1.0) -> None: ...
+
+
+class HistogramChild(Protocol):
+    def observe(self, amount: float) -> None: ...
+
+
+class Counter(Protocol):
+    def labels(self, *values: str) -> CounterChild: ...
+
+
+class Gauge(Protocol):
+    def labels(self, *values: str) -> GaugeChild: ...
+
+
+class Histogram(Protocol):
+    def labels(self, *values: str) -> HistogramChild: ...
+
+
+class Meter(Protocol):
+    """Makes instruments; asking twice for one name gives the same instrument."""
+
+    def counter(self, name: str, help_text: str, labels: Sequence[str] = ()) -> Counter: ...
+    def gauge(self, name: str, help_text: str, labels: Sequence[str] = ()) -> Gauge: ...
+    def histogram(
+        self, name: str, help_text: str, labels: Sequence[str] = (), buckets: Sequence[float] = ()
+    ) -> Histogram: ...
+
+
+class _Nothing:
+    def labels(self, *values: str) -> "_Nothing":
+        return self
+
+    def inc(self, amount: float = 1.0) -> None: ...
+    def dec(self, amount: float = 1.0) -> None: ...
+    def set(self, value: float) -> None: ...
+    def observe(self, amount: float) -> None: ...
+
+
+class NullMeter:
+    """Counts nothing: for tests and for tools that run without a server."""
+
+    def counter(self, name: str, help_text: str, labels: Sequence[str] = ()) -> Counter:
+        return _Nothing()
+
+    def gauge(self, name: str, help_text: str, labels: Sequence[str] = ()) -> Gauge:
+        return _Nothing()
+
+    def histogram(
+        self, name: str, help_text: str, labels: Sequence[str] = (), buckets: Sequence[float] = ()
+    ) -> Histogram:
+        return _Nothing()

@@ -1,0 +1,216 @@
+"""AppDefinition and what it is made of (seed 003 §3.1.2, contracts §2)."""
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from uhlp.models.wire import WireModel
+
+AppId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,62}$")]
+ComponentId = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,62}$")]
+PoolName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}$")]
+JsonObject = dict[str, Any]
+
+DEFAULT_POOL = "default"
+RUNNER_IMAGE = "uhlp-runner"
+
+
+class ResourceLimits(WireModel):
+    """Limits of one sandbox: cores as a decimal string, memory with a unit (K, M, G; powers of 1,024)."""
+
+    cpu_limit: Annotated[str, Field(pattern=r"^\d+(\.\d+)?$")] = "1"
+    memory_limit: Annotated[str, Field(pattern=r"^\d+[KMG]i?$")] = "256M"
+
+    @property
+    def memory_bytes(self) -> int:
+        number = self.memory_limit.rstrip("i")
+        return int(number[:-1]) * 1024 ** ("KMG".index(number[-1]) + 1)
+
+
+class PoolDefinition(WireModel):
+    """One set of sandboxes of an application."""
+
+    pool_name: PoolName
+    docker_image: str = RUNNER_IMAGE
+    min_instances: Annotated[int, Field(ge=0, le=1000)] = 0
+    max_instances: Annotated[int, Field(ge=1, le=1000)] = 4
+    resource_limits: ResourceLimits = ResourceLimits()
+    volume_mounts: tuple[str, ...] = ()
+    concurrency: Annotated[int, Field(ge=1, le=1000)] | None = None
+    idle_timeout_s: Annotated[float, Field(gt=0)] = 300
+    max_requests_per_instance: Annotated[int, Field(ge=1)] = 10_000
+
+
+class SandboxPoolConfig(WireModel):
+    pools: tuple[PoolDefinition, ...] = ()
+
+
+class StateConfig(WireModel):
+    type: Literal["git_yaml"] = "git_yaml"
+    params: dict[str, str] = {}
+
+
+class HandlerType(StrEnum):
+    """How a component runs today."""
+
+    LLM = "LLM"
+    JIT = "JIT"
+    WORKFLOW = "WORKFLOW"
+
+
+class TaskDetails(WireModel):
+    """What runs: `prompt_template` names a file in prompts/, `script` and `function` a handler, `workflowId` a workflow.
+
+    A JIT component that keeps its `prompt_template` can be deoptimised to the model.
+    """
+
+    prompt_template: str | None = Field(None, alias="prompt_template")
+    script: str | None = None
+    function: str | None = None
+    workflow_id: str | None = None
+
+
+class RouteMatcher(WireModel):
+    path_pattern: Annotated[str, Field(pattern=r"^/")]
+    methods: tuple[Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"], ...] = ("POST",)
+
+
+class OptimizationAction(StrEnum):
+    TRIGGER_JIT = "ACTION_TRIGGER_JIT"
+    RECOMMEND_JIT = "ACTION_RECOMMEND_JIT"
+    COMPRESS_PROMPT = "ACTION_COMPRESS_PROMPT"
+
+
+class MetricCondition(WireModel):
+    """A CEL expression over the component's window, for example `count(requests) > 600 && avg(latency_ms) > 500`."""
+
+    expression: Annotated[str, Field(min_length=1, max_length=2000)]
+
+
+class OptimizationRule(WireModel):
+    """When what is started (seed 003 §3.1.2; contracts §2)."""
+
+    description: str = ""
+    condition: MetricCondition
+    action: OptimizationAction = OptimizationAction.TRIGGER_JIT
+    action_params: JsonObject = {}
+    prefer_llm_flexibility: bool | None = None
+
+
+class OptimizationConfig(WireModel):
+    enabled: bool = True
+    rules: tuple[OptimizationRule, ...] = ()
+    prefer_llm_flexibility: bool | None = None
+
+
+Trust = Literal["prove-first", "serve-and-check"]
+
+
+class ComponentOptimization(WireModel):
+    """How far a component may change its implementation (contracts §2, design 03)."""
+
+    rules: tuple[OptimizationRule, ...] = ()
+    prefer_llm_flexibility: bool | None = None
+    mode: Literal["auto", "recommend", "off"] = "auto"
+    comparator: dict[str, Any] = {}
+    epsilon: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    trust: Trust = "prove-first"
+    max_wrong_answers: Annotated[int, Field(ge=1)] = 10
+    decision_field: str | None = None
+
+
+class ComponentDefinition(WireModel):
+    """One unit of an application: a prompt, a handler or a workflow, and the route that reaches it."""
+
+    component_id: ComponentId
+    description: str = ""
+    handler_type: HandlerType = HandlerType.LLM
+    target_pool_name: PoolName = DEFAULT_POOL
+    task_details: TaskDetails = TaskDetails()
+    expected_result_format: Literal["generic", "httpResponse", "error"] = "generic"
+    route_matcher: RouteMatcher | None = None
+    configuration_overrides: JsonObject = {}
+    input_schema: JsonObject | str | None = None
+    output_schema: JsonObject | str | None = None
+    effects: Literal["none", "read", "write"] | None = None
+    tools: tuple[str, ...] = ()
+    optimization: ComponentOptimization = ComponentOptimization()
+    timeout_ms: Annotated[int, Field(ge=10, le=3_600_000)] = 30_000
+    triggers: tuple[JsonObject, ...] = ()
+
+    @property
+    def effective_effects(self) -> Literal["none", "read", "write"]:
+        """`effects` as given; by default none without tools, write with tools (nothing is known of what they do)."""
+        return self.effects or ("write" if self.tools else "none")
+
+
+class ComponentRegistry(WireModel):
+    components: tuple[ComponentDefinition, ...] = ()
+
+
+class ApiKeyDefinition(WireModel):
+    """An application key: only its argon2id hash is kept."""
+
+    key_id: Annotated[str, Field(pattern=r"^[a-z0-9]{6,32}$")]
+    key_hash: str
+    description: str = ""
+    permissions: tuple[str, ...] = ("invoke:*",)
+    enabled: bool = True
+
+
+class InterAppPermission(WireModel):
+    allowed_source_app_id: AppId
+    allowed_events: tuple[str, ...] = ()
+
+
+class UserRoleDefinition(WireModel):
+    role_name: str
+    permissions: tuple[str, ...] = ()
+
+
+class SecurityConfig(WireModel):
+    api_keys: tuple[ApiKeyDefinition, ...] = ()
+    inter_app_permissions: tuple[InterAppPermission, ...] = ()
+    user_roles: dict[str, UserRoleDefinition] = {}
+    user_assignments: dict[str, tuple[str, ...]] = {}
+
+
+class ModelBudget(WireModel):
+    usd_per_day: Annotated[float, Field(ge=0)] | None = None
+    tokens_per_day: Annotated[int, Field(ge=0)] | None = None
+
+
+class LlmConfig(WireModel):
+    """Which models an application uses; what is left out comes from the server's settings."""
+
+    provider: str | None = None
+    model: str | None = None
+    coder_model: str | None = None
+    judge_model: str | None = None
+    parameters: JsonObject = {}
+    budget: ModelBudget = ModelBudget()
+
+
+class AppDefinition(WireModel):
+    """A whole application (seed 003 §3.1.2). Only `appId` is required."""
+
+    app_id: AppId
+    display_name: str = ""
+    version: str = "1"
+    sandbox_pools: SandboxPoolConfig = SandboxPoolConfig()
+    state_store_config: StateConfig = StateConfig()
+    initial_component_registry: ComponentRegistry = ComponentRegistry()
+    security_config: SecurityConfig = SecurityConfig()
+    configuration: JsonObject = {}
+    optimization_config: OptimizationConfig = OptimizationConfig()
+    llm: LlmConfig = LlmConfig()
+    mcp_servers: dict[str, JsonObject] = {}
+    public: bool = False
+
+    def pool(self, pool_name: str) -> PoolDefinition | None:
+        """The pool of this name; the default pool exists without being written."""
+        for pool in self.sandbox_pools.pools:
+            if pool.pool_name == pool_name:
+                return pool
+        return PoolDefinition(pool_name=DEFAULT_POOL) if pool_name == DEFAULT_POOL else None

@@ -1,0 +1,92 @@
+"""The sandbox protocol's bodies (contracts §6; seed 003 §3.4.5)."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from uhlp.models.definition import HandlerType
+from uhlp.models.wire import WireModel
+
+Source = Literal["http", "trigger", "callback", "queue", "cron", "internal"]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class RequestData(WireModel):
+    """What started the execution: the source, its details under the source's name, and the component's input."""
+
+    source: Source
+    input: dict[str, Any]
+    http_details: dict[str, Any] | None = None
+    trigger_details: dict[str, Any] | None = None
+    callback_details: dict[str, Any] | None = None
+    queue_details: dict[str, Any] | None = None
+    cron_details: dict[str, Any] | None = None
+
+
+class ArtifactReference(WireModel):
+    """Code or template by content; a runner that lacks it answers ARTIFACT_MISSING and is sent the bytes."""
+
+    sha256: Sha256
+    path: str
+
+
+class Task(WireModel):
+    """What to run: JIT calls `function` of the artifact, LLM renders the artifact's template, TESTS runs pytest on it."""
+
+    artifact: ArtifactReference
+    function: str | None = None
+    tests: ArtifactReference | None = None
+
+
+class WorkflowInfo(WireModel):
+    workflow_id: str
+    step_id: str
+
+
+class ApplicationInfo(WireModel):
+    deployment_mode: Literal["development", "staging", "production"] = "development"
+
+
+class ExecutionContext(WireModel):
+    app_id: str
+    component_id: str
+    handler_type: HandlerType | Literal["TESTS"]
+    revision: str
+    task: Task
+    workflow_info: WorkflowInfo | None = None
+    mcp_endpoint: str | None = None
+    mcp_token: str | None = None
+    user_info: dict[str, Any] | None = None
+    session_id: str | None = None
+    configuration: dict[str, Any] = {}
+    application_info: ApplicationInfo = ApplicationInfo()
+    deadline_ms: int
+
+
+class ExecuteRequest(WireModel):
+    """Body of `execute`, on the channel and over HTTP alike."""
+
+    request_id: str
+    request_data: RequestData
+    context: ExecutionContext
+
+
+class McpCallMetrics(WireModel):
+    tool: str
+    count: int
+    total_duration_ms: float
+    token_usage: int = 0
+
+
+class ExecuteMetrics(WireModel):
+    execution_time_ms: float = 0.0
+    mcp_calls: tuple[McpCallMetrics, ...] = ()
+
+
+class ExecuteResponse(WireModel):
+    """What a sandbox answers. For `error` and `deoptimize`, `data` is {code, message, details?} or {reason}."""
+
+    request_id: str
+    result_type: Literal["generic", "httpResponse", "error", "workflowStep", "deoptimize"]
+    data: Any = None
+    metrics: ExecuteMetrics = ExecuteMetrics()
