@@ -110,10 +110,8 @@ def _check_output_schema(document: YamlDocument, schema: dict[str, object]) -> N
     try:
         check_schema(schema, path=f"{document.path}#/outputSchema")
     except DefinitionInvalid as error:
-        problems = error.details.get("problems") or [{"message": error.message}]
-        line = document.line("/outputSchema")
-        here = f"{document.path}#/outputSchema"
-        raise document.invalid([{"path": here, **problem, "line": line} for problem in problems]) from None
+        places = [("/outputSchema" + problem["path"], problem["message"]) for problem in error.details["problems"]]
+        raise document.invalid([document.problem(pointer, message) for pointer, message in places]) from None
 
 
 def _sections_of(template: str) -> Iterator[Section]:

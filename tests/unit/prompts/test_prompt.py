@@ -108,7 +108,7 @@ def test_words_that_yaml_1_1_reads_as_booleans_or_dates_stay_words() -> None:
         ("- a list\n", 1, "mapping"),
         ("", 1, "mapping"),
         ("sections:\n  - {key: a, body: x}\n  - {key: a, body: y}\n", 3, "twice"),
-        ("template: x\noutputSchema: {type: objekt}\n", 2, ""),
+        ("template: x\noutputSchema:\n  properties:\n    a: {type: objekt}\n", 4, "objekt"),
     ],
 )  # fmt: skip
 def test_a_fault_is_named_with_the_line_of_the_file(document: str, line: int, words: str) -> None:
