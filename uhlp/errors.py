@@ -2,17 +2,17 @@
 
     UhlpError
     ├── BadInput 400                 ├── PermissionDenied 403       ├── BadModelAnswer 502
-    │   └── MalformedJson            ├── NotFound 404               ├── Unavailable 503
-    ├── PayloadTooLarge 413          │   ├── AppNotFound            │   ├── NoModelProvider
-    ├── ValidationFailed 422         │   ├── ComponentNotFound      │   ├── ModelProviderUnavailable
-    │   ├── DefinitionInvalid        │   ├── RouteNotFound          │   ├── NoSandboxAvailable
-    │   ├── InputInvalid             │   ├── DefinitionFileNotFound │   ├── IsolationRefused
-    │   └── ExpressionInvalid        │   ├── CandidateNotFound      │   ├── RuntimeStoreUnavailable
-    ├── Unauthorized 401             │   └── ToolNotFound           │   └── ShuttingDown
-    ├── MethodNotAllowed 405         ├── Conflict 409               └── DeadlineExceeded 504
-    ├── TooManyRequests 429          │   ├── RevisionConflict           └── FallbackTooLate
-    │   ├── BudgetExhausted          │   ├── AppExists
-    │   └── CardinalityLimit         │   ├── MetricConflict
+    │   └── MalformedJson            ├── NotFound 404               ├── ModelRequestRefused 502
+    ├── PayloadTooLarge 413          │   ├── AppNotFound            ├── Unavailable 503
+    ├── ValidationFailed 422         │   ├── ComponentNotFound      │   ├── NoModelProvider
+    │   ├── DefinitionInvalid        │   ├── RouteNotFound          │   ├── ModelProviderUnavailable
+    │   ├── InputInvalid             │   ├── DefinitionFileNotFound │   │   └── NotRecorded
+    │   └── ExpressionInvalid        │   ├── CandidateNotFound      │   ├── NoSandboxAvailable
+    ├── Unauthorized 401             │   └── ToolNotFound           │   ├── IsolationRefused
+    ├── MethodNotAllowed 405         ├── Conflict 409               │   ├── RuntimeStoreUnavailable
+    ├── TooManyRequests 429          │   ├── RevisionConflict       │   └── ShuttingDown
+    │   ├── BudgetExhausted          │   ├── AppExists              └── DeadlineExceeded 504
+    │   └── CardinalityLimit         │   ├── MetricConflict             └── FallbackTooLate
     ├── ExecutionFailed 502          │   └── StateConflict
     │   ├── SandboxDied              └── InternalError 500
     │   ├── SandboxOutOfMemory
@@ -242,6 +242,12 @@ class BadModelAnswer(UhlpError):
     code, status, retryable = "BAD_MODEL_ANSWER", 502, True
 
 
+class ModelRequestRefused(UhlpError):
+    """The model provider refuses the request."""
+
+    code, status = "MODEL_REQUEST_REFUSED", 502
+
+
 class Unavailable(UhlpError):
     """The service cannot answer now."""
 
@@ -258,6 +264,12 @@ class ModelProviderUnavailable(Unavailable):
     """The model provider does not answer."""
 
     code = "MODEL_PROVIDER_UNAVAILABLE"
+
+
+class NotRecorded(ModelProviderUnavailable):
+    """The recording has no such input."""
+
+    code, retryable = "NOT_RECORDED", False
 
 
 class NoSandboxAvailable(Unavailable):
