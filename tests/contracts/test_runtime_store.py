@@ -1,0 +1,204 @@
+"""What every RuntimeStore keeps: the embedded one on a file, the other one on a real Redis server."""
+
+import asyncio
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from uhlp.clock import FakeClock
+from uhlp.errors import Conflict, RuntimeStoreUnavailable, ValidationFailed
+from uhlp.state.redis_runtime_store import RedisRuntimeStore
+from uhlp.state.runtime_store import RuntimeStore
+from uhlp.state.sqlite_runtime_store import SqliteRuntimeStore
+
+
+class RedisServer:
+    """A Redis server of the test's own on a free port of 127.0.0.1."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self._folder = folder
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"]
+        self.process = subprocess.Popen(
+            ["redis-server", *options, "--dir", str(self._folder)], stdout=subprocess.DEVNULL
+        )
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+async def until_up(store: RuntimeStore) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                return await store.ping()
+            except RuntimeStoreUnavailable:
+                continue
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path):
+    if shutil.which("redis-server") is None:
+        if os.environ.get("UHLP_REQUIRE_SERVICES") == "1":
+            pytest.fail("redis-server is not installed")
+        pytest.skip("redis-server is not installed")
+    server = RedisServer(tmp_path)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+async def store(request, tmp_path: Path, clock: FakeClock) -> AsyncIterator[RuntimeStore]:
+    opened: RuntimeStore
+    if request.param == "sqlite":
+        opened = SqliteRuntimeStore(tmp_path / "runtime.db", clock=clock)
+    else:
+        opened = RedisRuntimeStore(request.getfixturevalue("redis_server").url)
+    await until_up(opened)
+    yield opened
+    await opened.aclose()
+
+
+@pytest.mark.parametrize("value", [None, True, 0, -1.5, "é\u0000", [], {"a": [1, {"b": None}]}, 2**63])
+async def test_a_json_value_is_read_back(store, value):
+    await store.set("k", value)
+    found = await store.get("k")
+    assert found.found
+    assert found.value == value
+
+
+async def test_what_is_no_json_is_refused(store):
+    with pytest.raises(ValidationFailed):
+        await store.set("k", object())
+    with pytest.raises(ValidationFailed):
+        await store.set("k", 2**70)
+
+
+async def test_a_missing_key_is_not_found(store):
+    assert not (await store.get("k")).found
+    assert not await store.delete("k")
+
+
+async def test_delete_says_whether_there_was_something(store):
+    await store.set("k", 1)
+    assert await store.delete("k")
+    assert not (await store.get("k")).found
+
+
+async def test_a_value_goes_when_its_time_runs_out(store, clock):
+    await store.set("short", 1, ttl_seconds=0.05)
+    await store.set("long", 2, ttl_seconds=3600)
+    clock.advance(1)
+    async with asyncio.timeout(5):
+        while (await store.get("short")).found:
+            await asyncio.sleep(0)
+    assert not await store.delete("short")
+    assert (await store.get("long")).value == 2
+
+
+async def test_setting_again_forgets_the_time_limit(store, clock):
+    await store.set("k", 1, ttl_seconds=0.05)
+    await store.set("k", 2)
+    await store.set("marker", 1, ttl_seconds=0.06)
+    clock.advance(1)
+    async with asyncio.timeout(5):
+        while (await store.get("marker")).found:
+            await asyncio.sleep(0)
+    assert (await store.get("k")).value == 2
+
+
+@pytest.mark.parametrize("ttl", [0, -1, 1e12])
+async def test_a_time_limit_must_lie_ahead(store, ttl):
+    with pytest.raises(ValidationFailed):
+        await store.set("k", 1, ttl_seconds=ttl)
+
+
+async def test_increments_at_the_same_time_all_count(store):
+    await asyncio.gather(*(store.increment("n", 2) for _ in range(50)))
+    assert (await store.get("n")).value == 100
+    assert await store.increment("n", -101) == -1
+
+
+async def test_an_increment_keeps_the_time_limit(store, clock):
+    await store.set("n", 1, ttl_seconds=0.2)
+    assert await store.increment("n") == 2
+    clock.advance(1)
+    async with asyncio.timeout(5):
+        while (await store.get("n")).found:
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("value", ["5", 1.5, None, [1], True, 2**63 - 1])
+async def test_only_64_bit_integers_are_incremented(store, value):
+    await store.set("n", value)
+    with pytest.raises(Conflict):
+        await store.increment("n")
+    assert (await store.get("n")).value == value
+
+
+async def test_an_increment_out_of_range_is_refused(store):
+    with pytest.raises(ValidationFailed):
+        await store.increment("n", 2**63)
+
+
+async def test_a_prefix_removes_its_keys_and_no_others(store):
+    for key in ("uhlp:runtime:a:1", "uhlp:runtime:a:2", "uhlp:runtime:a*:1", "uhlp:runtime:ab:1"):
+        await store.set(key, 1)
+    assert await store.delete_prefix("uhlp:runtime:a:") == 2
+    assert await store.delete_prefix("uhlp:runtime:a*") == 1
+    assert (await store.get("uhlp:runtime:ab:1")).found
+
+
+async def test_sqlite_values_survive_a_restart_and_old_ones_are_swept(tmp_path, clock):
+    first = SqliteRuntimeStore(tmp_path / "runtime.db", clock=clock)
+    await first.set("k", {"a": 1})
+    await first.set("old", 1, ttl_seconds=5)
+    await first.aclose()
+    clock.advance(10)
+    second = SqliteRuntimeStore(tmp_path / "runtime.db", clock=clock)
+    await second.run_cycle()
+    assert (await second.get("k")).value == {"a": 1}
+    assert await second.delete_prefix("o") == 0
+    await second.aclose()
+
+
+async def test_a_sqlite_file_that_cannot_be_opened_is_unavailable(tmp_path):
+    store = SqliteRuntimeStore(tmp_path / "missing" / "runtime.db")
+    with pytest.raises(RuntimeStoreUnavailable):
+        await store.get("k")
+    await store.aclose()
+
+
+async def test_redis_down_is_unavailable_and_its_return_is_noticed(redis_server):
+    store = RedisRuntimeStore(redis_server.url)
+    await until_up(store)
+    await store.set("k", 1)
+    redis_server.stop()
+    for call in (store.get("k"), store.set("k", 2), store.increment("k"), store.delete_prefix("k"), store.ping()):
+        with pytest.raises(RuntimeStoreUnavailable) as caught:
+            await call
+        assert caught.value.retry_after_s == 1.0
+    redis_server.start()
+    await until_up(store)
+    assert (await store.get("k")).value == 1
+    await store.aclose()

@@ -1,0 +1,212 @@
+"""DefinitionStore: the git repositories of all applications, for callers on the event loop."""
+
+import asyncio
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import pygit2
+import structlog
+
+from uhlp.clock import Clock, SystemClock
+from uhlp.errors import AppNotFound, NotFound, RevisionConflict, ValidationFailed
+from uhlp.state.definition_repository import Commit, CommitNote, DefinitionEntry, DefinitionRepository, DefinitionTree
+from uhlp.state.durable import clear_stale_locks, sync_path
+from uhlp.state.patches import apply_patch
+
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+_APP_ID = re.compile(r"[a-z][a-z0-9-]{1,62}")
+_OWN_REFS = "refs/uhlp/"
+
+
+class DefinitionStore:
+    """Bare repositories at `<root>/<appId>.git`, branch main; every git call runs in a thread.
+
+    Writers of one application wait for each other, applications do not; a writer outside this process (git push) is
+    met by compare-and-swap of the reference. Lock files left by a killed process go when an application is first used.
+    """
+
+    def __init__(self, root: Path, *, clock: Clock | None = None) -> None:
+        self._root = root
+        self._clock = clock or SystemClock()
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._unlocked: set[str] = set()
+
+    async def create(self, app_id: str) -> None:
+        """Make an empty repository; nothing happens when there is one."""
+        path = self._path(app_id)
+        async with self._lock(app_id):
+            await asyncio.to_thread(_create, path)
+
+    async def delete(self, app_id: str) -> None:
+        """Remove a repository with its history."""
+        path = self._path(app_id)
+        async with self._lock(app_id):
+            await asyncio.to_thread(_delete, path)
+
+    async def app_ids(self) -> list[str]:
+        """Every application that has a repository, in order of name."""
+
+        def names() -> list[str]:
+            paths = self._root.glob("*.git") if self._root.is_dir() else ()
+            return sorted(path.stem for path in paths if _APP_ID.fullmatch(path.stem))
+
+        return await asyncio.to_thread(names)
+
+    async def revisions(self) -> dict[str, str]:
+        """The present revision of every application that has one."""
+        found = {}
+        for app_id in await self.app_ids():
+            revision = await self.read(app_id, lambda repository: repository.revision())
+            if revision is not None:
+                found[app_id] = revision
+        return found
+
+    async def commit(
+        self, app_id: str, changes: Mapping[str, bytes | None], note: CommitNote, *, expected: str | None = None
+    ) -> str:
+        """One commit with all `changes` on main; see DefinitionRepository.commit."""
+        return await self.write(app_id, lambda repository: repository.commit(changes, note, expected=expected))
+
+    async def apply_diff(self, app_id: str, path: str, diff: str, expected: str, note: CommitNote) -> str:
+        """Apply a unified diff to one file and commit it.
+
+        RevisionConflict, with the hunk that clashes or what has happened to the file since, when main is not at
+        `expected` or the diff does not fit; nothing is changed then.
+        """
+
+        def patched(repository: DefinitionRepository) -> str:
+            tip = repository.revision()
+            before = _content(repository, path, tip)
+            after = apply_patch(diff, path, before)
+            if tip != expected:
+                since = {"expectedBaseRevision": expected, "currentRevision": tip}
+                raise RevisionConflict(details=since | {"hunk": _since(repository, path, expected, before)})
+            return repository.commit({path: after}, note, expected=expected)
+
+        return await self.write(app_id, patched)
+
+    async def put_ref_tree(self, app_id: str, ref: str, files: Mapping[str, bytes], note: CommitNote) -> str:
+        """Make `files` the tree of a reference of the framework's own (refs/uhlp/...)."""
+        own = _own_ref(ref)
+        return await self.write(app_id, lambda repository: repository.put_tree(own, files, note))
+
+    async def ref_tree(self, app_id: str, ref: str) -> DefinitionTree | None:
+        """The tree of a reference; None when there is no such reference."""
+        own = _own_ref(ref)
+
+        def read(repository: DefinitionRepository) -> DefinitionTree | None:
+            return repository.tree(ref=own) if repository.revision(own) else None
+
+        return await self.read(app_id, read)
+
+    async def delete_ref(self, app_id: str, ref: str) -> None:
+        """Remove a reference of the framework's own."""
+        own = _own_ref(ref)
+        await self.write(app_id, lambda repository: repository.delete_ref(own))
+
+    async def tree(self, app_id: str, revision: str | None = None) -> DefinitionTree:
+        """Every file at a revision (main's by default)."""
+        return await self.read(app_id, lambda repository: repository.tree(revision))
+
+    async def file(self, app_id: str, path: str, revision: str | None) -> tuple[bytes, str]:
+        """A file's bytes and the revision they were read at."""
+        return await self.read(app_id, lambda repository: repository.file(path, revision))
+
+    async def entries(
+        self, app_id: str, directory: str, *, recursive: bool, revision: str | None
+    ) -> list[DefinitionEntry]:
+        """What is in a directory."""
+        return await self.read(
+            app_id, lambda repository: repository.entries(directory, recursive=recursive, revision=revision)
+        )
+
+    async def history(self, app_id: str, path: str | None, limit: int) -> list[Commit]:
+        """The newest commits first."""
+        return await self.read(app_id, lambda repository: repository.history(path, limit))
+
+    async def diff(self, app_id: str, old: str, new: str) -> str:
+        """What changed between two revisions, as `git diff` prints it."""
+        return await self.read(app_id, lambda repository: repository.diff(old, new))
+
+    async def revert(self, app_id: str, revision: str, note: CommitNote) -> str:
+        """Undo what one commit did; see DefinitionRepository.revert."""
+        return await self.write(app_id, lambda repository: repository.revert(revision, note))
+
+    def note(self, message: str, author: str | None, trailers: Mapping[str, str] | None = None) -> CommitNote:
+        """A commit's note, dated now."""
+        return CommitNote(message, self._clock.now(), author, tuple((trailers or {}).items()))
+
+    async def read(self, app_id: str, work: Callable[[DefinitionRepository], T]) -> T:
+        """Run `work` on the repository in a thread, beside other readers and the writer."""
+        return await asyncio.to_thread(lambda: work(self._open(app_id)))
+
+    async def write(self, app_id: str, work: Callable[[DefinitionRepository], T]) -> T:
+        """Run `work` on the repository in a thread, one writer of an application after the other."""
+        async with self._lock(app_id):
+            return await self.read(app_id, work)
+
+    def _open(self, app_id: str) -> DefinitionRepository:
+        path = self._path(app_id)
+        if not path.is_dir():
+            raise AppNotFound(f"no application has the id {app_id}", details={"appId": app_id})
+        if app_id not in self._unlocked:
+            self._unlocked.add(app_id)
+            for lock in clear_stale_locks(path):
+                log.warning("stale_git_lock_removed", app_id=app_id, path=str(lock))
+        return DefinitionRepository(path)
+
+    def _path(self, app_id: str) -> Path:
+        if not _APP_ID.fullmatch(app_id):
+            raise AppNotFound(f"no application has the id {app_id!r}", details={"appId": app_id})
+        return self._root / f"{app_id}.git"
+
+    def _lock(self, app_id: str) -> asyncio.Lock:
+        return self._locks.setdefault(app_id, asyncio.Lock())
+
+
+def _create(path: Path) -> None:
+    """Build beside and rename, so that a killed process leaves a whole repository or none."""
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".new-{path.name}")
+    shutil.rmtree(beside, ignore_errors=True)
+    pygit2.init_repository(str(beside), bare=True, initial_head="main")
+    for made in (beside / "HEAD", beside / "config", beside):
+        sync_path(made)
+    beside.rename(path)
+    sync_path(path.parent)
+
+
+def _delete(path: Path) -> None:
+    if not path.exists():
+        raise AppNotFound
+    beside = path.with_name(f".deleted-{path.name}")
+    shutil.rmtree(beside, ignore_errors=True)
+    path.rename(beside)
+    sync_path(path.parent)
+    shutil.rmtree(beside)
+
+
+def _content(repository: DefinitionRepository, path: str, revision: str | None) -> bytes | None:
+    try:
+        return repository.file(path, revision)[0]
+    except NotFound:
+        return None
+
+
+def _since(repository: DefinitionRepository, path: str, expected: str, now: bytes | None) -> str | None:
+    before = _content(repository, path, expected)
+    if before == now:
+        return None
+    return pygit2.Patch.create_from(before, now, old_as_path=path, new_as_path=path).text
+
+
+def _own_ref(ref: str) -> str:
+    if not ref.startswith(_OWN_REFS) or not pygit2.reference_is_valid_name(ref):
+        raise ValidationFailed(f"{ref!r} is not a reference below {_OWN_REFS}")
+    return ref

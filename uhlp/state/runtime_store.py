@@ -1,0 +1,94 @@
+"""RuntimeStore: ephemeral JSON values by key. SQLite (embedded) and Redis implement it, under one contract suite."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import orjson
+
+from uhlp.errors import Conflict, ValidationFailed
+
+MAX_KEY_BYTES = 512
+_INT64 = 2**63
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeValue:
+    """What stands under a key; `value` may be None although it was found."""
+
+    found: bool
+    value: Any = None
+
+
+MISSING = RuntimeValue(found=False)
+
+
+class RuntimeStore(Protocol):
+    """Keys are whole (`uhlp:runtime:<appId>:<key>`), values JSON. Raises RuntimeStoreUnavailable when down."""
+
+    async def set(self, key: str, value: Any, *, ttl_seconds: float | None = None) -> None:
+        """Put a value; it goes after `ttl_seconds`, or stays. An older limit is forgotten."""
+        ...
+
+    async def get(self, key: str) -> RuntimeValue:
+        """The value, if it is there and its time has not run out."""
+        ...
+
+    async def delete(self, key: str) -> bool:
+        """Remove a key; True when there was one."""
+        ...
+
+    async def increment(self, key: str, by: int = 1) -> int:
+        """Add to an integer, atomically; a missing key counts from 0, a time limit stays. Conflict: not an integer."""
+        ...
+
+    async def delete_prefix(self, prefix: str) -> int:
+        """Remove every key that begins with `prefix`; how many there were."""
+        ...
+
+    async def ping(self) -> None:
+        """Answer, or raise RuntimeStoreUnavailable."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of files and connections."""
+        ...
+
+
+def encode(value: Any) -> bytes:
+    """A value as JSON; ValidationFailed when it is none."""
+    try:
+        return orjson.dumps(value)
+    except TypeError as error:
+        raise ValidationFailed(f"the value is not JSON: {error}") from error
+
+
+def decode(raw: bytes | str) -> RuntimeValue:
+    """What `encode` made."""
+    return RuntimeValue(found=True, value=orjson.loads(raw))
+
+
+def check_ttl(ttl_seconds: float | None) -> float | None:
+    """A time limit in seconds, above zero and below 100 years."""
+    if ttl_seconds is not None and not 0 < ttl_seconds < 3_155_760_000:
+        raise ValidationFailed("ttlSeconds must be above 0 and below 100 years")
+    return ttl_seconds
+
+
+def check_increment(by: int) -> int:
+    """An increment that fits 64 bits."""
+    if not -_INT64 <= by < _INT64:
+        raise ValidationFailed("by must fit a signed 64-bit integer")
+    return by
+
+
+def not_an_integer(key: str) -> Conflict:
+    """The error of an increment that has nothing to add to."""
+    return Conflict(f"the value of {key} is not an integer of 64 bits, or would not be one", details={"key": key})
+
+
+def sum_of(raw: bytes, by: int, key: str) -> int:
+    """The integer in `raw` plus `by`."""
+    present = orjson.loads(raw)
+    if type(present) is not int or not -_INT64 <= present + by < _INT64:
+        raise not_an_integer(key)
+    return present + by
