@@ -1,0 +1,46 @@
+"""CircuitBreaker: stops asking a provider that keeps failing, and tries again with one call."""
+
+from uhlp.clock import Clock
+
+FAILURES_TO_OPEN = 5
+OPEN_S = 10.0
+
+
+class CircuitBreaker:
+    """Opens after FAILURES_TO_OPEN failures in a row; after OPEN_S one attempt decides whether it closes."""
+
+    def __init__(self, *, clock: Clock) -> None:
+        self._clock = clock
+        self._failures = 0
+        self._opened_at: float | None = None
+        self._is_probing = False
+
+    def admit(self) -> float:
+        """0 when an attempt may start, which must then end in `succeeded`, `failed` or `abandoned`; else how many
+        seconds to wait."""
+        if self._opened_at is None:
+            return 0.0
+        remaining = self._opened_at + OPEN_S - self._clock.monotonic()
+        if remaining > 0:
+            return remaining
+        if self._is_probing:
+            return 1.0
+        self._is_probing = True
+        return 0.0
+
+    def succeeded(self) -> None:
+        """The provider answered."""
+        self._failures, self._opened_at, self._is_probing = 0, None, False
+
+    def failed(self) -> bool:
+        """The provider did not answer, or nothing that can be read. True when this opened the breaker."""
+        self._failures += 1
+        opens = self._is_probing or (self._opened_at is None and self._failures >= FAILURES_TO_OPEN)
+        if opens:
+            self._opened_at = self._clock.monotonic()
+        self._is_probing = False
+        return opens
+
+    def abandoned(self) -> None:
+        """The caller went away before anything could be learnt."""
+        self._is_probing = False
