@@ -86,13 +86,13 @@ def compile_rule(source: str) -> RuleExpression:
     """Compile and check a condition. Raises ExpressionInvalid; `details.hint` says what to write instead."""
     try:
         return _compiled(source)
-    except _Fault as fault:
+    except _SourceError as fault:
         hint = _cel_spelling(source) or fault.hint
         message = f"The expression is not valid: {fault.what} ({hint})."
         raise ExpressionInvalid(message, details={"expression": source, "hint": hint}) from None
 
 
-class _Fault(Exception):
+class _SourceError(Exception):
     """What is wrong with a source, and what to write instead."""
 
     def __init__(self, what: str, hint: str) -> None:
@@ -102,15 +102,15 @@ class _Fault(Exception):
 
 def _compiled(source: str) -> RuleExpression:
     if len(source) > MAX_SOURCE_LENGTH:
-        raise _Fault(f"it is {len(source)} characters long", f"the limit is {MAX_SOURCE_LENGTH}")
+        raise _SourceError(f"it is {len(source)} characters long", f"the limit is {MAX_SOURCE_LENGTH}")
     text = _COMMENT.sub("", source)
     if match := _NOT_NUMERIC.search(text):
-        raise _Fault(f"{match[0]} has no place in a rule", "compare numbers: no strings, lists or maps")
+        raise _SourceError(f"{match[0]} has no place in a rule", "compare numbers: no strings, lists or maps")
     try:
         program = cel_library.compile_source(text)
     except ValueError as error:
         example = "expressions are CEL, for example: count(requests) > 600 && avg(latency_ms) > 500"
-        raise _Fault(_syntax_fault(str(error)), example) from None
+        raise _SourceError(_syntax_fault(str(error)), example) from None
     _check_references(text, program)
     rule = RuleExpression(source, program)
     for trial_value in (1.0, 1e12):
@@ -124,7 +124,7 @@ def _cel_spelling(source: str) -> str | None:
         return None
     try:
         _compiled(suggestion)
-    except _Fault:
+    except _SourceError:
         return None
     return f"in CEL: {suggestion}"
 
@@ -142,32 +142,34 @@ def _ratio(a: float, b: float) -> float:
 
 def _check_references(text: str, program: Any) -> None:
     if "_/_" in program.functions():
-        raise _Fault("`/` is not used in rules", "write ratio(a, b): it is unknown, not infinite, when b is 0")
+        raise _SourceError("`/` is not used in rules", "write ratio(a, b): it is unknown, not infinite, when b is 0")
     known = SERIES_OF_FUNCTION.keys() | _CONVERSIONS | {"ratio"}
     for name in program.functions():
         if _IDENTIFIER.fullmatch(name) and name not in known:
-            raise _Fault(f"there is no function {name}", f"functions are {', '.join(SERIES_OF_FUNCTION)} and ratio")
+            raise _SourceError(
+                f"there is no function {name}", f"functions are {', '.join(SERIES_OF_FUNCTION)} and ratio"
+            )
     for name in program.variables():
         if name not in _SUMMED and name != CALLS_PER_MIN:
             series = ", ".join(sorted(_SUMMED))
-            raise _Fault(f"there is no series {name}", f"series are {series}; {CALLS_PER_MIN} stands alone")
+            raise _SourceError(f"there is no series {name}", f"series are {series}; {CALLS_PER_MIN} stands alone")
     for name, series in _WINDOW_CALL.findall(text):
         if series.strip() not in SERIES_OF_FUNCTION[name]:
             takes = ", ".join(sorted(SERIES_OF_FUNCTION[name]))
-            raise _Fault(f"{name}({series.strip()}) is not measured", f"{name} takes one of {takes}")
+            raise _SourceError(f"{name}({series.strip()}) is not measured", f"{name} takes one of {takes}")
 
 
 def _try(rule: RuleExpression, trial_value: float) -> None:
     """Evaluate once with made-up numbers, so that wrong types show at registration."""
     try:
         result = rule._run(lambda _function, _series: trial_value)
-    except TypeError as error:
+    except TypeError:
         hint = "a series needs a function, avg(latency_ms); arithmetic needs 1.0, not 1"
-        raise _Fault(str(error).partition(". ")[0].partition(": ")[0], hint) from None
+        raise _SourceError("the types do not fit", hint) from None
     except Exception:  # zero in a ratio, a conversion out of range: a matter of the numbers
         return
     if not isinstance(result, bool):
-        raise _Fault("it gives no truth value", "compare numbers: count(requests) > 600")
+        raise _SourceError("it gives no truth value", "compare numbers: count(requests) > 600")
 
 
 def _syntax_fault(error: str) -> str:
