@@ -1,0 +1,148 @@
+"""PeriodicLoop: runs a service's cycle again and again, whatever happens in it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+
+from uhlp.clock import Clock
+from uhlp.metering import Meter, NullMeter
+
+FIRST_BACKOFF_S = 1.0
+LONGEST_BACKOFF_S = 60.0
+
+log = structlog.get_logger(__name__)
+
+Pause = Callable[[float], Awaitable[object]]
+
+
+@dataclass(frozen=True, slots=True)
+class LoopStatus:
+    """What is known of a loop; `last_error` is None again after a cycle that went well."""
+
+    name: str
+    is_running: bool
+    cycles: int
+    crashes: int
+    consecutive_crashes: int
+    last_error: str | None
+    last_cycle_ended_at: float | None
+    """Wall clock, seconds since the epoch."""
+    last_cycle_s: float | None
+
+    @property
+    def is_healthy(self) -> bool:
+        return self.is_running and self.last_error is None
+
+
+class PeriodicLoop:
+    """Runs `service_cycle`, waits `period_s`, and again; the first cycle runs at once.
+
+    A cycle that raises is logged and counted, and repeated after 1, 2, 4 … 60 s; the loop itself never ends before it
+    is stopped. `pause` sleeps (asyncio.sleep); tests hand in their own.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        service_cycle: Callable[[], Awaitable[object]],
+        period_s: float,
+        clock: Clock,
+        *,
+        meter: Meter | None = None,
+        pause: Pause = asyncio.sleep,
+    ) -> None:
+        self.name = name
+        self._service_cycle = service_cycle
+        self._period_s = period_s
+        self._clock = clock
+        self._pause = pause
+        meter = meter or NullMeter()
+        self._cycles_counted = meter.counter("uhlp_loop_cycles", "Cycles of background loops", ("loop",)).labels(name)
+        self._crashes_counted = meter.counter("uhlp_loop_crashes", "Cycles that raised", ("loop",)).labels(name)
+        self._woken = asyncio.Event()
+        self._stopping = False
+        self._is_running = False
+        self._cycles = 0
+        self._crashes = 0
+        self._consecutive_crashes = 0
+        self._last_error: str | None = None
+        self._last_cycle_ended_at: float | None = None
+        self._last_cycle_s: float | None = None
+
+    async def run(self) -> None:
+        """Run cycles until `stop`; LoopGroup calls this."""
+        self._is_running = True
+        try:
+            while not self._stopping:
+                self._woken.clear()
+                await self._run_one_cycle()
+                await self._pause_or_wake(self._next_pause_s())
+        finally:
+            self._is_running = False
+
+    def wake(self) -> None:
+        """Run a cycle now; during one, run another right after it."""
+        self._woken.set()
+
+    def stop(self) -> None:
+        """Ask the loop to end after the cycle it is in; does not wait."""
+        self._stopping = True
+        self._woken.set()
+
+    def status(self) -> LoopStatus:
+        """What is known of this loop now."""
+        return LoopStatus(
+            name=self.name,
+            is_running=self._is_running,
+            cycles=self._cycles,
+            crashes=self._crashes,
+            consecutive_crashes=self._consecutive_crashes,
+            last_error=self._last_error,
+            last_cycle_ended_at=self._last_cycle_ended_at,
+            last_cycle_s=self._last_cycle_s,
+        )
+
+    async def _run_one_cycle(self) -> None:
+        started = self._clock.monotonic()
+        try:
+            await self._service_cycle()
+        except BaseException as error:  # also a panic of a Rust library, or a cancelled future that the cycle awaited
+            if _ends_the_loop(error):
+                raise
+            self._crashes += 1
+            self._consecutive_crashes += 1
+            self._last_error = f"{type(error).__name__}: {error}"
+            self._crashes_counted.inc()
+            log.exception("loop_cycle_crashed", loop=self.name, retry_in_s=self._next_pause_s())
+        else:
+            self._consecutive_crashes = 0
+            self._last_error = None
+        self._cycles += 1
+        self._cycles_counted.inc()
+        self._last_cycle_ended_at = self._clock.now()
+        self._last_cycle_s = self._clock.monotonic() - started
+
+    def _next_pause_s(self) -> float:
+        if not self._consecutive_crashes:
+            return self._period_s
+        doublings = min(self._consecutive_crashes - 1, 10)
+        return min(FIRST_BACKOFF_S * 2.0**doublings, LONGEST_BACKOFF_S)
+
+    async def _pause_or_wake(self, seconds: float) -> None:
+        pause = asyncio.ensure_future(self._pause(seconds))
+        woken = asyncio.ensure_future(self._woken.wait())
+        try:
+            await asyncio.wait({pause, woken}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            pause.cancel()
+            woken.cancel()
+
+
+def _ends_the_loop(error: BaseException) -> bool:
+    """Whether `error` asks this task to end, rather than telling of a failed cycle."""
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() > 0
+    return isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit)
