@@ -1,0 +1,309 @@
+"""One worker as the host sees it: artifacts, tools, checks on what it says."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from sandbox_calls import ARTIFACTS, SHA256, execute_request
+from uhlp.clock import SystemClock
+from uhlp.errors import (
+    BudgetExhausted,
+    DeadlineExceeded,
+    ExecutionFailed,
+    OutputInvalid,
+    PayloadTooLarge,
+    SandboxDied,
+    SandboxOutOfMemory,
+)
+from uhlp.models.definition import PoolDefinition
+from uhlp.sandbox.client import WorkerClient
+from uhlp.sandbox.config import SandboxSettings
+from uhlp.sandbox.driver import SandboxSpec
+from uhlp.sandbox.drivers.fake import Behaviour, FakeDriver, FakeWorker, hang, response, run_out_of_memory
+
+SPEC = SandboxSpec(app_id="shop", pool=PoolDefinition(pool_name="default"), group="serving")
+
+Open = Callable[..., Awaitable[tuple[WorkerClient, FakeWorker]]]
+
+
+@pytest.fixture
+async def open_client() -> AsyncIterator[Open]:
+    drivers: list[FakeDriver] = []
+
+    async def open_one(
+        behaviour: Behaviour | None = None, lane: Any = "handler", **settings: Any
+    ) -> tuple[WorkerClient, FakeWorker]:
+        driver = FakeDriver(behaviour)
+        drivers.append(driver)
+        sandbox = await driver.start(SPEC)
+        worker = await sandbox.start_worker()
+        client = WorkerClient(worker=worker, sandbox=sandbox, settings=SandboxSettings(**settings), clock=SystemClock())
+        client.lane = lane
+        await client.open()
+        return client, driver.workers[0]
+
+    yield open_one
+    for driver in drivers:
+        await driver.close()
+
+
+async def run(client: WorkerClient, request: dict | None = None, *, call_tool: Any = None, timeout_s: float = 2) -> Any:
+    request = request or execute_request({"a": 1})
+    return await client.execute(request, artifacts=ARTIFACTS, call_tool=call_tool, timeout_s=timeout_s)
+
+
+async def test_code_is_sent_ahead_once(open_client: Open) -> None:
+    client, worker = await open_client()
+    assert (await run(client))["data"] == {"a": 1}
+    await run(client)
+    assert worker.received == ["artifact.put", "execute", "execute"]
+
+
+async def test_code_that_the_runner_dropped_is_sent_again(open_client: Open) -> None:
+    client, worker = await open_client()
+    await run(client)
+    worker.artifacts.clear()
+    assert (await run(client))["data"] == {"a": 1}
+    assert worker.received == ["artifact.put", "execute", "execute", "artifact.put", "execute"]
+
+
+async def test_a_runner_that_never_has_the_code_is_not_asked_forever(open_client: Open) -> None:
+    client, worker = await open_client()
+    worker.artifacts = type("Forgetful", (dict,), {"__setitem__": lambda *_: None})()
+    with pytest.raises(ExecutionFailed, match="ARTIFACT_MISSING"):
+        await run(client)
+
+
+async def test_a_task_whose_content_was_not_given_fails_without_touching_the_worker(open_client: Open) -> None:
+    client, worker = await open_client()
+    with pytest.raises(ExecutionFailed, match=r"handler\.py"):
+        await client.execute(execute_request(), artifacts={}, call_tool=None, timeout_s=2)
+    assert worker.received == []
+    assert client.broken is None
+
+
+async def test_tool_calls_are_answered_and_errors_travel_as_codes(open_client: Open) -> None:
+    async def ask(worker: FakeWorker, request: dict) -> dict:
+        good = await worker.call_tool(request["requestId"], "core.echo", {"x": 1})
+        bad = await worker.call_tool(request["requestId"], "core.fail", {})
+        broken = await worker.call_tool(request["requestId"], "core.broken", {})
+        return response(request, {"good": good["result"], "bad": bad["error"], "broken": broken["error"]})
+
+    async def call_tool(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        if name == "core.fail":
+            raise BudgetExhausted()
+        if name == "core.broken":
+            raise ZeroDivisionError
+        return {"said": arguments}
+
+    client, _ = await open_client(ask)
+    data = (await run(client, call_tool=call_tool))["data"]
+    assert data["good"] == {"said": {"x": 1}}
+    assert data["bad"]["code"] == -32000
+    assert data["bad"]["data"] == {"code": "BUDGET_EXHAUSTED", "retryable": True}
+    assert data["broken"]["data"]["code"] == "INTERNAL_ERROR"
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"requestId": "another", "name": "core.echo", "arguments": {}},
+        {"requestId": ["r"], "name": "core.echo", "arguments": {}},
+        {"requestId": "mine", "name": 7, "arguments": {}},
+        {"requestId": "mine", "name": "core.echo", "arguments": "text"},
+        {"requestId": "mine", "name": "n" * 300, "arguments": {}},
+        {"requestId": "mine"},
+        "text",
+        None,
+    ],
+    ids=range(8),
+)
+async def test_tool_calls_that_name_another_request_or_make_no_sense_are_refused(
+    open_client: Open, params: Any
+) -> None:
+    async def ask(worker: FakeWorker, request: dict) -> dict:
+        worker._answers["t"] = asyncio.get_running_loop().create_future()
+        worker.send({"id": "t", "method": "tools/call", "params": params})
+        return response(request, (await worker._answers["t"])["error"]["code"])
+
+    calls: list[str] = []
+
+    async def call_tool(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        calls.append(name)
+        return {}
+
+    client, _ = await open_client(ask)
+    answer = await run(client, execute_request(request_id="mine"), call_tool=call_tool)
+    assert answer["data"] in (-32000, -32602)
+    assert calls == []
+
+
+async def test_a_tool_call_for_a_finished_request_is_refused(open_client: Open) -> None:
+    finished: list[str] = []
+
+    async def ask_late(worker: FakeWorker, request: dict) -> dict:
+        if not finished:
+            finished.append(request["requestId"])
+            return response(request, None)
+        return response(request, await worker.call_tool(finished[0], "core.echo", {}))
+
+    async def call_tool(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        return {}
+
+    client, _ = await open_client(ask_late)
+    await run(client, call_tool=call_tool)
+    assert (await run(client, call_tool=call_tool))["data"]["error"]["data"]["code"] == "TOOL_NOT_FOUND"
+
+
+async def test_a_tool_call_ends_with_its_execution(open_client: Open) -> None:
+    started, ended = asyncio.Event(), asyncio.Event()
+
+    async def call_tool(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        return {}
+
+    async def ask_and_leave(worker: FakeWorker, request: dict) -> dict:
+        asked = asyncio.ensure_future(worker.call_tool(request["requestId"], "core.slow", {}))
+        await started.wait()
+        asked.cancel()
+        return response(request, "left")
+
+    client, _ = await open_client(ask_and_leave)
+    assert (await run(client, call_tool=call_tool))["data"] == "left"
+    await asyncio.wait_for(ended.wait(), 2)
+
+
+def body(**changes: Any) -> Behaviour:
+    async def answer(worker: FakeWorker, request: dict) -> dict:
+        made = {**response(request, 1), **changes}
+        return {name: value for name, value in made.items() if value is not ...}
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        body(requestId="another"),
+        body(requestId=None),
+        body(resultType="shell"),
+        body(resultType=["generic"]),
+        body(data=...),
+        body(metrics=[]),
+        body(metrics={"executionTimeMs": -1}),
+        body(metrics={"executionTimeMs": "fast"}),
+        body(metrics={"executionTimeMs": True}),
+        body(metrics={"mcpCalls": {}}),
+        body(metrics={"mcpCalls": [1]}),
+    ],
+    ids=range(11),
+)
+async def test_an_answer_of_the_wrong_shape_ends_the_worker(open_client: Open, behaviour: Behaviour) -> None:
+    client, worker = await open_client(behaviour)
+    with pytest.raises(SandboxDied):
+        await run(client)
+    assert client.broken
+    assert not worker.is_alive
+
+
+async def test_an_answer_without_metrics_is_accepted(open_client: Open) -> None:
+    client, _ = await open_client(body(metrics=...))
+    assert (await run(client))["data"] == 1
+
+
+def nested(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("data", ["x" * (10 * 1024 * 1024), nested(65)], ids=["large", "deep"])
+async def test_an_answer_that_is_too_large_or_too_deep_is_invalid_output(open_client: Open, data: Any) -> None:
+    client, worker = await open_client(body(data=data))
+    with pytest.raises(OutputInvalid):
+        await run(client)
+    assert worker.is_alive
+
+
+async def test_a_request_that_is_too_large_is_refused_and_the_worker_lives(open_client: Open) -> None:
+    client, _ = await open_client()
+    with pytest.raises(PayloadTooLarge):
+        await run(client, execute_request({"text": "x" * (10 * 1024 * 1024)}))
+    assert (await run(client))["data"] == {"a": 1}
+
+
+async def test_out_of_memory_is_told_from_other_ends(open_client: Open) -> None:
+    client, _ = await open_client(run_out_of_memory)
+    with pytest.raises(SandboxOutOfMemory):
+        await run(client)
+
+
+async def test_a_handler_over_its_time_breaks_its_worker(open_client: Open) -> None:
+    client, _ = await open_client(hang)
+    with pytest.raises(DeadlineExceeded):
+        await run(client, timeout_s=0.02)
+    assert client.broken
+
+
+async def test_a_model_call_over_its_time_is_cancelled_and_its_worker_goes_on(open_client: Open) -> None:
+    async def hang_once(worker: FakeWorker, request: dict) -> dict | None:
+        return None if request["requestData"]["input"] == {"hang": True} else response(request, "fine")
+
+    client, worker = await open_client(hang_once, lane="model")
+    slow = execute_request({"hang": True}, handler_type="LLM")
+    with pytest.raises(DeadlineExceeded):
+        await run(client, slow, timeout_s=0.02)
+    assert (await run(client))["data"] == "fine"
+    assert worker.cancelled == [slow["requestId"]]
+    assert client.broken is None
+
+
+async def test_a_model_worker_that_answers_no_ping_is_given_up(open_client: Open) -> None:
+    client, worker = await open_client(hang, lane="model", ping_timeout_s=0.02)
+    worker._ping = lambda rpc_id: None
+    lost = asyncio.Event()
+    client.on_lost = lambda _: lost.set()
+    with pytest.raises(DeadlineExceeded):
+        await run(client, timeout_s=0.02)
+    await asyncio.wait_for(lost.wait(), 2)
+    assert client.broken
+
+
+async def test_log_lines_are_taken_whatever_they_hold(open_client: Open) -> None:
+    async def chatter(worker: FakeWorker, request: dict) -> dict:
+        for params in [
+            {"requestId": request["requestId"], "level": "info", "message": "hello"},
+            {"requestId": request["requestId"], "level": "__class__", "message": {"no": "text"}},
+            {"requestId": ["x"]},
+            None,
+            "text",
+        ]:
+            worker.send({"method": "log", "params": params})
+        worker.send({"method": "unknown", "params": {}})
+        return response(request, "said")
+
+    client, _ = await open_client(chatter)
+    assert (await run(client))["data"] == "said"
+
+
+async def test_a_worker_that_floods_its_log_is_cut_off(open_client: Open) -> None:
+    async def flood(worker: FakeWorker, request: dict) -> None:
+        for _ in range(20_001):
+            worker.send({"method": "log", "params": {"requestId": request["requestId"], "message": "x"}})
+
+    client, _ = await open_client(flood)
+    with pytest.raises(SandboxDied, match="floods"):
+        await run(client, timeout_s=10)
+
+
+async def test_content_is_addressed_by_its_hash(open_client: Open) -> None:
+    client, worker = await open_client()
+    await run(client)
+    assert list(worker.artifacts) == [SHA256]

@@ -1,0 +1,544 @@
+"""The manager and its pools: claims, fairness, failure, recycling, closing. Workers are real streams on a fake driver."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from sandbox_calls import ARTIFACTS, POOL, execute_request, manager_of
+from uhlp.clock import FakeClock
+from uhlp.errors import DeadlineExceeded, NoSandboxAvailable, SandboxDied, SandboxOutOfMemory, ShuttingDown
+from uhlp.models.definition import PoolDefinition
+from uhlp.sandbox.drivers.fake import (
+    DyingDriver,
+    FakeDriver,
+    FakeWorker,
+    GarbageDriver,
+    HangingDriver,
+    NeverStartsDriver,
+    OutOfMemoryDriver,
+    WrongRequestDriver,
+    response,
+)
+from uhlp.sandbox.manager import AllocateSandboxRequest, AllocationStatus, ReleaseSandboxRequest, SandboxManager
+
+LLM = "LLM"
+
+
+def run(
+    manager: SandboxManager,
+    data: dict[str, Any] | None = None,
+    *,
+    app_id: str = "shop",
+    pool: PoolDefinition = POOL,
+    handler_type: str = "JIT",
+    timeout_s: float = 2.0,
+    **options: Any,
+) -> "asyncio.Task[dict[str, Any]]":
+    """One execution, as a task."""
+    call = manager.execute(
+        app_id,
+        pool,
+        execute_request(data, handler_type=handler_type),
+        artifacts=ARTIFACTS,
+        call_tool=None,
+        timeout_s=timeout_s,
+        group=options.pop("group", "serving"),
+        **options,
+    )
+    return asyncio.ensure_future(call)
+
+
+class Gate:
+    """A behaviour that answers when the test says so; `entered` counts calls inside, in order."""
+
+    def __init__(self) -> None:
+        self.entered: list[Any] = []
+        self._arrivals = asyncio.Condition()
+        self._open: dict[Any, asyncio.Event] = {}
+
+    async def __call__(self, worker: FakeWorker, request: dict) -> dict:
+        name = request["requestData"]["input"]["name"]
+        async with self._arrivals:
+            self.entered.append(name)
+            self._arrivals.notify_all()
+        await self._event(name).wait()
+        return response(request, name)
+
+    def _event(self, name: Any) -> asyncio.Event:
+        return self._open.setdefault(name, asyncio.Event())
+
+    def open(self, *names: Any) -> None:
+        for name in names:
+            self._event(name).set()
+
+    async def until(self, count: int) -> None:
+        async with asyncio.timeout(2), self._arrivals:
+            await self._arrivals.wait_for(lambda: len(self.entered) >= count)
+
+
+async def settle() -> None:
+    """Let everything that can run now run."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def test_one_worker_serves_call_after_call() -> None:
+    driver = FakeDriver()
+    manager = manager_of(driver)
+    await manager.open()
+    for n in range(5):
+        assert (await run(manager, {"n": n}))["data"] == {"n": n}
+    assert len(driver.workers) == 1
+    await manager.close()
+
+
+async def test_handlers_have_a_worker_each_up_to_the_maximum_and_wait_in_order() -> None:
+    gate = Gate()
+    driver = FakeDriver(gate)
+    manager = manager_of(driver)
+    await manager.open()
+    calls = [run(manager, {"name": n}) for n in range(6)]
+    await gate.until(2)
+    await settle()
+    assert gate.entered == [0, 1]
+    for n in range(6):
+        gate.open(n)
+        await calls[n]
+    assert gate.entered == [0, 1, 2, 3, 4, 5]
+    assert len(driver.workers) == 2
+    assert len(driver.sandboxes) == 1
+    await manager.close()
+
+
+async def test_a_busy_application_does_not_hold_up_another() -> None:
+    gate = Gate()
+    manager = manager_of(FakeDriver(gate))
+    await manager.open()
+    greedy = [run(manager, {"name": n}, app_id="greedy") for n in range(20)]
+    gate.open("modest")
+    assert (await run(manager, {"name": "modest"}, app_id="modest"))["data"] == "modest"
+    gate.open(*range(20))
+    await asyncio.gather(*greedy)
+    await manager.close()
+
+
+async def test_callers_of_one_pool_take_turns() -> None:
+    gate = Gate()
+    manager = manager_of(FakeDriver(gate))
+    await manager.open()
+    pool = PoolDefinition(pool_name="default", max_instances=1)
+    order = ["a1", "a2", "b1", "a3", "b2"]
+    calls = [run(manager, {"name": name}, pool=pool) for name in order]
+    gate.open(*order)
+    await asyncio.gather(*calls)
+    assert gate.entered == order
+    await manager.close()
+
+
+async def test_model_calls_share_one_worker_and_never_one_that_ran_a_handler() -> None:
+    gate = Gate()
+    driver = FakeDriver(gate)
+    manager = manager_of(driver)
+    await manager.open()
+    gate.open("handler")
+    await run(manager, {"name": "handler"})
+    calls = [run(manager, {"name": n}, handler_type=LLM) for n in range(50)]
+    await gate.until(51)
+    assert [len(worker.received) for worker in driver.workers] == [2, 51]
+    gate.open(*range(50))
+    assert [answer["data"] for answer in await asyncio.gather(*calls)] == list(range(50))
+    await manager.close()
+
+
+async def test_model_calls_respect_the_pools_concurrency() -> None:
+    gate = Gate()
+    driver = FakeDriver(gate)
+    manager = manager_of(driver)
+    await manager.open()
+    pool = PoolDefinition(pool_name="default", max_instances=2, concurrency=3)
+    calls = [run(manager, {"name": n}, handler_type=LLM, pool=pool) for n in range(8)]
+    await gate.until(6)
+    await settle()
+    assert len(gate.entered) == 6
+    gate.open(*range(8))
+    await asyncio.gather(*calls)
+    assert len(driver.workers) == 2
+    await manager.close()
+
+
+async def test_a_full_queue_refuses_at_once_and_says_when_to_come_back() -> None:
+    gate = Gate()
+    manager = manager_of(FakeDriver(gate), max_queue=3)
+    await manager.open()
+    calls = [run(manager, {"name": 0}), run(manager, {"name": 1})]
+    await gate.until(2)
+    calls += [run(manager, {"name": n}) for n in range(2, 5)]
+    await settle()
+    with pytest.raises(NoSandboxAvailable) as refused:
+        await run(manager, {"name": 5})
+    assert refused.value.retry_after_s
+    gate.open(*range(5))
+    assert [answer["data"] for answer in await asyncio.gather(*calls)] == [0, 1, 2, 3, 4]
+    await manager.close()
+
+
+async def test_a_caller_whose_time_runs_out_in_the_queue_is_told_and_holds_no_place() -> None:
+    gate = Gate()
+    manager = manager_of(FakeDriver(gate))
+    await manager.open()
+    pool = PoolDefinition(pool_name="default", max_instances=1)
+    first = run(manager, {"name": 1}, pool=pool)
+    await gate.until(1)
+    with pytest.raises(NoSandboxAvailable):
+        await run(manager, {"name": 2}, pool=pool, timeout_s=0.02)
+    last = run(manager, {"name": 3}, pool=pool)
+    gate.open(1, 2, 3)
+    await asyncio.gather(first, last)
+    assert gate.entered == [1, 3]
+    await manager.close()
+
+
+async def test_a_worker_that_dies_fails_its_own_call_only_and_is_replaced() -> None:
+    gate = Gate()
+    driver = FakeDriver(gate)
+    manager = manager_of(driver)
+    await manager.open()
+    doomed, lucky = run(manager, {"name": "doomed"}), run(manager, {"name": "lucky"})
+    await gate.until(2)
+    driver.workers[0].end("exited")
+    with pytest.raises(SandboxDied):
+        await doomed
+    gate.open("lucky", "next")
+    assert (await lucky)["data"] == "lucky"
+    assert (await run(manager, {"name": "next"}))["data"] == "next"
+    await manager.close()
+
+
+@pytest.mark.parametrize(
+    ("driver_type", "error"),
+    [
+        (DyingDriver, SandboxDied),
+        (OutOfMemoryDriver, SandboxOutOfMemory),
+        (GarbageDriver, SandboxDied),
+        (WrongRequestDriver, SandboxDied),
+        (HangingDriver, DeadlineExceeded),
+    ],
+)
+@pytest.mark.parametrize("handler_type", ["JIT", "LLM"])
+async def test_misbehaviour_is_a_typed_error_and_the_pool_stays_whole(
+    driver_type: type[FakeDriver], error: type[Exception], handler_type: str
+) -> None:
+    driver = driver_type()
+    manager = manager_of(driver)
+    await manager.open()
+    for _ in range(3):
+        with pytest.raises(error):
+            await run(manager, handler_type=handler_type, timeout_s=0.05 if error is DeadlineExceeded else 2)
+    await settle()
+    assert manager.status()[0]["busy"] == 0
+    if handler_type == "JIT":
+        assert not any(worker.is_alive for worker in driver.workers)
+    await manager.close()
+
+
+async def test_a_sandbox_that_ended_is_replaced_at_the_next_use() -> None:
+    driver = FakeDriver()
+    manager = manager_of(driver)
+    await manager.open()
+    await run(manager)
+    await driver.sandboxes[0].stop("the machine ended it")
+    await settle()
+    assert (await run(manager, {"n": 1}))["data"] == {"n": 1}
+    assert len(driver.sandboxes) == 2
+    await manager.close()
+
+
+async def test_many_first_calls_start_one_sandbox() -> None:
+    driver = FakeDriver()
+    manager = manager_of(driver)
+    await manager.open()
+    await asyncio.gather(*(run(manager) for _ in range(30)))
+    assert len(driver.sandboxes) == 1
+    assert len(driver.workers) <= 2
+    await manager.close()
+
+
+async def test_starts_that_fail_back_off_and_say_why() -> None:
+    driver, clock = NeverStartsDriver(), FakeClock()
+    manager = manager_of(driver, clock=clock, backoff_initial_s=1.0)
+    await manager.open()
+    with pytest.raises(NoSandboxAvailable, match="it never said hello") as refused:
+        await run(manager)
+    assert refused.value.retry_after_s == pytest.approx(1.0)
+    for _ in range(5):
+        with pytest.raises(NoSandboxAvailable):
+            await run(manager)
+    assert driver.attempts == 1
+    clock.advance(1.1)
+    with pytest.raises(NoSandboxAvailable) as refused:
+        await run(manager)
+    assert driver.attempts == 2
+    assert refused.value.retry_after_s == pytest.approx(2.0)
+    assert manager.status()[0]["problem"]
+    await manager.close()
+
+
+async def test_a_driver_that_recovers_serves_again() -> None:
+    class StartsAtTheSecondAttempt(FakeDriver):
+        attempts = 0
+
+        async def start(self, spec: Any) -> Any:
+            self.attempts += 1
+            if self.attempts == 1:
+                raise RuntimeError("the engine is down")
+            return await super().start(spec)
+
+    driver, clock = StartsAtTheSecondAttempt(), FakeClock()
+    manager = manager_of(driver, clock=clock)
+    await manager.open()
+    with pytest.raises(NoSandboxAvailable, match="RuntimeError"):
+        await run(manager)
+    clock.advance(1)
+    assert (await run(manager, {"n": 1}))["data"] == {"n": 1}
+    await manager.close()
+
+
+async def test_a_fresh_worker_serves_one_call_and_ends() -> None:
+    driver = FakeDriver()
+    manager = manager_of(driver)
+    await manager.open()
+    for _ in range(3):
+        await run(manager, group="trial", fresh=True)
+    assert [worker.received.count("execute") for worker in driver.workers] == [1, 1, 1]
+    await settle()
+    assert not any(worker.is_alive for worker in driver.workers)
+    await manager.close()
+
+
+async def test_a_fresh_call_displaces_idle_used_workers() -> None:
+    driver = FakeDriver()
+    manager = manager_of(driver)
+    await manager.open()
+    await asyncio.gather(*(run(manager, group="trial") for _ in range(4)))
+    await asyncio.gather(*(run(manager, group="trial", fresh=True) for _ in range(4)))
+    assert sum(worker.is_alive for worker in driver.workers) <= 2
+    await manager.close()
+
+
+async def test_serving_and_trial_never_share_a_sandbox() -> None:
+    driver = FakeDriver()
+    manager = manager_of(driver)
+    await manager.open()
+    await asyncio.gather(run(manager, group="serving"), run(manager, group="trial"), run(manager, app_id="other"))
+    assert len({(sandbox.spec.app_id, sandbox.spec.group) for sandbox in driver.sandboxes}) == 3
+    await manager.close()
+
+
+async def test_workers_are_recycled_after_their_share_of_calls() -> None:
+    driver = FakeDriver()
+    manager = manager_of(driver)
+    await manager.open()
+    pool = PoolDefinition(pool_name="default", max_instances=1, max_requests_per_instance=2)
+    for _ in range(6):
+        await run(manager, pool=pool)
+    assert [worker.received.count("execute") for worker in driver.workers] == [2, 2, 2]
+    for _ in range(4):
+        await run(manager, pool=pool, handler_type=LLM)
+    assert [worker.received.count("execute") for worker in driver.workers] == [2, 2, 2, 2, 2]
+    await manager.close()
+
+
+async def test_numbers_of_a_pool_change_in_place_and_limits_make_another() -> None:
+    driver = FakeDriver()
+    manager = manager_of(driver)
+    await manager.open()
+    await run(manager, pool=POOL)
+    await run(manager, pool=POOL.model_copy(update={"max_instances": 9}))
+    assert len(driver.sandboxes) == 1
+    await run(manager, pool=PoolDefinition.model_validate({"poolName": "default", "resourceLimits": {"cpuLimit": "2"}}))
+    assert len(driver.sandboxes) == 2
+    await manager.close()
+
+
+async def test_a_cycle_keeps_the_minimum_and_ends_what_idles() -> None:
+    driver, clock = FakeDriver(), FakeClock()
+    pool = PoolDefinition(pool_name="default", min_instances=1, max_instances=4, idle_timeout_s=10)
+    desired = [("shop", pool)]
+    manager = manager_of(driver, clock=clock, desired=lambda: desired)
+    await manager.open()
+    await manager.run_cycle()
+    assert [worker.is_alive for worker in driver.workers] == [True]
+    gathered = [run(manager, pool=pool) for _ in range(4)]
+    await asyncio.gather(*gathered, run(manager, pool=pool, group="trial"))
+    clock.advance(11)
+    await manager.run_cycle()
+    await settle()
+    assert [status["workers"] for status in manager.status()] == [1, 0]
+    await manager.run_cycle()
+    assert [status["group"] for status in manager.status()] == ["serving"]
+    desired.clear()
+    await manager.run_cycle()
+    await settle()
+    await manager.run_cycle()
+    assert manager.status() == []
+    assert await driver.list_owned() == []
+    await manager.close()
+
+
+async def test_a_cycle_replaces_a_worker_that_died_idle() -> None:
+    driver, clock = FakeDriver(), FakeClock()
+    pool = PoolDefinition(pool_name="default", min_instances=2)
+    manager = manager_of(driver, clock=clock, desired=lambda: [("shop", pool)])
+    await manager.open()
+    await manager.run_cycle()
+    clock.advance(5)
+    driver.workers[0].end("killed")
+    await settle()
+    await manager.run_cycle()
+    assert [worker.is_alive for worker in driver.workers] == [False, True, True]
+    await manager.close()
+
+
+async def test_old_and_large_workers_are_replaced() -> None:
+    driver, clock = FakeDriver(), FakeClock()
+    manager = manager_of(driver, clock=clock, max_worker_age_s=100)
+    await manager.open()
+    pool = PoolDefinition.model_validate({"poolName": "default", "idleTimeoutS": 1000})
+    await run(manager, pool=pool)
+    await manager.run_cycle()
+    assert driver.workers[0].is_alive
+    clock.advance(101)
+    await manager.run_cycle()
+    await settle()
+    assert not driver.workers[0].is_alive
+    await run(manager, pool=pool)
+    driver.workers[1].memory_bytes = lambda: asyncio.sleep(0, 250 * 1024 * 1024)
+    await manager.run_cycle()
+    await settle()
+    assert not driver.workers[1].is_alive
+    await manager.close()
+
+
+@pytest.mark.parametrize("handler_type", ["JIT", "LLM"])
+async def test_a_caller_that_leaves_frees_its_place(handler_type: str) -> None:
+    gate = Gate()
+    driver = FakeDriver(gate)
+    manager = manager_of(driver)
+    await manager.open()
+    pool = PoolDefinition(pool_name="default", max_instances=1, concurrency=1)
+    gone = run(manager, {"name": "gone"}, pool=pool, handler_type=handler_type)
+    await gate.until(1)
+    queued = run(manager, {"name": "queued"}, pool=pool, handler_type=handler_type)
+    await settle()
+    queued.cancel()
+    gone.cancel()
+    gate.open("next")
+    assert (await run(manager, {"name": "next"}, pool=pool, handler_type=handler_type))["data"] == "next"
+    assert gate.entered == ["gone", "next"]
+    if handler_type == "JIT":
+        assert not driver.workers[0].is_alive
+    else:
+        assert driver.workers[0].cancelled
+    await manager.close()
+
+
+async def test_a_caller_that_leaves_at_the_moment_of_its_turn_passes_it_on() -> None:
+    gate = Gate()
+    driver = FakeDriver(gate)
+    manager = manager_of(driver)
+    await manager.open()
+    pool = PoolDefinition(pool_name="default", max_instances=1)
+    claim = AllocateSandboxRequest(app_id="shop", required_pool_name="default", pool=pool)
+    held = await manager.allocate_sandbox(claim)
+    leaving, staying = (asyncio.ensure_future(manager.allocate_sandbox(claim)) for _ in range(2))
+    await settle()
+    manager.release_sandbox(ReleaseSandboxRequest(instance_id=held.instance_id or ""))
+    leaving.cancel()
+    kept = await asyncio.wait_for(staying, 2)
+    assert kept.status is AllocationStatus.ALLOCATED
+    manager.release_sandbox(ReleaseSandboxRequest(instance_id=kept.instance_id or ""))
+    await manager.close()
+
+
+async def test_allocation_speaks_the_seeds_statuses() -> None:
+    manager = manager_of(FakeDriver(), desired=lambda: [("shop", POOL)], max_queue=0)
+    await manager.open()
+    unknown = await manager.allocate_sandbox(AllocateSandboxRequest(app_id="shop", required_pool_name="gpu"))
+    assert unknown.status == "POOL_NOT_FOUND"
+    await manager.run_cycle()
+    refused = await manager.allocate_sandbox(AllocateSandboxRequest(app_id="shop", required_pool_name="default"))
+    assert refused.status == "NO_INSTANCE_AVAILABLE"
+    assert refused.error
+    await manager.close()
+    manager = manager_of(FakeDriver(), desired=lambda: [("shop", POOL)])
+    await manager.open()
+    claimed = await manager.allocate_sandbox(AllocateSandboxRequest(app_id="shop", required_pool_name="default"))
+    assert claimed.status == "ALLOCATED"
+    assert manager.status()[0]["busy"] == 1
+    for _ in range(2):  # a second release changes nothing
+        manager.release_sandbox(ReleaseSandboxRequest(instance_id=claimed.instance_id or ""))
+    assert manager.status()[0]["busy"] == 0
+    await manager.close()
+
+
+async def test_closing_lets_calls_in_flight_finish_refuses_others_and_leaves_nothing() -> None:
+    gate = Gate()
+    driver = FakeDriver(gate)
+    manager = manager_of(driver)
+    await manager.open()
+    pool = PoolDefinition(pool_name="default", max_instances=1)
+    inside = run(manager, {"name": "inside"}, pool=pool)
+    await gate.until(1)
+    waiting = run(manager, {"name": "waiting"}, pool=pool)
+    await settle()
+    closing = asyncio.ensure_future(manager.close())
+    with pytest.raises(ShuttingDown):
+        await waiting
+    with pytest.raises(ShuttingDown):
+        await run(manager, {"name": "late"}, pool=pool)
+    gate.open("inside")
+    assert (await inside)["data"] == "inside"
+    await closing
+    assert not any(worker.is_alive for worker in driver.workers)
+    assert await driver.list_owned() == []
+
+
+async def test_closing_does_not_wait_for_a_call_that_hangs_beyond_the_drain_time() -> None:
+    driver = HangingDriver()
+    manager = manager_of(driver, drain_s=0.02)
+    await manager.open()
+    hanging = run(manager, timeout_s=60)
+    while not driver.workers or "execute" not in driver.workers[0].received:
+        await asyncio.sleep(0)
+    await asyncio.wait_for(manager.close(), 2)
+    with pytest.raises(SandboxDied):
+        await hanging
+
+
+async def test_stopping_an_application_ends_its_sandboxes_only() -> None:
+    driver = FakeDriver()
+    manager = manager_of(driver)
+    await manager.open()
+    await asyncio.gather(run(manager), run(manager, group="trial"), run(manager, app_id="other"))
+    await manager.stop_application("shop")
+    assert [status["appId"] for status in manager.status()] == ["other"]
+    assert len(await driver.list_owned()) == 1
+    await manager.close()
+
+
+async def test_a_worker_that_outlives_its_kill_takes_its_sandbox_down() -> None:
+    driver = HangingDriver()
+    manager = manager_of(driver, kill_timeout_s=0.02)
+    await manager.open()
+    call = run(manager, timeout_s=0.05)
+    while not driver.workers:
+        await asyncio.sleep(0)
+    sandbox, kill = driver.sandboxes[0], driver.workers[0].kill
+    driver.workers[0].kill = lambda: asyncio.Event().wait() if sandbox.is_running else kill()
+    with pytest.raises(DeadlineExceeded):
+        await call
+    async with asyncio.timeout(2):
+        while sandbox.is_running:
+            await asyncio.sleep(0)
+    await manager.close()

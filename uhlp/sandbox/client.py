@@ -1,0 +1,271 @@
+"""WorkerClient: one worker as the host sees it. Nothing that a worker says is trusted."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Literal
+
+import structlog
+
+from uhlp.clock import Clock
+from uhlp.errors import (
+    DeadlineExceeded,
+    ExecutionFailed,
+    SandboxDied,
+    SandboxOutOfMemory,
+    ToolNotFound,
+    TooManyRequests,
+    UhlpError,
+)
+from uhlp.sandbox.channel import Answer, Channel
+from uhlp.sandbox.config import SandboxSettings
+from uhlp.sandbox.driver import ExitReason, Sandbox, Worker
+from uhlp.sandbox.untrusted import MAX_BODY_BYTES, checked_response, read_tool_call, text
+
+log = structlog.get_logger(__name__)
+
+CallTool = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
+"""Answers a tool call of one execution: (name, arguments) to the structured result; raises UhlpError."""
+
+LaneName = Literal["handler", "model"]
+"""A worker runs handlers, one call at a time, or model calls, many at a time; a handler never shares a process."""
+
+ARTIFACT_MISSING = -32001
+TOOL_FAILED = -32000
+INVALID_PARAMS = -32602
+METHOD_NOT_FOUND = -32601
+INTERNAL_ERROR = -32603
+
+MAX_TOOL_CALLS_AT_ONCE = 32
+MAX_LOG_LINES = 1_000
+MAX_LOG_LINE_CHARS = 2_000
+FLOOD_LOG_LINES = 20 * MAX_LOG_LINES
+
+_LOG_LEVELS = frozenset({"debug", "info", "warning", "error"})
+
+
+class _Call:
+    """One execution in flight: what answers its tools, and the tasks that do."""
+
+    __slots__ = ("call_tool", "log_lines", "tasks")
+
+    def __init__(self, call_tool: CallTool | None) -> None:
+        self.call_tool = call_tool
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.log_lines = 0
+
+
+class WorkerClient:
+    """Executes on one worker. `in_flight`, `lane`, `fresh` and `idle_since_s` belong to the pool that holds it."""
+
+    def __init__(self, *, worker: Worker, sandbox: Sandbox, settings: SandboxSettings, clock: Clock) -> None:
+        self.worker = worker
+        self.sandbox_id = sandbox.sandbox_id
+        self.instance_id = f"{sandbox.sandbox_id}/{worker.worker_id}"
+        self.lane: LaneName | None = None
+        self.fresh = False
+        self.in_flight = 0
+        self.requests = 0
+        self.started_s = self.idle_since_s = clock.monotonic()
+        self.on_lost: Callable[[WorkerClient], None] | None = None
+        self.broken: str | None = None
+        """Why it must serve no further call."""
+        self.outlived_kill = False
+        """The driver could not end it: its whole sandbox has to go."""
+
+        self._settings = settings
+        self._channel: Channel | None = None
+        self._artifacts: set[str] = set()
+        self._calls: dict[str, _Call] = {}
+        self._ending: asyncio.Task[ExitReason] | None = None
+        self._ping: asyncio.TimerHandle | None = None
+
+    async def open(self) -> None:
+        """Attach to the worker's stream."""
+        self._channel = await Channel.open(self.worker.stream, self)
+
+    async def execute(
+        self,
+        request: dict[str, Any],
+        *,
+        artifacts: Mapping[str, bytes],
+        call_tool: CallTool | None,
+        timeout_s: float,
+    ) -> dict[str, Any]:
+        """Run one request; the ExecuteResponse body, checked.
+
+        Raises DeadlineExceeded, SandboxDied, SandboxOutOfMemory, PayloadTooLarge (the request), OutputInvalid (the
+        answer is too large or too deep), ExecutionFailed. After a timeout or a cancellation a handler's worker is
+        broken, because only killing it ends the handler; a model worker is told to drop the call.
+        """
+        request_id: str = request["requestId"]
+        if request_id in self._calls:
+            raise ExecutionFailed("An execution with this request id is in flight on the same worker.")
+        self.requests += 1
+        call = self._calls[request_id] = _Call(call_tool)
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + timeout_s
+        try:
+            self._send_artifacts(request, artifacts)
+            answer = await self._call(request, deadline_s)
+            if answer.error is not None and answer.error.get("code") == ARTIFACT_MISSING:
+                self._artifacts.clear()  # a runner may drop what it has; it says so at the next use
+                self._send_artifacts(request, artifacts)
+                answer = await self._call(request, deadline_s)
+            return checked_response(answer, request_id)
+        except (DeadlineExceeded, asyncio.CancelledError):
+            self._abandon(request_id)
+            raise
+        except SandboxDied as died:
+            if await asyncio.shield(self.end(died.message)) == "oom":
+                raise SandboxOutOfMemory() from None
+            raise
+        finally:
+            del self._calls[request_id]
+            for task in call.tasks:
+                task.cancel()
+
+    def end(self, problem: str) -> "asyncio.Task[ExitReason]":
+        """Kill the worker, once; the task gives the reason and never raises (see `outlived_kill`)."""
+        if self._ending is None:
+            self.broken = self.broken or problem
+            self._ending = asyncio.get_running_loop().create_task(self._end(problem))
+        return self._ending
+
+    def drain(self) -> None:
+        """Tell the worker that no further call will come."""
+        if self._channel is not None:
+            self._channel.notify("drain", {})
+
+    async def _end(self, problem: str) -> ExitReason:
+        if self._ping is not None:
+            self._ping.cancel()
+        if self._channel is not None:
+            self._channel.close(problem)
+        try:
+            async with asyncio.timeout(self._settings.kill_timeout_s):
+                return await self.worker.kill()
+        except Exception:
+            log.exception("worker_kill_failed", instance_id=self.instance_id)
+            self.outlived_kill = True
+            return "killed"
+
+    async def _call(self, request: dict[str, Any], deadline_s: float) -> Answer:
+        channel = self._open_channel()
+        loop = asyncio.get_running_loop()
+        future = channel.call("execute", request, max_bytes=MAX_BODY_BYTES)
+        timer = loop.call_at(deadline_s, _expire, future)
+        try:
+            return await future
+        except (DeadlineExceeded, asyncio.CancelledError):
+            channel.forget(future)
+            raise
+        finally:
+            timer.cancel()
+
+    def _open_channel(self) -> Channel:
+        if self._channel is None:
+            raise SandboxDied("The worker is not open.")
+        return self._channel
+
+    def _send_artifacts(self, request: dict[str, Any], artifacts: Mapping[str, bytes]) -> None:
+        """Send what the task names and the worker lacks, ahead of the call on the same stream: nobody waits for it."""
+        task = request["context"]["task"]
+        for reference in (task["artifact"], task.get("tests")):
+            if reference is None or reference["sha256"] in self._artifacts:
+                continue
+            content = artifacts.get(reference["sha256"])
+            if content is None:
+                raise ExecutionFailed(f"The content of {reference['path']} was not given.")
+            put = self._open_channel().call("artifact.put", {**reference, "content": content.decode()})
+            put.add_done_callback(_drop_outcome)  # a failed put shows as ARTIFACT_MISSING
+            self._artifacts.add(reference["sha256"])
+
+    def _abandon(self, request_id: str) -> None:
+        if self.lane != "model":
+            self.broken = "Its call was abandoned."
+            return
+        if self._channel is None or not self._channel.is_open:
+            return
+        self._channel.notify("cancel", {"requestId": request_id})
+        if self._ping is None:
+            pong = self._channel.call("ping", {})
+            self._ping = asyncio.get_running_loop().call_later(
+                self._settings.ping_timeout_s, self._break, "The worker let a call run out of time and hangs."
+            )
+            pong.add_done_callback(self._pong)
+
+    def _pong(self, pong: "asyncio.Future[Answer]") -> None:
+        _drop_outcome(pong)
+        if self._ping is not None:
+            self._ping.cancel()
+            self._ping = None
+
+    def _break(self, problem: str) -> None:
+        if self._channel is not None:
+            self._channel.close(problem)
+
+    def channel_lost(self, problem: str) -> None:
+        self.broken = self.broken or problem
+        if self.on_lost is not None:
+            self.on_lost(self)
+
+    def notification_received(self, method: str, params: object) -> None:
+        if method != "log" or type(params) is not dict:
+            return
+        request_id = params.get("requestId")
+        call = self._calls.get(request_id) if type(request_id) is str else None
+        if call is None:
+            return
+        call.log_lines += 1
+        if call.log_lines <= MAX_LOG_LINES:
+            level = text(params.get("level"), 10).lower()
+            write = getattr(log, level if level in _LOG_LEVELS else "info")
+            write("sandbox_log", request_id=request_id, text=text(params.get("message"), MAX_LOG_LINE_CHARS))
+        elif call.log_lines > FLOOD_LOG_LINES:
+            self._break("The sandbox floods its log.")
+
+    def request_received(self, rpc_id: int | str, method: str, params: object) -> None:
+        channel = self._open_channel()
+        if method != "tools/call":
+            channel.refuse(rpc_id, METHOD_NOT_FOUND, "A sandbox may only call tools.")
+            return
+        tool_call = read_tool_call(params)
+        if tool_call is None:
+            channel.refuse(rpc_id, INVALID_PARAMS, "tools/call takes requestId, name and arguments.")
+            return
+        call = self._calls.get(tool_call.request_id)
+        if call is None:
+            self._refuse(rpc_id, ToolNotFound("The call names no execution in flight."))
+        elif call.call_tool is None:
+            self._refuse(rpc_id, ToolNotFound("This execution may call no tools."))
+        elif len(call.tasks) >= MAX_TOOL_CALLS_AT_ONCE:
+            self._refuse(rpc_id, TooManyRequests(f"At most {MAX_TOOL_CALLS_AT_ONCE} tool calls run at once."))
+        else:
+            answer = self._answer_tool(rpc_id, call.call_tool, tool_call.name, tool_call.arguments)
+            task = asyncio.get_running_loop().create_task(answer)
+            call.tasks.add(task)
+            task.add_done_callback(call.tasks.discard)
+
+    async def _answer_tool(self, rpc_id: int | str, call_tool: CallTool, name: str, arguments: dict[str, Any]) -> None:
+        channel = self._open_channel()
+        try:
+            channel.answer(rpc_id, await call_tool(name, arguments))
+        except UhlpError as error:
+            self._refuse(rpc_id, error)
+        except Exception:
+            log.exception("tool_call_failed", tool=name)
+            channel.refuse(rpc_id, INTERNAL_ERROR, "The tool failed.", {"code": "INTERNAL_ERROR", "retryable": False})
+
+    def _refuse(self, rpc_id: int | str, error: UhlpError) -> None:
+        data = {"code": error.code, "retryable": error.retryable}
+        self._open_channel().refuse(rpc_id, TOOL_FAILED, error.message, data)
+
+
+def _expire(future: "asyncio.Future[Answer]") -> None:
+    if not future.done():
+        future.set_exception(DeadlineExceeded())
+
+
+def _drop_outcome(future: "asyncio.Future[Any]") -> None:
+    if not future.cancelled():
+        future.exception()

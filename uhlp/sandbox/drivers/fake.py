@@ -1,0 +1,247 @@
+"""FakeDriver: the driver port in this process, for tests. Its workers are tasks that speak real frames on socketpairs.
+
+A behaviour answers one `execute`: it gets the worker and the request and returns the ExecuteResponse body, or None to
+answer nothing. The drivers below misbehave in one way each, named after it.
+"""
+
+import asyncio
+import json
+import socket
+from collections.abc import Awaitable, Callable
+from itertools import count
+from struct import Struct
+from typing import Any
+
+from uhlp.errors import SandboxDied
+from uhlp.sandbox.driver import Capabilities, ExitReason, Sandbox, SandboxSpec, Worker
+
+_LENGTH = Struct(">I")
+
+Body = dict[str, Any]
+Behaviour = Callable[["FakeWorker", Body], Awaitable[Body | None]]
+
+
+def response(request: Body, data: Any, result_type: str = "generic") -> Body:
+    """An ExecuteResponse body."""
+    metrics = {"executionTimeMs": 0.1, "mcpCalls": []}
+    return {"requestId": request["requestId"], "resultType": result_type, "data": data, "metrics": metrics}
+
+
+async def echo(worker: "FakeWorker", request: Body) -> Body | None:
+    """Answers with the input."""
+    return response(request, request["requestData"]["input"])
+
+
+async def hang(worker: "FakeWorker", request: Body) -> Body | None:
+    """Never answers."""
+    return None
+
+
+async def die(worker: "FakeWorker", request: Body) -> Body | None:
+    """Ends without a word."""
+    worker.end("exited")
+    return None
+
+
+async def run_out_of_memory(worker: "FakeWorker", request: Body) -> Body | None:
+    """Is ended by the kernel."""
+    worker.end("oom")
+    return None
+
+
+async def send_garbage(worker: "FakeWorker", request: Body) -> Body | None:
+    """Answers with a frame that is not JSON."""
+    worker.send_raw(_LENGTH.pack(9) + b"not json!")
+    return None
+
+
+async def answer_another_request(worker: "FakeWorker", request: Body) -> Body | None:
+    """Answers with the id of a request that is not its own."""
+    return response({"requestId": "another"}, "stolen")
+
+
+class FakeWorker:
+    """One worker: the host's end is `stream`; the runner's end is read by a task."""
+
+    def __init__(self, worker_id: str, behaviour: Behaviour) -> None:
+        self.worker_id = worker_id
+        self.stream, self._inside = socket.socketpair()
+        self.artifacts: dict[str, str] = {}
+        self.cancelled: list[str] = []
+        self.received: list[str] = []
+        """Methods in the order they came."""
+        self._behaviour = behaviour
+        self._exit: ExitReason | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._answers: dict[str, asyncio.Future[Body]] = {}
+        self._ids = count(1)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        reader, self._writer = await asyncio.open_connection(sock=self._inside)
+        self._spawn(self._serve(reader))
+
+    async def call_tool(self, request_id: str, name: str, arguments: Body) -> Body:
+        """What a handler's tool call does; the JSON-RPC answer, `result` or `error`."""
+        rpc_id = f"tool-{next(self._ids)}"
+        self._answers[rpc_id] = asyncio.get_running_loop().create_future()
+        params = {"requestId": request_id, "name": name, "arguments": arguments}
+        self.send({"id": rpc_id, "method": "tools/call", "params": params})
+        return await self._answers[rpc_id]
+
+    def send(self, message: Body) -> None:
+        frame = json.dumps({"jsonrpc": "2.0", **message}).encode()
+        self.send_raw(_LENGTH.pack(len(frame)) + frame)
+
+    def send_raw(self, data: bytes) -> None:
+        if self._writer is not None:
+            self._writer.write(data)
+
+    def end(self, reason: ExitReason) -> None:
+        """The process is gone: its stream closes."""
+        if self._exit is None:
+            self._exit = reason
+            for task in self._tasks:
+                task.cancel()
+            if self._writer is not None:
+                self._writer.close()
+
+    @property
+    def is_alive(self) -> bool:
+        return self._exit is None
+
+    async def kill(self) -> ExitReason:
+        self.end("killed")
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        return self._exit or "killed"
+
+    async def memory_bytes(self) -> int:
+        return 1024 * 1024 if self.is_alive else 0
+
+    async def _serve(self, reader: asyncio.StreamReader) -> None:
+        try:
+            while True:
+                (size,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
+                self._received(json.loads(await reader.readexactly(size)))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            self.end("exited")  # a runner ends itself when its channel closes
+
+    def _received(self, message: Body) -> None:
+        method, params = message.get("method"), message.get("params", {})
+        if method is None:
+            self._answers.pop(message["id"]).set_result(message)
+            return
+        self.received.append(method)
+        if method == "execute":
+            self._spawn(self._execute(message["id"], params))
+        elif method == "artifact.put":
+            self.artifacts[params["sha256"]] = params["content"]
+            self.send({"id": message["id"], "result": {}})
+        elif method == "ping":
+            self._ping(message["id"])
+        elif method == "cancel":
+            self.cancelled.append(params["requestId"])
+
+    def _ping(self, rpc_id: int) -> None:
+        self.send({"id": rpc_id, "result": {}})
+
+    async def _execute(self, rpc_id: int, request: Body) -> None:
+        sha256 = request["context"]["task"]["artifact"]["sha256"]
+        if sha256 not in self.artifacts:
+            error = {"code": -32001, "message": "ARTIFACT_MISSING", "data": {"sha256": sha256}}
+            self.send({"id": rpc_id, "error": error})
+            return
+        answer = await self._behaviour(self, request)
+        if answer is not None:
+            self.send({"id": rpc_id, "result": answer})
+
+    def _spawn(self, work: Any) -> None:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+class FakeSandbox:
+    def __init__(self, sandbox_id: str, spec: SandboxSpec, behaviour: Behaviour) -> None:
+        self.sandbox_id = sandbox_id
+        self.spec = spec
+        self.workers: list[FakeWorker] = []
+        self.is_running = True
+        self._behaviour = behaviour
+        self._numbers = count(1)
+
+    async def start_worker(self) -> Worker:
+        if not self.is_running:
+            raise SandboxDied("The sandbox has ended.")
+        worker = FakeWorker(f"w{next(self._numbers)}", self._behaviour)
+        await worker.start()
+        self.workers.append(worker)
+        return worker
+
+    async def stop(self, reason: str) -> None:
+        self.is_running = False
+        for worker in self.workers:
+            await worker.kill()
+
+
+class FakeDriver:
+    """Starts sandboxes that behave; keeps them all in `sandboxes` for a test to look at."""
+
+    behaviour: Behaviour = staticmethod(echo)
+
+    def __init__(self, behaviour: Behaviour | None = None) -> None:
+        self._behaviour = behaviour or type(self).behaviour
+        self.sandboxes: list[FakeSandbox] = []
+
+    async def open(self) -> Capabilities:
+        return Capabilities(driver="fake", isolation="none", missing=("everything: it runs in the server",))
+
+    async def start(self, spec: SandboxSpec) -> Sandbox:
+        sandbox = FakeSandbox(f"fake-{len(self.sandboxes) + 1}", spec, self._behaviour)
+        self.sandboxes.append(sandbox)
+        return sandbox
+
+    async def list_owned(self) -> list[str]:
+        return [sandbox.sandbox_id for sandbox in self.sandboxes if sandbox.is_running]
+
+    async def close(self) -> None:
+        for sandbox in self.sandboxes:
+            await sandbox.stop("closed")
+
+    @property
+    def workers(self) -> list[FakeWorker]:
+        """Every worker ever started, oldest first."""
+        return [worker for sandbox in self.sandboxes for worker in sandbox.workers]
+
+
+class HangingDriver(FakeDriver):
+    behaviour = staticmethod(hang)
+
+
+class DyingDriver(FakeDriver):
+    behaviour = staticmethod(die)
+
+
+class OutOfMemoryDriver(FakeDriver):
+    behaviour = staticmethod(run_out_of_memory)
+
+
+class GarbageDriver(FakeDriver):
+    behaviour = staticmethod(send_garbage)
+
+
+class WrongRequestDriver(FakeDriver):
+    behaviour = staticmethod(answer_another_request)
+
+
+class NeverStartsDriver(FakeDriver):
+    """No sandbox ever says hello."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attempts = 0
+
+    async def start(self, spec: SandboxSpec) -> Sandbox:
+        self.attempts += 1
+        raise SandboxDied("it never said hello.")
