@@ -44,6 +44,7 @@ def test_what_is_written_is_read_back(value: object) -> None:
         (b"[1,]", "comma"),
         (b"{} {}", "column"),
         (b"[[1]", "column"),
+        (b"[" * 100 + b"]", "column"),
         (b"'a'", "column"),
     ],
 )

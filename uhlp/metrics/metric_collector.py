@@ -133,6 +133,7 @@ class MetricCollector:
             )
             family = self._new_family(name, metric_type, help_text, label_names, buckets)
             batch.new_families.append(family)
+            log.debug("metric_created", metric=name, metric_type=metric_type, labels=label_names)
         else:
             family.require_same(metric_type, label_names, checked_buckets(buckets) if buckets else None)
         if label_values not in family.children:
@@ -184,7 +185,6 @@ class MetricCollector:
             registry=self._registry,
         )
         self._families[name] = family
-        log.debug("metric_created", metric=name, metric_type=metric_type, labels=label_names)
         return family
 
 
