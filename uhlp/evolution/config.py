@@ -1,0 +1,138 @@
+"""The governor's numbers (`evolution.*` in settings); the panel and GET /admin/v1/evolution/config show every one.
+
+Shares and rates lie in [0, 1]; names carry their unit. A change applies to what is decided from then on; the account
+of a candidate keeps the epsilon, delta and alpha it was opened with.
+"""
+
+from collections.abc import Mapping
+from hashlib import sha256
+from itertools import pairwise
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from uhlp import strict_json
+from uhlp.errors import ValidationFailed
+
+Share = Annotated[float, Field(ge=0, le=1)]
+ErrorLevel = Annotated[float, Field(gt=0, le=0.2)]
+Seconds = Annotated[float, Field(gt=0, le=31 * 86_400)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+def _check_weights(weights: tuple[float, ...]) -> tuple[float, ...]:
+    rising = all(low < high for low, high in pairwise(weights))
+    if not (weights and rising and weights[0] > 0 and weights[-1] == 1):
+        raise ValueError("canary weights rise from above 0 to exactly 1, for example (0.05, 0.25, 0.5, 1)")
+    return weights
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NoiseConfig(_Section):
+    """A/A check: more self-disagreement than this is no function and is not compiled."""
+
+    max_self_disagreement: Share = 0.10
+    aa_samples: Count = 20
+
+
+class VerifyConfig(_Section):
+    """Before live traffic: repair rounds, the least coverage worth having, the least data to learn from."""
+
+    repair_rounds: Annotated[int, Field(ge=0, le=10)] = 3
+    min_coverage: Share = 0.20
+    min_train: Count = 30
+    class_min_agreeing: Count = 30
+    tests_timeout_s: Seconds = 60.0
+
+
+class CanaryConfig(_Section):
+    """Shares of live traffic, one step after the other, and what each step waits for."""
+
+    weights: Annotated[tuple[float, ...], AfterValidator(_check_weights)] = (0.05, 0.25, 0.5, 1.0)
+    min_executions: Count = 50
+    min_step_s: Annotated[float, Field(ge=0, le=31 * 86_400)] = 60.0
+    audit_share: Annotated[float, Field(gt=0, le=1)] = 0.2
+
+
+class MonitorConfig(_Section):
+    """CUSUM against a loss rate above `mean` with bets of `fraction` / `mean`, and the fast rule."""
+
+    mean: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
+    fraction: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    threshold: Annotated[float, Field(ge=10, le=1e9)] = 1000.0
+    fast_window: Annotated[int, Field(ge=1, le=1000)] = 20
+    fast_failures: Count = 5
+
+
+class RejitConfig(_Section):
+    """Clocks before compiling again after f failures (`statistics.recompile_wait`)."""
+
+    t0_s: Seconds = 600.0
+    t_max_s: Seconds = 86_400.0
+    n0: Count = 200
+    n_max: Count = 20_000
+    f_max: Annotated[int, Field(ge=1, le=100)] = 5
+
+
+class LimitsConfig(_Section):
+    """How much may happen at once. `usd_per_day` None: no budget is set."""
+
+    canaries_per_application: Count = 1
+    compilations_per_hour: Count = 2
+    usd_per_day: Annotated[float, Field(ge=0)] | None = None
+
+
+class EvolutionConfig(_Section):
+    """All numbers of evolution. epsilon, delta and alpha are the gate's (a component may set its own epsilon)."""
+
+    cycle_s: Seconds = 10.0
+    epsilon: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    delta: ErrorLevel = 0.05
+    alpha: ErrorLevel = 0.05
+    n_max: Annotated[int, Field(ge=100, le=1_000_000)] = 5000
+    noise: NoiseConfig = NoiseConfig()
+    verify: VerifyConfig = VerifyConfig()
+    canary: CanaryConfig = CanaryConfig()
+    monitor: MonitorConfig = MonitorConfig()
+    rejit: RejitConfig = RejitConfig()
+    limits: LimitsConfig = LimitsConfig()
+    freeze_rollbacks_per_hour: Count = 3
+    duplicates_cap: Count = 3
+    hold_windows: Count = 1
+    discovered_expires_s: Seconds = 86_400.0
+    coder_timeout_s: Seconds = 120.0
+    measuring_errors_in_a_row: Count = 4
+    same_reason_quarantine: Count = 3
+    evidence_save_s: Annotated[float, Field(ge=0, le=3600)] = 5.0
+
+    @classmethod
+    def checked(cls, values: Mapping[str, Any]) -> Self:
+        """The configuration of these values; ValidationFailed lists every field that is wrong, with its path."""
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            problems = [
+                {"path": ".".join(str(part) for part in one["loc"]), "message": one["msg"]} for one in error.errors()
+            ]
+            text = "; ".join(f"{problem['path']}: {problem['message']}" for problem in problems)
+            raise ValidationFailed(f"Not valid: {text}.", details={"problems": problems}) from None
+
+    def with_overrides(self, overrides: Mapping[str, Any]) -> Self:
+        """This configuration with the named fields changed (nested mappings merge), checked like a new one."""
+        return self.checked(_merged(self.model_dump(), overrides))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the canonical values: the ledger's configHash."""
+        return sha256(strict_json.canonical(self.model_dump())).hexdigest()
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for name, value in changes.items():
+        below = base.get(name)
+        result[name] = _merged(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return result
