@@ -1,0 +1,228 @@
+"""`<data>/evolution.db`: ledger, candidates, payloads, regression set and settings of evolution, always in SQLite.
+
+An entry and the candidate row it leads to are written in one transaction, fsynced (synchronous=FULL), before anything
+is switched. All work runs in one thread of the store's own; the event loop never waits for the disk.
+
+Evidence grows between decisions. `update_evidence` saves it without a ledger entry: at once when the candidate was
+found wrong once more, else at most every `evidence_save_s` (reads see it earlier; `flush`, once a cycle, and `aclose`
+write it). A crash can therefore lose some clean comparisons, never a wrong one.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from uhlp.clock import Clock
+from uhlp.errors import CandidateNotFound
+from uhlp.evolution.attempts import Attempts, attempts_of
+from uhlp.evolution.candidate import OPEN, PROGRESS, Candidate, CandidateState
+from uhlp.evolution.database import EvolutionDatabase
+from uhlp.evolution.ledger import Event, LedgerEntry, SealedEntry, VerifyReport
+from uhlp.evolution.records import Change, FoldProblem, RegressionCase, Scope
+
+T = TypeVar("T")
+
+
+class EvolutionStore:
+    """Keeps what was decided. Open it with `async with` (or `open` and `aclose`)."""
+
+    def __init__(self, *, path: Path, clock: Clock, evidence_save_s: float = 5.0) -> None:
+        self._database = EvolutionDatabase(path)
+        self._clock = clock
+        self._evidence_save_s = evidence_save_s
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="evolution-db")
+        self._unsaved: dict[str, Candidate] = {}
+        self._saved_at: dict[str, tuple[float, int]] = {}
+        self._pauses: set[Scope] = set()
+
+    async def open(self) -> None:
+        await self._run(self._database.open)
+        self._pauses = await self._run(self._database.pauses)
+
+    async def aclose(self) -> None:
+        await self.flush()
+        await self._run(self._database.close)
+        self._thread.shutdown()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def append(
+        self,
+        entry: LedgerEntry,
+        candidate: Candidate | None = None,
+        *,
+        payloads: Mapping[str, Any] | None = None,
+        regressions: Iterable[RegressionCase] = (),
+    ) -> int:
+        """Write one decision and return its seq.
+
+        `candidate` is the one `decisions.decide` returned with the entry. `payloads` maps digests
+        (`records.digest_of`) to JSON values. Raises StateConflict, and writes nothing, when the candidate has moved on
+        since, when the transition is not legal, or when the component has another open candidate.
+        """
+        return await self.append_all([Change(entry, candidate, payloads or {}, tuple(regressions))])
+
+    async def append_all(self, changes: Sequence[Change]) -> int:
+        """Several decisions in one transaction (a promotion that supersedes another); the seq of the last."""
+        seq = await self._run(self._database.append, changes)
+        for change in changes:
+            if change.candidate is not None:
+                self._unsaved.pop(change.candidate.id, None)
+                self._saved_at[change.candidate.id] = (self._clock.monotonic(), _wrong(change.candidate))
+        return seq
+
+    async def update_evidence(self, candidate: Candidate, *, payloads: Mapping[str, Any] | None = None) -> bool:
+        """Save the progress fields (see the module's head for when); True when they are on disk now."""
+        now = self._clock.monotonic()
+        saved_at, wrong = self._saved_at.get(candidate.id, (-self._evidence_save_s, 0))
+        if not payloads and _wrong(candidate) <= wrong and now - saved_at < self._evidence_save_s:
+            self._unsaved[candidate.id] = candidate
+            return False
+        self._unsaved.pop(candidate.id, None)
+        await self._run(self._database.save_progress, [candidate], payloads or {})
+        self._saved_at[candidate.id] = (now, _wrong(candidate))
+        return True
+
+    async def flush(self) -> None:
+        """Write all evidence that is still in memory."""
+        unsaved, self._unsaved = list(self._unsaved.values()), {}
+        if unsaved:
+            await self._run(self._database.save_progress, unsaved, {})
+
+    async def candidate(self, candidate_id: str) -> Candidate:
+        """Raises CandidateNotFound."""
+        found = await self._run(self._database.candidates, "id = ?", (candidate_id,))
+        if not found:
+            raise CandidateNotFound(details={"candidateId": candidate_id})
+        return self._with_unsaved(found[0])
+
+    async def candidates(
+        self, app_id: str | None = None, state: CandidateState | None = None, component_id: str | None = None
+    ) -> list[Candidate]:
+        """All that match, oldest first."""
+        wanted = {"app_id": app_id, "component_id": component_id, "state": state}
+        given = {name: value for name, value in wanted.items() if value is not None}
+        where = " AND ".join(f"{name} = ?" for name in given) or "true"
+        found = await self._run(self._database.candidates, where, tuple(given.values()))
+        return [self._with_unsaved(one) for one in found]
+
+    async def active(self, app_id: str, component_id: str) -> Candidate | None:
+        """The component's open candidate (`candidate.OPEN`), of which there is at most one."""
+        found = await self.candidates(app_id, component_id=component_id)
+        return next((one for one in found if one.state in OPEN), None)
+
+    async def promoted(self, app_id: str, component_id: str, kind: str = "jit") -> Candidate | None:
+        """The candidate in full service, of which there is at most one per kind."""
+        found = await self.candidates(app_id, CandidateState.PROMOTED, component_id)
+        return next((one for one in found if one.kind == kind), None)
+
+    async def attempts(self, app_id: str, component_id: str, spec_hash: str) -> Attempts:
+        """Attempt counter, failures, barred code shas and quarantine of this component and specification."""
+        sealed = await self._run(
+            self._database.entries,
+            "app_id = ? AND component_id = ? AND spec_hash = ?",
+            (app_id, component_id, spec_hash),
+        )
+        return attempts_of(one.entry for one in sealed)
+
+    async def entries(
+        self, app_id: str | None = None, after: int = 0, limit: int = 100, candidate_id: str | None = None
+    ) -> list[SealedEntry]:
+        """Ledger entries with seq > `after`, in order, at most `limit`."""
+        where, values = "seq > ?", [str(after)]
+        for name, value in (("app_id", app_id), ("candidate_id", candidate_id)):
+            if value is not None:
+                where, values = f"{where} AND {name} = ?", [*values, value]
+        return await self._run(self._database.entries, where, tuple(values), limit)
+
+    async def head(self) -> tuple[int, str]:
+        """(seq, hash) of the newest entry; (0, h_0) of an empty ledger."""
+        return await self._run(self._database.head)
+
+    async def verify(self, anchor: tuple[int, str] | None = None) -> VerifyReport:
+        """Recompute the whole chain; `anchor` is a head that was kept elsewhere."""
+        return await self._run(self._database.verify, anchor)
+
+    async def check_fold(self) -> list[FoldProblem]:
+        """Where candidate rows, settings or pauses are not what the ledger says; empty when all is well."""
+        return await self._run(self._database.check_fold)
+
+    async def settings(self) -> dict[str, Any]:
+        """Overrides set at run time, by name."""
+        return await self._run(self._database.settings)
+
+    async def put_setting(self, name: str, value: Any, *, actor: str, reason: str) -> int:
+        """Set an override, or remove it with None; a decision like any other."""
+        entry = LedgerEntry(
+            ts=self._clock.now(), actor=actor, event=Event.SETTING, reason=reason, patch={"name": name, "value": value}
+        )
+        return await self.append(entry)
+
+    async def pause(
+        self, *, actor: str, reason: str, app_id: str | None = None, component_id: str | None = None
+    ) -> int:
+        """Pause evolution everywhere, of one application, or of one component."""
+        return await self._set_pause(Event.PAUSED, actor, reason, app_id, component_id)
+
+    async def resume(
+        self, *, actor: str, reason: str, app_id: str | None = None, component_id: str | None = None
+    ) -> int:
+        """Lift the pause of exactly this scope."""
+        return await self._set_pause(Event.RESUMED, actor, reason, app_id, component_id)
+
+    def is_paused(self, app_id: str | None = None, component_id: str | None = None) -> bool:
+        """Whether this scope, or one around it, is paused."""
+        return not self._pauses.isdisjoint({(None, None), (app_id, None), (app_id, component_id)})
+
+    def pauses(self) -> set[Scope]:
+        """The paused scopes as (app_id, component_id); (None, None) is everything."""
+        return set(self._pauses)
+
+    async def payload(self, digest: str, app_id: str) -> Any | None:
+        """The value behind a digest; None when it was deleted."""
+        return await self._run(self._database.payload, app_id, digest)
+
+    async def regressions(self, app_id: str, component_id: str, spec_hash: str | None = None) -> list[RegressionCase]:
+        """Inputs that earlier candidates got wrong, oldest first."""
+        return await self._run(self._database.regressions, app_id, component_id, spec_hash)
+
+    async def delete_payloads(self, app_id: str) -> None:
+        """Forget the application's payloads and regression set; ledger and candidates keep their digests."""
+        await self._run(self._database.delete_payloads, app_id)
+
+    async def _set_pause(
+        self, event: Event, actor: str, reason: str, app_id: str | None, component_id: str | None
+    ) -> int:
+        if component_id is not None and app_id is None:
+            raise ValueError("a component is paused within an application")
+        entry = LedgerEntry(
+            ts=self._clock.now(), actor=actor, event=event, reason=reason, app_id=app_id, component_id=component_id
+        )
+        seq = await self.append(entry)
+        self._pauses = await self._run(self._database.pauses)
+        return seq
+
+    def _with_unsaved(self, stored: Candidate) -> Candidate:
+        unsaved = self._unsaved.get(stored.id)
+        if unsaved is None:
+            return stored
+        return replace(stored, **{name: getattr(unsaved, name) for name in PROGRESS})
+
+    async def _run(self, work: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+
+
+def _wrong(candidate: Candidate) -> int:
+    """Losses counted so far, in evidence and monitor."""
+    return int(candidate.evidence.get("k", 0)) + int(candidate.monitor.get("failures", 0))
