@@ -19,7 +19,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from uhlp.models.definition import Trust
 
@@ -87,13 +87,15 @@ class Draft:
 class Mismatch:
     """A comparison the handler lost. `payload` is the digest of {"input", "expected", "got"} in the payload table.
 
-    `stage` names the state it was found in, `reference` whose answer was upheld (golden, human, judge, majority, call).
+    `stage` says where it was found (replay, shadow, audit), `reference` whose answer was upheld (golden, human, judge,
+    majority, call), `split` whether the coder may see it.
     """
 
     payload: str
     stage: str
     reference: str
     ts: float
+    split: Literal["train", "held_out"]
 
 
 @dataclass(frozen=True, slots=True)

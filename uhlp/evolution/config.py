@@ -39,13 +39,14 @@ class NoiseConfig(_Section):
 
 
 class VerifyConfig(_Section):
-    """Before live traffic: repair rounds, the least coverage worth having, the least data to learn from."""
+    """Before live traffic: repair rounds, least coverage worth having, least data, executions side by side in replay."""
 
     repair_rounds: Annotated[int, Field(ge=0, le=10)] = 3
     min_coverage: Share = 0.20
     min_train: Count = 30
     class_min_agreeing: Count = 30
     tests_timeout_s: Seconds = 60.0
+    concurrency: Annotated[int, Field(ge=1, le=64)] = 4
 
 
 class CanaryConfig(_Section):

@@ -135,7 +135,7 @@ def test_figures_divide_only_what_was_judged() -> None:
 def test_only_the_newest_mismatches_are_kept() -> None:
     candidate, _ = discovered()
     for i in range(MISMATCHES_KEPT + 5):
-        candidate = candidate.with_mismatch(Mismatch(f"digest {i}", "shadow", "majority", float(i)))
+        candidate = candidate.with_mismatch(Mismatch(f"digest {i}", "shadow", "majority", float(i), "train"))
     assert len(candidate.mismatches) == MISMATCHES_KEPT
     assert candidate.mismatches[-1].payload == f"digest {MISMATCHES_KEPT + 4}"
 
