@@ -39,7 +39,7 @@ class NoiseConfig(_Section):
 
 
 class VerifyConfig(_Section):
-    """Before live traffic: repair rounds, least coverage worth having, least data, executions side by side in replay."""
+    """Before live traffic: repair rounds, least coverage worth having, least data, executions at a time in replay."""
 
     repair_rounds: Annotated[int, Field(ge=0, le=10)] = 3
     min_coverage: Share = 0.20
