@@ -1,0 +1,81 @@
+"""CoreMCPServer: answers the tool calls of sandboxes and of the server's own services (seed 003 §3.4)."""
+
+from typing import Any
+
+import structlog
+
+from uhlp.clock import Clock
+from uhlp.errors import InternalError, ToolNotFound, UhlpError, ValidationFailed
+from uhlp.jsonschemas import compile_validator
+from uhlp.llm import ModelGateway
+from uhlp.metering import CounterChild, Meter
+from uhlp.tools.budget_ledger import BudgetLedger
+from uhlp.tools.context import ToolContext
+from uhlp.tools.core.framework import FRAMEWORK_TOOLS
+from uhlp.tools.core.llm_generate import LlmGenerate
+from uhlp.tools.core.metrics_record import METRICS_RECORD, MetricRecorder, MetricsRecord
+from uhlp.tools.tool import JsonObject
+
+ALWAYS_ALLOWED = frozenset({METRICS_RECORD})
+"""Provided to every handler without being listed among its component's tools (contracts §5)."""
+
+_LATENCY_BUCKETS_S = (0.0005, 0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 30.0)
+
+log = structlog.get_logger(__name__)
+
+
+class CoreMCPServer:
+    """The `core.*` tools, in this process. `budgets` holds what applications have spent on models today."""
+
+    def __init__(self, *, gateway: ModelGateway, metrics: MetricRecorder, clock: Clock, meter: Meter) -> None:
+        self.clock = clock
+        self.budgets = BudgetLedger(clock=clock)
+        generate = LlmGenerate(gateway=gateway, budgets=self.budgets, clock=clock, meter=meter)
+        tools = (generate.tool(), MetricsRecord(metrics=metrics).tool(), *FRAMEWORK_TOOLS)
+        self._tools = {tool.name: (tool, compile_validator(tool.input_schema)) for tool in tools}
+        self._calls = meter.counter("uhlp_tool_calls_total", "Tool calls by outcome", ("tool", "outcome"))
+        latency = meter.histogram("uhlp_tool_seconds", "Time of tool calls", ("tool",), _LATENCY_BUCKETS_S)
+        self._latency = {name: latency.labels(name) for name in self._tools}
+        self._outcomes: dict[tuple[str, str], CounterChild] = {}
+
+    def list_tools(self) -> list[JsonObject]:
+        """Every tool as MCP lists it: name, description, inputSchema, outputSchema, annotations."""
+        return [tool.described() for tool, _ in self._tools.values()]
+
+    async def call_tool(self, name: str, params: dict[str, Any], context: ToolContext) -> dict[str, Any]:
+        """The tool's structured result for `context`, whose application it never leaves.
+
+        Raises ToolNotFound (also for a tool the component may not use), ValidationFailed with
+        details {"problems": [{"path", "message"}]}, and what the tool raises; always a UhlpError.
+        """
+        if name not in self._tools or not (name in ALWAYS_ALLOWED or name in context.allowed_tools):
+            raise ToolNotFound(f"There is no tool '{name[:100]}' for component '{context.component_id}'.")
+        tool, validator = self._tools[name]
+        if problems := validator.problems(params):
+            first = problems[0]
+            self._counted(name, ValidationFailed.code)
+            raise ValidationFailed(
+                f"{name}: {first['path'] or 'the arguments'}: {first['message']}", details={"problems": problems}
+            )
+        started = self.clock.monotonic()
+        outcome = "cancelled"
+        try:
+            result = await tool.run(params, context)
+            outcome = "ok"
+        except UhlpError as error:
+            outcome = error.code
+            raise
+        except Exception as error:
+            outcome = InternalError.code
+            log.exception("tool_failed", tool=name, app_id=context.app_id, trace_id=context.trace_id)
+            raise InternalError from error
+        finally:
+            self._counted(name, outcome)
+            self._latency[name].observe(self.clock.monotonic() - started)
+        return result
+
+    def _counted(self, name: str, outcome: str) -> None:
+        child = self._outcomes.get((name, outcome))
+        if child is None:
+            child = self._outcomes[name, outcome] = self._calls.labels(name, outcome.lower())
+        child.inc()

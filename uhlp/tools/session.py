@@ -1,0 +1,68 @@
+"""ToolSession: the tool calls of one execution, and what they took."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from uhlp.errors import UhlpError
+from uhlp.tools.context import ToolContext
+from uhlp.tools.core.llm_generate import LLM_GENERATE
+from uhlp.tools.core_mcp_server import CoreMCPServer
+
+
+@dataclass(slots=True)
+class Usage:
+    """What models took. `cost_usd` sums the calls whose price is known; `unpriced_calls` had none."""
+
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost_usd: float = 0.0
+    model_calls: int = 0
+    unpriced_calls: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallRecord:
+    """One call; `outcome` is `ok` or the error's code."""
+
+    tool: str
+    duration_ms: float
+    outcome: str
+    tokens: int = 0
+
+
+@dataclass(slots=True)
+class ToolSession:
+    """Travels with one execution and answers its calls; `last_error` is the last one refused or failed."""
+
+    server: CoreMCPServer
+    context: ToolContext
+    usage: Usage = field(default_factory=Usage)
+    calls: list[ToolCallRecord] = field(default_factory=list)
+    last_error: UhlpError | None = None
+
+    async def call(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Call a tool in this execution's name. Raises UhlpError."""
+        started = self.server.clock.monotonic()
+        outcome, tokens = "cancelled", 0
+        try:
+            result = await self.server.call_tool(name, arguments, self.context)
+            outcome = "ok"
+            if name == LLM_GENERATE:
+                tokens = self._count(result)
+            return result
+        except UhlpError as error:
+            outcome, self.last_error = error.code, error
+            raise
+        finally:
+            duration_ms = (self.server.clock.monotonic() - started) * 1000
+            self.calls.append(ToolCallRecord(name, duration_ms, outcome, tokens))
+
+    def _count(self, generation: dict[str, Any]) -> int:
+        tokens_in, tokens_out = generation["usage"]["tokensIn"], generation["usage"]["tokensOut"]
+        usage, cost_usd = self.usage, generation["costUsd"]
+        usage.model_calls += 1
+        usage.tokens_in += tokens_in
+        usage.tokens_out += tokens_out
+        usage.cost_usd += cost_usd or 0.0
+        usage.unpriced_calls += cost_usd is None
+        return int(tokens_in + tokens_out)
