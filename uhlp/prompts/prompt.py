@@ -32,7 +32,10 @@ class Section:
 
 @dataclass(frozen=True)
 class Prompt:
-    """One valid prompt template at `path`. `variables` are the names its text asks of the component's input."""
+    """One valid prompt template at `path`. `variables` are the names its text asks of the component's input.
+
+    `input` is not among them: a template sees the whole input under that name.
+    """
 
     path: str
     definition: PromptTemplate
@@ -83,7 +86,7 @@ def parse_prompt(raw: bytes, *, path: str) -> Prompt:
         raise document.invalid([document.problem(pointer, f"the template is not valid: {fault}", line=line)]) from None
     if definition.output_schema is not None:
         _check_output_schema(document, definition.output_schema)
-    return Prompt(path, definition, text, sections, variables)
+    return Prompt(path, definition, text, sections, variables - {"input"})
 
 
 def _definition(document: YamlDocument) -> PromptTemplate:

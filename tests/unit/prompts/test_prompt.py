@@ -41,8 +41,8 @@ def test_a_template_asks_for_its_undeclared_variables() -> None:
     assert parse(TRIAGE).variables == {"company", "desks", "ticket"}
 
 
-def test_names_that_jinja_or_the_template_defines_are_not_variables() -> None:
-    assert parse("template: '{% set a = 1 %}{{ a }}{{ range(3) | list }}'").variables == frozenset()
+def test_names_that_jinja_the_runner_or_the_template_defines_are_not_variables() -> None:
+    assert parse("template: '{% set a = 1 %}{{ a }}{{ range(3) | list }}{{ input.x }}'").variables == frozenset()
 
 
 def test_a_template_is_one_section_per_markdown_heading() -> None:
