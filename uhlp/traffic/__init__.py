@@ -1,0 +1,1 @@
+"""Traffic: what components were asked and what they answered."""

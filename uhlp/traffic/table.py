@@ -1,0 +1,92 @@
+"""The table of samples: its schema, and the statements over it."""
+
+import hashlib
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from uhlp import strict_json
+
+SCHEMA = """
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = NORMAL;
+CREATE TABLE IF NOT EXISTS samples (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    draw INTEGER NOT NULL,
+    app_id TEXT NOT NULL, component_id TEXT NOT NULL, ts REAL NOT NULL,
+    input BLOB NOT NULL, output BLOB NOT NULL,
+    implementation TEXT NOT NULL, handler TEXT NOT NULL,
+    latency_ms REAL, tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, cost_usd REAL,
+    ok INTEGER NOT NULL, trace_id TEXT NOT NULL, source TEXT NOT NULL,
+    spec_hash TEXT NOT NULL, input_hash TEXT NOT NULL, split TEXT NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS samples_by_component ON samples (app_id, component_id, seq);
+CREATE INDEX IF NOT EXISTS samples_by_draw ON samples (app_id, component_id, draw);
+"""
+
+_FIELDS = (
+    "id", "app_id", "component_id", "ts", "input", "output", "implementation", "handler", "latency_ms", "tokens_in",
+    "tokens_out", "cost_usd", "ok", "trace_id", "source", "spec_hash", "input_hash", "split",
+)  # fmt: skip
+_INSERT = f"INSERT INTO samples (draw, {', '.join(_FIELDS)}) VALUES (?{', ?' * len(_FIELDS)})"  # noqa: S608 (own names)
+_SELECT = f"SELECT {', '.join(_FIELDS)} FROM samples WHERE app_id = ? AND component_id = ?"  # noqa: S608 (own names)
+
+
+@dataclass(frozen=True, slots=True)
+class SampleCounts:
+    """How many samples are kept: in all, by half (those that are ok), failed, imported, and of each handler."""
+
+    total: int
+    train: int
+    held_out: int
+    failed: int
+    imported: int
+    distinct_inputs: int
+    by_handler: dict[str, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def insert_sample(connection: sqlite3.Connection, fields: Mapping[str, Any]) -> None:
+    """One row; `draw` is a uniform random number of the sample's own, taken from its id (see `retention`)."""
+    draw = int.from_bytes(hashlib.sha256(fields["id"].encode()).digest()[:7], "big")
+    stored = {**fields, "input": strict_json.dumps(fields["input"]), "output": strict_json.dumps(fields["output"])}
+    connection.execute(_INSERT, (draw, *(stored[name] for name in _FIELDS)))
+
+
+def select_samples(
+    connection: sqlite3.Connection, app_id: str, component_id: str, filters: Mapping[str, Any], limit: int
+) -> list[dict[str, Any]]:
+    """Rows as keyword arguments of Sample, newest first."""
+    wanted = {name: value for name, value in filters.items() if value is not None}
+    where = "".join(f" AND {name} = ?" for name in wanted)
+    rows = connection.execute(
+        f"{_SELECT}{where} ORDER BY seq DESC LIMIT ?", (app_id, component_id, *wanted.values(), limit)
+    )
+    return [_loaded(dict(zip(_FIELDS, row, strict=True))) for row in rows]
+
+
+def count_samples(connection: sqlite3.Connection, app_id: str, component_id: str) -> SampleCounts:
+    """The counts of one component."""
+    total, train, held_out, failed, imported, distinct = connection.execute(
+        "SELECT count(*), total(ok AND split = 'train'), total(ok AND split = 'held_out'), total(NOT ok),"
+        " total(source = 'import'), count(DISTINCT input_hash) FROM samples WHERE app_id = ? AND component_id = ?",
+        (app_id, component_id),
+    ).fetchone()
+    by_handler = connection.execute(
+        "SELECT handler, count(*) FROM samples WHERE app_id = ? AND component_id = ? GROUP BY handler ORDER BY handler",
+        (app_id, component_id),
+    ).fetchall()
+    return SampleCounts(total, int(train), int(held_out), int(failed), int(imported), distinct, dict(by_handler))
+
+
+def _loaded(row: dict[str, Any]) -> dict[str, Any]:
+    row["input"], row["output"] = (
+        strict_json.loads(row["input"], max_depth=strict_json.DEEPEST),
+        strict_json.loads(row["output"], max_depth=strict_json.DEEPEST),
+    )
+    row["ok"] = bool(row["ok"])
+    return row
