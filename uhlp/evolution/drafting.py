@@ -1,0 +1,112 @@
+"""Drafting: one candidate's proposer, its drafts, and up to `repair_rounds` rounds of showing it what went wrong."""
+
+import dataclasses
+
+import structlog
+
+from uhlp.evals.comparator import Comparator
+from uhlp.evolution.book import CandidateBook
+from uhlp.evolution.candidate import Candidate, Draft
+from uhlp.evolution.config import EvolutionConfig
+from uhlp.evolution.promotion import candidate_ref
+from uhlp.evolution.store import EvolutionStore
+from uhlp.evolution.verification import DraftReport, Verifier
+from uhlp.optimization.optimization_oracle import OptimizationOracle
+from uhlp.optimization.proposer import Counterexample, Proposal, ProposalFailed, ProposalTask, TrainSample
+from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
+from uhlp.traffic.samples import Sample
+
+log = structlog.get_logger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Drafted:
+    """The best draft with its report, every draft's fate, and the counterexamples the proposer was shown."""
+
+    proposal: Proposal
+    report: DraftReport
+    drafts: tuple[Draft, ...]
+    counterexamples: tuple[Counterexample, ...]
+
+
+class Drafting:
+    """Asks proposers for handlers; TRAIN samples only."""
+
+    def __init__(
+        self,
+        *,
+        book: CandidateBook,
+        store: EvolutionStore,
+        oracle: OptimizationOracle,
+        verifier: Verifier,
+        config: EvolutionConfig,
+    ) -> None:
+        self._book = book
+        self._store = store
+        self._oracle = oracle
+        self._verifier = verifier
+        self._config = config
+
+    async def draft(
+        self,
+        candidate: Candidate,
+        app: AppSnapshot,
+        component: ComponentSnapshot,
+        train: list[Sample],
+        comparator: Comparator,
+    ) -> Drafted:
+        """Propose, examine, show what failed, again; stops at a draft without fault. Raises ProposalFailed."""
+        task = await self._write_task(candidate, train)
+        proposer = self._oracle.proposer_for(task, candidate.proposer or None)
+        barred = (await self._store.attempts(candidate.app_id, candidate.component_id, candidate.spec_hash)).barred
+        epsilon = component.definition.optimization.epsilon
+        proposal = await proposer.propose(task)
+        drafts: list[Draft] = []
+        best: tuple[Proposal, DraftReport] | None = None
+        for rounds_left in range(self._config.verify.repair_rounds, -1, -1):
+            report = await self._verifier.examine(app, component, proposal, train, comparator, epsilon=epsilon)
+            if report.has_passed and report.code_sha in barred:
+                report.stage, report.reason = "barred", "the same code was refused or rolled back before"
+            drafts.append(Draft(report.code_sha, report.stage, report.reason or None, len(report.wrong)))
+            if best is None or _rank(report) > _rank(best[1]):
+                best = (proposal, report)
+            if (report.has_passed and not report.wrong) or not rounds_left:
+                break
+            failures = report.failures()
+            task = dataclasses.replace(task, counterexamples=(*failures.counterexamples, *task.counterexamples))
+            try:
+                repaired = await proposer.repair(task, proposal, failures)
+            except ProposalFailed as failure:
+                log.info("repair_failed", candidate=candidate.id, why=failure.reason)
+                break
+            if repaired is None:
+                break
+            proposal = repaired
+        assert best is not None  # noqa: S101  at least one draft was examined
+        return Drafted(*best, tuple(drafts), task.counterexamples)
+
+    async def _write_task(self, candidate: Candidate, train: list[Sample]) -> ProposalTask:
+        cases = await self._store.regressions(candidate.app_id, candidate.component_id, candidate.spec_hash)
+        counterexamples = [
+            Counterexample(case.case["input"], case.case["expected"], case.case["got"])
+            for case in cases
+            if case.split == "train" and case.case is not None
+        ]
+        earlier = [
+            one
+            for one in self._book.candidates(candidate.app_id, candidate.component_id)
+            if one.spec_hash == candidate.spec_hash and one.code_sha is not None and one.id != candidate.id
+        ]
+        return await self._oracle.write_task(
+            candidate.app_id,
+            candidate.component_id,
+            train=[TrainSample(sample.input, sample.output) for sample in train],
+            attempt=candidate.attempt,
+            counterexamples=counterexamples,
+            previous_ref=candidate_ref(earlier[0].id) if earlier else None,
+        )
+
+
+def _rank(report: DraftReport) -> tuple[bool, int, float]:
+    """Better drafts are greater: passed, then fewer wrong, then more coverage."""
+    return report.has_passed, -len(report.wrong), report.train.coverage if report.train else 0.0

@@ -1,0 +1,353 @@
+"""SafetyGovernor: lets a candidate into traffic step by step, by evidence, and takes it out again (seed 002).
+
+    shadow ──epsilon proven──► canary 5 % ──► 25 % ──► 50 % ──► 100 % ──► promoted
+       │ evidence against it      │ alarm, evidence against it                │ alarm
+       ▼                          ▼                                           ▼
+    rejected                  rolled_back                                 rolled_back
+
+Every decision is written to the ledger before anything is switched. A rollback only changes what routing reads.
+"""
+
+import asyncio
+import re
+from collections import defaultdict
+from dataclasses import replace
+from typing import Any
+
+import structlog
+
+from uhlp.clock import Clock
+from uhlp.errors import StateConflict
+from uhlp.evolution.book import CandidateBook
+from uhlp.evolution.candidate import Candidate, CandidateState, Checkpoint, Mismatch
+from uhlp.evolution.comparison import Comparison
+from uhlp.evolution.config import EvolutionConfig
+from uhlp.evolution.live_evidence import LiveEvidence
+from uhlp.evolution.promotion import Promotion
+from uhlp.evolution.records import RegressionCase
+from uhlp.evolution.rollouts import LiveHandler, Rollouts
+from uhlp.evolution.statistics import Verdict, audit_share, serve_and_check_share
+from uhlp.evolution.store import EvolutionStore
+from uhlp.execution import HandlerImplementation
+from uhlp.metrics.windows import Windows
+from uhlp.models.definition import ComponentDefinition
+from uhlp.registry.application_registry import ApplicationRegistry
+from uhlp.traffic.split import split_of
+
+log = structlog.get_logger(__name__)
+
+S = CandidateState
+GOVERNOR = "governor"
+
+_HOUR_S = 3600.0
+_MIN_SEEN_FOR_COVERAGE = 50
+_MIN_HANDLER_TIMEOUT_S = 0.05
+_SERVE_AND_CHECK_FROM = 0.10
+"""Under `serve-and-check` a handler answers as soon as its loss is proven to be below this."""
+
+
+class SafetyGovernor:
+    """Decides about candidates in live traffic. One instance a server."""
+
+    def __init__(
+        self,
+        *,
+        book: CandidateBook,
+        store: EvolutionStore,
+        rollouts: Rollouts,
+        promotion: Promotion,
+        app_registry: ApplicationRegistry,
+        windows: Windows,
+        clock: Clock,
+        config: EvolutionConfig,
+    ) -> None:
+        self._book = book
+        self._store = store
+        self._rollouts = rollouts
+        self._promotion = promotion
+        self._registry = app_registry
+        self._windows = windows
+        self._clock = clock
+        self._config = config
+        self._live: dict[str, LiveEvidence] = {}
+        self._handlers: dict[str, HandlerImplementation] = {}
+        self._deciding: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    # -- into traffic ------------------------------------------------------------------------------------------------
+
+    def create_checkpoint(self, app_id: str, component_id: str) -> Checkpoint:
+        """Where a rollback of this component returns to: the revision now, and the baseline's statistics (seed 002)."""
+        baseline = self._windows.window(app_id, component_id, _HOUR_S, handler="llm").as_dict()
+        return Checkpoint(revision=self._registry.snapshot(app_id).revision, baseline=baseline)
+
+    def admit(self, candidate: Candidate, handler: HandlerImplementation, evidence: LiveEvidence) -> None:
+        """Take a verified candidate, or one that a restart interrupted, into live traffic as its state says."""
+        self._live[candidate.id] = evidence
+        self._handlers[candidate.id] = handler
+        self._switch(candidate)
+
+    def evidence_of(self, candidate_id: str) -> LiveEvidence | None:
+        """What is measured of a candidate in live traffic; None for any other."""
+        return self._live.get(candidate_id)
+
+    # -- evidence comes in -------------------------------------------------------------------------------------------
+
+    async def record(self, candidate_id: str, comparison: Comparison) -> None:
+        """Enter one comparison and decide at once if it decides anything."""
+        live = self._live.get(candidate_id)
+        if live is None:
+            return
+        live.measuring_errors = 0
+        live.enter(comparison, duplicates_cap=self._config.duplicates_cap)
+        if comparison.outcome == "wrong":
+            self.keep_mismatch(candidate_id, comparison)
+        self._book.grow(candidate_id, **live.progress())
+        await self.evaluate_candidate(candidate_id)
+
+    def keep_mismatch(self, candidate_id: str, comparison: Comparison) -> None:
+        """Keep a lost comparison where people can look at it and the next attempt can learn from it."""
+        digest, value = comparison.payload()
+        mismatch = Mismatch(
+            digest, comparison.stage, comparison.reference, self._clock.now(), split_of(comparison.input_hash)
+        )
+        candidate = self._book.candidate(candidate_id).with_mismatch(mismatch)
+        self._book.grow(candidate_id, payloads={digest: value}, mismatches=candidate.mismatches)
+
+    def record_execution(self, candidate_id: str, *, has_failed: bool, latency_ms: float | None, is_live: bool) -> None:
+        """Count one input that was put to the handler, in shadow or (`is_live`) for a user."""
+        live = self._live.get(candidate_id)
+        if live is None:
+            return
+        live.see(latency_ms=latency_ms)
+        executions = self._book.candidate(candidate_id).executions
+        if is_live:
+            live.crashes.observe(1.0 if has_failed else 0.0)
+            if has_failed or latency_ms is not None:
+                live.step_executions += 1
+            executions += 1
+        self._book.grow(candidate_id, executions=executions, **live.progress())
+
+    async def record_measuring_error(self, candidate_id: str, why: str) -> None:
+        """An error of measuring is no score; several in a row pause the candidate."""
+        live = self._live.get(candidate_id)
+        candidate = self._book.candidate(candidate_id)
+        if live is None or candidate.paused:
+            return
+        live.measuring_errors += 1
+        if live.measuring_errors >= self._config.measuring_errors_in_a_row:
+            reason = f"{live.measuring_errors} errors of measuring in a row, the last: {why}"
+            await self._book.decide(candidate_id, actor=GOVERNOR, reason=reason, paused=True)
+
+    # -- decisions ---------------------------------------------------------------------------------------------------
+
+    async def evaluate_candidate(self, candidate_id: str) -> None:
+        """Decide what the evidence allows now (seed 002). Alarms count in every live state, also while paused."""
+        async with self._deciding[candidate_id]:
+            live = self._live.get(candidate_id)
+            candidate = self._book.candidate(candidate_id)
+            component = self._registry.snapshot(candidate.app_id).components.get(candidate.component_id)
+            if live is None or component is None:
+                return
+            try:
+                if candidate.state is S.SHADOW:
+                    await self._evaluate_shadow(candidate, live, component.definition)
+                elif candidate.is_serving:
+                    await self._evaluate_serving(candidate, live, component.definition)
+            except StateConflict as conflict:  # a person's decision came first; it stands
+                log.info("decision_overtaken", candidate=candidate_id, why=conflict.message)
+
+    async def _evaluate_shadow(self, candidate: Candidate, live: LiveEvidence, definition: ComponentDefinition) -> None:
+        account, figures = live.account, live.figures
+        if account.verdict is Verdict.REJECT:
+            await self.reject(candidate.id, cause="evidence", reason=f"evidence against it: {account.describe()}")
+        elif figures.seen >= _MIN_SEEN_FOR_COVERAGE and (figures.coverage or 0.0) < self._config.verify.min_coverage:
+            reason = f"answers {figures.coverage:.0%} itself, needs {self._config.verify.min_coverage:.0%} to pay"
+            await self.reject(candidate.id, cause="coverage", reason=reason)
+        elif account.verdict is Verdict.INCONCLUSIVE:
+            await self._move(
+                candidate, S.INCONCLUSIVE, f"no verdict after {account.n} comparisons: {account.describe()}"
+            )
+        elif self.what_holds(candidate) is None:
+            weights = self._config.canary.weights
+            if account.verdict is Verdict.ACCEPT:
+                await self._move(candidate, S.CANARY, f"{account.describe()}; answers {weights[0]:.0%}", canary_step=0)
+            elif self._may_serve_and_check(candidate, live, definition):
+                reason = f"serve-and-check, {account.describe()}; answers all, every answer is checked"
+                await self._move(candidate, S.CANARY, reason, canary_step=len(weights) - 1)
+
+    async def _evaluate_serving(
+        self, candidate: Candidate, live: LiveEvidence, definition: ComponentDefinition
+    ) -> None:
+        account = live.account
+        proven = account.verdict is Verdict.ACCEPT
+        for monitor, words in ((live.audits, "audited answers are wrong"), (live.crashes, "executions failed")):
+            if monitor.alarm is not None:
+                reason = f"{monitor.alarm} alarm: {monitor.failures} of {monitor.n} {words}"
+                await self.roll_back(candidate.id, cause="audit", reason=reason)
+                return
+        if account.verdict is Verdict.REJECT:
+            await self.roll_back(candidate.id, cause="evidence", reason=f"evidence against it: {account.describe()}")
+        elif not proven and live.audits.failures >= definition.optimization.max_wrong_answers:
+            reason = f"{live.audits.failures} wrong answers served before epsilon was proven"
+            await self.roll_back(candidate.id, cause="max_wrong_answers", reason=reason)
+        elif candidate.state is S.CANARY and proven and self._step_is_done(candidate, live):
+            await self._next_step(candidate)
+        else:
+            self._switch(candidate)  # audit share and deadline follow traffic and latency
+
+    def _step_is_done(self, candidate: Candidate, live: LiveEvidence) -> bool:
+        canary = self._config.canary
+        return (
+            live.step_executions >= canary.min_executions
+            and self._clock.now() - candidate.entered_at >= canary.min_step_s
+            and not self._is_held(candidate)
+        )
+
+    async def _next_step(self, candidate: Candidate) -> None:
+        weights = self._config.canary.weights
+        step = (candidate.canary_step or 0) + 1
+        passed = f"{self._live[candidate.id].step_executions} executions without an alarm"
+        if step < len(weights):
+            await self._move(candidate, S.CANARY, f"{passed}; answers {weights[step]:.0%}", canary_step=step)
+        else:
+            await self.promote(candidate.id, reason=f"{passed} at 100 %")
+
+    async def promote(self, candidate_id: str, *, reason: str, actor: str = GOVERNOR) -> Candidate:
+        """Put a canary into full service as the component's next version. The repository follows (`Promotion`)."""
+        candidate = self._book.candidate(candidate_id)
+        version = await self._promotion.next_version(candidate.app_id, candidate.component_id)
+        reason = f"{reason}; in service as v{version}"
+        moved = await self._move(candidate, S.PROMOTED, reason, actor=actor, version=version)
+        await self._promotion.reconcile(candidate.app_id, candidate.component_id)
+        return moved
+
+    def _may_serve_and_check(self, candidate: Candidate, live: LiveEvidence, definition: ComponentDefinition) -> bool:
+        return (
+            candidate.trust == "serve-and-check"
+            and definition.effective_effects == "none"
+            and live.account.is_proven(_SERVE_AND_CHECK_FROM)
+        )
+
+    def what_holds(self, candidate: Candidate) -> str | None:
+        """Why a candidate that has earned the next stage does not enter it; None when nothing holds it."""
+        if self._is_held(candidate):
+            return "paused"
+        if candidate.approval_required and candidate.approved_by is None:
+            return "waits for approval"
+        recent = [
+            one
+            for one in self._book.candidates(candidate.app_id, state=S.ROLLED_BACK)
+            if self._clock.now() - one.entered_at < _HOUR_S
+        ]
+        if len(recent) >= self._config.freeze_rollbacks_per_hour:
+            return f"frozen: {len(recent)} rollbacks in the last hour"
+        canaries = [one for one in self._book.candidates(candidate.app_id, state=S.CANARY) if one.id != candidate.id]
+        if len(canaries) >= self._config.limits.canaries_per_application:
+            return f"waits: {canaries[0].component_id} has the application's canary"
+        return None
+
+    def _is_held(self, candidate: Candidate) -> bool:
+        return candidate.paused or self._store.is_paused(candidate.app_id, candidate.component_id)
+
+    # -- out of traffic ----------------------------------------------------------------------------------------------
+
+    async def reject(self, candidate_id: str, *, cause: str, reason: str, actor: str = GOVERNOR) -> Candidate:
+        """End a candidate that never answered a user. Raises StateConflict when its state has no such end."""
+        return await self._end(candidate_id, S.REJECTED, cause=cause, reason=reason, actor=actor)
+
+    async def roll_back(self, candidate_id: str, *, cause: str, reason: str, actor: str = GOVERNOR) -> Candidate:
+        """Give the component back to the model at once. Raises StateConflict when the candidate does not serve."""
+        return await self._end(candidate_id, S.ROLLED_BACK, cause=cause, reason=reason, actor=actor)
+
+    async def supersede(self, candidate_id: str, *, reason: str) -> Candidate:
+        """Its specification has changed: what it proved is void."""
+        return await self._end(candidate_id, S.SUPERSEDED, cause="superseded", reason=reason, actor=GOVERNOR)
+
+    async def quarantine(self, candidate_id: str, *, cause: str, reason: str, actor: str = GOVERNOR) -> Candidate:
+        """Stay on the model until specification, model or coder change, or a person clears it."""
+        return await self._end(candidate_id, S.QUARANTINED, cause=cause, reason=reason, actor=actor)
+
+    async def _end(self, candidate_id: str, to: CandidateState, *, cause: str, reason: str, actor: str) -> Candidate:
+        live = self._live.get(candidate_id)
+        candidate = self._book.candidate(candidate_id)
+        regressions = () if to is S.SUPERSEDED else self._regressions(candidate, reason)
+        candidate = await self._book.decide(
+            candidate_id, to, actor=actor, reason=reason, cause=_slug(cause),
+            evidence=live.summary() if live else None, regressions=regressions,
+        )  # fmt: skip
+        self._switch(candidate)
+        self._live.pop(candidate_id, None)
+        self._handlers.pop(candidate_id, None)
+        await self._promotion.reconcile(candidate.app_id, candidate.component_id)
+        return candidate
+
+    async def _move(
+        self, candidate: Candidate, to: CandidateState, reason: str, *, actor: str = GOVERNOR, **changes: Any
+    ) -> Candidate:
+        live = self._live[candidate.id]
+        moved = await self._book.decide(
+            candidate.id, to, actor=actor, reason=reason, evidence=live.summary(), **changes
+        )
+        live.step_executions = 0
+        self._switch(moved)
+        return moved
+
+    def _regressions(self, candidate: Candidate, reason: str) -> tuple[RegressionCase, ...]:
+        """What it got wrong; the payloads are kept already, a case is a pointer and a split."""
+        return tuple(
+            RegressionCase(
+                app_id=candidate.app_id,
+                component_id=candidate.component_id,
+                spec_hash=candidate.spec_hash,
+                payload=mismatch.payload,
+                split=mismatch.split,
+                candidate_id=candidate.id,
+                reason=reason[:200],
+                added_at=mismatch.ts,
+            )
+            for mismatch in candidate.mismatches
+        )
+
+    # -- the switch --------------------------------------------------------------------------------------------------
+
+    def _switch(self, candidate: Candidate) -> None:
+        """Make the rollout table say what the candidate's state says."""
+        if candidate.state not in (S.SHADOW, S.CANARY, S.PROMOTED):
+            self._rollouts.remove(candidate.app_id, candidate.component_id, candidate.id)
+            if candidate.code_sha is not None and candidate.state is not S.INCONCLUSIVE:
+                self._rollouts.bar(candidate.app_id, candidate.code_sha)
+            return
+        is_promoted = candidate.state is S.PROMOTED
+        handler = self._handlers[candidate.id]
+        weight = 0.0
+        if candidate.state is not S.SHADOW:
+            weight = 1.0 if is_promoted else self._config.canary.weights[candidate.canary_step or 0]
+        self._rollouts.put(
+            LiveHandler(
+                candidate_id=candidate.id,
+                app_id=candidate.app_id,
+                component_id=candidate.component_id,
+                implementation=replace(handler, version=candidate.version),
+                weight=weight,
+                salt=candidate.id.encode(),
+                audit_share=self._audit_share(candidate),
+                timeout_s=self._handler_timeout_s(candidate),
+                is_promoted=is_promoted,
+            )
+        )
+
+    def _audit_share(self, candidate: Candidate) -> float:
+        component = self._registry.snapshot(candidate.app_id).components[candidate.component_id]
+        window = self._windows.window(candidate.app_id, candidate.component_id, _HOUR_S, handler="jit").as_dict()
+        floor = audit_share(component.definition.optimization.max_wrong_answers, window["count"] * 24)
+        if candidate.trust == "serve-and-check":
+            return serve_and_check_share(self._live[candidate.id].account.proven, floor)
+        return floor if candidate.state is S.PROMOTED else self._config.canary.audit_share
+
+    def _handler_timeout_s(self, candidate: Candidate) -> float | None:
+        p99_ms = self._live[candidate.id].p99_ms
+        return max(_MIN_HANDLER_TIMEOUT_S, 10 * p99_ms / 1000) if p99_ms is not None else None
+
+
+def _slug(cause: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", cause.lower()).strip("_")

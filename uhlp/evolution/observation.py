@@ -1,0 +1,47 @@
+"""What routing tells evolution of a served request: offered without waiting, worked off the request path."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from uhlp.evolution.rollouts import LiveHandler
+from uhlp.execution import ExecutionResult
+from uhlp.metering import Meter
+from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One answered request of a component that has a live candidate.
+
+    `handler_result` is None when only the model was asked; `model_result` is None when only the handler was.
+    """
+
+    app: AppSnapshot
+    component: ComponentSnapshot
+    live: LiveHandler
+    input: dict[str, Any]
+    model_result: ExecutionResult | None
+    handler_result: ExecutionResult | None
+
+
+class ObservationQueue:
+    """Bounded; when it is full, observations are dropped and counted: evidence may wait, requests may not."""
+
+    def __init__(self, *, meter: Meter, capacity: int = 2000) -> None:
+        self._queue: asyncio.Queue[Served] = asyncio.Queue(capacity)
+        self._dropped = meter.counter(
+            "uhlp_observations_dropped_total", "Observations dropped because the queue was full.", ("appId",)
+        )
+
+    def offer(self, served: Served) -> None:
+        try:
+            self._queue.put_nowait(served)
+        except asyncio.QueueFull:
+            self._dropped.labels(served.app.app_id).inc()
+
+    async def take(self) -> Served:
+        return await self._queue.get()
+
+    def __len__(self) -> int:
+        return self._queue.qsize()

@@ -1,0 +1,117 @@
+"""Observer: shadows and audits, off the request path.
+
+Shadow: the model has answered, the candidate's handler runs beside it. Audit: the handler has answered, the reference
+is asked behind it. Both end as one comparison in the governor's account.
+"""
+
+from random import Random
+from uuid import uuid4
+
+import structlog
+
+from uhlp.evals.comparator import Comparator
+from uhlp.evolution.comparison import Stage, compare
+from uhlp.evolution.governor import SafetyGovernor
+from uhlp.evolution.observation import ObservationQueue, Served
+from uhlp.evolution.reference import MeasurementFailed, Reference
+from uhlp.execution import ExecutionCall, ExecutionResult, Executor
+from uhlp.registry.snapshot import ComponentSnapshot
+
+log = structlog.get_logger(__name__)
+
+
+class Observer:
+    """Works off the observation queue; several of its cycles may run side by side."""
+
+    def __init__(
+        self,
+        *,
+        queue: ObservationQueue,
+        executor: Executor,
+        reference: Reference,
+        governor: SafetyGovernor,
+        random: Random,
+    ) -> None:
+        self._queue = queue
+        self._executor = executor
+        self._reference = reference
+        self._governor = governor
+        self._random = random
+
+    async def run_cycle(self) -> None:
+        """Take one served request and measure what it can show."""
+        served = await self._queue.take()
+        try:
+            if served.handler_result is None:
+                await self._shadow(served)
+            else:
+                await self._audit(served, served.handler_result)
+        except MeasurementFailed as failure:
+            await self._governor.record_measuring_error(served.live.candidate_id, str(failure))
+
+    async def _shadow(self, served: Served) -> None:
+        model = served.model_result
+        definition = served.component.definition
+        if model is None or model.outcome != "ok" or definition.effective_effects != "none":
+            return
+        result = await self._executor.run(
+            ExecutionCall(
+                app=served.app,
+                component=served.component,
+                implementation=served.live.implementation,
+                input=served.input,
+                request_id=f"shadow-{uuid4().hex}",
+                trace_id=uuid4().hex,
+                timeout_s=served.live.timeout_s or definition.timeout_ms / 1000 / 4,
+                source="internal",
+                purpose="shadow",
+                group="trial",
+            )
+        )
+        if result.is_refusal:
+            raise MeasurementFailed(result.error.message if result.error else "no sandbox")
+        self._governor.record_execution(
+            served.live.candidate_id,
+            has_failed=result.outcome == "failed",
+            latency_ms=result.latency_ms if result.outcome == "ok" else None,
+            is_live=False,
+        )
+        if result.outcome != "deoptimize":
+            await self._compare(served, "shadow", model.data, result)
+
+    async def _audit(self, served: Served, handler: ExecutionResult) -> None:
+        if handler.is_refusal:
+            return
+        self._governor.record_execution(
+            served.live.candidate_id,
+            has_failed=handler.outcome == "failed",
+            latency_ms=handler.latency_ms if handler.outcome == "ok" else None,
+            is_live=True,
+        )
+        if handler.outcome == "failed":
+            await self._governor.evaluate_candidate(served.live.candidate_id)
+        if handler.outcome == "deoptimize" or self._random.random() >= served.live.audit_share:
+            return  # failures are sampled like answers, or the account would see every failure and few successes
+        if served.model_result is not None and served.model_result.outcome == "ok":
+            first = served.model_result.data
+        else:
+            first = await self._reference.model_answer(served.app, served.component, served.input)
+        await self._compare(served, "audit", first, handler)
+
+    async def _compare(self, served: Served, stage: Stage, first: object, handler: ExecutionResult) -> None:
+        comparison = await compare(
+            self._reference,
+            served.app,
+            served.component,
+            served.input,
+            stage=stage,
+            first=first,
+            handler_result=handler,
+            comparator=comparator_of(served.component),
+        )
+        await self._governor.record(served.live.candidate_id, comparison)
+
+
+def comparator_of(component: ComponentSnapshot) -> Comparator:
+    """The component's comparator, as its definition declares it."""
+    return Comparator(component.definition.optimization.comparator)

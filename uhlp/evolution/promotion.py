@@ -1,0 +1,136 @@
+"""Promotion: what a decision leaves in the application's repository, and the repair of what a crash left undone.
+
+The ledger decides, the repository follows: a promotion is one commit (handler, tests, record, registry switch), a
+rollback is one commit that switches back. `reconcile` makes a repository agree with its candidates' states.
+"""
+
+from typing import Any
+
+import orjson
+import structlog
+
+from uhlp.errors import UhlpError
+from uhlp.evolution.book import CandidateBook
+from uhlp.evolution.candidate import Candidate, CandidateState
+from uhlp.models.definition import HandlerType
+from uhlp.registry.application_registry import ApplicationRegistry
+from uhlp.state.state_manager import StateManager
+
+log = structlog.get_logger(__name__)
+
+S = CandidateState
+_AUTHOR = "UHLP <uhlp@localhost>"
+
+
+def candidate_ref(candidate_id: str) -> str:
+    """Where a candidate's code lives until it is promoted."""
+    return f"refs/uhlp/candidates/{candidate_id}"
+
+
+class Promotion:
+    """Writes candidates' code and the registry's pointer to it."""
+
+    def __init__(self, *, book: CandidateBook, app_registry: ApplicationRegistry, state_manager: StateManager) -> None:
+        self._book = book
+        self._registry = app_registry
+        self._state = state_manager
+
+    async def keep_code(self, candidate: Candidate, *, code: str, tests: str, record: dict[str, Any]) -> None:
+        """Keep a candidate's handler, tests and record at its own ref, outside `main`."""
+        files = {
+            "handler.py": code.encode(),
+            "test_handler.py": tests.encode(),
+            "record.json": orjson.dumps(record, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS),
+        }
+        await self._state.put_ref_tree(
+            candidate.app_id,
+            candidate_ref(candidate.id),
+            files,
+            f"Candidate {candidate.id} of {candidate.component_id}",
+        )
+
+    async def code_of(self, candidate: Candidate) -> tuple[str, str, dict[str, Any]] | None:
+        """(handler, tests, record) of a candidate; None when its ref is gone."""
+        files = await self._state.read_ref_tree(candidate.app_id, candidate_ref(candidate.id))
+        if files is None:
+            return None
+        return files["handler.py"].decode(), files["test_handler.py"].decode(), orjson.loads(files["record.json"])
+
+    async def next_version(self, app_id: str, component_id: str) -> int:
+        """The version the next promoted handler of this component gets: one above every version there ever was."""
+        entries = await self._state.list_definition_directory(app_id, f"_jit_code/{component_id}")
+        names = [entry.path.rsplit("/", 1)[-1] for entry in entries]
+        versions = [int(name[1:]) for name in names if name[:1] == "v" and name[1:].isdigit()]
+        decided = [one.version or 0 for one in self._book.candidates(app_id, component_id)]
+        return max([0, *versions, *decided]) + 1
+
+    async def reconcile(self, app_id: str, component_id: str) -> None:
+        """Make the component's registry entry point where its candidates' states say. Does nothing when it does."""
+        snapshot = self._registry.snapshot(app_id)
+        component = snapshot.components.get(component_id)
+        if component is None:
+            return
+        serving = self._book.candidates(app_id, component_id, S.PROMOTED)
+        artifact = component.handler_artifact if component.definition.handler_type is HandlerType.JIT else None
+        try:
+            if serving:
+                if artifact is None or artifact.sha256 != serving[0].code_sha:
+                    await self._switch_to_handler(serving[0])
+            elif artifact is not None:
+                for one in self._book.candidates(app_id, component_id):
+                    if one.code_sha == artifact.sha256 and one.state in (S.ROLLED_BACK, S.SUPERSEDED, S.QUARANTINED):
+                        await self._switch_to_prompt(one)
+                        break
+        except UhlpError as error:  # the next cycle tries again; the rollout table is right already
+            log.warning("promotion_commit_failed", app_id=app_id, component_id=component_id, why=error.message)
+
+    async def _switch_to_handler(self, candidate: Candidate) -> None:
+        kept = await self.code_of(candidate)
+        if kept is None or candidate.version is None:
+            log.error("promoted_code_missing", candidate=candidate.id)
+            return
+        code, tests, record = kept
+        record = {
+            **{name: value for name, value in record.items() if name != "trained"},
+            "candidate": candidate.id,
+            "version": candidate.version,
+            "specHash": candidate.spec_hash,
+            "codeSha": candidate.code_sha,
+            "attempt": candidate.attempt,
+            "approver": candidate.approved_by,
+            "promotedBecause": candidate.reason,
+            "statistics": {
+                "n": candidate.evidence.get("n"),
+                "k": candidate.evidence.get("k"),
+                "coverage": candidate.figures.coverage,
+                "agreement": candidate.figures.agreement,
+            },
+            "drafts": [{"sha": draft.sha, "stage": draft.stage, "reason": draft.reason} for draft in candidate.drafts],
+        }
+        await self._registry.switch_to_handler(
+            candidate.app_id,
+            candidate.component_id,
+            candidate.version,
+            {
+                "handler.py": code.encode(),
+                "test_handler.py": tests.encode(),
+                "record.json": orjson.dumps(record, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n",
+            },
+            message=f"Serve {candidate.component_id} with handler v{candidate.version}\n\n{candidate.reason}",
+            actor=_AUTHOR,
+            trailers=_trailers(candidate, "promote"),
+            expected_spec_hash=candidate.spec_hash,
+        )
+
+    async def _switch_to_prompt(self, candidate: Candidate) -> None:
+        await self._registry.switch_to_prompt(
+            candidate.app_id,
+            candidate.component_id,
+            message=f"Give {candidate.component_id} back to the model\n\n{candidate.reason}",
+            actor=_AUTHOR,
+            trailers=_trailers(candidate, "roll-back"),
+        )
+
+
+def _trailers(candidate: Candidate, decision: str) -> dict[str, str]:
+    return {"Component": candidate.component_id, "Candidate": candidate.id, "Decision": decision}

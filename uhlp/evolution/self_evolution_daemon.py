@@ -1,0 +1,198 @@
+"""SelfEvolutionDaemon: turns the wheel, checkpoint → propose → evaluate → decide → apply → watch (seed 002).
+
+Each cycle compares what should be with what is: discoveries become candidates, changed specifications void theirs,
+waiting work is queued, live candidates are evaluated, repositories follow the ledger.
+"""
+
+import structlog
+
+from uhlp.clock import Clock
+from uhlp.errors import StateConflict, UhlpError
+from uhlp.evolution.book import CandidateBook
+from uhlp.evolution.candidate import Candidate, CandidateState
+from uhlp.evolution.compiler import BEFORE_TRAFFIC, Compiler
+from uhlp.evolution.config import EvolutionConfig
+from uhlp.evolution.governor import GOVERNOR, SafetyGovernor
+from uhlp.evolution.live_evidence import LiveEvidence
+from uhlp.evolution.promotion import Promotion
+from uhlp.evolution.rollouts import Rollouts
+from uhlp.evolution.statistics import recompile_allowed
+from uhlp.evolution.store import EvolutionStore
+from uhlp.evolution.verification import handler_of
+from uhlp.models.definition import HandlerType
+from uhlp.optimization.optimization_oracle import Discovery, OptimizationOracle
+from uhlp.registry.application_registry import ApplicationRegistry
+from uhlp.traffic.samples import SampleStore
+
+log = structlog.get_logger(__name__)
+
+S = CandidateState
+_HOUR_S = 3600.0
+
+
+class SelfEvolutionDaemon:
+    """One cycle every `evolution.cycle_s`; `run_cycle` may also be called at once."""
+
+    def __init__(
+        self,
+        *,
+        book: CandidateBook,
+        store: EvolutionStore,
+        rollouts: Rollouts,
+        governor: SafetyGovernor,
+        compiler: Compiler,
+        promotion: Promotion,
+        oracle: OptimizationOracle,
+        samples: SampleStore,
+        app_registry: ApplicationRegistry,
+        clock: Clock,
+        config: EvolutionConfig,
+    ) -> None:
+        self._book = book
+        self._store = store
+        self._rollouts = rollouts
+        self._governor = governor
+        self._compiler = compiler
+        self._promotion = promotion
+        self._oracle = oracle
+        self._samples = samples
+        self._registry = app_registry
+        self._clock = clock
+        self._config = config
+
+    async def open(self) -> None:
+        """Take up every candidate where the ledger left it: barred code stays barred, live handlers go live again."""
+        await self._book.open()
+        if self._book.problems:
+            return  # what the ledger does not vouch for does not serve
+        for candidate in self._book.candidates():
+            if candidate.code_sha is not None and not (candidate.is_open or candidate.is_serving):
+                self._rollouts.bar(candidate.app_id, candidate.code_sha)
+        for candidate in self._book.candidates():
+            if candidate.state in (S.SHADOW, S.CANARY, S.PROMOTED) and self._component_of(candidate) is not None:
+                await self._readmit(candidate)
+
+    async def run_cycle(self) -> None:
+        """One turn of the wheel."""
+        if self._book.problems:
+            return
+        for discovery in self._oracle.take_discoveries():
+            await self._discovered(discovery)
+        for candidate in self._book.candidates():
+            if candidate.is_open or candidate.is_serving:
+                await self._advance(candidate)
+        for app_id in await self._registry.list_active_applications():
+            for component_id in self._registry.snapshot(app_id).components:
+                await self._promotion.reconcile(app_id, component_id)
+        await self._book.save()
+
+    async def toggle_pause(self, *, actor: str, reason: str) -> bool:
+        """Pause evolution everywhere, or resume it; True when it is paused now (seed 002)."""
+        if self._store.is_paused():
+            await self._store.resume(actor=actor, reason=reason)
+        else:
+            await self._store.pause(actor=actor, reason=reason)
+        return self._store.is_paused()
+
+    async def discover(
+        self,
+        app_id: str,
+        component_id: str,
+        *,
+        actor: str,
+        reason: str,
+        proposer: str = "",
+        needs_approval: bool = False,
+    ) -> Candidate:
+        """A candidate for this component, queued for compilation. Raises StateConflict when it has one already."""
+        app = self._registry.snapshot(app_id)
+        component = app.components[component_id]
+        current = self._book.current(app_id, component_id)
+        if current is not None:
+            raise StateConflict(
+                f"{component_id} has candidate {current.id} in state {current.state}; decide about that one first.",
+                details={"candidateId": current.id, "state": current.state},
+            )
+        if component.definition.handler_type is not HandlerType.LLM:
+            raise StateConflict(f"{component_id} is not run by a model.")
+        attempts = await self._store.attempts(app_id, component_id, component.spec_hash)
+        if attempts.quarantined:
+            raise StateConflict(f"{component_id} is quarantined: change its specification, or clear the quarantine.")
+        candidate = await self._book.create(
+            app_id,
+            component_id,
+            actor=actor,
+            reason=reason,
+            proposer=proposer,
+            spec_hash=component.spec_hash,
+            attempt=attempts.attempt + 1,
+            trust=component.definition.optimization.trust,
+            config_hash=self._config.digest,
+            checkpoint=self._governor.create_checkpoint(app_id, component_id),
+            approval_required=needs_approval,
+        )
+        self._compiler.enqueue(candidate.id)
+        return candidate
+
+    async def _discovered(self, discovery: Discovery) -> None:
+        """A rule asks; clocks and limits allow or postpone it. A rule that still holds asks again next cycle."""
+        app_id, component_id = discovery.app_id, discovery.component_id
+        if discovery.action == "compress" or self._store.is_paused(app_id, component_id):
+            return
+        if self._book.current(app_id, component_id) is not None or not await self._may_recompile(app_id, component_id):
+            return
+        lately = [one for one in self._book.candidates() if self._clock.now() - one.created_at < _HOUR_S]
+        if len(lately) >= self._config.limits.compilations_per_hour:
+            return
+        try:
+            await self.discover(
+                app_id, component_id, actor="oracle", reason=discovery.reason,
+                needs_approval=discovery.action == "recommend",
+            )  # fmt: skip
+        except UhlpError as error:
+            log.info("discovery_refused", app_id=app_id, component_id=component_id, why=error.message)
+
+    async def _may_recompile(self, app_id: str, component_id: str) -> bool:
+        spec_hash = self._registry.snapshot(app_id).components[component_id].spec_hash
+        attempts = await self._store.attempts(app_id, component_id, spec_hash)
+        if attempts.last_failure_at is None:
+            return True
+        new = await self._samples.count_since(app_id, component_id, attempts.last_failure_at)
+        rejit = self._config.rejit
+        return recompile_allowed(
+            attempts.failures, self._clock.now() - attempts.last_failure_at, new,
+            key=f"{app_id}/{component_id}/{spec_hash}", t0_s=rejit.t0_s, t_max_s=rejit.t_max_s,
+            n0=rejit.n0, n_max=rejit.n_max, f_max=rejit.f_max,
+        )  # fmt: skip
+
+    async def _advance(self, candidate: Candidate) -> None:
+        spec_hash = self._component_of(candidate)
+        if spec_hash != candidate.spec_hash:
+            why = "the component is gone" if spec_hash is None else "its specification has changed"
+            await self._governor.supersede(candidate.id, reason=why)
+        elif candidate.state is S.DISCOVERED and self._is_expired(candidate):
+            reason = "nothing came of it in time: too few samples, no approval, or no coder that answers"
+            await self._book.decide(candidate.id, S.EXPIRED, actor=GOVERNOR, reason=reason)
+        elif candidate.state in BEFORE_TRAFFIC:
+            self._compiler.enqueue(candidate.id)
+        else:
+            await self._governor.evaluate_candidate(candidate.id)
+
+    async def _readmit(self, candidate: Candidate) -> None:
+        kept = await self._promotion.code_of(candidate)
+        if kept is None:
+            log.error("candidate_code_missing", candidate=candidate.id)
+            return
+        code, _tests, record = kept
+        evidence = LiveEvidence.restore(candidate, frozenset(record.get("trained", ())))
+        self._governor.admit(candidate, handler_of(code), evidence)
+
+    def _is_expired(self, candidate: Candidate) -> bool:
+        return self._clock.now() - candidate.entered_at > self._config.discovered_expires_s
+
+    def _component_of(self, candidate: Candidate) -> str | None:
+        """The present spec hash of the candidate's component; None when application or component are gone."""
+        if candidate.app_id not in self._registry.app_ids():
+            return None
+        component = self._registry.snapshot(candidate.app_id).components.get(candidate.component_id)
+        return component.spec_hash if component is not None else None

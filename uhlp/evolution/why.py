@@ -1,0 +1,138 @@
+"""Why not yet: what is missing before a component runs as code, how many, by when."""
+
+from typing import Any
+
+from uhlp.clock import Clock
+from uhlp.evolution.book import CandidateBook
+from uhlp.evolution.candidate import Candidate, CandidateState
+from uhlp.evolution.config import EvolutionConfig
+from uhlp.evolution.governor import SafetyGovernor
+from uhlp.evolution.live_evidence import LiveEvidence
+from uhlp.evolution.statistics import Verdict
+from uhlp.metrics.windows import Windows
+from uhlp.models.definition import HandlerType
+from uhlp.optimization.optimization_oracle import OptimizationOracle
+from uhlp.registry.application_registry import ApplicationRegistry
+from uhlp.traffic.samples import SampleStore
+
+S = CandidateState
+_RATE_WINDOW_S = 600.0
+
+
+async def explain(
+    app_id: str,
+    component_id: str,
+    *,
+    book: CandidateBook,
+    governor: SafetyGovernor,
+    oracle: OptimizationOracle,
+    samples: SampleStore,
+    windows: Windows,
+    app_registry: ApplicationRegistry,
+    clock: Clock,
+    config: EvolutionConfig,
+) -> dict[str, Any]:
+    """{handlerType, candidateId, state, lines: sentences, missing: [{what, have, need, expectedAt}], rules, samples}.
+
+    Times are epoch seconds; `expectedAt` is None when nothing arrives now.
+    """
+    component = app_registry.snapshot(app_id).components[component_id]
+    definition = component.definition
+    counts = await samples.counts(app_id, component_id)
+    window = windows.window(app_id, component_id, _RATE_WINDOW_S).as_dict()
+    rate_per_s = float(window["count"]) / _RATE_WINDOW_S
+    every = book.candidates(app_id, component_id)
+    current = book.current(app_id, component_id)
+    lines: list[str] = []
+    missing: list[dict[str, Any]] = []
+    if current is None:
+        lines += _without_candidate(definition.optimization.mode, definition.handler_type, every)
+    else:
+        live = governor.evidence_of(current.id)
+        lines.append(f"Candidate {current.id} is {current.state}: {current.reason}")
+        if live is not None:
+            _evidence(lines, missing, current, live, rate_per_s, clock.now(), config)
+        if current.state is S.SHADOW and (held := governor.what_holds(current)) is not None:
+            lines.append(f"It is held: {held}.")
+        if current.approval_required and current.approved_by is None:
+            lines.append("It waits for approval.")
+        if current.paused:
+            lines.append("It is paused.")
+    if (current is None or current.state is S.DISCOVERED) and counts.train < config.verify.min_train:
+        need = config.verify.min_train
+        lines.append(f"Needs {need} recorded answers to learn from (TRAIN half), has {counts.train}.")
+        missing.append(_missing("train samples", counts.train, need, rate_per_s / 2, clock.now()))
+    rules = [
+        {
+            "description": truth.description, "expression": truth.expression, "action": truth.action,
+            "holds": truth.holds, "heldWindows": truth.held_windows,
+        }
+        for truth in oracle.rule_truths(app_id, component_id)
+    ]  # fmt: skip
+    if current is None and definition.handler_type is HandlerType.LLM:
+        lines += [_rule_line(rule) for rule in rules] or ["It has no rule; start it by hand with `uhlp optimize`."]
+    return {
+        "appId": app_id,
+        "componentId": component_id,
+        "handlerType": definition.handler_type,
+        "candidateId": current.id if current else None,
+        "state": current.state if current else None,
+        "lines": lines,
+        "missing": missing,
+        "rules": rules,
+        "samples": counts.to_dict(),
+    }
+
+
+def _without_candidate(mode: str, handler_type: HandlerType, every: list[Candidate]) -> list[str]:
+    if handler_type is HandlerType.JIT:
+        return ["It runs as code that its owner wrote."]
+    lines = []
+    if mode == "off":
+        lines.append("Its optimisation mode is off.")
+    if every:
+        last = every[0]
+        lines.append(f"The last candidate, {last.id}, ended as {last.state}: {last.reason}")
+    return lines
+
+
+def _evidence(
+    lines: list[str],
+    missing: list[dict[str, Any]],
+    candidate: Candidate,
+    live: LiveEvidence,
+    rate_per_s: float,
+    now: float,
+    config: EvolutionConfig,
+) -> None:
+    account = live.account
+    lines.append(f"Evidence: {account.describe()}.")
+    answered_per_s = rate_per_s * (live.figures.coverage or 0.0)
+    if account.verdict is Verdict.HOLD:
+        need = account.n + account.needed_more()
+        what = f"clean comparisons to prove < {account.epsilon:.0%}"
+        missing.append(_missing(what, account.n, need, answered_per_s, now))
+    if candidate.state is S.CANARY:
+        share = config.canary.weights[candidate.canary_step or 0]
+        lines.append(
+            f"It answers {share:.0%} of the requests; next step after {config.canary.min_executions} executions."
+        )
+        missing.append(
+            _missing("executions in this canary step", live.step_executions, config.canary.min_executions,
+                     answered_per_s * share, now)
+        )  # fmt: skip
+
+
+def _missing(what: str, have: int, need: int, rate_per_s: float, now: float) -> dict[str, Any]:
+    more = max(0, need - have)
+    return {
+        "what": what,
+        "have": have,
+        "need": need,
+        "expectedAt": now if not more else (now + more / rate_per_s if rate_per_s > 0 else None),
+    }
+
+
+def _rule_line(rule: dict[str, Any]) -> str:
+    truth = {True: "true", False: "false", None: "unknown (no data yet)"}[rule["holds"]]
+    return f"Rule `{rule['expression']}` is {truth} now."

@@ -1,0 +1,1 @@
+"""The coder proposer: a model writes the handler and its tests."""

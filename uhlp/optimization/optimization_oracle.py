@@ -1,0 +1,208 @@
+"""OptimizationOracle: reads metrics, applies rules, and asks proposers for candidates (seed 000; seed 003 §3.6).
+
+It proposes and never decides: what it finds waits as a discovery until the daemon of the room above takes it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import structlog
+
+from uhlp.clock import Clock
+from uhlp.errors import ExpressionInvalid
+from uhlp.expressions import compile_rule
+from uhlp.metrics.windows import Windows
+from uhlp.models.definition import ComponentDefinition, HandlerType, OptimizationAction, OptimizationRule
+from uhlp.optimization.jit.coder import CoderProposer, McpClient
+from uhlp.optimization.proposer import Counterexample, ProposalFailed, ProposalTask, Proposer, TrainSample
+from uhlp.optimization.rule_learner import RuleLearner
+from uhlp.registry.application_registry import ApplicationRegistry
+from uhlp.registry.snapshot import AppSnapshot
+from uhlp.state.state_manager import StateManager
+
+log = structlog.get_logger(__name__)
+
+DEFAULT_WINDOW_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """A rule came true for a component: what it asks for, and the words a person reads as the reason."""
+
+    app_id: str
+    component_id: str
+    action: Literal["jit", "recommend", "compress"]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RuleTruth:
+    """One rule and what it says now; `holds` is None when it cannot be evaluated (never taken for true)."""
+
+    description: str
+    expression: str
+    action: OptimizationAction
+    holds: bool | None
+    held_windows: int
+
+
+_ACTIONS: dict[OptimizationAction, Literal["jit", "recommend", "compress"]] = {
+    OptimizationAction.TRIGGER_JIT: "jit",
+    OptimizationAction.RECOMMEND_JIT: "recommend",
+    OptimizationAction.COMPRESS_PROMPT: "compress",
+}
+
+
+class OptimizationOracle:
+    """Applies every application's rules to its components' windows, once a cycle."""
+
+    def __init__(
+        self,
+        app_registry: ApplicationRegistry,
+        state_manager: StateManager,
+        metric_collector: Windows,
+        mcp_client: McpClient,
+        *,
+        clock: Clock,
+        default_coder_model: str | None = None,
+        coder_timeout_s: float = 120.0,
+        global_rules: Sequence[OptimizationRule] = (),
+        hold_windows: int = 1,
+    ) -> None:
+        self._registry = app_registry
+        self._state = state_manager
+        self._windows = metric_collector
+        self._proposers: tuple[Proposer, ...] = (
+            RuleLearner(),
+            CoderProposer(
+                mcp_client=mcp_client,
+                app_registry=app_registry,
+                clock=clock,
+                default_coder_model=default_coder_model,
+                timeout_s=coder_timeout_s,
+            ),
+        )
+        self._global_rules = tuple(global_rules)
+        self._hold_windows = hold_windows
+        self._held: dict[tuple[str, str, str], int] = {}
+        self._discoveries: dict[tuple[str, str], Discovery] = {}
+
+    async def run_optimization_cycle(self) -> None:
+        """Evaluate every rule of every component that a model runs; what fires becomes a discovery."""
+        for app_id in await self._registry.list_active_applications():
+            app = self._registry.snapshot(app_id)
+            for component_id, component in app.components.items():
+                definition = component.definition
+                if definition.handler_type is HandlerType.LLM and definition.optimization.mode != "off":
+                    await self._examine(app, component_id, definition)
+
+    def take_discoveries(self) -> list[Discovery]:
+        """What fired since the last call; each component at most once."""
+        found = list(self._discoveries.values())
+        self._discoveries.clear()
+        return found
+
+    def rules_of(self, app: AppSnapshot, definition: ComponentDefinition) -> tuple[OptimizationRule, ...]:
+        """Global, application and component rules, in this order; none when the application switched them off."""
+        if not app.definition.optimization_config.enabled:
+            return ()
+        return (*self._global_rules, *app.definition.optimization_config.rules, *definition.optimization.rules)
+
+    def rule_truths(self, app_id: str, component_id: str) -> list[RuleTruth]:
+        """Every rule of a component with its present truth value."""
+        app = self._registry.snapshot(app_id)
+        definition = app.components[component_id].definition
+        return [self._truth(app_id, component_id, rule) for rule in self.rules_of(app, definition)]
+
+    async def write_task(
+        self,
+        app_id: str,
+        component_id: str,
+        *,
+        train: Sequence[TrainSample],
+        attempt: int,
+        counterexamples: Sequence[Counterexample] = (),
+        previous_ref: str | None = None,
+    ) -> ProposalTask:
+        """What a proposer is told of a component: its meaning, TRAIN samples only, and what the last attempt got wrong.
+
+        `previous_ref` is where the last attempt's code lives in the application's repository.
+        """
+        component = self._registry.snapshot(app_id).components[component_id]
+        previous = await self._state.read_ref_tree(app_id, previous_ref) if previous_ref else None
+        return ProposalTask(
+            app_id=app_id,
+            component_id=component_id,
+            description=component.definition.description,
+            prompt_text=component.prompt.text if component.prompt else "",
+            input_schema=component.input_schema,
+            output_schema=component.output_schema,
+            train=tuple(train),
+            decision_field=component.definition.optimization.decision_field,
+            comparator=component.definition.optimization.comparator,
+            attempt=attempt,
+            counterexamples=tuple(counterexamples),
+            previous_code=previous["handler.py"].decode() if previous else None,
+        )
+
+    def proposer_for(self, task: ProposalTask, wanted: str | None = None) -> Proposer:
+        """The first proposer that applies (or `wanted`, if it does). Raises ProposalFailed with the reasons why not."""
+        reasons = []
+        for proposer in self._proposers:
+            if wanted is not None and proposer.name != wanted:
+                continue
+            reason = proposer.applies(task)
+            if reason is None:
+                return proposer
+            reasons.append(f"{proposer.name}: {reason}")
+        raise ProposalFailed("; ".join(reasons) or f"there is no proposer named {wanted}")
+
+    async def _examine(self, app: AppSnapshot, component_id: str, definition: ComponentDefinition) -> None:
+        for rule in self.rules_of(app, definition):
+            key = (app.app_id, component_id, rule.condition.expression)
+            truth = self._truth(app.app_id, component_id, rule)
+            self._held[key] = self._held.get(key, 0) + 1 if truth.holds else 0
+            if self._held[key] < int(rule.action_params.get("hold", self._hold_windows)):
+                continue
+            if rule.action is OptimizationAction.TRIGGER_JIT and not self._prefers_model(app, definition, rule):
+                await self._trigger_jit_generation(app.app_id, component_id, definition, rule=rule)
+            else:
+                self._discover(app.app_id, component_id, rule)
+
+    async def _trigger_jit_generation(
+        self, app_id: str, component_id: str, component_def: ComponentDefinition, *, rule: OptimizationRule
+    ) -> None:
+        """Ask for a handler for this component; the daemon takes it from here (name from seed 000)."""
+        if component_def.optimization.mode == "recommend":
+            rule = rule.model_copy(update={"action": OptimizationAction.RECOMMEND_JIT})
+        self._discover(app_id, component_id, rule)
+
+    def _discover(self, app_id: str, component_id: str, rule: OptimizationRule) -> None:
+        action = _ACTIONS[rule.action]
+        if action == "jit" and (app_id, component_id) in self._discoveries:
+            return
+        reason = f"rule {rule.description or 'without a name'}: {rule.condition.expression}"
+        self._discoveries[(app_id, component_id)] = Discovery(app_id, component_id, action, reason)
+
+    def _prefers_model(self, app: AppSnapshot, definition: ComponentDefinition, rule: OptimizationRule) -> bool:
+        """`preferLlmFlexibility`, the nearest level wins: rule, component, application. It turns jit into recommend."""
+        for preference in (
+            rule.prefer_llm_flexibility,
+            definition.optimization.prefer_llm_flexibility,
+            app.definition.optimization_config.prefer_llm_flexibility,
+        ):
+            if preference is not None:
+                return preference
+        return False
+
+    def _truth(self, app_id: str, component_id: str, rule: OptimizationRule) -> RuleTruth:
+        expression = rule.condition.expression
+        window_s = float(rule.action_params.get("windowS", DEFAULT_WINDOW_S))
+        try:
+            holds = compile_rule(expression).evaluate(self._windows.window(app_id, component_id, window_s))
+        except ExpressionInvalid as error:  # checked at registration; a rule that slipped through is unknown, not true
+            log.warning("rule_invalid", app_id=app_id, component_id=component_id, why=error.message)
+            holds = None
+        held = self._held.get((app_id, component_id, expression), 0)
+        return RuleTruth(rule.description, expression, rule.action, holds, held)

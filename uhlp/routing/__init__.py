@@ -1,0 +1,1 @@
+"""Routing: which implementation answers a request, and the model when a handler does not."""

@@ -1,0 +1,58 @@
+"""What the edges hand to the router, and what it gives back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    from uhlp.models.execute import Source
+    from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
+
+Handler = Literal["llm", "jit", "workflow"]
+Reason = Literal["STATIC", "SPLIT", "TARGETING_MATCH", "ERROR", "CACHED", "DISABLED"]
+"""Why this implementation answered, in OpenFeature's words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutedRequest:
+    """One request for one component. `input` has been assembled and matches the component's input schema.
+
+    `session_id`, else the user in `user_info`, keeps a caller on one arm of a canary. `http_details` and
+    `path_params` are for the sandbox; they never hold credentials.
+    """
+
+    app: "AppSnapshot"
+    component: "ComponentSnapshot"
+    input: dict[str, Any]
+    trace_id: str
+    session_id: str | None = None
+    user_info: dict[str, Any] | None = None
+    source: "Source" = "http"
+    http_details: dict[str, Any] | None = None
+    path_params: Mapping[str, str] = field(default_factory=dict)
+
+
+class ComponentResult(Protocol):
+    """The part of an execution's result that an edge answers with (contracts §6: result type and data)."""
+
+    @property
+    def result_type(self) -> str: ...
+
+    @property
+    def data(self) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutedAnswer:
+    """An answer and where it came from.
+
+    `implementation` reads `prompt@<tag>` or `jit@v<N>`; `deoptimized` names the reason when the model took over;
+    `timings` are (name, milliseconds) pairs for `Server-Timing`.
+    """
+
+    result: ComponentResult
+    handler: Handler
+    implementation: str
+    reason: Reason = "STATIC"
+    deoptimized: str | None = None
+    timings: tuple[tuple[str, float], ...] = ()

@@ -1,0 +1,203 @@
+"""RequestRouter: one request, from the choice of an implementation to the answer (seed 003 §3.4).
+
+When a handler says "not mine", fails or takes too long, the same request is answered by the model.
+What happened then leaves the request path: windows, sample and observation are handed over, never awaited.
+"""
+
+from typing import Any
+from uuid import uuid4
+
+from uhlp.clock import Clock
+from uhlp.errors import ExecutionFailed, FallbackTooLate, HandlerFailed, UhlpError
+from uhlp.evolution.observation import ObservationQueue, Served
+from uhlp.execution import ExecutionCall, ExecutionResult, Executor, HandlerImplementation, PromptImplementation
+from uhlp.metering import Meter
+from uhlp.metrics.windows import Windows
+from uhlp.routing.request import RoutedAnswer, RoutedRequest
+from uhlp.routing.rollout import Choice, Rollout
+from uhlp.sandbox.driver import Group
+from uhlp.traffic.samples import SampleStore
+
+HANDLER_SHARE_OF_DEADLINE = 0.25
+"""A handler's own deadline, so that a hung one leaves the model its time."""
+
+MIN_FALLBACK_S = 0.05
+"""Less than this left and the model is not asked any more."""
+
+
+class RequestRouter:
+    """Answers requests of every source; one instance a server."""
+
+    def __init__(
+        self,
+        *,
+        executor: Executor,
+        rollout: Rollout,
+        observations: ObservationQueue,
+        windows: Windows,
+        samples: SampleStore,
+        clock: Clock,
+        meter: Meter,
+    ) -> None:
+        self._executor = executor
+        self._rollout = rollout
+        self._observations = observations
+        self._windows = windows
+        self._samples = samples
+        self._clock = clock
+        self._deoptimised = meter.counter(
+            "uhlp_deoptimizations_total",
+            "Requests the model answered although a handler was in service.",
+            ("appId", "componentId", "reason"),
+        )
+
+    async def handle(self, request: RoutedRequest) -> RoutedAnswer:
+        """The component's answer to `request`. Raises UhlpError when neither handler nor model could give one."""
+        started = self._clock.monotonic()
+        deadline = started + request.component.definition.timeout_ms / 1000
+        choice = self._rollout.choose(request)
+        implementation = choice.implementation
+        if isinstance(implementation, PromptImplementation):
+            result = await self._run(request, implementation, "serving", deadline - started)
+            return self._answer(request, choice, result, started)
+        has_model = request.component.prompt_artifact is not None
+        timeout_s = deadline - started
+        if has_model:
+            timeout_s *= HANDLER_SHARE_OF_DEADLINE
+            if choice.timeout_s is not None:
+                timeout_s = min(timeout_s, choice.timeout_s)
+        result = await self._run(request, implementation, choice.group, timeout_s)
+        if result.outcome == "ok" or not has_model:
+            return self._answer(request, choice, result, started)
+        return await self._deoptimise(request, choice, result, started, deadline)
+
+    async def _deoptimise(
+        self, request: RoutedRequest, choice: Choice, failed: ExecutionResult, started: float, deadline: float
+    ) -> RoutedAnswer:
+        """Answer with the model what the handler did not."""
+        reason = failed.failure or "guard"
+        definition = request.component.definition
+        self._deoptimised.labels(request.app.app_id, definition.component_id, reason).inc()
+        left_s = deadline - self._clock.monotonic()
+        if definition.effective_effects == "write" and failed.tool_calls:
+            self._finish(request, choice, failed, started, handler_result=failed)
+            raise ExecutionFailed(
+                "The handler failed after it had called a tool that may write; a second run could write twice.",
+                details={"reason": reason},
+            )
+        if left_s < MIN_FALLBACK_S:
+            self._finish(request, choice, failed, started, handler_result=failed)
+            raise FallbackTooLate(details={"reason": reason})
+        artifact = request.component.prompt_artifact
+        assert artifact is not None  # noqa: S101  the caller asked
+        result = await self._run(request, PromptImplementation(tag="stable", artifact=artifact), "serving", left_s)
+        return self._answer(request, choice, result, started, handler_result=failed, deoptimized=reason)
+
+    async def _run(
+        self,
+        request: RoutedRequest,
+        implementation: PromptImplementation | HandlerImplementation,
+        group: Group,
+        timeout_s: float,
+    ) -> ExecutionResult:
+        return await self._executor.run(
+            ExecutionCall(
+                app=request.app,
+                component=request.component,
+                implementation=implementation,
+                input=request.input,
+                request_id=uuid4().hex,
+                trace_id=request.trace_id,
+                timeout_s=timeout_s,
+                source=request.source,
+                source_details=request.http_details,
+                user_info=request.user_info,
+                session_id=request.session_id,
+                purpose="serve",
+                group=group,
+            )
+        )
+
+    def _answer(
+        self,
+        request: RoutedRequest,
+        choice: Choice,
+        result: ExecutionResult,
+        started: float,
+        *,
+        handler_result: ExecutionResult | None = None,
+        deoptimized: str | None = None,
+    ) -> RoutedAnswer:
+        by_model = deoptimized is not None or isinstance(choice.implementation, PromptImplementation)
+        self._finish(
+            request, choice, result, started,
+            handler_result=handler_result or (None if by_model else result),
+            deoptimized=deoptimized,
+            by_model=by_model,
+        )  # fmt: skip
+        if result.outcome != "ok":
+            raise _error_of(result)
+        return RoutedAnswer(
+            result=result,
+            handler="llm" if by_model else "jit",
+            implementation="prompt@stable" if by_model else choice.label,
+            reason="ERROR" if deoptimized not in (None, "guard") else choice.reason,
+            deoptimized=deoptimized,
+            timings=(("handler", handler_result.latency_ms),) if handler_result else (),
+        )
+
+    def _finish(
+        self,
+        request: RoutedRequest,
+        choice: Choice,
+        result: ExecutionResult,
+        started: float,
+        *,
+        handler_result: ExecutionResult | None = None,
+        deoptimized: str | None = None,
+        by_model: bool = False,
+    ) -> None:
+        """Hand over what windows, samples and observers need; nothing here waits."""
+        app_id, component_id = request.app.app_id, request.component.definition.component_id
+        latency_ms = (self._clock.monotonic() - started) * 1000
+        is_ok = result.outcome == "ok"
+        usage = result.usage
+        self._windows.observe(
+            app_id, component_id,
+            handler="llm" if by_model else "jit",
+            latency_ms=latency_ms, ok=is_ok,
+            tokens_in=usage.tokens_in, tokens_out=usage.tokens_out, cost_usd=usage.cost_usd,
+            deoptimized=deoptimized,
+        )  # fmt: skip
+        self._samples.record_served(
+            app_id, component_id,
+            input=request.input, output=result.data if is_ok else _failure_note(result),
+            implementation="prompt@stable" if by_model else choice.label,
+            handler="llm" if by_model else "jit",
+            latency_ms=latency_ms, tokens_in=usage.tokens_in, tokens_out=usage.tokens_out, cost_usd=usage.cost_usd,
+            ok=is_ok, trace_id=request.trace_id, spec_hash=request.component.spec_hash,
+            redact=request.component.configuration.get("redact", ()),
+        )  # fmt: skip
+        if choice.live is not None:
+            self._observations.offer(
+                Served(
+                    app=request.app,
+                    component=request.component,
+                    live=choice.live,
+                    input=request.input,
+                    model_result=result if by_model else None,
+                    handler_result=handler_result,
+                )
+            )
+
+
+def _failure_note(result: ExecutionResult) -> dict[str, Any]:
+    return {"failure": result.failure, "code": result.error.code if result.error else None}
+
+
+def _error_of(result: ExecutionResult) -> UhlpError:
+    if result.error is not None:
+        return result.error
+    if result.outcome == "deoptimize":
+        return HandlerFailed("The handler left this input to the model, and the component has no prompt.")
+    return ExecutionFailed()

@@ -1,0 +1,261 @@
+"""The composition root: the only file that names implementations. Opens in order, closes in reverse."""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from random import SystemRandom
+
+import structlog
+
+from uhlp.clock import SystemClock
+from uhlp.errors import StateConflict, ValidationFailed
+from uhlp.evolution.book import CandidateBook
+from uhlp.evolution.compiler import Compiler
+from uhlp.evolution.drafting import Drafting
+from uhlp.evolution.governor import SafetyGovernor
+from uhlp.evolution.observation import ObservationQueue
+from uhlp.evolution.observer import Observer
+from uhlp.evolution.oversight import Oversight
+from uhlp.evolution.promotion import Promotion
+from uhlp.evolution.reference import Reference
+from uhlp.evolution.rollouts import Rollouts
+from uhlp.evolution.self_evolution_daemon import SelfEvolutionDaemon
+from uhlp.evolution.store import EvolutionStore
+from uhlp.evolution.verification import Verifier
+from uhlp.execution import Executor, HandlerTests
+from uhlp.jsonschemas import schema_file
+from uhlp.llm import ModelGateway
+from uhlp.llm.secrets import secret_reader
+from uhlp.logs import configure_logs
+from uhlp.loops import LoopGroup, PeriodicLoop
+from uhlp.metrics import MetricCollector, Windows
+from uhlp.models.definition import PoolDefinition
+from uhlp.optimization.optimization_oracle import OptimizationOracle
+from uhlp.registry.application_registry import ApplicationRegistry
+from uhlp.routing.request_router import RequestRouter
+from uhlp.routing.rollout import Rollout
+from uhlp.sandbox.driver import Driver
+from uhlp.sandbox.drivers.process import ProcessDriver
+from uhlp.sandbox.manager import SandboxManager
+from uhlp.settings import Settings, admin_token_of, describe, read_settings
+from uhlp.state.definition_store import DefinitionStore
+from uhlp.state.redis_runtime_store import RedisRuntimeStore
+from uhlp.state.runtime_store import RuntimeStore
+from uhlp.state.sqlite_runtime_store import SqliteRuntimeStore
+from uhlp.state.state_manager import StateManager
+from uhlp.tools import CoreMCPServer
+from uhlp.traffic.samples import SampleStore
+from uhlp.web.services import Probe, Services
+
+log = structlog.get_logger(__name__)
+
+_OBSERVERS = 8
+_COMPILERS = 4
+_RECONCILE_S = 10.0
+
+
+@asynccontextmanager
+async def open_services() -> AsyncIterator[Services]:
+    """Everything a server runs on, from the settings in force. Raises UhlpError when something cannot be opened."""
+    settings = await asyncio.to_thread(read_settings)
+    configure_logs(settings.log.format, settings.log.level)
+    async with AsyncExitStack() as stack:
+        data_dir = await asyncio.to_thread(_open_data_dir, settings.data_dir, stack)
+        token, is_new = await asyncio.to_thread(admin_token_of, settings)
+        clock = SystemClock()
+        metrics = MetricCollector(schema=schema_file("metric_record"), config=settings.metrics)
+        windows = Windows(clock=clock)
+
+        runtime = _runtime_store(settings, data_dir)
+        stack.push_async_callback(runtime.aclose)
+        state = StateManager(definitions=DefinitionStore(data_dir / "apps"), runtime=runtime)
+        registry = ApplicationRegistry(
+            state=state, config=settings.registry, meter=metrics, global_configuration=lambda: settings.configuration
+        )
+        stack.callback(registry.close)
+        await registry.load_all()
+
+        samples = SampleStore(data_dir / "samples.db", clock=clock, meter=metrics)
+        stack.push_async_callback(samples.close)
+        gateway = ModelGateway(
+            settings=settings.llm,
+            clock=clock,
+            meter=metrics,
+            read_secret=secret_reader(os.environ, data_dir / "secrets"),
+        )
+        stack.push_async_callback(gateway.aclose)
+        tools = CoreMCPServer(gateway=gateway, metrics=metrics, clock=clock, meter=metrics)
+        sandboxes = SandboxManager(
+            driver=_driver(settings, data_dir),
+            config=settings.sandbox,
+            clock=clock,
+            meter=metrics,
+            desired=lambda: _desired_pools(registry),
+        )
+        await sandboxes.open()
+        stack.push_async_callback(sandboxes.close)
+        executor = Executor(
+            sandboxes=sandboxes, tools=tools, clock=clock, meter=metrics, deployment_mode=settings.deployment_mode
+        )
+
+        store = EvolutionStore(
+            path=data_dir / "evolution.db", clock=clock, evidence_save_s=settings.evolution.evidence_save_s
+        )
+        await stack.enter_async_context(store)
+        rollouts, observations = Rollouts(), ObservationQueue(meter=metrics)
+        oracle = OptimizationOracle(
+            registry, state, windows, tools,
+            clock=clock,
+            default_coder_model=settings.llm.coder_model,
+            coder_timeout_s=settings.evolution.coder_timeout_s,
+            global_rules=settings.optimization.rules,
+            hold_windows=settings.evolution.hold_windows,
+        )  # fmt: skip
+        reference = Reference(executor=executor)
+        book = CandidateBook(store=store, clock=clock, meter=metrics)
+        promotion = Promotion(book=book, app_registry=registry, state_manager=state)
+        governor = SafetyGovernor(
+            book=book, store=store, rollouts=rollouts, promotion=promotion, app_registry=registry, windows=windows,
+            clock=clock, config=settings.evolution,
+        )  # fmt: skip
+        verifier = Verifier(
+            executor=executor,
+            handler_tests=HandlerTests(
+                sandboxes=sandboxes,
+                deployment_mode=settings.deployment_mode,
+                timeout_s=settings.evolution.verify.tests_timeout_s,
+            ),
+            reference=reference,
+            config=settings.evolution,
+        )
+        compiler = Compiler(
+            book=book, store=store, governor=governor,
+            drafting=Drafting(book=book, store=store, oracle=oracle, verifier=verifier, config=settings.evolution),
+            verifier=verifier, promotion=promotion, reference=reference, executor=executor, samples=samples,
+            app_registry=registry, config=settings.evolution,
+        )  # fmt: skip
+        daemon = SelfEvolutionDaemon(
+            book=book, store=store, rollouts=rollouts, governor=governor, compiler=compiler, promotion=promotion,
+            oracle=oracle, samples=samples, app_registry=registry, clock=clock, config=settings.evolution,
+        )  # fmt: skip
+        await daemon.open()
+        observer = Observer(
+            queue=observations, executor=executor, reference=reference, governor=governor, random=SystemRandom()
+        )
+        oversight = Oversight(
+            book=book, store=store, governor=governor, daemon=daemon, compiler=compiler, promotion=promotion,
+            oracle=oracle, samples=samples, windows=windows, app_registry=registry, clock=clock,
+            config=settings.evolution,
+        )  # fmt: skip
+        router = RequestRouter(
+            executor=executor, rollout=Rollout(rollouts=rollouts), observations=observations, windows=windows,
+            samples=samples, clock=clock, meter=metrics,
+        )  # fmt: skip
+
+        def loop(name: str, cycle: Callable[[], Awaitable[object]], period_s: float) -> PeriodicLoop:
+            return PeriodicLoop(name, cycle, period_s, clock, meter=metrics)
+
+        cycle_s = settings.evolution.cycle_s
+        loops = LoopGroup(
+            [
+                loop("registry", registry.run_cycle, _RECONCILE_S),
+                loop("sandboxes", sandboxes.run_cycle, _RECONCILE_S),
+                loop("oracle", oracle.run_optimization_cycle, cycle_s),
+                loop("evolution", daemon.run_cycle, cycle_s),
+                *(loop(f"compiler-{number}", compiler.run_cycle, 0.0) for number in range(1, _COMPILERS + 1)),
+                *(loop(f"observer-{number}", observer.run_cycle, 0.0) for number in range(1, _OBSERVERS + 1)),
+            ],
+            stop_within_s=1.0,
+        )
+        await stack.enter_async_context(loops)
+        if is_new:
+            print(f"admin token (shown once, kept in {data_dir / 'admin_token'}): {token}", flush=True)
+        log.info("ready", data_dir=str(data_dir), applications=len(registry.app_ids()), providers=gateway.providers,
+                 isolation=sandboxes.capabilities.isolation)  # fmt: skip
+        yield Services(
+            clock=clock,
+            registry=registry,
+            state=state,
+            router=router,
+            metrics=metrics,
+            windows=windows,
+            samples=samples,
+            sandboxes=sandboxes,
+            evolution=oversight,
+            admin_token=token,
+            settings=settings.limits.model_copy(
+                update={"secure_cookies": settings.limits.secure_cookies or settings.deployment_mode == "production"}
+            ),
+            probes=_probes(runtime=runtime, sandboxes=sandboxes, settings=settings, loops=loops, book=book),
+            effective_settings=describe(settings),
+        )
+
+
+def _open_data_dir(path: Path, stack: AsyncExitStack) -> Path:
+    """Make and lock the data directory; a second server on it is refused, naming the first one's pid."""
+    path = path.absolute()
+    path.mkdir(parents=True, exist_ok=True)
+    path.chmod(0o700)
+    lock = (path / "lock").open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.seek(0)
+        pid = lock.read().strip() or "unknown"
+        lock.close()
+        raise StateConflict(f"Another server (pid {pid}) uses the data directory {path}.") from None
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    stack.callback(lock.close)
+    return path
+
+
+def _runtime_store(settings: Settings, data_dir: Path) -> RuntimeStore:
+    if settings.runtime.url == "sqlite":
+        return SqliteRuntimeStore(data_dir / "runtime.db")
+    return RedisRuntimeStore(settings.runtime.url, timeout_s=settings.runtime.timeout_s)
+
+
+def _driver(settings: Settings, data_dir: Path) -> Driver:
+    if settings.sandbox.driver not in ("auto", "process"):
+        raise ValidationFailed(f"sandbox.driver {settings.sandbox.driver} is not offered yet; use auto or process.")
+    return ProcessDriver(
+        data_dir=data_dir,
+        allow_unisolated=settings.sandbox.allow_unisolated,
+        production=settings.deployment_mode == "production",
+    )
+
+
+def _desired_pools(registry: ApplicationRegistry) -> list[tuple[str, PoolDefinition]]:
+    return [
+        (app_id, pool)
+        for app_id in registry.app_ids()
+        for pool in registry.snapshot(app_id).definition.sandbox_pools.pools
+    ]
+
+
+def _probes(
+    *, runtime: RuntimeStore, sandboxes: SandboxManager, settings: Settings, loops: LoopGroup, book: CandidateBook
+) -> dict[str, Probe]:
+    async def runtime_store() -> str | None:
+        await runtime.get("uhlp:framework:probe")
+        return None
+
+    async def driver() -> str | None:
+        capabilities = sandboxes.capabilities
+        if capabilities.isolation == "none" and settings.deployment_mode == "production":
+            return f"isolation: none ({'; '.join(capabilities.missing)})"
+        return None
+
+    async def background_loops() -> str | None:
+        unhealthy = [f"{one.name}: {one.last_error or 'stopped'}" for one in loops.status() if not one.is_healthy]
+        return "; ".join(unhealthy) or None
+
+    async def ledger() -> str | None:
+        return "; ".join(f"{problem.what}: {problem.why}" for problem in book.problems) or None
+
+    return {"runtimeStore": runtime_store, "sandboxes": driver, "loops": background_loops, "ledger": ledger}
