@@ -4,6 +4,7 @@ import asyncio
 import re
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,7 +12,7 @@ import pygit2
 import structlog
 
 from uhlp.clock import Clock, SystemClock
-from uhlp.errors import AppNotFound, NotFound, RevisionConflict, ValidationFailed
+from uhlp.errors import AppNotFound, NotFound, RevisionConflict, Unavailable, ValidationFailed
 from uhlp.state.definition_repository import Commit, CommitNote, DefinitionEntry, DefinitionRepository, DefinitionTree
 from uhlp.state.durable import clear_stale_locks, sync_path
 from uhlp.state.patches import apply_patch
@@ -58,12 +59,18 @@ class DefinitionStore:
 
     async def revisions(self) -> dict[str, str]:
         """The present revision of every application that has one."""
-        found = {}
-        for app_id in await self.app_ids():
-            revision = await self.read(app_id, lambda repository: repository.revision())
-            if revision is not None:
-                found[app_id] = revision
-        return found
+        app_ids = await self.app_ids()
+
+        def tips() -> dict[str, str]:
+            found = {}
+            for app_id in app_ids:
+                with suppress(AppNotFound, pygit2.GitError):  # deleted meanwhile, or damaged
+                    revision = self._open(app_id).revision()
+                    if revision is not None:
+                        found[app_id] = revision
+            return found
+
+        return await asyncio.to_thread(tips)
 
     async def commit(
         self, app_id: str, changes: Mapping[str, bytes | None], note: CommitNote, *, expected: str | None = None
@@ -141,8 +148,14 @@ class DefinitionStore:
         return CommitNote(message, self._clock.now(), author, tuple((trailers or {}).items()))
 
     async def read(self, app_id: str, work: Callable[[DefinitionRepository], T]) -> T:
-        """Run `work` on the repository in a thread, beside other readers and the writer."""
-        return await asyncio.to_thread(lambda: work(self._open(app_id)))
+        """Run `work` on the repository in a thread, beside other readers and the writer.
+
+        A repository or a disk that fails gives Unavailable with the reason.
+        """
+        try:
+            return await asyncio.to_thread(lambda: work(self._open(app_id)))
+        except (pygit2.GitError, OSError) as error:
+            raise Unavailable(f"the definition repository of {app_id} fails: {error}") from error
 
     async def write(self, app_id: str, work: Callable[[DefinitionRepository], T]) -> T:
         """Run `work` on the repository in a thread, one writer of an application after the other."""

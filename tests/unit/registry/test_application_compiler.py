@@ -1,0 +1,158 @@
+"""Definitions are checked whole, and every problem is told with file, path and line."""
+
+from typing import Any
+
+import pytest
+
+from tests.unit.registry.conftest import FILES
+from uhlp.errors import DefinitionInvalid
+from uhlp.registry.application_compiler import compile_application
+from uhlp.registry.secret_scan import find_secrets
+
+REGISTRY = FILES["component_registry.yaml"]
+
+
+def compiled(changes: dict[str, bytes | None]):
+    files = {path: raw for path, raw in (FILES | changes).items() if raw is not None}
+    return compile_application("desk", files, revision="r", global_configuration={})
+
+
+def problems(changes: dict[str, bytes | None]) -> list[dict[str, Any]]:
+    with pytest.raises(DefinitionInvalid) as caught:
+        compiled(changes)
+    return caught.value.details["problems"]
+
+
+def component(text: str) -> dict[str, bytes]:
+    return {"component_registry.yaml": b"components:\n" + text.encode()}
+
+
+def test_all_problems_are_told_at_once():
+    found = problems(
+        {
+            "app.yaml": b"appId: desk\noptimizationConfig:\n  rules:\n    - condition: {expression: latency > 1s}\n",
+            "component_registry.yaml": b"""\
+components:
+  - componentId: a
+    targetPoolName: nowhere
+    taskDetails: {prompt_template: missing}
+    routeMatcher: {pathPattern: /x/:id}
+  - componentId: a
+    taskDetails: {prompt_template: triage}
+    routeMatcher: {pathPattern: /x/:other}
+    inputSchema: {type: nonsense}
+    outputSchema: schemas/none.json
+    optimization: {decisionField: colour, rules: [{condition: {expression: "count("}}]}
+  - componentId: w
+    handlerType: WORKFLOW
+  - componentId: j
+    handlerType: JIT
+    taskDetails: {script: _jit_code/j/v1/handler.py}
+""",
+            "prompts/broken.yaml": b"template: '{{ nope'\n",
+            "evals/a.jsonl": b'{"input": 1}\nnot json\n',
+        }
+    )
+    places = {(problem["file"], problem["path"]) for problem in found}
+    assert places >= {
+        ("app.yaml", "/optimizationConfig/rules/0/condition/expression"),
+        ("component_registry.yaml", "/components/0/targetPoolName"),
+        ("component_registry.yaml", "/components/0/taskDetails/prompt_template"),
+        ("component_registry.yaml", "/components/1/componentId"),
+        ("component_registry.yaml", "/components/1/routeMatcher/pathPattern"),
+        ("component_registry.yaml", "/components/1/inputSchema/type"),
+        ("component_registry.yaml", "/components/1/outputSchema"),
+        ("component_registry.yaml", "/components/1/optimization/decisionField"),
+        ("component_registry.yaml", "/components/1/optimization/rules/0/condition/expression"),
+        ("component_registry.yaml", "/components/2/taskDetails"),
+        ("component_registry.yaml", "/components/3/taskDetails/script"),
+        ("prompts/broken.yaml", "/template"),
+        ("evals/a.jsonl", ""),
+    }
+    line = {problem["path"]: problem.get("line") for problem in found}
+    assert line["/components/0/targetPoolName"] == 3
+    assert line["/optimizationConfig/rules/0/condition/expression"] == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "file", "message"),
+    [
+        ({"app.yaml": None}, "app.yaml", "missing"),
+        ({"app.yaml": b"appId: other\n"}, "app.yaml", "appId is other"),
+        ({"app.yaml": b"appId: desk\nnope: 1\n"}, "app.yaml", "Extra inputs"),
+        ({"app.yaml": b"[1"}, "app.yaml", ""),
+        ({"app.yaml": b"appId: desk\ninitialComponentRegistry: {components: [{componentId: x}]}"}, "app.yaml", "in c"),
+        ({"app.yaml": b"appId: desk\nmcpServers: {x: {headers: {Authorization: abc}}}\n"}, "app.yaml", "secret:NAME"),
+        ({"component_registry.yaml": b"components: 3\n"}, "component_registry.yaml", ""),
+        (component("  - componentId: x\n"), "component_registry.yaml", "needs prompt_template"),
+        (component("  - {componentId: x, handlerType: JIT}\n"), "component_registry.yaml", "needs script"),
+        ({"schemas/ticket.json": b"{"}, "schemas/ticket.json", "JSON"),
+        ({"schemas/ticket.json": b"[]"}, "schemas/ticket.json", "object"),
+        ({"schemas/ticket.json": b'{"$ref": "http://x/y"}'}, "schemas/ticket.json", ""),
+        ({"evals/triage.jsonl": b'{"input": {"text": 1}, "expected": {"team": "x"}}\n'}, "evals/triage.jsonl", "input"),
+        ({"evals/triage.jsonl": b'{"input": {}, "expected": {}}\n'}, "evals/triage.jsonl", "expected"),
+        ({"notes.md": b"line\nsk-proj-abcdefgh12345678\n"}, "notes.md", "secret:NAME"),
+    ],
+)  # fmt: skip
+def test_a_problem_names_its_file(changes, file, message):
+    found = problems(changes)
+    assert file in {problem["file"] for problem in found}
+    assert any(message in problem["message"] for problem in found)
+
+
+def test_prompts_and_schemas_are_named_by_name_path_or_inline():
+    text = REGISTRY.replace(b"prompt_template: triage", b"prompt_template: prompts/triage.yaml")
+    by_path = compiled({"component_registry.yaml": text})
+    inline = REGISTRY.replace(b"schemas/ticket.json", FILES["schemas/ticket.json"])
+    hashes = {
+        app.components["triage"].spec_hash
+        for app in (compiled({}), by_path, compiled({"component_registry.yaml": inline}))
+    }
+    assert len(hashes) == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "changes_meaning"),
+    [
+        (b"Find the team", b"Find the floor", True),
+        (b"decisionField: team", b"effects: 1", None),
+        (b"decisionField: team", b"comparator: {team: exact}", True),
+        (b"    inputSchema", b"    effects: write\n    inputSchema", True),
+        (b"    inputSchema", b"    tools: [core.metrics.record]\n    inputSchema", True),
+        (b"    inputSchema", b"    timeoutMs: 100\n    inputSchema", False),
+        (b"/tickets/:id", b"/t/:id", False),
+        (b"decisionField: team", b"decisionField: team, epsilon: 0.01", False),
+    ],
+)
+def test_the_spec_hash_follows_the_meaning_and_nothing_else(old, new, changes_meaning):
+    assert old in REGISTRY
+    changed = {"component_registry.yaml": REGISTRY.replace(old, new)}
+    if changes_meaning is None:
+        assert problems(changed)
+        return
+    before, after = compiled({}), compiled(changed)
+    assert (before.components["triage"].spec_hash != after.components["triage"].spec_hash) is changes_meaning
+
+
+def test_the_prompts_text_is_part_of_the_meaning():
+    changed = {"prompts/triage.yaml": FILES["prompts/triage.yaml"].replace(b"Which team?", b"Which group?")}
+    assert compiled({}).components["triage"].spec_hash != compiled(changed).components["triage"].spec_hash
+
+
+@pytest.mark.parametrize(
+    ("text", "is_secret"),
+    [
+        ("sk-proj-abcdefgh12345678", True),
+        ("AKIAIOSFODNN7EXAMPLE", True),
+        ("-----BEGIN RSA PRIVATE KEY-----", True),
+        ("uhlp_0123456789abcdef_0123456789abcdef0123", True),
+        ("ghp_" + "a1" * 18, True),
+        ("secret:OPENAI_API_KEY", False),
+        ("task-management-and-more-12345", False),
+        ("sk-learn-is-a-python-library", False),
+        ("-----BEGIN CERTIFICATE-----", False),
+        ("uhlp_runtime", False),
+    ],
+)
+def test_what_looks_like_a_key_is_found(text, is_secret):
+    assert bool(list(find_secrets(f"a\nx: {text}\n".encode()))) is is_secret

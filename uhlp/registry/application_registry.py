@@ -1,0 +1,332 @@
+"""ApplicationRegistry: every application, its definition, routes, keys and permissions (seed 003 §3.1)."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from uhlp.errors import (
+    AppExists,
+    AppNotFound,
+    ComponentNotFound,
+    MethodNotAllowed,
+    RouteNotFound,
+    StateConflict,
+    ValidationFailed,
+)
+from uhlp.metering import Meter, NullMeter
+from uhlp.models.definition import AppDefinition, InterAppPermission, SandboxPoolConfig
+from uhlp.registry.answers import ComponentLookup, UserPermissions, permissions_of, required_pools
+from uhlp.registry.api_keys import ApiKeyIdentity, ApiKeys
+from uhlp.registry.config import RegistrySettings
+from uhlp.registry.configuration import ConfigurationValue, look_up
+from uhlp.registry.definition_edits import (
+    definition_files,
+    masked_edit,
+    with_api_key,
+    with_handler,
+    with_prompt,
+    without_api_key,
+)
+from uhlp.registry.definition_writer import Change, DefinitionWriter
+from uhlp.registry.field_mask import parse_mask
+from uhlp.registry.snapshot import AppSnapshot
+from uhlp.registry.snapshot_store import INACTIVE_REF, AppStatus, SnapshotStore
+from uhlp.state.state_manager import StateManager
+
+_LOADED_AT_ONCE = 4
+
+
+class ApplicationRegistry:
+    """The source of truth for what an application is. Requests read snapshots; everything else reads and writes git.
+
+    Every write compiles the whole definition first, is one commit, and puts the new snapshot into service before it
+    returns. `actor` is the author of that commit. `global_configuration` gives the outermost configuration level.
+    """
+
+    def __init__(
+        self,
+        *,
+        state: StateManager,
+        config: RegistrySettings | None = None,
+        meter: Meter | None = None,
+        global_configuration: Callable[[], Mapping[str, Any]] = dict,
+    ) -> None:
+        settings = config or RegistrySettings()
+        self._state = state
+        self._global_configuration = global_configuration
+        self._snapshots = SnapshotStore(
+            state=state,
+            meter=meter or NullMeter(),
+            global_configuration=global_configuration,
+            last_good_search=settings.last_good_search,
+        )
+        self._writer = DefinitionWriter(state=state, snapshots=self._snapshots)
+        self._keys = ApiKeys(settings=settings)
+        self._snapshots.on_change(self._index_keys)
+
+    # Snapshots
+
+    def snapshot(self, app_id: str) -> AppSnapshot:
+        """What a request uses; a dict read. AppNotFound, or Unavailable when no revision compiles."""
+        return self._snapshots.get(app_id)
+
+    def app_ids(self) -> list[str]:
+        """The applications in service, in order of name."""
+        return self._snapshots.app_ids()
+
+    def on_change(self, listener: Callable[[str], None]) -> None:
+        """Call `listener(app_id)` after each swap of a snapshot and each removal."""
+        self._snapshots.on_change(listener)
+
+    async def load_all(self) -> None:
+        """Bring every application that has a repository into service; a bad one does not stop the others."""
+        turns = asyncio.Semaphore(_LOADED_AT_ONCE)
+
+        async def load(app_id: str) -> None:
+            async with turns:
+                await self.refresh(app_id)
+
+        await asyncio.gather(*(load(app_id) for app_id in await self._state.list_repositories()))
+
+    async def refresh(self, app_id: str) -> None:
+        """Follow the repository to its tip; a bad revision keeps the last good snapshot and shows as DEGRADED."""
+        async with self._writer.lock(app_id):
+            await self._snapshots.load(app_id)
+
+    async def run_cycle(self) -> None:
+        """Notice what was pushed into the repositories, made or removed from outside."""
+        revisions, known = await self._state.revisions(), self._snapshots.known_revisions()
+        for app_id, revision in revisions.items():
+            if known.get(app_id) != revision and not self._snapshots.is_inactive(app_id):
+                await self.refresh(app_id)
+        for app_id in known.keys() - revisions.keys():
+            if app_id not in await self._state.list_repositories():
+                self._snapshots.remove(app_id, inactive=False)
+
+    async def reload_configuration(self) -> None:
+        """Merge a changed global configuration into every snapshot."""
+        for app_id in self.app_ids():
+            await self.refresh(app_id)
+
+    def close(self) -> None:
+        """Let go of the threads that check keys."""
+        self._keys.close()
+
+    # Life of an application
+
+    async def register_application(
+        self, definition: AppDefinition, *, files: Mapping[str, bytes] | None = None, actor: str | None = None
+    ) -> str:
+        """Make an application from its definition and files; the first revision.
+
+        app.yaml and component_registry.yaml come from `definition` unless `files` hold them: then they are kept as
+        they are, comments and all. AppExists when the id is taken, DefinitionInvalid with all problems.
+        """
+        app_id = definition.app_id
+        if self._snapshots.is_known(app_id):
+            raise AppExists(f"an application with the id {app_id} is registered already", details={"appId": app_id})
+        content = definition_files(definition) | dict(files or {})
+        revision = await self._writer.write(app_id, Change(lambda before: content, f"Register {app_id}", actor))
+        if await self._state.read_ref_tree(app_id, INACTIVE_REF) is not None:
+            await self._state.delete_ref(app_id, INACTIVE_REF)
+        return revision
+
+    async def apply_files(
+        self,
+        app_id: str,
+        files: Mapping[str, bytes | None],
+        *,
+        message: str,
+        actor: str | None = None,
+        expected_base_revision: str | None = None,
+    ) -> str:
+        """Write several files of an application (None deletes) as one commit; the resulting revision.
+
+        A promoted handler and the keys made on the server stay, as registry.merge says.
+        """
+        self._require_known(app_id)
+        change = Change(
+            lambda before: files,
+            message,
+            actor,
+            expected_base_revision=expected_base_revision,
+            keeps_server_changes=True,
+        )
+        return await self._writer.write(app_id, change)
+
+    async def update_application(
+        self,
+        app_id: str,
+        definition: Mapping[str, Any],
+        *,
+        update_mask: Sequence[str],
+        actor: str | None = None,
+        expected_base_revision: str | None = None,
+    ) -> str:
+        """Take the fields that the mask names from a partial definition (camelCase); a named field it lacks is reset.
+
+        ValidationFailed for a path that an AppDefinition does not have.
+        """
+        self._require_known(app_id)
+        paths = parse_mask(update_mask)
+        change = Change(
+            masked_edit(definition, paths),
+            f"Update {', '.join(update_mask)}",
+            actor,
+            expected_base_revision=expected_base_revision,
+        )
+        return await self._writer.write(app_id, change)
+
+    async def deregister_application(self, app_id: str, *, delete_state: bool = False) -> None:
+        """Take an application out of service; with `delete_state` its repository and runtime values go too."""
+        async with self._writer.lock(app_id):
+            if app_id not in await self._state.list_repositories():
+                raise AppNotFound(f"no application has the id {app_id}", details={"appId": app_id})
+            if delete_state:
+                await self._state.delete_repository(app_id)
+                await self._state.delete_runtime_values(app_id)
+            else:
+                await self._state.put_ref_tree(app_id, INACTIVE_REF, {"inactive": b""}, f"Deregister {app_id}")
+            self._snapshots.remove(app_id, inactive=not delete_state)
+
+    async def get_application_status(self, app_id: str) -> tuple[AppStatus, dict[str, Any]]:
+        """The status, and revision, newest revision and problems."""
+        return self._snapshots.status(app_id)
+
+    async def list_active_applications(self) -> list[str]:
+        """The applications in service."""
+        return self.app_ids()
+
+    # Implementations
+
+    async def switch_to_handler(
+        self,
+        app_id: str,
+        component_id: str,
+        version: int,
+        files: Mapping[str, bytes],
+        *,
+        message: str,
+        trailers: Mapping[str, str] | None = None,
+        function: str = "handle",
+        actor: str | None = None,
+        expected_spec_hash: str | None = None,
+    ) -> str:
+        """Let a component run version N of its handler: its files and the switch are ONE commit.
+
+        `files` lie below `_jit_code/<componentId>/v<N>/` and hold handler.py. The prompt stays named, so the model
+        path remains. StateConflict when the component no longer means what `expected_spec_hash` says.
+        """
+
+        def check(snapshot: AppSnapshot) -> None:
+            if expected_spec_hash not in (None, snapshot.components[component_id].spec_hash):
+                raise StateConflict(f"{component_id} has changed its meaning since the handler was made")
+
+        edit = with_handler(component_id, version, files, function)
+        return await self._writer.write(app_id, Change(edit, message, actor, trailers or {}, check=check))
+
+    async def switch_to_prompt(
+        self,
+        app_id: str,
+        component_id: str,
+        *,
+        message: str,
+        trailers: Mapping[str, str] | None = None,
+        files: Mapping[str, bytes] | None = None,
+        actor: str | None = None,
+    ) -> str:
+        """Let a component run its prompt again, in one commit with `files` (a record of why)."""
+        edit = with_prompt(component_id, files or {})
+        return await self._writer.write(app_id, Change(edit, message, actor, trailers or {}))
+
+    # Definitions and requirements
+
+    async def get_application_details(self, app_id: str) -> AppDefinition:
+        """The whole definition, components included."""
+        return self.snapshot(app_id).definition
+
+    async def get_sandbox_requirements(self, app_id: str) -> SandboxPoolConfig:
+        """The pools that the application needs: those it defines, and the default pool where a component uses it."""
+        return required_pools(self.snapshot(app_id).definition)
+
+    async def get_component_definition(
+        self, app_id: str, component_id: str | None = None, *, method: str | None = None, path: str | None = None
+    ) -> ComponentLookup:
+        """A component by its id, or by the method and path (percent-encoded) of a request."""
+        app = self.snapshot(app_id)
+        parameters: Mapping[str, str] | None = None
+        if component_id is None:
+            if method is None or path is None:
+                raise ValidationFailed("give either componentId, or method and path")
+            try:
+                match = app.routes.match(method, path)
+            except (RouteNotFound, MethodNotAllowed):
+                return ComponentLookup(found=False)
+            component_id, parameters = match.component_id, match.path_params
+        component = app.components.get(component_id)
+        if component is None:
+            return ComponentLookup(found=False)
+        return ComponentLookup(True, component.definition, parameters)
+
+    async def get_app_configuration_value(
+        self, app_id: str, key: str, component_id: str | None = None
+    ) -> ConfigurationValue:
+        """A value of the merged configuration and the level it comes from; `key` may be a dotted path."""
+        app = self.snapshot(app_id)
+        component = None if component_id is None else app.components.get(component_id)
+        if component_id is not None and component is None:
+            raise ComponentNotFound(f"there is no component {component_id}", details={"componentId": component_id})
+        return look_up(
+            {
+                "global": self._global_configuration(),
+                "application": app.definition.configuration,
+                "component": component.definition.configuration_overrides if component else {},
+            },
+            key,
+        )
+
+    # Keys and permissions
+
+    def known_api_key(self, raw: str) -> ApiKeyIdentity | None:
+        """The identity of a key that was checked before, in microseconds; None: ask `validate_api_key`."""
+        return self._keys.known(raw)
+
+    async def validate_api_key(self, raw: str) -> ApiKeyIdentity | None:
+        """Whose key it is; None when it is unknown, disabled or wrong. The first check of a key costs an argon2id."""
+        return await self._keys.validate(raw)
+
+    async def create_api_key(
+        self,
+        app_id: str,
+        description: str = "",
+        permissions: Sequence[str] = ("invoke:*",),
+        *,
+        actor: str | None = None,
+    ) -> tuple[str, str]:
+        """A new key: (raw, key id). The raw key exists in this answer only."""
+        self.snapshot(app_id)
+        raw, key = await self._keys.create(permissions, description)
+        await self._writer.write(app_id, Change(with_api_key(key), f"Create the API key {key.key_id}", actor))
+        return raw, key.key_id
+
+    async def delete_api_key(self, app_id: str, key_id: str, *, actor: str | None = None) -> None:
+        """Revoke a key; it stops at once. NotFound when there is none."""
+        self.snapshot(app_id)
+        await self._writer.write(app_id, Change(without_api_key(key_id), f"Delete the API key {key_id}", actor))
+
+    async def get_application_permissions(self, app_id: str) -> tuple[InterAppPermission, ...]:
+        """Which applications may trigger this one, and with which events."""
+        return self.snapshot(app_id).definition.security_config.inter_app_permissions
+
+    async def get_user_permissions_for_app(self, app_id: str, user_id: str) -> UserPermissions:
+        """A user's roles in the application and the permissions that follow from them."""
+        return permissions_of(self.snapshot(app_id).definition.security_config, user_id)
+
+    def _require_known(self, app_id: str) -> None:
+        """Raise AppNotFound unless the application is in service, or waits in ERROR for a better definition."""
+        if not self._snapshots.is_known(app_id):
+            raise AppNotFound(f"no application has the id {app_id}", details={"appId": app_id})
+
+    def _index_keys(self, app_id: str) -> None:
+        snapshot = self._snapshots.in_service(app_id)
+        self._keys.replace(app_id, {} if snapshot is None else snapshot.api_keys)

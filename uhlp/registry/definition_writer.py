@@ -1,0 +1,92 @@
+"""DefinitionWriter: changes an application's files. What is committed has compiled before, as a whole."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from uhlp.errors import Conflict, NotFound, RevisionConflict
+from uhlp.registry.merge import kept_by_server, merged_files
+from uhlp.registry.snapshot import AppSnapshot
+from uhlp.registry.snapshot_store import SnapshotStore
+from uhlp.state.state_manager import StateManager
+
+Changes = Mapping[str, bytes | None]
+_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change. `edit` turns the present files into what to write (None deletes); it may run again on newer files.
+
+    `keeps_server_changes` applies the merge rules of registry.merge; `check` may refuse the compiled result.
+    """
+
+    edit: Callable[[Mapping[str, bytes]], Changes]
+    message: str
+    actor: str | None = None
+    trailers: Mapping[str, str] = field(default_factory=dict)
+    expected_base_revision: str | None = None
+    keeps_server_changes: bool = False
+    check: Callable[[AppSnapshot], None] = lambda snapshot: None
+
+
+class DefinitionWriter:
+    """Writers and refreshes of one application follow each other, so that snapshots never go back in time."""
+
+    def __init__(self, *, state: StateManager, snapshots: SnapshotStore) -> None:
+        self._state = state
+        self._snapshots = snapshots
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    def lock(self, app_id: str) -> asyncio.Lock:
+        """Held by whoever changes or reloads the application."""
+        return self._locks.setdefault(app_id, asyncio.Lock())
+
+    async def write(self, app_id: str, change: Change) -> str:
+        """Compile, commit and put into service; the resulting revision.
+
+        Raises DefinitionInvalid with all problems, RevisionConflict for a stale expected_base_revision.
+        """
+        async with self.lock(app_id):
+            for _ in range(_TRIES):
+                try:
+                    return await self._attempt(app_id, change)
+                except RevisionConflict:
+                    if change.expected_base_revision is not None:
+                        raise
+            raise Conflict("the definition keeps changing from outside; repeat the change later")
+
+    async def _attempt(self, app_id: str, change: Change) -> str:
+        base, before = await self._present(app_id)
+        expected = change.expected_base_revision
+        if expected is not None and expected != base:
+            raise RevisionConflict(details={"expectedBaseRevision": expected, "currentRevision": base})
+        changes = await asyncio.to_thread(change.edit, before)
+        after = merged_files(before, changes)
+        snapshot = await self._snapshots.compile(app_id, after, base or "")
+        current = self._snapshots.in_service(app_id)
+        if change.keeps_server_changes and current is not None:
+            kept = await asyncio.to_thread(kept_by_server, current, snapshot, after)
+            if kept:
+                changes, after = {**changes, **kept}, {**after, **kept}
+                snapshot = await self._snapshots.compile(app_id, after, base or "")
+        change.check(snapshot)
+        if base is None:
+            await self._state.create_repository(app_id)
+        revision = await self._state.commit(
+            app_id,
+            changes,
+            message=change.message,
+            author=change.actor,
+            trailers=change.trailers,
+            expected_base_revision=base,
+        )
+        self._snapshots.swap(replace(snapshot, revision=revision))
+        return revision
+
+    async def _present(self, app_id: str) -> tuple[str | None, dict[str, bytes]]:
+        try:
+            tree = await self._state.read_tree(app_id)
+        except NotFound:  # no repository, or one without a commit
+            return None, {}
+        return tree.revision, tree.files

@@ -1,0 +1,22 @@
+"""What looks like a credential in a definition. Secrets are references (`secret:NAME`), never values."""
+
+import re
+from collections.abc import Iterator
+
+_LOOKS = {
+    "a model provider's key": rb"(?<![A-Za-z0-9_-])sk-(?=[A-Za-z_-]*[0-9])[A-Za-z0-9_-]{16,}",
+    "an AWS access key": rb"(?<![A-Z0-9])(?:AKIA|ASIA)[0-9A-Z]{16}(?![A-Z0-9])",
+    "a private key": rb"-----BEGIN [A-Z ]*PRIVATE KEY",
+    "a UHLP application key": rb"(?<![A-Za-z0-9])uhlp_[a-z0-9]{6,32}_[A-Za-z0-9_-]{16,}",
+    "a GitHub token": rb"(?<![A-Za-z0-9])(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,})",
+    "a Slack token": rb"(?<![A-Za-z0-9])xox[abprs]-[A-Za-z0-9-]{10,}",
+    "a Google API key": rb"(?<![A-Za-z0-9])AIza[0-9A-Za-z_-]{35}",
+}
+_ANY = re.compile(b"|".join(b"(%s)" % pattern for pattern in _LOOKS.values()))
+_NAMES = tuple(_LOOKS)
+
+
+def find_secrets(content: bytes) -> Iterator[tuple[int, str]]:
+    """Line (from 1) and kind of everything in a file that looks like a key; never the key itself."""
+    for found in _ANY.finditer(content):
+        yield content.count(b"\n", 0, found.start()) + 1, _NAMES[(found.lastindex or 1) - 1]
