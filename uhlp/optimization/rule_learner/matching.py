@@ -22,8 +22,8 @@ def text_fields(value: object, path: str = "") -> list[tuple[str, str]]:
 
 
 def features_of_text(text: str) -> set[str]:
-    """What rules can ask of a text: its words, its pairs of neighbouring words ("card payment"), the beginnings of
-    its longer words ("transf*") and whether it holds a number ("#")."""
+    """What rules can ask of a text: its words, its pairs of neighbouring words ("late parcel"), the beginnings of
+    its longer words ("deliv*") and whether it holds a number ("#")."""
     words = [word.replace("\u2019", "'") for word in WORD.findall(text.casefold())[:MAX_WORDS]]
     found = set(words)
     found.update(f"{first} {second}" for first, second in pairwise(words))
@@ -35,7 +35,7 @@ def features_of_text(text: str) -> set[str]:
 
 
 def features_of(inputs: object, by_field: bool) -> set[str]:
-    """Features of a whole input; with `by_field` also bound to their field ("subject: refund")."""
+    """Features of a whole input; with `by_field` also bound to their field ("subject: parcel")."""
     found: set[str] = set()
     for path, text in text_fields(inputs):
         of_text = features_of_text(text)
