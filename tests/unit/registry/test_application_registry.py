@@ -187,6 +187,8 @@ async def test_a_damaged_repository_does_not_stop_the_others(registry, state, tm
     await restarted.load_all()
     assert restarted.app_ids() == ["desk"]
     assert (await restarted.get_application_status("damaged"))[0] == "ERROR"
+    await restarted.run_cycle()
+    assert restarted.app_ids() == ["desk"]
 
 
 async def test_repositories_made_and_removed_outside_are_noticed(registry, state):
