@@ -2,7 +2,7 @@
 
 from uhlp.metering import Meter
 
-_POOL = ("app_id", "pool", "group")
+_POOL = ("appId", "poolName", "group")
 _START_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 
 

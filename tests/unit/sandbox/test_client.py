@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
-
 from sandbox_calls import ARTIFACTS, SHA256, execute_request
+
 from uhlp.clock import SystemClock
 from uhlp.errors import (
     BudgetExhausted,

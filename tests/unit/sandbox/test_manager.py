@@ -1,11 +1,11 @@
-"""The manager and its pools: claims, fairness, failure, recycling, closing. Workers are real streams on a fake driver."""
+"""The manager and its pools: claims, fairness, failure, recycling, closing. Fake workers on real streams."""
 
 import asyncio
 from typing import Any
 
 import pytest
-
 from sandbox_calls import ARTIFACTS, POOL, execute_request, manager_of
+
 from uhlp.clock import FakeClock
 from uhlp.errors import DeadlineExceeded, NoSandboxAvailable, SandboxDied, SandboxOutOfMemory, ShuttingDown
 from uhlp.models.definition import PoolDefinition
@@ -505,12 +505,11 @@ async def test_closing_lets_calls_in_flight_finish_refuses_others_and_leaves_not
 
 
 async def test_closing_does_not_wait_for_a_call_that_hangs_beyond_the_drain_time() -> None:
-    driver = HangingDriver()
-    manager = manager_of(driver, drain_s=0.02)
+    gate = Gate()
+    manager = manager_of(FakeDriver(gate), drain_s=0.02)
     await manager.open()
-    hanging = run(manager, timeout_s=60)
-    while not driver.workers or "execute" not in driver.workers[0].received:
-        await asyncio.sleep(0)
+    hanging = run(manager, {"name": "hanging"}, timeout_s=60)
+    await gate.until(1)
     await asyncio.wait_for(manager.close(), 2)
     with pytest.raises(SandboxDied):
         await hanging
@@ -528,17 +527,15 @@ async def test_stopping_an_application_ends_its_sandboxes_only() -> None:
 
 
 async def test_a_worker_that_outlives_its_kill_takes_its_sandbox_down() -> None:
-    driver = HangingDriver()
+    gate = Gate()
+    driver = FakeDriver(gate)
     manager = manager_of(driver, kill_timeout_s=0.02)
     await manager.open()
-    call = run(manager, timeout_s=0.05)
-    while not driver.workers:
-        await asyncio.sleep(0)
+    call = run(manager, {"name": "stubborn"}, timeout_s=0.05)
+    await gate.until(1)
     sandbox, kill = driver.sandboxes[0], driver.workers[0].kill
-    driver.workers[0].kill = lambda: asyncio.Event().wait() if sandbox.is_running else kill()
+    driver.workers[0].kill = lambda: kill() if sandbox.ended.is_set() else asyncio.Event().wait()
     with pytest.raises(DeadlineExceeded):
         await call
-    async with asyncio.timeout(2):
-        while sandbox.is_running:
-            await asyncio.sleep(0)
+    await asyncio.wait_for(sandbox.ended.wait(), 2)
     await manager.close()

@@ -167,12 +167,12 @@ class FakeSandbox:
         self.sandbox_id = sandbox_id
         self.spec = spec
         self.workers: list[FakeWorker] = []
-        self.is_running = True
+        self.ended = asyncio.Event()
         self._behaviour = behaviour
         self._numbers = count(1)
 
     async def start_worker(self) -> Worker:
-        if not self.is_running:
+        if self.ended.is_set():
             raise SandboxDied("The sandbox has ended.")
         worker = FakeWorker(f"w{next(self._numbers)}", self._behaviour)
         await worker.start()
@@ -180,7 +180,7 @@ class FakeSandbox:
         return worker
 
     async def stop(self, reason: str) -> None:
-        self.is_running = False
+        self.ended.set()
         for worker in self.workers:
             await worker.kill()
 
@@ -203,7 +203,7 @@ class FakeDriver:
         return sandbox
 
     async def list_owned(self) -> list[str]:
-        return [sandbox.sandbox_id for sandbox in self.sandboxes if sandbox.is_running]
+        return [sandbox.sandbox_id for sandbox in self.sandboxes if not sandbox.ended.is_set()]
 
     async def close(self) -> None:
         for sandbox in self.sandboxes:

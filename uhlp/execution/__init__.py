@@ -1,0 +1,29 @@
+"""Run ONE implementation of a component. No rollout here: routing, shadow, replay, audit and evals all call it."""
+
+from uhlp.execution.call import (
+    ExecutionCall,
+    ExecutionResult,
+    FailureReason,
+    HandlerImplementation,
+    Implementation,
+    PromptImplementation,
+    Purpose,
+)
+from uhlp.execution.executor import Executor
+from uhlp.execution.handler_policy import check_handler
+from uhlp.execution.handler_tests import HandlerTests, TestFailure, TestReport
+
+__all__ = [
+    "ExecutionCall",
+    "ExecutionResult",
+    "Executor",
+    "FailureReason",
+    "HandlerImplementation",
+    "HandlerTests",
+    "Implementation",
+    "PromptImplementation",
+    "Purpose",
+    "TestFailure",
+    "TestReport",
+    "check_handler",
+]

@@ -1,0 +1,90 @@
+"""What an execution is asked for and what comes of it."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from uhlp.errors import UhlpError, Unavailable
+from uhlp.models.execute import Source
+from uhlp.registry.snapshot import AppSnapshot, Artifact, ComponentSnapshot
+from uhlp.sandbox.driver import Group
+from uhlp.tools.session import ToolCallRecord, Usage
+
+Purpose = Literal["serve", "shadow", "replay", "audit", "reference"]
+
+FailureReason = Literal["guard", "exception", "timeout", "schema", "oom", "sandbox", "model"]
+"""Why there is no answer: the handler declined (guard), raised, ran out of time, answered against its schema or ran out
+of memory; its sandbox died or was not to be had; the model gave no usable answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptImplementation:
+    """The model path: a prompt artifact, with the override set it was made with."""
+
+    artifact: Artifact
+    tag: str = "stable"
+
+    @property
+    def label(self) -> str:
+        return f"prompt@{self.tag}"
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerImplementation:
+    """Code; `version` is None until it is promoted."""
+
+    version: int | None
+    artifact: Artifact
+    function: str = "handle"
+
+    @property
+    def label(self) -> str:
+        return f"jit@v{self.version}" if self.version is not None else f"jit@{self.artifact.sha256[:12]}"
+
+
+Implementation = PromptImplementation | HandlerImplementation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionCall:
+    """One run of one implementation. `input` matches the component's input schema; `timeout_s` covers everything.
+
+    `group` is "serving" for what is in service, "trial" for anything that has not been promoted. `source_details` goes
+    into the request under the source's name (httpDetails, ...) and holds no credentials.
+    """
+
+    app: AppSnapshot
+    component: ComponentSnapshot
+    implementation: Implementation
+    input: dict[str, Any]
+    request_id: str
+    trace_id: str
+    timeout_s: float
+    group: Group
+    purpose: Purpose
+    source: Source = "http"
+    source_details: dict[str, Any] | None = None
+    user_info: dict[str, Any] | None = None
+    session_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionResult:
+    """How one execution ended.
+
+    "ok": `data` is checked and has the shape of `result_type`. "deoptimize": the handler declined (`failure` "guard").
+    "failed": `error` is what an edge may answer with. `latency_ms` includes waiting for a worker.
+    """
+
+    outcome: Literal["ok", "deoptimize", "failed"]
+    result_type: Literal["generic", "httpResponse", "error"] = "generic"
+    data: Any = None
+    failure: FailureReason | None = None
+    error: UhlpError | None = None
+    latency_ms: float
+    usage: Usage
+    tool_calls: tuple[ToolCallRecord, ...] = ()
+
+    @property
+    def is_refusal(self) -> bool:
+        """Nothing ran, because the machine had no sandbox for it: says nothing about the implementation."""
+        return self.failure == "sandbox" and isinstance(self.error, Unavailable)

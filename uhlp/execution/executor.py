@@ -1,0 +1,131 @@
+"""Executor: one implementation, one input, one result."""
+
+from itertools import count
+from typing import Any
+
+from uhlp.clock import Clock
+from uhlp.errors import DefinitionInvalid, UhlpError
+from uhlp.execution.call import ExecutionCall, ExecutionResult, FailureReason, HandlerImplementation
+from uhlp.execution.failures import failure_of_response, failure_of_sandbox, failure_of_schema
+from uhlp.execution.result_format import format_problems
+from uhlp.execution.wire import execute_request
+from uhlp.metering import Meter
+from uhlp.models.definition import PoolDefinition
+from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
+from uhlp.sandbox.manager import SandboxManager
+from uhlp.tools.context import ToolContext
+from uhlp.tools.core.llm_generate import LLM_GENERATE
+from uhlp.tools.core_mcp_server import CoreMCPServer
+from uhlp.tools.session import ToolSession
+
+
+class Executor:
+    """Claims a sandbox, runs, checks the answer. Stateless; one instance a server."""
+
+    def __init__(
+        self,
+        *,
+        sandboxes: SandboxManager,
+        tools: CoreMCPServer,
+        clock: Clock,
+        meter: Meter,
+        deployment_mode: str,
+    ) -> None:
+        self._sandboxes = sandboxes
+        self._tools = tools
+        self._clock = clock
+        self._deployment_mode = deployment_mode
+        self._numbers = count(1)
+        self._executions = meter.counter(
+            "uhlp_executions_total",
+            "Executions by how they ended; outcome is ok, or the reason why there is no answer.",
+            ("appId", "componentId", "handlerType", "purpose", "outcome"),
+        )
+
+    async def run(self, call: ExecutionCall) -> ExecutionResult:
+        """Run `call` to its end. Never raises for what a sandbox or a model did, nor when no sandbox is to be had:
+        that is in the result. A cancelled run frees its worker."""
+        started_s = self._clock.monotonic()
+        session = ToolSession(self._tools, _tool_context(call, started_s))
+        result = await self._run(call, session, started_s)
+        self._executions.labels(
+            call.app.app_id,
+            call.component.definition.component_id,
+            "JIT" if isinstance(call.implementation, HandlerImplementation) else "LLM",
+            call.purpose,
+            result.failure or result.outcome,
+        ).inc()
+        return result
+
+    async def _run(self, call: ExecutionCall, session: ToolSession, started_s: float) -> ExecutionResult:
+        # One HTTP request may run several implementations at once: their calls must not be taken for each other.
+        request_id = f"{call.request_id}.{next(self._numbers)}"
+        artifact = call.implementation.artifact
+        try:
+            response = await self._sandboxes.execute(
+                call.app.app_id,
+                pool_of(call.app, call.component),
+                execute_request(call, request_id, self._deployment_mode),
+                artifacts={artifact.sha256: artifact.content},
+                call_tool=session.call,
+                timeout_s=call.timeout_s,
+                group=call.group,
+            )
+        except UhlpError as error:
+            return self._failed(session, started_s, *failure_of_sandbox(error))
+        if response["resultType"] == "deoptimize" and isinstance(call.implementation, HandlerImplementation):
+            return self._ended(session, started_s, outcome="deoptimize", failure="guard", data=response["data"])
+        failure = failure_of_response(call, response, session.last_error)
+        if failure is not None:
+            return self._failed(session, started_s, *failure)
+        result_format = call.component.definition.expected_result_format
+        data = response["data"]
+        problems = format_problems(result_format, data) or _schema_problems(call.component, data)
+        if problems:
+            return self._failed(session, started_s, *failure_of_schema(call, problems))
+        return self._ended(session, started_s, outcome="ok", result_type=result_format, data=data)
+
+    def _failed(
+        self, session: ToolSession, started_s: float, failure: FailureReason, error: UhlpError
+    ) -> ExecutionResult:
+        return self._ended(session, started_s, outcome="failed", failure=failure, error=error)
+
+    def _ended(self, session: ToolSession, started_s: float, **fields: Any) -> ExecutionResult:
+        return ExecutionResult(
+            latency_ms=(self._clock.monotonic() - started_s) * 1000,
+            usage=session.usage,
+            tool_calls=tuple(session.calls),
+            **fields,
+        )
+
+
+def pool_of(app: AppSnapshot, component: ComponentSnapshot) -> PoolDefinition:
+    """The pool a component runs in. Raises DefinitionInvalid when the application has none of this name."""
+    name = component.definition.target_pool_name
+    pool = app.definition.pool(name)
+    if pool is None:
+        raise DefinitionInvalid(f"Component {component.definition.component_id} names pool {name}, which is not there.")
+    return pool
+
+
+def _tool_context(call: ExecutionCall, started_s: float) -> ToolContext:
+    definition = call.component.definition
+    allowed = definition.tools
+    if not isinstance(call.implementation, HandlerImplementation) and LLM_GENERATE not in allowed:
+        allowed = (*allowed, LLM_GENERATE)  # asking the model is what a prompt does
+    return ToolContext(
+        app_id=call.app.app_id,
+        component_id=definition.component_id,
+        request_id=call.request_id,
+        trace_id=call.trace_id,
+        deadline=started_s + call.timeout_s,
+        allowed_tools=allowed,
+        llm=call.app.definition.llm,
+        configuration=call.component.configuration,
+        purpose=call.purpose,
+    )
+
+
+def _schema_problems(component: ComponentSnapshot, data: Any) -> list[Any]:
+    validator = component.output_validator
+    return [] if validator is None or validator.is_valid(data) else list(validator.problems(data))
