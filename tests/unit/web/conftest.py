@@ -1,0 +1,44 @@
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import httpx
+import pytest
+import structlog
+
+from uhlp.web.edge import open_edge
+from uhlp.web.ingress import Ingress
+from uhlp.web.services import Services
+from web.fakes import ADMIN_TOKEN
+
+# structlog's own choice, tracebacks with all local variables, takes half a minute for a request's worth of them.
+structlog.configure(processors=[structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)])
+
+
+@pytest.fixture
+async def client_of() -> AsyncIterator[Callable[[Services], Awaitable[httpx.AsyncClient]]]:
+    """Makes a client of the whole edge over some services, in process."""
+    async with AsyncExitStack() as stack:
+
+        async def make(services: Services) -> httpx.AsyncClient:
+            edge = await stack.enter_async_context(open_edge(services))
+            transport = httpx.ASGITransport(app=edge)
+            return await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://uhlp.test"))
+
+        yield make
+
+
+@pytest.fixture
+async def caller_of() -> AsyncIterator[Callable[[Services], Awaitable[httpx.AsyncClient]]]:
+    """Makes a client of the ingress alone."""
+    async with AsyncExitStack() as stack:
+
+        async def make(services: Services) -> httpx.AsyncClient:
+            transport = httpx.ASGITransport(app=Ingress(services))
+            return await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://uhlp.test"))
+
+        yield make
+
+
+@pytest.fixture
+def admin() -> dict[str, str]:
+    return {"Authorization": f"Bearer {ADMIN_TOKEN}"}

@@ -1,0 +1,232 @@
+"""The parts behind the edge, as small as the edge can be tested with."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import uvicorn
+
+from uhlp.clock import FakeClock
+from uhlp.errors import AppNotFound, CandidateNotFound
+from uhlp.jsonschemas import compile_validator
+from uhlp.metrics import MetricCollector, MetricsConfig, Windows
+from uhlp.models.definition import AppDefinition, ComponentDefinition
+from uhlp.models.metric import MetricRecord
+from uhlp.registry.route_table import Route, RouteTable
+from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
+from uhlp.routing.request import RoutedAnswer, RoutedRequest
+from uhlp.sandbox.driver import Capabilities
+from uhlp.web.config import WebSettings
+from uhlp.web.services import Services
+
+ADMIN_TOKEN = "an-admin-token-for-tests"
+TICKET = {
+    "type": "object",
+    "properties": {"text": {"type": "string"}, "count": {"type": "integer"}, "loud": {"type": "boolean"}},
+    "required": ["text"],
+    "additionalProperties": False,
+}
+
+
+def component(
+    component_id: str, pattern: str, *methods: str, schema: dict[str, Any] | None = None
+) -> ComponentSnapshot:
+    definition = ComponentDefinition.model_validate(
+        {"componentId": component_id, "routeMatcher": {"pathPattern": pattern, "methods": list(methods)}}
+    )
+    return ComponentSnapshot(
+        definition=definition,
+        input_schema=schema,
+        output_schema=None,
+        input_validator=None if schema is None else compile_validator(schema),
+        output_validator=None,
+        prompt=None,
+        prompt_artifact=None,
+        handler_artifact=None,
+        handler_version=None,
+        handler_function="handle",
+        spec_hash="spec",
+        configuration={},
+        properties_types={name: one["type"] for name, one in (schema or {}).get("properties", {}).items()},
+        golden=(),
+    )
+
+
+def application(app_id: str, *components: ComponentSnapshot, public: bool = True) -> AppSnapshot:
+    routes = RouteTable(
+        Route(
+            one.definition.component_id, one.definition.route_matcher.path_pattern, one.definition.route_matcher.methods
+        )
+        for one in components
+        if one.definition.route_matcher
+    )
+    return AppSnapshot(
+        app_id=app_id,
+        revision="0123456789abcdef",
+        definition=AppDefinition(app_id=app_id, public=public),
+        components={one.definition.component_id: one for one in components},
+        routes=routes,
+        api_keys={},
+    )
+
+
+@dataclass(frozen=True)
+class KeyIdentity:
+    app_id: str
+    key_id: str = "key001"
+    permissions: tuple[str, ...] = ("invoke:*",)
+
+
+@dataclass
+class SnapshotsOnly:
+    """A registry that holds snapshots and keys, and changes nothing."""
+
+    snapshots: dict[str, AppSnapshot]
+    keys: dict[str, KeyIdentity] = field(default_factory=dict)
+    slow_checks: int = 0
+
+    def snapshot(self, app_id: str) -> AppSnapshot:
+        try:
+            return self.snapshots[app_id]
+        except KeyError:
+            raise AppNotFound from None
+
+    def app_ids(self) -> list[str]:
+        return list(self.snapshots)
+
+    async def get_application_status(self, app_id: str) -> tuple[str, dict[str, Any]]:
+        return "ACTIVE", {"revision": self.snapshot(app_id).revision}
+
+    def known_api_key(self, raw: str) -> KeyIdentity | None:
+        return None
+
+    async def validate_api_key(self, raw: str) -> KeyIdentity | None:
+        self.slow_checks += 1
+        return self.keys.get(raw)
+
+
+@dataclass(frozen=True)
+class Result:
+    data: Any
+    result_type: str = "generic"
+
+
+class Echo:
+    """Answers with the input, or with what `respond` makes of the request."""
+
+    def __init__(self, respond: Callable[[RoutedRequest], Awaitable[Result]] | None = None) -> None:
+        self.respond = respond
+        self.requests: list[RoutedRequest] = []
+
+    async def handle(self, request: RoutedRequest) -> RoutedAnswer:
+        self.requests.append(request)
+        result = await self.respond(request) if self.respond else Result(request.input)
+        return RoutedAnswer(
+            result=result, handler="jit", implementation="jit@v3", reason="STATIC", timings=(("sandbox", 0.25),)
+        )
+
+
+class NoRepositories:
+    async def list_repositories(self) -> list[str]:
+        return []
+
+
+class NoSandboxes:
+    capabilities = Capabilities(driver="fake", isolation="none", missing=("namespaces",))
+
+    def status(self) -> list[dict[str, Any]]:
+        return []
+
+
+class QuietEvolution:
+    """Remembers what it was asked to do."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Any, ...]] = []
+
+    async def optimize(self, app_id: str, component_id: str, *, action: str, actor: str, reason: str) -> str:
+        self.asked.append(("optimize", app_id, component_id, action, actor, reason))
+        return "cand-1"
+
+    async def candidates(self, app_id: str | None = None, state: str | None = None) -> list[dict[str, Any]]:
+        return [
+            {
+                "candidateId": "cand-1",
+                "appId": "shop",
+                "componentId": "echo",
+                "state": "canary",
+                "reason": "shadow passed",
+            }
+        ]
+
+    async def candidate(self, candidate_id: str) -> dict[str, Any]:
+        if candidate_id != "cand-1":
+            raise CandidateNotFound
+        return {"candidateId": candidate_id}
+
+    async def act(self, candidate_id: str, action: str, *, actor: str, reason: str) -> dict[str, Any]:
+        self.asked.append((action, candidate_id, actor, reason))
+        return {"candidateId": candidate_id, "state": "rolled_back"}
+
+    async def why(self, app_id: str, component_id: str) -> dict[str, Any]:
+        return {"summary": "proven < 10 %: 0 of 48 wrong"}
+
+    async def pause(self, **scope: Any) -> dict[str, Any]:
+        self.asked.append(("pause", scope))
+        return {"paused": True}
+
+    async def resume(self, **scope: Any) -> dict[str, Any]:
+        return {"paused": False}
+
+    async def overview(self) -> dict[str, Any]:
+        return {"paused": False}
+
+    async def config(self) -> dict[str, Any]:
+        return {"epsilon": 0.05}
+
+    async def ledger(self, app_id: str | None = None, *, after: int = 0, limit: int = 100) -> list[dict[str, Any]]:
+        return [{"seq": 1, "actor": "admin", "reason": "asked for by hand"}]
+
+    async def verify_ledger(self) -> dict[str, Any]:
+        return {"ok": True, "entries": 1, "head": "ab" * 32, "firstBad": None}
+
+
+def services(**parts: Any) -> Services:
+    """Services over fakes; `parts` replace them by name."""
+    clock = FakeClock()
+    given: dict[str, Any] = {
+        "clock": clock,
+        "registry": SnapshotsOnly({"shop": application("shop", component("echo", "/echo", "POST"))}),
+        "state": NoRepositories(),
+        "router": Echo(),
+        "metrics": MetricCollector(schema=MetricRecord.model_json_schema(), config=MetricsConfig()),
+        "windows": Windows(clock=clock),
+        "samples": None,
+        "sandboxes": NoSandboxes(),
+        "evolution": QuietEvolution(),
+        "admin_token": ADMIN_TOKEN,
+        "settings": WebSettings(max_body_bytes=64 * 1024, body_timeout_s=0.3, failed_logins_per_minute=5),
+    }
+    return Services(**{**given, **parts})
+
+
+@asynccontextmanager
+async def listening(app: Any, **config: Any) -> AsyncIterator[int]:
+    """`app` behind a real uvicorn on a free port of the loopback interface; the port."""
+    server = uvicorn.Server(
+        uvicorn.Config(app, host="127.0.0.1", port=0, http="httptools", log_level="error", **config)
+    )
+    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+    task = asyncio.create_task(server.serve())
+    while not server.started:
+        if task.done():
+            task.result()
+            raise RuntimeError("the server did not start")
+        await asyncio.sleep(0.005)
+    try:
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        await task

@@ -1,0 +1,31 @@
+"""Real stores behind the edge: definitions in git, runtime values and samples in SQLite, the real registry."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from uhlp.clock import FakeClock
+from uhlp.registry.application_registry import ApplicationRegistry
+from uhlp.registry.config import RegistrySettings
+from uhlp.state.definition_store import DefinitionStore
+from uhlp.state.sqlite_runtime_store import SqliteRuntimeStore
+from uhlp.state.state_manager import StateManager
+from uhlp.traffic.samples import SampleStore
+from uhlp.web.services import Services
+from web.fakes import services
+
+
+@asynccontextmanager
+async def stored_services(folder: Path, **parts: Any) -> AsyncIterator[Services]:
+    clock = FakeClock()
+    runtime = SqliteRuntimeStore(folder / "runtime.db", clock=clock)
+    state = StateManager(definitions=DefinitionStore(folder / "apps", clock=clock), runtime=runtime)
+    registry = ApplicationRegistry(state=state, config=RegistrySettings(argon2_memory_kib=64, argon2_time_cost=1))
+    samples = SampleStore(folder / "samples.db", clock=clock)
+    try:
+        yield services(clock=clock, state=state, registry=registry, samples=samples, **parts)
+    finally:
+        await samples.close()
+        registry.close()
+        await runtime.aclose()

@@ -1,0 +1,171 @@
+"""Applications over REST, on real stores: what is written is committed, served and can be taken back."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from uhlp.web.services import Services
+from web.stores import stored_services
+
+REGISTRY = """\
+components:
+  # sorts tickets
+  - componentId: triage
+    taskDetails: {prompt_template: triage}
+    routeMatcher: {pathPattern: /tickets, methods: [POST]}
+    inputSchema: {type: object, properties: {text: {type: string}}, required: [text]}
+"""
+PROMPT = """\
+template: "Which team? {{ text }}"
+outputSchema: {type: object, properties: {team: {type: string}}, required: [team]}
+"""
+DESK: dict[str, Any] = {
+    "definition": {"appId": "desk", "public": True, "configuration": {"limits": {"rows": 10}}},
+    "files": {"component_registry.yaml": REGISTRY, "prompts/triage.yaml": PROMPT},
+}
+APPS = "/admin/v1/apps"
+
+
+@pytest.fixture
+async def stored(tmp_path: Path) -> AsyncIterator[Services]:
+    async with stored_services(tmp_path) as services:
+        yield services
+
+
+@pytest.fixture
+async def desk(stored: Services, client_of, admin) -> httpx.AsyncClient:
+    """A client of a server where the application `desk` is registered."""
+    client: httpx.AsyncClient = await client_of(stored)
+    client.headers.update(admin)
+    registered = await client.post(APPS, json=DESK)
+    assert registered.status_code == 201, registered.text
+    assert registered.json().keys() == {"appId", "resultingRevision"}
+    return client
+
+
+async def test_a_registered_application_serves_at_once(desk: httpx.AsyncClient) -> None:
+    assert (await desk.post("/apps/desk/tickets", json={"text": "refund"})).json() == {"text": "refund"}
+    listed = (await desk.get(APPS)).json()["applications"]
+    assert [(one["appId"], one["status"], one["components"]) for one in listed] == [("desk", "ACTIVE", 1)]
+    found = (await desk.get(f"{APPS}/desk/route", params={"method": "post", "path": "/tickets"})).json()
+    assert found == {"componentId": "triage", "pathParams": {}}
+    component = (await desk.get(f"{APPS}/desk/components/triage")).json()
+    assert (component["implementation"], component["handlerType"]) == ("prompt@stable", "LLM")
+
+
+async def test_registering_twice_is_a_conflict_and_an_invalid_definition_names_its_problems(desk) -> None:
+    again = await desk.post(APPS, json=DESK)
+    assert (again.status_code, again.json()["error"]["code"]) == (409, "APP_EXISTS")
+    broken = {"definition": {"appId": "other"}, "files": {"component_registry.yaml": "components: 7"}}
+    refused = await desk.post(APPS, json=broken)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "DEFINITION_INVALID")
+    assert refused.json()["error"]["details"]["problems"][0]["file"] == "component_registry.yaml"
+
+
+async def test_several_files_are_one_commit_and_an_outdated_base_is_a_conflict(desk: httpx.AsyncClient) -> None:
+    before = (await desk.get(f"{APPS}/desk")).json()["revision"]
+    change = {
+        "files": {"prompts/triage.yaml": PROMPT.replace("Which", "What"), "evals/triage.jsonl": ""},
+        "commitMessage": "Ask better",
+        "expectedBaseRevision": before,
+    }
+    answer = await desk.put(f"{APPS}/desk/definition", json=change)
+    assert answer.status_code == 200, answer.text
+    commits = (await desk.get(f"{APPS}/desk/history")).json()["commits"]
+    assert commits[0]["message"].strip() == "Ask better"
+    assert len(commits) == 2
+    outdated = await desk.put(f"{APPS}/desk/definition", json=change)
+    assert (outdated.status_code, outdated.json()["error"]["code"]) == (409, "REVISION_CONFLICT")
+    shown = (
+        await desk.get(f"{APPS}/desk/diff", params={"from": before, "to": answer.json()["resultingRevision"]})
+    ).json()
+    assert "+template: " in shown["diff"]
+
+
+async def test_one_file_can_be_read_written_patched_deleted_and_reverted(desk: httpx.AsyncClient) -> None:
+    url = f"{APPS}/desk/definition/files/notes.txt"
+    written = await desk.put(url, json={"content": "one\n", "commitMessage": "Write"})
+    base = written.json()["resultingRevision"]
+    diff = {
+        "filePath": "files/notes.txt",
+        "diffContent": "--- a/files/notes.txt\n+++ b/files/notes.txt\n@@ -1 +1 @@\n-one\n+two\n",
+        "expectedBaseRevision": base,
+        "commitMessage": "Patch",
+    }
+    patched = await desk.post(f"{APPS}/desk/definition-diffs", json=diff)
+    assert patched.status_code == 200, patched.text
+    assert (await desk.get(url)).json()["content"] == "two\n"
+    assert (await desk.get(url, params={"revision": base})).json()["content"] == "one\n"
+    reverted = await desk.post(f"{APPS}/desk/revert", json={"revision": patched.json()["resultingRevision"]})
+    assert reverted.status_code == 200, reverted.text
+    assert (await desk.get(url)).json()["content"] == "one\n"
+    listed = (await desk.get(f"{APPS}/desk/definition", params={"directory": "files"})).json()["entries"]
+    assert [one["path"] for one in listed] == ["files/notes.txt"]
+    assert (await desk.request("DELETE", url)).status_code == 200
+    assert (await desk.get(url)).json()["error"]["code"] == "DEFINITION_FILE_NOT_FOUND"
+
+
+async def test_a_file_that_breaks_the_application_is_not_committed(desk: httpx.AsyncClient) -> None:
+    url = f"{APPS}/desk/definition/component_registry.yaml"
+    refused = await desk.put(url, json={"content": "components: [{}]", "commitMessage": "Break"})
+    assert refused.status_code == 422
+    assert len((await desk.get(f"{APPS}/desk/history")).json()["commits"]) == 1
+
+
+async def test_paths_outside_the_repository_are_refused(desk: httpx.AsyncClient) -> None:
+    for path in ("..%2F..%2Fetc%2Fpasswd", "files/..%2F..%2Fapp.yaml", ".git/config", "%00"):
+        answer = await desk.put(f"{APPS}/desk/definition/{path}", json={"content": "", "commitMessage": "x"})
+        assert 400 <= answer.status_code < 500, (path, answer.text)
+        assert 400 <= (await desk.get(f"{APPS}/desk/definition/{path}")).status_code < 500
+
+
+async def test_a_masked_update_changes_only_what_the_mask_names(desk: httpx.AsyncClient) -> None:
+    change = {"updateMask": ["displayName"], "definition": {"displayName": "Desk", "public": False}}
+    assert (await desk.patch(f"{APPS}/desk", json=change)).status_code == 200
+    definition = (await desk.get(f"{APPS}/desk")).json()["definition"]
+    assert (definition["displayName"], definition["public"]) == ("Desk", True)
+    value = (await desk.get(f"{APPS}/desk/config/limits.rows")).json()
+    assert value == {"key": "limits.rows", "found": True, "value": 10, "origin": "application"}
+
+
+async def test_a_key_is_shown_once_and_its_hash_never(desk: httpx.AsyncClient) -> None:
+    await desk.patch(f"{APPS}/desk", json={"updateMask": ["public"], "definition": {"public": False}})
+    made = await desk.post(f"{APPS}/desk/api-keys", json={"description": "shop"})
+    assert made.status_code == 201
+    key, key_id = made.json()["apiKey"], made.json()["keyId"]
+    invoke = {"url": "/apps/desk/tickets", "json": {"text": "a"}, "headers": {"Authorization": f"Bearer {key}"}}
+    assert (await desk.post(**invoke)).status_code == 200
+    shown = await desk.get(f"{APPS}/desk")
+    assert key_id in shown.text
+    assert "keyHash" not in shown.text
+    assert (await desk.post("/admin/v1/api-keys/validate", json={"apiKey": key})).json()["appId"] == "desk"
+    assert (await desk.delete(f"{APPS}/desk/api-keys/{key_id}")).status_code == 200
+    assert (await desk.post(**invoke)).status_code == 401
+    assert (await desk.post("/admin/v1/api-keys/validate", json={"apiKey": key})).json() == {"valid": False}
+
+
+async def test_recorded_calls_become_samples_and_those_that_do_not_fit_are_named(desk: httpx.AsyncClient) -> None:
+    calls = [
+        {"input": {"text": "refund"}, "output": {"team": "billing"}, "gold": {"team": "billing"}},
+        {"input": {}, "output": {"team": "billing"}},
+        {"input": {"text": "late"}, "output": {"team": 7}},
+    ]
+    answer = (await desk.post(f"{APPS}/desk/samples", json={"componentId": "triage", "samples": calls})).json()
+    assert (answer["imported"], answer["refused"]) == (1, 2)
+    assert [(one["index"], one["path"]) for one in answer["problems"]] == [(1, "/input"), (2, "/output/team")]
+    kept = (await desk.get(f"{APPS}/desk/samples", params={"componentId": "triage"})).json()
+    assert (kept["counts"]["total"], kept["samples"][0]["input"]) == (1, {"text": "refund"})
+    nothing = await desk.post(f"{APPS}/desk/samples", json={"componentId": "triage", "samples": calls[1:]})
+    assert nothing.status_code == 422
+
+
+async def test_a_removed_application_stops_and_comes_back_only_with_its_state(desk: httpx.AsyncClient) -> None:
+    assert (await desk.delete(f"{APPS}/desk")).json() == {"appId": "desk", "stateDeleted": False}
+    assert (await desk.post("/apps/desk/tickets", json={"text": "a"})).status_code == 404
+    assert (await desk.get(f"{APPS}/desk/status")).json()["status"] == "INACTIVE"
+    assert (await desk.delete(f"{APPS}/desk", params={"deleteState": True})).status_code == 200
+    assert (await desk.get(f"{APPS}/desk/status")).status_code == 404
+    assert (await desk.post(APPS, json=DESK)).status_code == 201

@@ -1,0 +1,75 @@
+"""`app`, for `uvicorn uhlp.main:app` and `uhlp serve`.
+
+Importing this module has no side effect and loads nothing heavy: settings are read and the services are opened when
+the server starts the lifespan, and closed in reverse order when it ends, after the requests in flight have finished.
+"""
+
+import gc
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import TYPE_CHECKING
+
+import structlog
+
+from uhlp.errors import UhlpError
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from uhlp.web.services import Services
+
+OpenServices = Callable[[], AbstractAsyncContextManager["Services"]]
+
+log = structlog.get_logger(__name__)
+
+
+def _open_configured_services() -> "AbstractAsyncContextManager[Services]":
+    from uhlp.wiring import open_services
+
+    opened: AbstractAsyncContextManager[Services] = open_services()
+    return opened
+
+
+class Server:
+    """The ASGI application: runs the lifespan, then hands every request to the edge."""
+
+    def __init__(self, open_services: OpenServices = _open_configured_services) -> None:
+        self._open_services = open_services
+        self._edge: ASGIApp | None = None
+
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        if self._edge is not None and scope["type"] != "lifespan":
+            await self._edge(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        else:
+            raise RuntimeError("The ASGI server must run the lifespan: without it UHLP has no services.")
+
+    async def _lifespan(self, receive: "Receive", send: "Send") -> None:
+        await receive()  # lifespan.startup
+        async with AsyncExitStack() as stack:
+            try:
+                from uhlp.web.edge import open_edge
+
+                services = await stack.enter_async_context(self._open_services())
+                self._edge = await stack.enter_async_context(open_edge(services))
+            except Exception as error:
+                if not isinstance(error, UhlpError | OSError | ValueError):
+                    log.exception("start_failed")
+                await send({"type": "lifespan.startup.failed", "message": f"UHLP cannot start: {_one_line(error)}"})
+                return
+            gc.collect()
+            gc.freeze()  # what start-up made stays: later collections need not look at it again
+            await send({"type": "lifespan.startup.complete"})
+            await receive()  # lifespan.shutdown; the server has waited for requests in flight
+            self._edge = None
+        gc.unfreeze()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def _one_line(error: Exception) -> str:
+    text = error.message if isinstance(error, UhlpError) else str(error)
+    return "; ".join(line.strip() for line in text.splitlines() if line.strip()) or type(error).__name__
+
+
+app = Server()

@@ -1,0 +1,32 @@
+"""The FastAPI application behind the admin lane: /admin/v1, health, metrics, OpenAPI."""
+
+from fastapi import APIRouter, Depends, FastAPI
+
+from uhlp.web import health, record
+from uhlp.web.admin import api_keys, apps, definitions, evolution, observations
+from uhlp.web.admin import settings as settings_view
+from uhlp.web.admin.access import bearer
+from uhlp.web.admin.errors import ERROR_RESPONSES, install_error_handlers
+from uhlp.web.services import Services
+
+
+def build_admin(services: Services) -> FastAPI:
+    """One FastAPI application over `services`; AdminLane stands before it."""
+    app = FastAPI(
+        title="UHLP",
+        summary="Endpoints that start as prompts and become code when they have earned it",
+        version="0.1.0",
+        docs_url=None,  # both pages load their scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,
+        responses=ERROR_RESPONSES,
+    )
+    app.state.services = services
+    install_error_handlers(app)
+    admin = APIRouter(prefix="/admin/v1", dependencies=[Depends(bearer)])
+    for part in (apps, definitions, api_keys, observations, evolution, settings_view):
+        admin.include_router(part.router)
+    app.include_router(admin)
+    app.include_router(health.router)
+    app.include_router(record.router)
+    return app

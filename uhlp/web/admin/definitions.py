@@ -1,0 +1,135 @@
+"""The files of an application's definition repository and their history (contracts §1, §7)."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+
+from uhlp.models.wire import WireModel
+from uhlp.web.admin.access import ActorDep, ServicesDep
+
+router = APIRouter(prefix="/apps/{app_id}", tags=["definitions"])
+
+Message = Annotated[str, Field(min_length=1, max_length=2_000)]
+Limit = Annotated[int, Query(ge=1, le=1_000)]
+
+
+class WriteFile(WireModel):
+    content: str
+    commit_message: Message
+    expected_base_revision: str | None = None
+    author: str | None = None
+
+
+class DeleteFile(WireModel):
+    commit_message: Message = "Delete a definition file"
+    expected_base_revision: str | None = None
+    author: str | None = None
+
+
+class ApplyDiff(WireModel):
+    """A unified diff against `expectedBaseRevision`."""
+
+    file_path: str
+    diff_content: str
+    expected_base_revision: str
+    commit_message: Message
+    author: str | None = None
+
+
+class Revert(WireModel):
+    revision: str
+    author: str | None = None
+
+
+@router.get("/definition")
+async def list_directory(
+    app_id: str, services: ServicesDep, directory: str = "", recursive: bool = False, revision: str | None = None
+) -> dict[str, Any]:
+    entries = await services.state.list_definition_directory(app_id, directory, recursive=recursive, revision=revision)
+    return {"entries": [{"path": entry.path, "type": entry.type} for entry in entries]}
+
+
+@router.get("/definition/{path:path}")
+async def read_file(app_id: str, path: str, services: ServicesDep, revision: str | None = None) -> dict[str, Any]:
+    file = await services.state.get_definition_file_content(app_id, path, revision)
+    return {"path": path, "content": file.content, "revision": file.revision}
+
+
+@router.put("/definition/{path:path}")
+async def write_file(app_id: str, path: str, body: WriteFile, services: ServicesDep, actor: ActorDep) -> dict[str, Any]:
+    """Write one file; the application is validated as a whole before the commit."""
+    revision = await services.registry.apply_files(
+        app_id,
+        {path: body.content.encode()},
+        message=body.commit_message,
+        actor=body.author or actor,
+        expected_base_revision=body.expected_base_revision,
+    )
+    return {"resultingRevision": revision}
+
+
+@router.delete("/definition/{path:path}")
+async def delete_file(
+    app_id: str, path: str, services: ServicesDep, actor: ActorDep, body: DeleteFile | None = None
+) -> dict[str, Any]:
+    change = body or DeleteFile()
+    revision = await services.registry.apply_files(
+        app_id,
+        {path: None},
+        message=change.commit_message,
+        actor=change.author or actor,
+        expected_base_revision=change.expected_base_revision,
+    )
+    return {"resultingRevision": revision}
+
+
+@router.post("/definition-diffs")
+async def apply_diff(app_id: str, body: ApplyDiff, services: ServicesDep, actor: ActorDep) -> dict[str, Any]:
+    """Patch one file with compare-and-set; an outdated base is a 409."""
+    revision = await services.state.apply_definition_diff(
+        app_id,
+        body.file_path,
+        body.diff_content,
+        body.expected_base_revision,
+        commit_message=body.commit_message,
+        author=body.author or actor,
+    )
+    await services.registry.refresh(app_id)
+    return {"resultingRevision": revision}
+
+
+@router.get("/history")
+async def history(app_id: str, services: ServicesDep, path: str | None = None, limit: Limit = 50) -> dict[str, Any]:
+    commits = await services.state.history(app_id, path, limit)
+    return {
+        "commits": [
+            {
+                "revision": commit.revision,
+                "author": commit.author,
+                "when": commit.when,
+                "message": commit.message,
+                "trailers": commit.trailers,
+            }
+            for commit in commits
+        ]
+    }
+
+
+@router.get("/diff")
+async def diff(
+    app_id: str,
+    services: ServicesDep,
+    old: Annotated[str, Query(alias="from")],
+    new: Annotated[str, Query(alias="to")],
+) -> dict[str, Any]:
+    """The unified diff between two revisions."""
+    return {"diff": await services.state.diff(app_id, old, new)}
+
+
+@router.post("/revert")
+async def revert(app_id: str, body: Revert, services: ServicesDep, actor: ActorDep) -> dict[str, Any]:
+    """A new commit that undoes this revision."""
+    revision = await services.state.revert(app_id, body.revision, author=body.author or actor)
+    await services.registry.refresh(app_id)
+    return {"resultingRevision": revision}

@@ -1,0 +1,126 @@
+"""Oversight of evolution: triggers, candidates, pause, ledger (design "Oversight")."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+
+from uhlp.errors import BadInput
+from uhlp.models.wire import WireModel
+from uhlp.web.admin.access import ActorDep, ServicesDep
+from uhlp.web.admin.apps import component_of
+
+router = APIRouter(tags=["evolution"])
+
+Reason = Annotated[str, Field(min_length=1, max_length=2_000)]
+CandidateAction = Literal[
+    "approve", "reject", "pause", "resume", "rollback", "promote-full", "quarantine", "clear-quarantine"
+]
+
+
+class Optimize(WireModel):
+    action: Literal["jit", "compress"] = "jit"
+    reason: Reason = "asked for by hand"
+
+
+class Because(WireModel):
+    reason: Reason
+
+
+class Scope(WireModel):
+    """Without `appId` everything; with `componentId` one component of the application."""
+
+    reason: Reason
+    app_id: str | None = None
+    component_id: str | None = None
+
+
+@router.post("/apps/{app_id}/components/{component_id}/optimize", status_code=202)
+async def optimize(
+    app_id: str, component_id: str, body: Optimize, services: ServicesDep, actor: ActorDep
+) -> dict[str, Any]:
+    """Start a candidate without waiting for a rule; verification is never skipped."""
+    component_of(services.registry.snapshot(app_id), component_id)
+    candidate_id = await services.evolution.optimize(
+        app_id, component_id, action=body.action, actor=actor, reason=body.reason
+    )
+    return {"candidateId": candidate_id}
+
+
+@router.get("/apps/{app_id}/components/{component_id}/why")
+async def why(app_id: str, component_id: str, services: ServicesDep) -> dict[str, Any]:
+    """Why the component runs as it does: what is proven, what is missing, how many, by when."""
+    component_of(services.registry.snapshot(app_id), component_id)
+    return await services.evolution.why(app_id, component_id)
+
+
+@router.get("/candidates")
+async def list_candidates(
+    services: ServicesDep,
+    app_id: Annotated[str | None, Query(alias="appId")] = None,
+    state: str | None = None,
+) -> dict[str, Any]:
+    return {"candidates": await services.evolution.candidates(app_id, state)}
+
+
+@router.get("/candidates/{candidate_id}")
+async def get_candidate(candidate_id: str, services: ServicesDep) -> dict[str, Any]:
+    """One candidate: timeline, evidence, mismatches, code, tests."""
+    return await services.evolution.candidate(candidate_id)
+
+
+@router.post("/candidates/{candidate_id}/{action}")
+async def act_on_candidate(
+    candidate_id: str, action: CandidateAction, body: Because, services: ServicesDep, actor: ActorDep
+) -> dict[str, Any]:
+    return await services.evolution.act(candidate_id, action, actor=actor, reason=body.reason)
+
+
+@router.get("/evolution")
+async def overview(services: ServicesDep) -> dict[str, Any]:
+    """State, loops and budgets."""
+    return await services.evolution.overview()
+
+
+@router.post("/evolution/pause")
+async def pause(body: Scope, services: ServicesDep, actor: ActorDep) -> dict[str, Any]:
+    _check(body)
+    return await services.evolution.pause(
+        app_id=body.app_id, component_id=body.component_id, actor=actor, reason=body.reason
+    )
+
+
+@router.post("/evolution/resume")
+async def resume(body: Scope, services: ServicesDep, actor: ActorDep) -> dict[str, Any]:
+    _check(body)
+    return await services.evolution.resume(
+        app_id=body.app_id, component_id=body.component_id, actor=actor, reason=body.reason
+    )
+
+
+@router.get("/evolution/config")
+async def config(services: ServicesDep) -> dict[str, Any]:
+    """The governor's numbers."""
+    return await services.evolution.config()
+
+
+@router.get("/ledger")
+async def ledger(
+    services: ServicesDep,
+    app_id: Annotated[str | None, Query(alias="appId")] = None,
+    after: Annotated[int, Query(ge=0)] = 0,
+    limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
+) -> dict[str, Any]:
+    """Decisions in order, from the first after sequence number `after`."""
+    return {"entries": await services.evolution.ledger(app_id, after=after, limit=limit)}
+
+
+@router.post("/ledger/verify")
+async def verify_ledger(services: ServicesDep) -> dict[str, Any]:
+    """Recompute the hash chain; names the first bad entry."""
+    return await services.evolution.verify_ledger()
+
+
+def _check(scope: Scope) -> None:
+    if scope.component_id is not None and scope.app_id is None:
+        raise BadInput("A componentId needs its appId.")

@@ -1,0 +1,107 @@
+"""The lane of everything that is not application traffic: one gate in front of FastAPI.
+
+The gate authenticates /admin/v1 (unknown paths too), reads every body as strict JSON whatever route it is for, adds
+security headers, logs each change with its actor, and turns what is left over into the error envelope.
+"""
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from uhlp import strict_json
+from uhlp.errors import InternalError, UhlpError
+from uhlp.web.admin_token import AdminToken
+from uhlp.web.answers import error_response
+from uhlp.web.body import ClientDisconnected, read_body
+from uhlp.web.config import WebSettings
+from uhlp.web.input_assembly import is_json
+from uhlp.web.trace import trace_id_of
+
+ADMIN = "/admin"
+SECURITY_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cache-control", b"no-store"),
+)
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+
+log = structlog.get_logger(__name__)
+
+
+class AdminLane:
+    """ASGI application around the FastAPI one, which finds `actor` and `trace_id` in the request's state."""
+
+    def __init__(self, app: ASGIApp, *, token: AdminToken, settings: WebSettings) -> None:
+        self._app = app
+        self._token = token
+        self._settings = settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        trace_id = trace_id_of(headers.get(b"traceparent"))
+        response = _Response(send, trace_id)
+        path: str = scope["path"]
+        actor: str | None = None
+        try:
+            if path == ADMIN or path.startswith(ADMIN + "/"):
+                client = scope.get("client")
+                actor = self._token.authenticate(headers, client=client[0] if client else "")
+            body = await read_body(
+                receive,
+                headers,
+                limit_bytes=self._settings.max_body_bytes,
+                timeout_s=self._settings.body_timeout_s,
+            )
+            if body and is_json(headers.get(b"content-type")):
+                strict_json.loads(body)
+            state = {**scope.get("state", {}), "actor": actor, "trace_id": trace_id}
+            await self._app({**scope, "state": state}, _replay(body, receive), response.send)
+        except ClientDisconnected:
+            return
+        except UhlpError as error:
+            await response.refuse(error)
+        except Exception:
+            log.exception("request_failed", path=path, trace_id=trace_id)
+            await response.refuse(InternalError())
+        if actor is not None and scope["method"] not in _READING:
+            method, status = scope["method"], response.status
+            log.info("admin_change", actor=actor, method=method, path=path, status=status, trace_id=trace_id)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that gives the body, already read, once more, and then what the client does."""
+    waiting = True
+
+    async def replayed() -> Message:
+        nonlocal waiting
+        if waiting:
+            waiting = False
+            return {"type": "http.request", "body": body, "more_body": False}
+        return await receive()
+
+    return replayed
+
+
+class _Response:
+    """Sends a response with the lane's headers, and knows whether it has begun."""
+
+    def __init__(self, send: Send, trace_id: str) -> None:
+        self._send = send
+        self._trace_id = trace_id
+        self.status: int | None = None
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            own = [pair for pair in message.get("headers", ()) if pair[0] != b"x-trace-id"]
+            trace = (b"x-trace-id", self._trace_id.encode("ascii"))
+            message = {**message, "headers": [*own, trace, *SECURITY_HEADERS]}
+        await self._send(message)
+
+    async def refuse(self, error: UhlpError) -> None:
+        """Answer with the envelope, unless an answer is on its way already."""
+        if self.status is None:
+            status, headers, body = error_response(error, self._trace_id)
+            await self.send({"type": "http.response.start", "status": status, "headers": headers})
+            await self.send({"type": "http.response.body", "body": body})

@@ -1,0 +1,48 @@
+"""Who may call an application's routes: application keys (contracts §7)."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from uhlp.errors import PermissionDenied, Unauthorized
+from uhlp.web.failure_limiter import FailureLimiter
+
+if TYPE_CHECKING:
+    from uhlp.registry.application_registry import ApplicationRegistry
+
+
+class AppKeys:
+    """Checks the key of a request. Keys seen before are answered from memory; new ones cost one argon2id, off the
+    loop, and only for callers who have not failed too often.
+    """
+
+    def __init__(self, *, registry: "ApplicationRegistry", limiter: FailureLimiter) -> None:
+        self._registry = registry
+        self._limiter = limiter
+
+    async def authorize(self, headers: Mapping[bytes, bytes], *, app_id: str, component_id: str, client: str) -> None:
+        """Returns when the key may invoke the component; raises Unauthorized, PermissionDenied, TooManyRequests."""
+        raw = key_of(headers)
+        if raw is None:
+            raise Unauthorized("This application needs a key: send X-API-Key, or Authorization: Bearer.")
+        identity = self._registry.known_api_key(raw)
+        if identity is None:
+            self._limiter.check(client)
+            identity = await self._registry.validate_api_key(raw)
+            if identity is None:
+                self._limiter.failed(client)
+                raise Unauthorized("The application key is not valid.")
+        if identity.app_id != app_id:
+            raise PermissionDenied("The key belongs to another application.")
+        granted = identity.permissions
+        if not ("invoke:*" in granted or f"invoke:{component_id}" in granted or "*" in granted):
+            raise PermissionDenied(f"The key lacks the permission invoke:{component_id}.")
+
+
+def key_of(headers: Mapping[bytes, bytes]) -> str | None:
+    """The raw key or token that a request carries in X-API-Key or Authorization: Bearer."""
+    raw = headers.get(b"x-api-key")
+    if raw is None:
+        scheme, _, raw = headers.get(b"authorization", b"").partition(b" ")
+        if scheme.lower() != b"bearer":
+            return None
+    return raw.strip().decode("latin-1") or None

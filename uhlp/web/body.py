@@ -1,0 +1,59 @@
+"""Reading a request's body: limited in size and in time."""
+
+import asyncio
+from collections.abc import Mapping
+
+from starlette.types import Receive
+
+from uhlp.errors import BadInput, PayloadTooLarge
+
+
+class ClientDisconnected(Exception):
+    """The client left before its request was complete; there is nobody to answer."""
+
+
+async def read_body(receive: Receive, headers: Mapping[bytes, bytes], *, limit_bytes: int, timeout_s: float) -> bytes:
+    """The whole body. Raises PayloadTooLarge, before reading where Content-Length says so, BadInput when it does
+    not arrive in time or is compressed, ClientDisconnected.
+    """
+    declared = headers.get(b"content-length")
+    if declared is None and b"transfer-encoding" not in headers:
+        return b""
+    if declared is not None:
+        if not declared.isdigit():
+            raise BadInput("Content-Length is not a number.")
+        if len(declared) > 15 or int(declared) > limit_bytes:
+            raise _too_large(limit_bytes)
+    if headers.get(b"content-encoding", b"identity") != b"identity":
+        raise BadInput("Compressed bodies are not accepted here: send the body without Content-Encoding.")
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await _read(receive, limit_bytes)
+    except TimeoutError:
+        raise BadInput(f"The body did not arrive within {timeout_s:g} s.") from None
+
+
+async def _read(receive: Receive, limit_bytes: int) -> bytes:
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnected
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body", False):
+        if len(body) > limit_bytes:
+            raise _too_large(limit_bytes)
+        return body
+    chunks = bytearray(body)
+    while message.get("more_body", False):
+        if len(chunks) > limit_bytes:
+            raise _too_large(limit_bytes)
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnected
+        chunks += message.get("body", b"")
+    if len(chunks) > limit_bytes:
+        raise _too_large(limit_bytes)
+    return bytes(chunks)
+
+
+def _too_large(limit_bytes: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"The body is larger than {limit_bytes} bytes.", details={"limitBytes": limit_bytes})

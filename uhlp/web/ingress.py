@@ -1,0 +1,190 @@
+"""Application traffic: `ANY /apps/{appId}/{path}`, as plain ASGI (no model validation, no middleware on this path)."""
+
+import asyncio
+from collections.abc import Mapping
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+import structlog
+from starlette.types import Receive, Scope, Send
+
+from uhlp.errors import InputInvalid, InternalError, MethodNotAllowed, RouteNotFound, UhlpError
+from uhlp.routing.request import RoutedAnswer, RoutedRequest
+from uhlp.web.answers import WALLS, Headers, answer_response, error_response
+from uhlp.web.app_keys import AppKeys
+from uhlp.web.body import ClientDisconnected, read_body
+from uhlp.web.disconnect import DisconnectWatch
+from uhlp.web.failure_limiter import FailureLimiter
+from uhlp.web.input_assembly import assemble_input, is_json
+from uhlp.web.trace import trace_id_of
+
+if TYPE_CHECKING:
+    from uhlp.registry.route_table import RouteMatch
+    from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
+    from uhlp.web.services import Services
+
+PREFIX = "/apps/"
+RESERVED = "/-/"
+MOST_SESSION_ID = 256
+_FORWARDED = (b"content-type", b"accept", b"accept-language", b"user-agent")
+"""Request headers a component may see; credentials and cookies never reach a sandbox."""
+
+log = structlog.get_logger(__name__)
+
+
+class Ingress:
+    """ASGI application for one request to one component: find, authorise, read, validate, route, answer."""
+
+    def __init__(self, services: "Services") -> None:
+        self._registry = services.registry
+        self._router = services.router
+        self._settings = services.settings
+        self._keys = AppKeys(
+            registry=services.registry,
+            limiter=FailureLimiter(
+                clock=services.clock, failures_per_minute=services.settings.failed_logins_per_minute
+            ),
+        )
+        self._refusals = services.metrics.counter(
+            "uhlp_http_refusals", "Application requests answered with an error", ("code",)
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = perf_counter()
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        trace_id = trace_id_of(headers.get(b"traceparent"))
+        try:
+            status, response_headers, body = await self._respond(scope, receive, headers, trace_id, started)
+        except UhlpError as error:
+            status, response_headers, body = self._refuse(error, trace_id)
+        except ClientDisconnected:
+            return
+        except Exception:
+            log.exception("request_failed", path=scope["path"], trace_id=trace_id)
+            status, response_headers, body = self._refuse(InternalError(), trace_id)
+        await send({"type": "http.response.start", "status": status, "headers": response_headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _respond(
+        self, scope: Scope, receive: Receive, headers: Mapping[bytes, bytes], trace_id: str, started: float
+    ) -> tuple[int, Headers, bytes]:
+        app_id, path = _split_path(scope["raw_path"])
+        app = self._registry.snapshot(app_id)
+        match = _match(app, scope["method"], path)
+        if match is None:
+            return _allowed_methods(app, path, trace_id)
+        component = app.components[match.component_id]
+        if not app.definition.public:
+            client = scope.get("client")
+            await self._keys.authorize(
+                headers, app_id=app_id, component_id=match.component_id, client=client[0] if client else ""
+            )
+        body = await read_body(
+            receive,
+            headers,
+            limit_bytes=self._settings.max_body_bytes,
+            timeout_s=self._settings.body_timeout_s,
+        )
+        values = assemble_input(
+            body=body,
+            content_type=headers.get(b"content-type"),
+            query=scope["query_string"],
+            path_params=match.path_params,
+            types=component.properties_types,
+        )
+        _validate(component, values, bool(body) and not is_json(headers.get(b"content-type")))
+        request = RoutedRequest(
+            app=app,
+            component=component,
+            input=values,
+            trace_id=trace_id,
+            session_id=_session_id(headers),
+            http_details=_http_details(scope, path, headers),
+            path_params=match.path_params,
+        )
+        answer = await self._handle(request, receive)
+        return answer_response(answer, trace_id, (perf_counter() - started) * 1000)
+
+    async def _handle(self, request: RoutedRequest, receive: Receive) -> RoutedAnswer:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("an ASGI application runs in a task")
+        watch = DisconnectWatch(receive, task, asyncio.get_running_loop())
+        try:
+            return await self._router.handle(request)
+        except asyncio.CancelledError:
+            if watch.client_left:
+                task.uncancel()
+                raise ClientDisconnected from None
+            raise
+        finally:
+            watch.stop()
+
+    def _refuse(self, error: UhlpError, trace_id: str) -> tuple[int, Headers, bytes]:
+        self._refusals.labels(error.code).inc()
+        status, headers, body = error_response(error, trace_id)
+        return status, [*WALLS, *headers], body
+
+
+def _split_path(raw_path: bytes) -> tuple[str, str]:
+    """Application id and the rest, still percent-encoded: the route table decodes segment by segment."""
+    sent = raw_path.decode("latin-1")
+    if not sent.startswith(PREFIX):  # `/apps%2F…`
+        raise RouteNotFound
+    app_id, slash, rest = sent[len(PREFIX) :].partition("/")
+    return app_id, slash + rest or "/"
+
+
+def _match(app: "AppSnapshot", method: str, path: str) -> "RouteMatch | None":
+    """The route; HEAD falls back to GET. None: an OPTIONS request that no component claims."""
+    if path.startswith(RESERVED):
+        raise RouteNotFound
+    try:
+        return app.routes.match(method, path)
+    except MethodNotAllowed:
+        if method == "HEAD":
+            return app.routes.match("GET", path)
+        if method == "OPTIONS":
+            return None
+        raise
+
+
+def _allowed_methods(app: "AppSnapshot", path: str, trace_id: str) -> tuple[int, Headers, bytes]:
+    allow: set[str] = {"OPTIONS"}
+    try:
+        app.routes.match("OPTIONS", path)
+    except MethodNotAllowed as error:
+        allow.update(error.details["allow"])
+    if "GET" in allow:
+        allow.add("HEAD")
+    headers = [*WALLS, (b"allow", ", ".join(sorted(allow)).encode()), (b"x-trace-id", trace_id.encode())]
+    return 204, headers, b""
+
+
+def _validate(component: "ComponentSnapshot", values: dict[str, Any], body_is_no_json: bool) -> None:
+    validator = component.input_validator
+    if validator is None or validator.is_valid(values):
+        return
+    hint = " The body was not read as JSON: send Content-Type: application/json." if body_is_no_json else ""
+    raise InputInvalid(
+        f"The input does not match the component's input schema.{hint}",
+        details={"problems": validator.problems(values)},
+    )
+
+
+def _session_id(headers: Mapping[bytes, bytes]) -> str | None:
+    raw = headers.get(b"x-session-id")
+    return raw[:MOST_SESSION_ID].decode("latin-1") if raw else None
+
+
+def _http_details(scope: Scope, path: str, headers: Mapping[bytes, bytes]) -> dict[str, Any]:
+    query = scope["query_string"]
+    return {
+        "method": scope["method"],
+        "path": path,
+        "queryParams": dict(parse_qsl(query.decode("ascii"), keep_blank_values=True)) if query else {},
+        "headers": {
+            name.decode("ascii"): value.decode("latin-1") for name in _FORWARDED if (value := headers.get(name))
+        },
+    }

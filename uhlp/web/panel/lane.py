@@ -1,0 +1,160 @@
+"""The panel's lane: log-in, the check of every request and websocket, and the panel itself, built when first needed."""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from importlib import import_module
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from uhlp.errors import MethodNotAllowed, PermissionDenied, TooManyRequests, UhlpError, Unauthorized, Unavailable
+from uhlp.web.admin_token import AdminToken
+from uhlp.web.answers import Headers, error_response
+from uhlp.web.body import ClientDisconnected, read_body
+from uhlp.web.panel.login import login_page
+from uhlp.web.panel.session import PanelSession
+from uhlp.web.trace import trace_id_of
+
+if TYPE_CHECKING:
+    from uhlp.web.services import Services
+
+PANEL = "/panel"
+LOGIN = "/panel/login"
+LOGOUT = "/panel/logout"
+MOST_LOGIN_BYTES = 4_096
+
+_LOGIN_POLICY = b"default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'"
+_PANEL_POLICY = (
+    b"default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    b"img-src 'self' data:; font-src 'self' data:; connect-src 'self' ws: wss:; frame-ancestors 'none'"
+)
+
+
+class PanelLane:
+    """ASGI application for /panel. NiceGUI is imported by the first request that has a session, not before."""
+
+    def __init__(self, services: "Services", *, token: AdminToken, stack: AsyncExitStack) -> None:
+        self._services = services
+        self._token = token
+        self._stack = stack
+        self._session = PanelSession(
+            admin_token=services.admin_token,
+            clock=services.clock,
+            lasts_s=services.settings.panel_session_s,
+            secure=services.settings.secure_cookies,
+        )
+        self._building = asyncio.Lock()
+        self._panel: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        if scope["type"] == "websocket":
+            if not (self._session.is_valid(headers.get(b"cookie")) and _is_same_origin(headers, required=True)):
+                await send({"type": "websocket.close", "code": 1008})
+                return
+            await self._serve(scope, receive, send)
+            return
+        try:
+            await self._http(scope, receive, send, headers)
+        except ClientDisconnected:
+            return
+        except UhlpError as error:
+            status, own, body = error_response(error, trace_id_of(headers.get(b"traceparent")))
+            await _answer(send, status, own, body)
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send, headers: Mapping[bytes, bytes]) -> None:
+        path, method = scope["path"], scope["method"]
+        if method not in ("GET", "HEAD") and not _is_same_origin(headers, required=False):
+            raise PermissionDenied("The request comes from another site.")
+        if path == LOGIN:
+            await self._log_in(scope, receive, send, headers)
+        elif path == LOGOUT:
+            if method != "POST":
+                raise MethodNotAllowed(details={"allow": ["POST"]})
+            await _redirect(send, LOGIN, self._session.end())
+        elif self._session.is_valid(headers.get(b"cookie")):
+            await self._serve(scope, receive, _with_headers(send))
+        elif method in ("GET", "HEAD"):
+            await _redirect(send, LOGIN)
+        else:
+            raise Unauthorized("Log in to the panel first.")
+
+    async def _log_in(self, scope: Scope, receive: Receive, send: Send, headers: Mapping[bytes, bytes]) -> None:
+        if scope["method"] in ("GET", "HEAD"):
+            await _page(send, 200, login_page())
+            return
+        if scope["method"] != "POST":
+            raise MethodNotAllowed(details={"allow": ["GET", "HEAD", "POST"]})
+        body = await read_body(
+            receive, headers, limit_bytes=MOST_LOGIN_BYTES, timeout_s=self._services.settings.body_timeout_s
+        )
+        client = scope.get("client")
+        given = parse_qs(body.decode("latin-1")).get("token", [""])[0].strip()
+        try:
+            self._token.check(given.encode(), client=client[0] if client else "")
+        except (Unauthorized, TooManyRequests) as refusal:
+            await _page(send, refusal.status, login_page(refusal.message))
+            return
+        await _redirect(send, PANEL, self._session.issue())
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        panel = self._panel or await self._build()
+        path = scope["path"] if scope["path"] != PANEL else PANEL + "/"
+        await panel({**scope, "path": path, "root_path": PANEL}, receive, send)
+
+    async def _build(self) -> ASGIApp:
+        async with self._building:
+            if self._panel is None:
+                try:
+                    # The import takes seconds; in a thread the loop goes on serving.
+                    pages = await asyncio.to_thread(import_module, "uhlp.web.panel.pages")
+                except ModuleNotFoundError as error:
+                    raise Unavailable(f"The panel needs {error.name}: pip install 'uhlp[panel]'.") from None
+                panel: ASGIApp = await self._stack.enter_async_context(pages.open_panel(self._services))
+                self._panel = panel
+            return self._panel
+
+
+def _is_same_origin(headers: Mapping[bytes, bytes], *, required: bool) -> bool:
+    origin = headers.get(b"origin")
+    if origin is None:
+        return not required
+    return urlsplit(origin.decode("latin-1")).netloc == headers.get(b"host", b"").decode("latin-1")
+
+
+def _with_headers(send: Send) -> Send:
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), *_walls(_PANEL_POLICY)]}
+        await send(message)
+
+    return sending
+
+
+def _walls(policy: bytes) -> Headers:
+    return [
+        (b"content-security-policy", policy),
+        (b"x-content-type-options", b"nosniff"),
+        (b"x-frame-options", b"DENY"),
+        (b"referrer-policy", b"same-origin"),
+    ]
+
+
+async def _page(send: Send, status: int, body: bytes) -> None:
+    await _answer(send, status, [(b"content-type", b"text/html; charset=utf-8"), (b"cache-control", b"no-store")], body)
+
+
+async def _redirect(send: Send, location: str, cookie: str | None = None) -> None:
+    headers: Headers = [(b"location", location.encode())]
+    if cookie is not None:
+        headers.append((b"set-cookie", cookie.encode()))
+    await _answer(send, 303, headers, b"")
+
+
+async def _answer(send: Send, status: int, headers: Headers, body: bytes) -> None:
+    own = [pair for pair in headers if pair[0] != b"content-length"]
+    length = (b"content-length", b"%d" % len(body))
+    await send({"type": "http.response.start", "status": status, "headers": [*own, length, *_walls(_LOGIN_POLICY)]})
+    await send({"type": "http.response.body", "body": body})

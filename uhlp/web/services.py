@@ -1,0 +1,67 @@
+"""What the HTTP edge needs of the rest of UHLP; wiring fills it in."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from uhlp.web.config import WebSettings
+
+if TYPE_CHECKING:
+    from uhlp.clock import Clock
+    from uhlp.metrics.metric_collector import MetricCollector
+    from uhlp.metrics.windows import Windows
+    from uhlp.registry.application_registry import ApplicationRegistry
+    from uhlp.routing.request import RoutedAnswer, RoutedRequest
+    from uhlp.sandbox.manager import SandboxManager
+    from uhlp.state.state_manager import StateManager
+    from uhlp.traffic.samples import SampleStore
+
+Probe = Callable[[], Awaitable[str | None]]
+"""Says why a part is not ready, or None when it is."""
+
+
+class Router(Protocol):
+    """Answers one request for one component (routing.RequestRouter)."""
+
+    async def handle(self, request: "RoutedRequest") -> "RoutedAnswer": ...
+
+
+class Evolution(Protocol):
+    """The oversight interface of evolution: every change names who and why, and lands in the ledger."""
+
+    async def optimize(self, app_id: str, component_id: str, *, action: str, actor: str, reason: str) -> str: ...
+    async def candidates(self, app_id: str | None = None, state: str | None = None) -> list[dict[str, Any]]: ...
+    async def candidate(self, candidate_id: str) -> dict[str, Any]: ...
+    async def act(self, candidate_id: str, action: str, *, actor: str, reason: str) -> dict[str, Any]: ...
+    async def why(self, app_id: str, component_id: str) -> dict[str, Any]: ...
+    async def pause(
+        self, *, app_id: str | None = None, component_id: str | None = None, actor: str, reason: str
+    ) -> dict[str, Any]: ...
+    async def resume(
+        self, *, app_id: str | None = None, component_id: str | None = None, actor: str, reason: str
+    ) -> dict[str, Any]: ...
+    async def overview(self) -> dict[str, Any]: ...
+    async def config(self) -> dict[str, Any]: ...
+    async def ledger(self, app_id: str | None = None, *, after: int = 0, limit: int = 100) -> list[dict[str, Any]]: ...
+    async def verify_ledger(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """The parts that requests reach. `effective_settings` are all settings with their origin, secrets masked:
+    {name: {"value", "origin"}}.
+    """
+
+    clock: "Clock"
+    registry: "ApplicationRegistry"
+    state: "StateManager"
+    router: Router
+    metrics: "MetricCollector"
+    windows: "Windows"
+    samples: "SampleStore"
+    sandboxes: "SandboxManager"
+    evolution: Evolution
+    admin_token: str = field(repr=False)
+    settings: WebSettings = field(default_factory=WebSettings)
+    probes: Mapping[str, Probe] = field(default_factory=dict)
+    effective_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
