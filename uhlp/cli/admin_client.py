@@ -1,0 +1,111 @@
+"""The CLI's line to a running server: admin REST, as the administrator."""
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from uhlp.cli.failure import CommandError
+
+if TYPE_CHECKING:
+    import httpx
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+DEFAULT_DATA_DIR = "uhlp-data"
+
+
+def data_dir() -> Path:
+    """The data directory that `uhlp serve` would use here."""
+    return Path(os.environ.get("UHLP_DATA_DIR", DEFAULT_DATA_DIR))
+
+
+def admin_token() -> str:
+    """UHLP_ADMIN_TOKEN, else the token that the server in this data directory generated."""
+    token = os.environ.get("UHLP_ADMIN_TOKEN")
+    if token:
+        return token
+    try:
+        return (data_dir() / "admin_token").read_text().strip()
+    except OSError:
+        raise CommandError(
+            "there is no admin token",
+            hint="set UHLP_ADMIN_TOKEN, or UHLP_DATA_DIR to the server's data directory (it holds admin_token)",
+        ) from None
+
+
+class AdminClient:
+    """JSON in, JSON out, under /admin/v1. Every failure becomes CommandError."""
+
+    def __init__(self, *, timeout_s: float = 60.0) -> None:
+        import httpx
+
+        self.url = os.environ.get("UHLP_URL", DEFAULT_URL).rstrip("/")
+        self._http: httpx.Client = httpx.Client(
+            base_url=f"{self.url}/admin/v1",
+            headers={"Authorization": f"Bearer {admin_token()}"},
+            timeout=timeout_s,
+            trust_env=False,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    def get(self, path: str, **params: Any) -> dict[str, Any]:
+        given = {name: value for name, value in params.items() if value is not None}
+        return self._call("GET", path, params=given)
+
+    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        return self._call("POST", path, json=body)
+
+    def put(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        return self._call("PUT", path, json=body)
+
+    def find(self, path: str) -> dict[str, Any] | None:
+        """What is there, or None when nothing is."""
+        response = self._send("GET", path)
+        return None if response.status_code == 404 else self._read(response)
+
+    def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        return self._read(self._send(method, path, **options))
+
+    def _send(self, method: str, path: str, **options: Any) -> "httpx.Response":
+        import httpx
+
+        try:
+            return self._http.request(method, path, **options)
+        except httpx.ConnectError:
+            raise CommandError(
+                f"no server answers at {self.url}", hint="start one with `uhlp serve`, or set UHLP_URL"
+            ) from None
+        except httpx.HTTPError as error:
+            raise CommandError(f"{self.url} did not answer: {error or type(error).__name__}") from None
+
+    def _read(self, response: "httpx.Response") -> dict[str, Any]:
+        try:
+            body = response.json()
+        except ValueError:
+            raise CommandError(f"{self.url} answered {response.status_code} without JSON; is it UHLP?") from None
+        if response.is_success and isinstance(body, dict):
+            return body
+        error = body.get("error") if isinstance(body, dict) else None
+        if not isinstance(error, dict):
+            raise CommandError(f"{self.url} answered {response.status_code}")
+        raise CommandError(str(error.get("message")), hint=_hint(response.status_code, error))
+
+
+def _hint(status: int, error: dict[str, Any]) -> str:
+    if status == 401:
+        return "set UHLP_ADMIN_TOKEN to this server's admin token"
+    problems = error.get("details", {}).get("problems") or []
+    return "\n  ".join(_place(problem) + str(problem.get("message")) for problem in problems[:10])
+
+
+def _place(problem: dict[str, Any]) -> str:
+    line = f"line {problem['line']}" if problem.get("line") else ""
+    place = ", ".join(str(part) for part in (problem.get("file"), line, problem.get("path")) if part)
+    return f"{place}: " if place else ""

@@ -1,0 +1,84 @@
+"""`uhlp estimate`: what of a log could be answered without a model."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from uhlp.cli.output import AsJson, print_json, print_table
+from uhlp.cli.traffic import GoldField, InputFields, OutputField, read_log
+
+if TYPE_CHECKING:
+    from uhlp.optimization.estimate import EstimateReport
+
+
+def estimate(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A log in JSON Lines.")],
+    input_: InputFields = None,
+    output: OutputField = None,
+    gold: GoldField = None,
+    decision_field: Annotated[
+        str | None, typer.Option(help="The field of the output that is decided; by default the whole output.")
+    ] = None,
+    rules: Annotated[bool, typer.Option("--rules", help="Print every rule that was found.")] = False,
+    json_: AsJson = False,
+) -> None:
+    """How much of a log of calls plain rules would answer, and how well: no key, no server, no model.
+
+    Rules are learnt from one half of the log and tried on the other. Each line is {"input": {...}, "output": ...}, or
+    any object from which --input and --output pick fields.
+    """
+    from uhlp.evolution.statistics.bounds import clopper_pearson_upper
+    from uhlp.optimization.estimate import estimate as estimated
+
+    rows = read_log(file, inputs=input_, output=output, gold=gold)
+    report = estimated(rows, upper_bound=clopper_pearson_upper, decision_field=decision_field)
+    if json_:
+        print_json(report.to_dict())
+    elif report.applies:
+        _print(report, every_rule=rules)
+    else:
+        print(f"No rules: {report.reason}.")
+        if report.instead:
+            print(f"What would help: {report.instead}.")
+
+
+def _print(report: "EstimateReport", *, every_rule: bool) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(
+        f"[bold]Rules alone would answer {report.answered} of {report.held_out} calls they had not seen "
+        f"({_percent(report.coverage)}), {report.agreed} of them as the log does ({_percent(report.agreement)}).[/bold]"
+    )
+    confidence = _percent(1 - report.delta)
+    if report.bound is not None:
+        console.print(
+            f"Proven: they differ from the log in less than {_percent(report.bound)} (confidence {confidence})."
+        )
+    if report.gold_agreement is not None:
+        console.print(
+            f"Against the right answers: rules {_percent(report.gold_agreement)}, "
+            f"the recorded model {_percent(report.model_gold_agreement)} on the same calls."
+        )
+    console.print(f"Learnt from {report.train} calls; the rest of {report.rows} was held back.", style="dim")
+    print_table(
+        ("label", "#calls", "#answered", "#as the log"),
+        [
+            (label, counts.get("asked", 0), counts.get("answered", 0), counts.get("agreed", 0))
+            for label, counts in sorted(report.labels.items(), key=lambda one: -one[1].get("answered", 0))
+        ],
+        empty="No labels.",
+    )
+    for one in report.wrong[:5]:
+        console.print(f"differs, line {one.line}: {one.input} → {one.got}, the log has {one.expected}", markup=False)
+    shown = report.rules if every_rule else report.rules[:8]
+    console.print("Rules found:", style="bold")
+    for rule in shown:
+        console.print(f"  {rule}", markup=False)
+    if len(shown) < len(report.rules):
+        console.print(f"  … and {len(report.rules) - len(shown)} more (--rules prints all)", style="dim")
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"

@@ -1,0 +1,76 @@
+"""`uhlp ledger`: read and verify the history of decisions."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from uhlp.cli.failure import CommandError
+from uhlp.cli.output import AsJson, print_json, print_table
+
+
+def show(
+    app: Annotated[str | None, typer.Option(help="Only this application.")] = None,
+    after: Annotated[int, typer.Option(help="Only entries after this sequence number.")] = 0,
+    limit: Annotated[int, typer.Option(min=1, max=1_000)] = 100,
+    json_: AsJson = False,
+) -> None:
+    """Decisions in the order they were made."""
+    from uhlp.cli.admin_client import AdminClient
+
+    with AdminClient() as client:
+        entries = client.get("/ledger", appId=app, after=after, limit=limit)["entries"]
+    if json_:
+        print_json(entries)
+        return
+    print_table(
+        ("#seq", "when", "actor", "application", "component", "from", "to", "reason"),
+        [
+            [entry.get(name) for name in ("seq", "ts", "actor", "app", "component", "from", "to", "reason")]
+            for entry in entries
+        ],
+        empty="The ledger is empty.",
+    )
+
+
+def verify(
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Verify this data directory's ledger directly, without a server.")
+    ] = None,
+    json_: AsJson = False,
+) -> None:
+    """Recompute the hash chain; exit status 1 and the first bad entry when it does not hold."""
+    result = _verify_offline(data_dir) if data_dir is not None else _verify_served()
+    if json_:
+        print_json(result)
+    elif result["ok"]:
+        print(f"the ledger holds: {result['entries']} entries, head {result['head']}")
+    if not result["ok"]:
+        bad = result["firstBad"]
+        raise CommandError(f"the ledger does not hold at entry {bad['seq']}: {bad['why']}")
+
+
+def _verify_served() -> dict[str, Any]:
+    from uhlp.cli.admin_client import AdminClient
+
+    with AdminClient() as client:
+        return client.post("/ledger/verify", {})
+
+
+def _verify_offline(data_dir: Path) -> dict[str, Any]:
+    import asyncio
+    from dataclasses import asdict
+
+    from uhlp.clock import SystemClock
+    from uhlp.evolution.store import EvolutionStore
+
+    database = data_dir / "evolution.db"
+    if not database.is_file():
+        raise CommandError(f"{data_dir} holds no ledger (evolution.db)")
+
+    async def verified() -> dict[str, Any]:
+        async with EvolutionStore(path=database, clock=SystemClock()) as store:
+            report = asdict(await store.verify())
+        return {"firstBad": report.pop("first_bad"), **report}
+
+    return asyncio.run(verified())
