@@ -12,7 +12,7 @@ from uhlp.evolution.promotion import candidate_ref
 from uhlp.evolution.store import EvolutionStore
 from uhlp.evolution.verification import DraftReport, Verifier
 from uhlp.optimization.optimization_oracle import OptimizationOracle
-from uhlp.optimization.proposer import Counterexample, Proposal, ProposalFailed, ProposalTask, TrainSample
+from uhlp.optimization.proposer import Counterexample, Proposal, ProposalFailed, ProposalTask, Proposer, TrainSample
 from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
 from uhlp.traffic.samples import Sample
 
@@ -57,10 +57,9 @@ class Drafting:
     ) -> Drafted:
         """Propose, examine, show what failed, again; stops at a draft without fault. Raises ProposalFailed."""
         task = await self._write_task(candidate, train)
-        proposer = self._oracle.proposer_for(task, candidate.proposer or None)
+        proposer, proposal = await self._first_proposal(task, candidate.proposer or None)
         barred = (await self._store.attempts(candidate.app_id, candidate.component_id, candidate.spec_hash)).barred
         epsilon = component.definition.optimization.epsilon
-        proposal = await proposer.propose(task)
         drafts: list[Draft] = []
         best: tuple[Proposal, DraftReport] | None = None
         for rounds_left in range(self._config.verify.repair_rounds, -1, -1):
@@ -84,6 +83,20 @@ class Drafting:
             proposal = repaired
         assert best is not None  # noqa: S101  at least one draft was examined
         return Drafted(*best, tuple(drafts), task.counterexamples)
+
+    async def _first_proposal(self, task: ProposalTask, wanted: str | None) -> tuple[Proposer, Proposal]:
+        """From the first proposer that has one; the cheapest is asked first. ProposalFailed names every reason."""
+        reasons: list[str] = []
+        retryable = False
+        for proposer in self._oracle.proposers(wanted):
+            reason = proposer.applies(task)
+            if reason is None:
+                try:
+                    return proposer, await proposer.propose(task)
+                except ProposalFailed as failure:
+                    reason, retryable = failure.reason, retryable or failure.retryable
+            reasons.append(f"{proposer.name}: {reason}")
+        raise ProposalFailed("; ".join(reasons) or f"there is no proposer {wanted}", retryable=retryable)
 
     async def _write_task(self, candidate: Candidate, train: list[Sample]) -> ProposalTask:
         cases = await self._store.regressions(candidate.app_id, candidate.component_id, candidate.spec_hash)

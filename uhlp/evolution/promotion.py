@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import structlog
 
-from uhlp.errors import UhlpError
+from uhlp.errors import NotFound, UhlpError
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate, CandidateState
 from uhlp.models.definition import HandlerType
@@ -58,7 +58,10 @@ class Promotion:
 
     async def next_version(self, app_id: str, component_id: str) -> int:
         """The version the next promoted handler of this component gets: one above every version there ever was."""
-        entries = await self._state.list_definition_directory(app_id, f"_jit_code/{component_id}")
+        try:
+            entries = await self._state.list_definition_directory(app_id, f"_jit_code/{component_id}")
+        except NotFound:  # the component never had a handler
+            entries = []
         names = [entry.path.rsplit("/", 1)[-1] for entry in entries]
         versions = [int(name[1:]) for name in names if name[:1] == "v" and name[1:].isdigit()]
         decided = [one.version or 0 for one in self._book.candidates(app_id, component_id)]

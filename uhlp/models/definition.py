@@ -25,7 +25,7 @@ class ResourceLimits(WireModel):
     @property
     def memory_bytes(self) -> int:
         number = self.memory_limit.rstrip("i")
-        return int(number[:-1]) * 1024 ** ("KMG".index(number[-1]) + 1)
+        return int(number[:-1]) << 10 * ("KMG".index(number[-1]) + 1)
 
 
 class PoolDefinition(WireModel):

@@ -15,7 +15,7 @@ from uhlp.expressions import compile_rule
 from uhlp.metrics.windows import Windows
 from uhlp.models.definition import ComponentDefinition, HandlerType, OptimizationAction, OptimizationRule
 from uhlp.optimization.jit.coder import CoderProposer, McpClient
-from uhlp.optimization.proposer import Counterexample, ProposalFailed, ProposalTask, Proposer, TrainSample
+from uhlp.optimization.proposer import Counterexample, ProposalTask, Proposer, TrainSample
 from uhlp.optimization.rule_learner import RuleLearner
 from uhlp.registry.application_registry import ApplicationRegistry
 from uhlp.registry.snapshot import AppSnapshot
@@ -146,17 +146,9 @@ class OptimizationOracle:
             previous_code=previous["handler.py"].decode() if previous else None,
         )
 
-    def proposer_for(self, task: ProposalTask, wanted: str | None = None) -> Proposer:
-        """The first proposer that applies (or `wanted`, if it does). Raises ProposalFailed with the reasons why not."""
-        reasons = []
-        for proposer in self._proposers:
-            if wanted is not None and proposer.name != wanted:
-                continue
-            reason = proposer.applies(task)
-            if reason is None:
-                return proposer
-            reasons.append(f"{proposer.name}: {reason}")
-        raise ProposalFailed("; ".join(reasons) or f"there is no proposer named {wanted}")
+    def proposers(self, wanted: str | None = None) -> tuple[Proposer, ...]:
+        """Who may be asked, the cheapest first; only the one named `wanted` when a person chose."""
+        return tuple(one for one in self._proposers if wanted in (None, one.name))
 
     async def _examine(self, app: AppSnapshot, component_id: str, definition: ComponentDefinition) -> None:
         for rule in self.rules_of(app, definition):
