@@ -20,6 +20,7 @@ log = structlog.get_logger(__name__)
 
 S = CandidateState
 _AUTHOR = "UHLP <uhlp@localhost>"
+_READABLE = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS
 
 
 def candidate_ref(candidate_id: str) -> str:
@@ -40,7 +41,7 @@ class Promotion:
         files = {
             "handler.py": code.encode(),
             "test_handler.py": tests.encode(),
-            "record.json": orjson.dumps(record, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS),
+            "record.json": orjson.dumps(record, option=_READABLE),
         }
         await self._state.put_ref_tree(
             candidate.app_id,
@@ -93,6 +94,7 @@ class Promotion:
             log.error("promoted_code_missing", candidate=candidate.id)
             return
         code, tests, record = kept
+        directory = f"_jit_code/{candidate.component_id}/v{candidate.version}"
         record = {
             **{name: value for name, value in record.items() if name != "trained"},
             "candidate": candidate.id,
@@ -115,9 +117,9 @@ class Promotion:
             candidate.component_id,
             candidate.version,
             {
-                "handler.py": code.encode(),
-                "test_handler.py": tests.encode(),
-                "record.json": orjson.dumps(record, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n",
+                f"{directory}/handler.py": code.encode(),
+                f"{directory}/test_handler.py": tests.encode(),
+                f"{directory}/record.json": orjson.dumps(record, option=_READABLE) + b"\n",
             },
             message=f"Serve {candidate.component_id} with handler v{candidate.version}\n\n{candidate.reason}",
             actor=_AUTHOR,

@@ -190,6 +190,11 @@ class SampleStore:
         """What is kept of a component now."""
         return await self._ask(lambda connection: count_samples(connection, app_id, component_id))
 
+    async def count_since(self, app_id: str, component_id: str, ts: float) -> int:
+        """How many kept samples are newer than `ts` (seconds since the epoch)."""
+        query = "SELECT count(*) FROM samples WHERE app_id = ? AND component_id = ? AND ts > ?"
+        return await self._ask(lambda db: int(db.execute(query, (app_id, component_id, ts)).fetchone()[0]))
+
     async def delete_application(self, app_id: str) -> int:
         """Forget everything about an application; the number of samples removed."""
         return await self._ask(
