@@ -1,0 +1,170 @@
+"""LLM components: render the prompt, ask the model, read and check its answer, one repair round.
+
+An execution is a generator: it yields a tool call and is sent its result, so that one worker holds any number in
+flight without threads.
+"""
+
+import re
+from collections import OrderedDict
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any
+
+import jinja2
+import jsonschema
+import orjson
+import referencing
+import yaml
+from jinja2.sandbox import SandboxedEnvironment
+
+from . import RunnerError, answers
+from .answers import Answer
+from .artifacts import Artifact
+from .runtime import ToolFailed
+
+PROMPTS = 256
+GENERATE = "core.llm.generate"
+_FENCED = re.compile(r"\s*```(?:json|yaml|yml)?[ \t]*\n(.*?)\n?[ \t]*```\s*", re.DOTALL)
+_environment = SandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """What an execution waits for."""
+
+    name: str
+    arguments: dict[str, Any]
+
+
+Execution = Generator[ToolCall, dict[str, Any], Answer]
+
+
+class Unusable(RunnerError):
+    """The model's text is not an answer; the message says why, in words the model can use."""
+
+
+class Prompt:
+    """A prompt artifact, ready to run: {template, outputFormat, outputSchema, examples, model, parameters}."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        document = orjson.loads(artifact.text)
+        self._template = _environment.from_string(document["template"])
+        self._format: str = document.get("outputFormat") or "json"
+        self._schema: dict[str, Any] | None = document.get("outputSchema")
+        self._examples: list[dict[str, Any]] = list(document.get("examples") or ())
+        self._model: str | None = document.get("model")
+        self._parameters: dict[str, Any] = document.get("parameters") or {}
+        self._validator: Any = None
+        if self._schema is not None:
+            make = jsonschema.validators.validator_for(self._schema, default=jsonschema.Draft202012Validator)
+            self._validator = make(self._schema, registry=referencing.Registry())  # an empty one: nothing is fetched
+
+    def render(self, inputs: dict[str, Any]) -> str:
+        """The text for the model: the template over the input's fields (all of them as `input` too), then the examples.
+
+        Examples are appended as one block (`Input:` and `Output:` lines), not as few-shot messages: the template,
+        often the longest part, is then paid for once.
+        """
+        text = self._template.render({**inputs, "input": inputs})
+        if not self._examples:
+            return text
+        blocks = [
+            f"Input: {_compact(example.get('input'))}\nOutput: {_as_output(example.get('output'))}"
+            for example in self._examples
+        ]
+        return text + "\n\nExamples:\n" + "\n\n".join(blocks)
+
+    def arguments(self, messages: list[dict[str, str]], inputs: dict[str, Any]) -> dict[str, Any]:
+        """Arguments of core.llm.generate."""
+        arguments = {
+            "messages": messages,
+            "parameters": self._parameters,
+            "outputFormat": self._format,
+            "replayInput": inputs,
+        }
+        if self._model is not None:
+            arguments["model"] = self._model
+        if self._schema is not None:
+            arguments["outputSchema"] = self._schema
+        return arguments
+
+    def read(self, text: str) -> Any:
+        """The model's text as a checked value; raises Unusable."""
+        value = self._parse(text)
+        if self._validator is not None:
+            problem = jsonschema.exceptions.best_match(self._validator.iter_errors(value))
+            if problem is not None:
+                raise Unusable(f"{problem.json_path}: {problem.message}"[: answers.MESSAGE_LIMIT])
+        return value
+
+    def _parse(self, text: str) -> Any:
+        if self._format == "text":
+            return text
+        fenced = _FENCED.fullmatch(text)
+        body = fenced[1] if fenced else text
+        try:
+            return orjson.loads(body) if self._format == "json" else yaml.safe_load(body)
+        except (orjson.JSONDecodeError, yaml.YAMLError) as error:
+            raise Unusable(f"the answer is not {self._format.upper()}: {error}") from error
+
+    def repair(self, messages: list[dict[str, str]], text: str, problem: Unusable) -> list[dict[str, str]]:
+        """The conversation with what was wrong appended."""
+        wanted = "the text" if self._format == "text" else self._format.upper()
+        request = f"This answer cannot be used: {problem}. Answer again, with nothing but the corrected {wanted}."
+        return [*messages, {"role": "assistant", "content": text}, {"role": "user", "content": request}]
+
+
+class LlmRunner:
+    """Starts executions of prompts; templates and validators are kept by content."""
+
+    def __init__(self) -> None:
+        self._prompts: OrderedDict[str, Prompt] = OrderedDict()
+
+    def start(self, artifact: Artifact, inputs: dict[str, Any]) -> Execution:
+        """One execution, not yet begun."""
+        try:
+            prompt = self._prompt(artifact)
+            messages = [{"role": "user", "content": prompt.render(inputs)}]
+        except MemoryError:
+            return answers.error("SANDBOX_OUT_OF_MEMORY", "The prompt used more memory than its pool allows.")
+        except Exception as failure:  # templates are the owner's code: anything may come out of them
+            return answers.error(
+                "HANDLER_FAILED", f"The prompt cannot be rendered: {type(failure).__name__}: {failure}"
+            )
+        try:
+            text = _text_of((yield ToolCall(GENERATE, prompt.arguments(messages, inputs))))
+            try:
+                return answers.generic(prompt.read(text))
+            except Unusable as problem:
+                messages = prompt.repair(messages, text, problem)
+            text = _text_of((yield ToolCall(GENERATE, prompt.arguments(messages, inputs))))
+            return answers.generic(prompt.read(text))
+        except Unusable as problem:
+            return answers.error("BAD_MODEL_ANSWER", f"After one repair round: {problem}")
+        except ToolFailed as failed:
+            return answers.error(failed.code, failed.message, retryable=failed.retryable)
+        except Exception as failure:  # for example an answer nested too deep for the validator
+            return answers.error("BAD_MODEL_ANSWER", f"{type(failure).__name__}: {failure}")
+
+    def _prompt(self, artifact: Artifact) -> Prompt:
+        prompt = self._prompts.get(artifact.sha256)
+        if prompt is None:
+            prompt = self._prompts[artifact.sha256] = Prompt(artifact)
+            while len(self._prompts) > PROMPTS:
+                self._prompts.popitem(last=False)
+        return prompt
+
+
+def _text_of(result: dict[str, Any]) -> str:
+    text = result.get("text")
+    if not isinstance(text, str):
+        raise ToolFailed("BAD_MODEL_ANSWER", f"{GENERATE} answered without text")
+    return text
+
+
+def _compact(value: Any) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _as_output(value: Any) -> str:
+    return value if isinstance(value, str) else _compact(value)

@@ -1,0 +1,256 @@
+"""The supervisor of one sandbox: builds its walls, loads everything once, then forks, kills and reaps workers.
+
+It takes commands from the driver over a sequenced-packet socket, one JSON object each, and answers with events:
+
+    {"command": "fork", "worker"}, with the worker's stream as SCM_RIGHTS
+    {"command": "kill", "worker"}
+    {"command": "memory", "worker"}
+
+    {"event": "ready", "pid", "walls"}      first of all
+    {"event": "forked", "worker", "pid"}    or {"event": "refused", "worker", "message"}
+    {"event": "exited", "worker", "reason", "status"}
+    {"event": "memory", "worker", "bytes"}
+
+It ends, and everything with it, when that socket closes.
+"""
+
+import gc
+import importlib
+import json
+import os
+import platform
+import select
+import signal
+import socket
+import sys
+from dataclasses import asdict
+from typing import Any
+
+from . import seccomp, sweep, walls
+from .walls import Settings, WallReport
+
+PACKET_BYTES = 64 * 1024
+# the worker with orjson, Jinja2, YAML and jsonschema, and what handlers import most
+_PRELOADED = (
+    "uhlp_runner.worker",
+    "collections",
+    "dataclasses",
+    "datetime",
+    "decimal",
+    "itertools",
+    "math",
+    "re",
+    "statistics",
+    "string",
+    "typing",
+    "unicodedata",
+)
+
+
+class Child:
+    """A worker as its supervisor sees it."""
+
+    __slots__ = ("killed", "name", "pid")
+
+    def __init__(self, name: str, pid: int) -> None:
+        self.name, self.pid, self.killed = name, pid, False
+
+
+def preload() -> None:
+    """Load what workers need, so that a fork has it for nothing."""
+    for module in _PRELOADED:
+        importlib.import_module(module)
+    if seccomp.is_supported():
+        seccomp.worker_template(platform.machine())
+    gc.collect()
+    gc.freeze()
+
+
+class Zygote:
+    """One loop over the driver's socket and the ends of children."""
+
+    def __init__(self, settings: Settings, built: WallReport) -> None:
+        self._settings = settings
+        self._walls = built
+        self._control = socket.socket(fileno=settings.control_fd)
+        self._children: dict[str, Child] = {}
+        self._ended_read, self._ended_write = os.pipe()
+        for end in (self._ended_read, self._ended_write):
+            os.set_blocking(end, False)
+
+    def run(self) -> None:
+        """Serve until the driver's end closes."""
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._ended_write, warn_on_full_buffer=False)
+        poll = select.poll()
+        poll.register(self._control, select.POLLIN)
+        poll.register(self._ended_read, select.POLLIN)
+        self._tell(event="ready", pid=os.getpid(), walls=asdict(self._walls))
+        _silence()
+        while True:
+            for descriptor, _ in poll.poll():
+                if descriptor == self._ended_read:
+                    os.read(self._ended_read, 4096)
+                    self._reap()
+                elif not self._obey():
+                    return
+
+    def end(self) -> None:
+        """Kill what is left."""
+        for child in list(self._children.values()):
+            child.killed = True
+            _end_group(child.pid)
+
+    def _obey(self) -> bool:
+        """One command; False when the driver has gone."""
+        try:
+            packet, descriptors, _, _ = socket.recv_fds(self._control, PACKET_BYTES, 1)
+        except OSError:
+            return False
+        if not packet:
+            return False
+        message = json.loads(packet)
+        name = message["worker"]
+        child = self._children.get(name)
+        if message["command"] == "fork":
+            self._fork(name, descriptors[0])
+        elif child is None:
+            return True
+        elif message["command"] == "kill":
+            child.killed = True
+            _signal_group(child.pid)
+        elif message["command"] == "memory":
+            self._tell(event="memory", worker=name, bytes=_resident_bytes(child.pid))
+        return True
+
+    def _fork(self, name: str, stream_fd: int) -> None:
+        folder = f"{self._settings.tmp}/{name}"
+        try:
+            os.mkdir(folder, 0o700)  # noqa: PTH102 - no pathlib in the supervisor
+            pid = os.fork()
+        except OSError as fault:
+            self._tell(event="refused", worker=name, message=str(fault))
+            os.close(stream_fd)
+            return
+        if pid == 0:
+            self._become_worker(folder, stream_fd)
+        os.close(stream_fd)
+        _lead_group(pid)
+        self._children[name] = Child(name, pid)
+        self._tell(event="forked", worker=name, pid=pid)
+
+    def _become_worker(self, folder: str, stream_fd: int) -> None:
+        """In the child: the second set of walls, then serve; never returns."""
+        status = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            self._control.close()
+            os.close(self._ended_read)
+            os.close(self._ended_write)
+            _lead_group(0)
+            walls.end_with_parent()
+            walls.hide_memory()
+            os.chdir(folder)
+            os.environ["TMPDIR"] = folder
+            limits = walls.Limits(self._settings.memory_bytes, self._settings.count_threads)
+            walls.apply_limits(limits, workers=len(self._children) + 2)
+            if self._walls.system_calls:
+                walls.filter_worker_calls()
+            from . import worker
+
+            worker.Worker(socket.socket(fileno=stream_fd), asdict(self._walls)).serve()
+            status = 0
+        finally:
+            os._exit(status)
+
+    def _reap(self) -> None:
+        """Collect every child that has ended; a worker's end is reported when nothing it started is left."""
+        ended = {}
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                break
+            if pid == 0:
+                break
+            ended[pid] = status
+        for child in [child for child in self._children.values() if child.pid in ended]:
+            del self._children[child.name]
+            _end_group(child.pid)
+            sweep.sweep(self._settings.tmp, keep=self._children.keys())
+            status = ended[child.pid]
+            self._tell(event="exited", worker=child.name, reason=_reason(child, status), status=status)
+
+    def _tell(self, **event: Any) -> None:
+        try:
+            self._control.send(json.dumps(event).encode())
+        except OSError:
+            return  # the driver has gone; the next read says so
+
+
+def _reason(child: Child, status: int) -> str:
+    """killed by us, killed by the kernel for want of memory, ended by a limit, or ended on its own."""
+    if child.killed:
+        return "killed"
+    if os.WIFSIGNALED(status):
+        if os.WTERMSIG(status) == signal.SIGKILL:  # nobody inside can send it
+            return "oom"
+        if os.WTERMSIG(status) in (signal.SIGXCPU, signal.SIGXFSZ):
+            return "limit"
+    return "exited"
+
+
+def _lead_group(pid: int) -> None:
+    """Put a worker into a process group of its own; nothing it starts can leave it (setsid and setpgid are refused)."""
+    try:
+        os.setpgid(pid, pid)
+    except (PermissionError, ProcessLookupError):
+        return  # the other of parent and child was first, or it has ended
+
+
+def _signal_group(leader: int) -> None:
+    try:
+        os.killpg(leader, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def _end_group(leader: int) -> None:
+    """Kill a worker's group and reap it until nothing is left."""
+    _signal_group(leader)
+    while True:
+        try:
+            os.waitpid(-leader, 0)
+        except ChildProcessError:
+            return
+
+
+def _resident_bytes(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as file:  # noqa: PTH123
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+    except (OSError, IndexError):
+        return 0
+
+
+def _silence() -> None:
+    """Lead descriptors 0, 1 and 2 to nowhere: the driver has heard all it will hear from them."""
+    nowhere = os.open("/dev/null", os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+
+
+def main() -> None:
+    """Entry point: one argument, the settings as JSON."""
+    settings = Settings(**json.loads(sys.argv[-1]))
+    os.closerange(3, settings.control_fd)
+    os.closerange(settings.control_fd + 1, 1024)
+    built = walls.build(settings)
+    preload()
+    zygote = Zygote(settings, built)
+    try:
+        zygote.run()
+    finally:
+        zygote.end()
