@@ -1,0 +1,250 @@
+"""The process driver: sandboxes as processes of this machine, inside bubblewrap where it works.
+
+What holds is found out at `open` by starting a sandbox and asking it; a later sandbox that reports less is refused.
+What it cannot promise, whatever the machine: the kernel is shared, processor time is bounded by deadlines alone, and
+workers of one sandbox share a user and /tmp (they belong to one application and one group).
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import itertools
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from uhlp.errors import IsolationRefused, SandboxDied
+from uhlp.models.definition import PoolDefinition
+from uhlp.sandbox.driver import Capabilities, SandboxSpec
+from uhlp.sandbox.drivers import bubblewrap, runner_home
+from uhlp.sandbox.drivers.identities import Identities
+from uhlp.sandbox.drivers.interpreter import Interpreter, is_readable_by_others
+from uhlp.sandbox.drivers.process_sandbox import ProcessSandbox, ProcessWorker
+
+__all__ = ["ProcessDriver", "ProcessSandbox", "ProcessWorker"]
+
+_log = structlog.get_logger(__name__)
+_MARK = "uhlp-sandbox="
+_BOOT = "import sys; sys.path.append(sys.argv[1]); from uhlp_runner.zygote import main; main()"
+_PROBE = SandboxSpec(app_id="uhlp-probe", pool=PoolDefinition(pool_name="probe"), group="trial")
+
+
+class ProcessDriver:
+    """One zygote per sandbox, started by exec from the loop's thread (it dies with the thread that started it)."""
+
+    def __init__(
+        self,
+        *,
+        data_dir: Path,
+        allow_unisolated: bool,
+        production: bool,
+        volume_allow: tuple[str, ...] = (),
+        bwrap: str = "bwrap",
+    ) -> None:
+        self._data_dir = data_dir.resolve()
+        self._allow_unisolated = allow_unisolated
+        self._production = production
+        self._volume_allow = volume_allow
+        self._instance = hashlib.sha256(str(self._data_dir).encode()).hexdigest()[:12]
+        self._identities = Identities(str(self._data_dir))
+        self._interpreter = Interpreter.own()
+        self._home = Path()
+        self._bwrap = shutil.which(bwrap)
+        self._capabilities: Capabilities | None = None
+        self._sandboxes: dict[str, ProcessSandbox] = {}
+        self._numbers = itertools.count(1)
+
+    async def open(self) -> Capabilities:
+        """Assemble the runner, end what a dead server left behind, and start a sandbox to see which walls hold."""
+        self._home = await asyncio.to_thread(runner_home.assemble, self._data_dir)
+        await asyncio.to_thread(self._end_orphans)
+        self._capabilities = await self._probe()
+        _log.info("process_driver_opened", isolation=self._capabilities.isolation, missing=self._capabilities.missing)
+        return self._capabilities
+
+    async def start(self, spec: SandboxSpec) -> ProcessSandbox:
+        """Start one sandbox."""
+        if self._capabilities is None:
+            raise RuntimeError("open the driver first")
+        if not self._is_isolated and self._production and not self._allow_unisolated:
+            raise IsolationRefused(details={"missing": list(self._capabilities.missing)})
+        started_s = time.perf_counter()
+        sandbox = await self._launch(spec)
+        if self._is_isolated and sandbox.walls["missing"]:
+            await sandbox.stop("its walls are incomplete")
+            raise IsolationRefused(details={"missing": sandbox.walls["missing"]})
+        took_ms = round((time.perf_counter() - started_s) * 1e3, 1)
+        _log.info("sandbox_started", sandbox=sandbox.sandbox_id, app_id=spec.app_id, group=spec.group, ms=took_ms)
+        return sandbox
+
+    async def list_owned(self) -> list[str]:
+        """Ids of living sandboxes, read from /proc."""
+        return sorted({sandbox_id for _, sandbox_id in await asyncio.to_thread(lambda: list(self._marked()))})
+
+    async def close(self) -> None:
+        """Stop every sandbox."""
+        async with asyncio.TaskGroup() as stops:
+            for sandbox in list(self._sandboxes.values()):
+                stops.create_task(sandbox.stop("the server ends"))
+
+    @property
+    def _is_isolated(self) -> bool:
+        return self._capabilities is not None and self._capabilities.isolation == "namespaces"
+
+    async def _probe(self) -> Capabilities:
+        missing: list[str] = []
+        if self._bwrap is None:
+            missing.append("bubblewrap is not installed (package bubblewrap)")
+        else:
+            try:
+                return await self._self_test()
+            except SandboxDied as error:
+                missing.append(f"bubblewrap does not work here: {error.message}")
+                self._bwrap = None
+        try:
+            capabilities = await self._self_test()
+        except SandboxDied as error:
+            return Capabilities("process", "none", (*missing, error.message))
+        return Capabilities("process", "none", (*missing, *capabilities.missing), capabilities.facts)
+
+    async def _self_test(self) -> Capabilities:
+        """Start a sandbox and a worker, and report the walls they report."""
+        sandbox = await self._launch(_PROBE)
+        try:
+            worker = await sandbox.start_worker()
+            worker.stream.close()
+        finally:
+            await sandbox.stop("the probe is over")
+        missing = tuple(sandbox.walls["missing"])
+        facts = [f"user {sandbox.walls['uid']}", f"Python {worker.hello['python']}"]
+        if sandbox.walls["system_calls"]:
+            facts.append("filter of system calls in supervisor and workers")
+        if self._bwrap is None:
+            if os.geteuid() == 0 and sandbox.walls["uid"] == 0:
+                missing += ("own user: this Python cannot be read by other users",)
+            return Capabilities("process", "none", missing, tuple(facts))
+        facts += [
+            "own process, network, mount, IPC and host name spaces",
+            "memory by address space, no processor share",
+        ]
+        return Capabilities("process", "none" if missing else "namespaces", missing, tuple(facts))
+
+    async def _launch(self, spec: SandboxSpec) -> ProcessSandbox:
+        volumes = [bubblewrap.parse_volume(mount, self._volume_allow) for mount in spec.pool.volume_mounts]
+        if volumes and self._bwrap is None:
+            raise IsolationRefused("Volumes need bubblewrap, which does not work here.")
+        sandbox_id = f"{self._instance}/{spec.app_id}.{spec.pool.pool_name}.{spec.group}.{next(self._numbers)}"
+        uid = self._identities.take() if self._bwrap or self._can_change_user() else None
+        tmp = bubblewrap.TMP if self._bwrap else _own_folder(uid)
+
+        def clean_up(ended: ProcessSandbox) -> None:
+            self._sandboxes.pop(ended.sandbox_id, None)
+            self._identities.give_back(uid)
+            if self._bwrap is None:
+                asyncio.get_running_loop().run_in_executor(None, shutil.rmtree, tmp, True)
+
+        control, zygote_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        info_read, info_write = os.pipe()
+        settings = {
+            "control_fd": zygote_end.fileno(),
+            "tmp": tmp,
+            "memory_bytes": spec.pool.resource_limits.memory_bytes,
+            "uid": uid,
+            "own_tmp": self._bwrap is not None,
+            "count_threads": uid is not None or self._bwrap is not None,
+        }
+        try:
+            process = self._exec(sandbox_id, volumes, settings, info_write, zygote_end.fileno())
+        except OSError as error:
+            control.close()
+            os.close(info_read)
+            raise SandboxDied(f"The sandbox did not start: {error}") from error
+        finally:
+            os.close(info_write)
+            zygote_end.close()
+        if self._bwrap is None:
+            os.close(info_read)
+        sandbox = ProcessSandbox(
+            sandbox_id=sandbox_id,
+            spec=spec,
+            process=process,
+            control=control,
+            info_fd=info_read if self._bwrap else None,
+            on_end=clean_up,
+        )
+        self._sandboxes[sandbox_id] = sandbox
+        await sandbox.wait_until_ready()
+        return sandbox
+
+    def _exec(
+        self, sandbox_id: str, volumes: list[bubblewrap.Volume], settings: dict[str, Any], info_fd: int, control_fd: int
+    ) -> "subprocess.Popen[bytes]":
+        """One millisecond in the loop's thread: `--die-with-parent` would fire when a helper thread ends."""
+        line: list[str] = []
+        home = self._home
+        if self._bwrap:
+            line = bubblewrap.command(
+                self._bwrap,
+                interpreter=self._interpreter,
+                home=home,
+                volumes=volumes,
+                info_fd=info_fd,
+                is_root=os.geteuid() == 0,
+            )
+            home = bubblewrap.HOME
+        line += [str(self._interpreter.executable), "-I", "-S", "-B", "-Xutf8", "-c", _BOOT]
+        line += [str(home), _MARK + sandbox_id, json.dumps(settings)]
+        return subprocess.Popen(  # noqa: S603 - our own command line
+            line,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env={},
+            cwd="/",
+            pass_fds=(info_fd, control_fd) if self._bwrap else (control_fd,),
+            start_new_session=True,
+        )
+
+    def _can_change_user(self) -> bool:
+        seen = (self._interpreter.executable, self._interpreter.library, self._home)
+        return self._identities.is_available and all(map(is_readable_by_others, seen))
+
+    def _marked(self) -> Iterator[tuple[int, str]]:
+        """(process id, sandbox id) of every process that carries our mark."""
+        mark = f"{_MARK}{self._instance}/".encode()
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                for argument in (folder / "cmdline").read_bytes().split(b"\0"):
+                    if argument.startswith(mark):
+                        yield int(folder.name), argument[len(_MARK) :].decode(errors="replace")
+
+    def _end_orphans(self) -> None:
+        """Kill sandboxes of a server that died here before us, and wait until they have gone."""
+        for pid, sandbox_id in self._marked():
+            with contextlib.suppress(ProcessLookupError):
+                descriptor = os.pidfd_open(pid)
+                _log.warning("orphaned_sandbox_killed", sandbox=sandbox_id, pid=pid)
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+                poll = select.poll()
+                poll.register(descriptor, select.POLLIN)
+                poll.poll(2_000)
+                os.close(descriptor)
+
+
+def _own_folder(uid: int | None) -> str:
+    """A temporary folder for a sandbox that shares the host's file system."""
+    folder = tempfile.mkdtemp(prefix="uhlp-sandbox-")
+    if uid is not None:
+        os.chown(folder, uid, uid)
+    return folder

@@ -1,0 +1,54 @@
+"""The host's end of a zygote's control socket; the messages are described in `runner/zygote.py`."""
+
+import asyncio
+import json
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from uhlp.errors import SandboxDied
+
+_PACKET_BYTES = 64 * 1024
+Event = dict[str, Any]
+
+
+class ZygoteLink:
+    """Sends commands and hands every event to `on_event`; `on_close` is called once, when the zygote has gone."""
+
+    def __init__(
+        self, control: socket.socket, *, on_event: Callable[[Event], None], on_close: Callable[[], None]
+    ) -> None:
+        self._control = control
+        self._on_event = on_event
+        self._on_close = on_close
+        control.setblocking(False)
+        asyncio.get_running_loop().add_reader(control, self._read)
+
+    @property
+    def is_open(self) -> bool:
+        return self._control.fileno() >= 0
+
+    def send(self, command: str, worker: str, descriptor: int | None = None) -> None:
+        """One command; raises SandboxDied when the zygote cannot take it."""
+        packet = json.dumps({"command": command, "worker": worker}).encode()
+        try:
+            socket.send_fds(self._control, [packet], [] if descriptor is None else [descriptor])
+        except OSError as error:
+            raise SandboxDied(f"The sandbox takes no commands: {error}") from error
+
+    def _read(self) -> None:
+        try:
+            while packet := self._control.recv(_PACKET_BYTES):
+                self._on_event(json.loads(packet))
+        except BlockingIOError:
+            return
+        except OSError:
+            pass  # the zygote was killed with packets unread: the same as its end
+        self.close()
+
+    def close(self) -> None:
+        """Let go; the zygote ends itself when it sees this."""
+        if self.is_open:
+            asyncio.get_running_loop().remove_reader(self._control)
+            self._control.close()
+            self._on_close()
