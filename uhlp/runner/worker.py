@@ -25,6 +25,7 @@ from .output import CapturedOutput
 from .runtime import ToolFailed
 
 VERSION = "1"
+_LONGEST_S = 86_400
 Json = dict[str, Any]
 
 ARTIFACT_MISSING, CANCELLED, INVALID_PARAMS, NO_METHOD, INTERNAL = -32001, -32800, -32602, -32601, -32603
@@ -42,9 +43,9 @@ class CallMetrics:
         entry = self._calls.setdefault(tool, {"tool": tool, "count": 0, "totalDurationMs": 0.0, "tokenUsage": 0})
         entry["count"] += 1
         entry["totalDurationMs"] += (time.perf_counter() - started_s) * 1e3
-        for name in ("tokensIn", "tokensOut"):
-            tokens = result.get(name)
-            entry["tokenUsage"] += tokens if isinstance(tokens, int) else 0
+        usage = result.get("usage")
+        if isinstance(usage, dict):
+            entry["tokenUsage"] += usage.get("tokensIn", 0) + usage.get("tokensOut", 0)
 
     def wire(self) -> Json:
         elapsed_ms = (time.perf_counter() - self._started_s) * 1e3
@@ -251,6 +252,6 @@ def _outcome(frame: Json) -> Json | ToolFailed:
 
 def _backstop(deadline_ms: float) -> None:
     """Let the kernel end this process when it burns processor time long after its deadline; the host kills sooner."""
-    limit_s = int(time.process_time() + deadline_ms / 1000) + 5
+    limit_s = int(time.process_time() + min(deadline_ms / 1000, _LONGEST_S)) + 5
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    resource.setrlimit(resource.RLIMIT_CPU, (limit_s, hard))
+    resource.setrlimit(resource.RLIMIT_CPU, (limit_s if hard == resource.RLIM_INFINITY else min(limit_s, hard), hard))

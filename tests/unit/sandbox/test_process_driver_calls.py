@@ -47,7 +47,7 @@ class Model:
 
     async def __call__(self, params: Json) -> Json:
         self.calls.append(params)
-        return {"result": {"text": self.texts.pop(0), "tokensIn": 7, "tokensOut": 3}}
+        return {"result": {"text": self.texts.pop(0), "usage": {"tokensIn": 7, "tokensOut": 3}}}
 
 
 async def ask(runner: RawRunner, artifact: str, inputs: Json | None = None) -> Json:
