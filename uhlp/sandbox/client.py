@@ -19,7 +19,7 @@ from uhlp.errors import (
 from uhlp.sandbox.channel import Answer, Channel
 from uhlp.sandbox.config import SandboxSettings
 from uhlp.sandbox.driver import ExitReason, Sandbox, Worker
-from uhlp.sandbox.untrusted import MAX_BODY_BYTES, checked_response, read_tool_call, text
+from uhlp.sandbox.untrusted import MAX_BODY_BYTES, checked_response, read_tool_call, states_out_of_memory, text
 
 log = structlog.get_logger(__name__)
 
@@ -39,6 +39,8 @@ MAX_TOOL_CALLS_AT_ONCE = 32
 MAX_LOG_LINES = 1_000
 MAX_LOG_LINE_CHARS = 2_000
 FLOOD_LOG_LINES = 20 * MAX_LOG_LINES
+MAX_UNASKED_FRAMES = 100
+"""Frames for no execution in flight that a worker may send between two calls."""
 
 _LOG_LEVELS = frozenset({"debug", "info", "warning", "error"})
 
@@ -68,7 +70,9 @@ class WorkerClient:
         self.started_s = self.idle_since_s = clock.monotonic()
         self.on_lost: Callable[[WorkerClient], None] | None = None
         self.broken: str | None = None
-        """Why it must serve no further call."""
+        """Why it must serve no further call, and those in flight fail."""
+        self.worn = False
+        """It takes no further call; those in flight may finish. A runner that ran out of memory ends itself so."""
         self.outlived_kill = False
         """The driver could not end it: its whole sandbox has to go."""
 
@@ -78,6 +82,7 @@ class WorkerClient:
         self._calls: dict[str, _Call] = {}
         self._ending: asyncio.Task[ExitReason] | None = None
         self._ping: asyncio.TimerHandle | None = None
+        self._unasked = 0
 
     async def open(self) -> None:
         """Attach to the worker's stream."""
@@ -101,6 +106,7 @@ class WorkerClient:
         if request_id in self._calls:
             raise ExecutionFailed("An execution with this request id is in flight on the same worker.")
         self.requests += 1
+        self._unasked = 0
         call = self._calls[request_id] = _Call(call_tool)
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + timeout_s
@@ -111,7 +117,9 @@ class WorkerClient:
                 self._artifacts.clear()  # a runner may drop what it has; it says so at the next use
                 self._send_artifacts(request, artifacts)
                 answer = await self._call(request, deadline_s)
-            return checked_response(answer, request_id)
+            body = checked_response(answer, request_id)
+            self.worn = self.worn or states_out_of_memory(body)
+            return body
         except (DeadlineExceeded, asyncio.CancelledError):
             self._abandon(request_id)
             raise
@@ -210,11 +218,10 @@ class WorkerClient:
             self.on_lost(self)
 
     def notification_received(self, method: str, params: object) -> None:
-        if method != "log" or type(params) is not dict:
-            return
-        request_id = params.get("requestId")
+        request_id = params.get("requestId") if method == "log" and type(params) is dict else None
         call = self._calls.get(request_id) if type(request_id) is str else None
-        if call is None:
+        if call is None or type(params) is not dict:
+            self._count_unasked()
             return
         call.log_lines += 1
         if call.log_lines <= MAX_LOG_LINES:
@@ -223,6 +230,12 @@ class WorkerClient:
             write("sandbox_log", request_id=request_id, text=text(params.get("message"), MAX_LOG_LINE_CHARS))
         elif call.log_lines > FLOOD_LOG_LINES:
             self._break("The sandbox floods its log.")
+
+    def _count_unasked(self) -> None:
+        """A thread that a handler left behind may go on sending; it gets no more of the host's time than this."""
+        self._unasked += 1
+        if self._unasked > MAX_UNASKED_FRAMES:
+            self._break("The sandbox speaks without being asked.")
 
     def request_received(self, rpc_id: int | str, method: str, params: object) -> None:
         channel = self._open_channel()
@@ -236,6 +249,7 @@ class WorkerClient:
         call = self._calls.get(tool_call.request_id)
         if call is None:
             self._refuse(rpc_id, ToolNotFound("The call names no execution in flight."))
+            self._count_unasked()
         elif call.call_tool is None:
             self._refuse(rpc_id, ToolNotFound("This execution may call no tools."))
         elif len(call.tasks) >= MAX_TOOL_CALLS_AT_ONCE:

@@ -47,7 +47,8 @@ class Lane:
         if self.name == "handler":
             return self.idle.pop() if self.idle else None
         for worker in self.workers:
-            if worker.in_flight < each and worker.requests < most_requests and not (worker.broken or worker.fresh):
+            has_room = worker.in_flight < each and worker.requests < most_requests
+            if has_room and not (worker.broken or worker.worn or worker.fresh):
                 return worker
         return None
 

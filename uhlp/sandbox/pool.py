@@ -97,11 +97,11 @@ class SandboxPool:
         self._used_s = worker.idle_since_s = self._clock.monotonic()
         lane = self._lanes[worker.lane or "handler"]
         if worker in lane.workers:
-            worn = worker.fresh or worker.requests >= self.definition.max_requests_per_instance
+            worn = worker.fresh or worker.worn or worker.requests >= self._most_requests
             if not worker.broken:
                 self._source.succeeded()
             if worker.broken or (worn and worker.in_flight == 0):
-                self._retire(worker, worker.broken or "It has served its share of calls.")
+                self._retire(worker, worker.broken or "It has served its share.")
             else:
                 lane.give_back(worker)
         if lane.waiters:

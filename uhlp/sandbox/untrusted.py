@@ -3,7 +3,7 @@
 from math import isfinite
 from typing import Any, NamedTuple
 
-from uhlp.errors import ExecutionFailed, OutputInvalid, SandboxDied
+from uhlp.errors import ExecutionFailed, OutputInvalid, SandboxDied, SandboxOutOfMemory
 from uhlp.sandbox.channel import Answer
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
@@ -40,6 +40,12 @@ def checked_response(answer: Answer, request_id: str) -> dict[str, Any]:
     if is_deeper_than(body["data"], MAX_DEPTH):
         raise OutputInvalid(f"The answer is nested deeper than {MAX_DEPTH} levels.")
     return body
+
+
+def states_out_of_memory(body: dict[str, Any]) -> bool:
+    """True when a checked response says that the code was refused memory, which the worker survived."""
+    data = body["data"]
+    return body["resultType"] == "error" and type(data) is dict and data.get("code") == SandboxOutOfMemory.code
 
 
 def read_tool_call(params: object) -> ToolCall | None:

@@ -307,3 +307,24 @@ async def test_content_is_addressed_by_its_hash(open_client: Open) -> None:
     client, worker = await open_client()
     await run(client)
     assert list(worker.artifacts) == [SHA256]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        {"method": "log", "params": {"requestId": "finished", "message": "x"}},
+        {"method": "anything"},
+        {"id": "t", "method": "tools/call", "params": {"requestId": "finished", "name": "x", "arguments": {}}},
+    ],
+    ids=range(3),
+)
+async def test_a_worker_that_goes_on_talking_after_its_call_is_cut_off(open_client: Open, frame: dict) -> None:
+    client, worker = await open_client()
+    lost = asyncio.Event()
+    client.on_lost = lambda _: lost.set()
+    await run(client)
+    worker._answers["t"] = asyncio.get_running_loop().create_future()
+    for _ in range(101):
+        worker.send(frame)
+    await asyncio.wait_for(lost.wait(), 2)
+    assert client.broken == "The sandbox speaks without being asked."

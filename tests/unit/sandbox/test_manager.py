@@ -539,3 +539,17 @@ async def test_a_worker_that_outlives_its_kill_takes_its_sandbox_down() -> None:
         await call
     await asyncio.wait_for(sandbox.ended.wait(), 2)
     await manager.close()
+
+
+@pytest.mark.parametrize("handler_type", ["JIT", "LLM"])
+async def test_a_worker_that_was_refused_memory_serves_no_further_call(handler_type: str) -> None:
+    async def refuse(worker: FakeWorker, request: dict) -> dict:
+        return response(request, {"code": "SANDBOX_OUT_OF_MEMORY", "message": "too much"}, "error")
+
+    driver = FakeDriver(refuse)
+    manager = manager_of(driver)
+    await manager.open()
+    for _ in range(3):
+        await run(manager, handler_type=handler_type)
+    assert [worker.received.count("execute") for worker in driver.workers] == [1, 1, 1]
+    await manager.close()

@@ -130,7 +130,9 @@ class FakeWorker:
     def _received(self, message: Body) -> None:
         method, params = message.get("method"), message.get("params", {})
         if method is None:
-            self._answers.pop(message["id"]).set_result(message)
+            answer = self._answers.pop(message["id"], None)
+            if answer is not None:
+                answer.set_result(message)
             return
         self.received.append(method)
         if method == "execute":
