@@ -1,0 +1,179 @@
+"""What every Driver keeps. Each one runs a real sandbox where it has one, and answers the same frames."""
+
+import asyncio
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from uhlp.clock import SystemClock
+from uhlp.errors import SandboxDied
+from uhlp.metering import NullMeter
+from uhlp.models.definition import PoolDefinition
+from uhlp.sandbox.channel import Channel
+from uhlp.sandbox.config import SandboxSettings
+from uhlp.sandbox.driver import Driver, SandboxSpec, Worker
+from uhlp.sandbox.drivers.fake import FakeDriver
+from uhlp.sandbox.drivers.process import ProcessDriver
+from uhlp.sandbox.manager import SandboxManager
+
+CODE = b"def handle(inputs, context):\n    return inputs\n"
+SHA256 = hashlib.sha256(CODE).hexdigest()
+POOL = PoolDefinition(pool_name="default", max_instances=2)
+
+
+def spec(app_id: str = "shop", group: Any = "serving") -> SandboxSpec:
+    return SandboxSpec(app_id=app_id, pool=POOL, group=group)
+
+
+@pytest.fixture
+def data_dir() -> Any:
+    """Short, because a socket's path may not be long; open, because sandboxes run under other users."""
+    folder = Path(tempfile.mkdtemp(prefix="uhlp-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=["fake", "process"])
+def driver(request: pytest.FixtureRequest, data_dir: Path) -> Driver:
+    if request.param == "fake":
+        return FakeDriver()
+    return ProcessDriver(data_dir=data_dir, allow_unisolated=True, production=False)
+
+
+@pytest.fixture
+async def opened(driver: Driver) -> AsyncIterator[Driver]:
+    await driver.open()
+    yield driver
+    await driver.close()
+
+
+class Ear:
+    """Listens to one worker."""
+
+    def __init__(self) -> None:
+        self.lost = asyncio.Event()
+
+    def request_received(self, rpc_id: int | str, method: str, params: object) -> None: ...
+
+    def notification_received(self, method: str, params: object) -> None: ...
+
+    def channel_lost(self, problem: str) -> None:
+        self.lost.set()
+
+
+async def listen(worker: Worker) -> tuple[Channel, Ear]:
+    ear = Ear()
+    return await Channel.open(worker.stream, ear), ear
+
+
+async def answers_ping(channel: Channel) -> bool:
+    return (await asyncio.wait_for(channel.call("ping", {}), 5)).error is None
+
+
+async def test_capabilities_name_the_driver_and_say_what_is_missing(driver: Driver) -> None:
+    capabilities = await driver.open()
+    assert capabilities.driver
+    assert capabilities.isolation != "none" or capabilities.missing
+    await driver.close()
+
+
+async def test_a_started_sandbox_is_owned_until_it_is_stopped(opened: Driver) -> None:
+    sandbox = await opened.start(spec())
+    other = await opened.start(spec(group="trial"))
+    assert sandbox.sandbox_id != other.sandbox_id
+    assert sandbox.spec == spec()
+    assert sorted(await opened.list_owned()) == sorted([sandbox.sandbox_id, other.sandbox_id])
+    await sandbox.stop("test")
+    await sandbox.stop("again")
+    assert await opened.list_owned() == [other.sandbox_id]
+
+
+async def test_workers_have_streams_of_their_own_and_are_ready(opened: Driver) -> None:
+    sandbox = await opened.start(spec())
+    workers = await asyncio.gather(*(sandbox.start_worker() for _ in range(3)))
+    assert len({worker.worker_id for worker in workers}) == 3
+    channels = [(await listen(worker))[0] for worker in workers]
+    assert all(await asyncio.gather(*(answers_ping(channel) for channel in channels)))
+    assert all([await worker.memory_bytes() > 0 for worker in workers])
+
+
+async def test_killing_a_worker_ends_its_stream_and_leaves_its_neighbour(opened: Driver) -> None:
+    sandbox = await opened.start(spec())
+    doomed, neighbour = await sandbox.start_worker(), await sandbox.start_worker()
+    (_, ear), (channel, _) = await listen(doomed), await listen(neighbour)
+    assert await doomed.kill() == "killed"
+    assert await doomed.kill() == "killed"
+    await asyncio.wait_for(ear.lost.wait(), 5)
+    assert await doomed.memory_bytes() == 0
+    assert await answers_ping(channel)
+
+
+async def test_a_worker_ends_by_itself_when_its_channel_closes(opened: Driver) -> None:
+    sandbox = await opened.start(spec())
+    worker = await sandbox.start_worker()
+    channel, _ = await listen(worker)
+    assert await answers_ping(channel)
+    channel.close()
+    assert await asyncio.wait_for(worker.kill(), 5) in ("exited", "killed")
+
+
+async def test_stopping_a_sandbox_ends_its_workers_and_starts_no_more(opened: Driver) -> None:
+    sandbox = await opened.start(spec())
+    _, ear = await listen(await sandbox.start_worker())
+    await sandbox.stop("test")
+    await asyncio.wait_for(ear.lost.wait(), 5)
+    with pytest.raises(SandboxDied):
+        await sandbox.start_worker()
+
+
+async def test_closing_leaves_nothing(driver: Driver) -> None:
+    await driver.open()
+    sandbox = await driver.start(spec())
+    _, ear = await listen(await sandbox.start_worker())
+    await driver.close()
+    await asyncio.wait_for(ear.lost.wait(), 5)
+    assert await driver.list_owned() == []
+
+
+async def test_calls_run_through_the_manager(driver: Driver) -> None:
+    config = SandboxSettings()
+    manager = SandboxManager(driver=driver, config=config, clock=SystemClock(), meter=NullMeter())
+    await manager.open()
+    request = {
+        "requestId": "",
+        "requestData": {"source": "http", "input": {"pid": os.getpid()}},
+        "context": {
+            "appId": "shop",
+            "componentId": "parse",
+            "handlerType": "JIT",
+            "revision": "0" * 40,
+            "task": {"artifact": {"sha256": SHA256, "path": "handler.py"}, "function": "handle"},
+            "configuration": {},
+            "applicationInfo": {"deploymentMode": "development"},
+            "deadlineMs": 5000,
+        },
+    }
+    calls = (
+        manager.execute(
+            "shop",
+            POOL,
+            {**request, "requestId": f"r{number}"},
+            artifacts={SHA256: CODE},
+            call_tool=None,
+            timeout_s=5,
+            group="serving",
+            fresh=number == 3,
+        )
+        for number in range(6)
+    )
+    answers = await asyncio.gather(*calls)
+    assert [answer["data"] for answer in answers] == [{"pid": os.getpid()}] * 6
+    await manager.close()
+    assert await driver.list_owned() == []
