@@ -2,7 +2,7 @@
 
 import typer
 
-from uhlp.cli import candidates, definitions, estimate, ledger, serve, settings, starter, status, traffic
+from uhlp.cli import candidates, definitions, demo, estimate, ledger, serve, settings, starter, status, traffic
 
 app = typer.Typer(
     name="uhlp",
@@ -12,6 +12,8 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command()(serve.serve)
+app.command()(demo.demo)
+app.command()(demo.simulate_model)
 app.command()(starter.init)
 app.command()(definitions.apply)
 app.command()(status.status)

@@ -1,0 +1,139 @@
+"""What a demo found, as JSON and as tables."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+from uhlp.demo.load import Answer, Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """What callers saw and what it took; tokens and cost count every model call, audits included."""
+
+    calls: int
+    handlers: dict[str, int]
+    p50_ms: float | None
+    p95_ms: float | None
+    tokens_per_1000: float
+    usd_per_1000: float
+
+    @classmethod
+    def of(cls, tally: Tally, spent: tuple[float, float]) -> "Phase":
+        """`spent`: tokens and US dollars that these calls took."""
+        per_1000 = 1000 / tally.n if tally.n else 0.0
+        return cls(
+            calls=tally.n,
+            handlers=dict(tally.handlers),
+            p50_ms=tally.quantile_ms(0.50),
+            p95_ms=tally.quantile_ms(0.95),
+            tokens_per_1000=spent[0] * per_1000,
+            usd_per_1000=spent[1] * per_1000,
+        )
+
+    @property
+    def main_handler(self) -> str:
+        return max(self.handlers, key=lambda name: self.handlers[name]) if self.handlers else "-"
+
+
+@dataclass(slots=True)
+class ComponentReport:
+    """One component, before and after; `refused` says which drafts and candidates were refused, and why."""
+
+    component_id: str
+    story: str
+    before: Phase
+    after: Phase
+    state: str = "-"
+    reason: str = ""
+    coverage: float | None = None
+    agreement: float | None = None
+    proven: float | None = None
+    deoptimised: dict[str, int] = field(default_factory=dict)
+    refused: list[str] = field(default_factory=list)
+    code: str | None = None
+    broken: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class DemoReport:
+    """The whole run; `broken` lists expectations that did not hold."""
+
+    model: str
+    duration_s: float
+    calls: int
+    components: list[ComponentReport]
+    ledger: dict[str, Any]
+    broken: list[str] = field(default_factory=list)
+
+    @property
+    def is_ok(self) -> bool:
+        return not self.broken and not any(component.broken for component in self.components)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"ok": self.is_ok, **asdict(self)}
+
+
+def print_report(console: Console, report: DemoReport) -> None:
+    """The end table, and what was refused."""
+    table = Table(title=f"Before and after ({report.model} model)", box=box.SIMPLE_HEAD, title_justify="left")
+    for column in ("component", "handler", "p50 ms", "p95 ms", "tokens / 1,000", "$ / 1,000", "coverage", "agreement"):
+        table.add_column(column, justify="left" if column in ("component", "handler") else "right", no_wrap=True)
+    for one in report.components:
+        table.add_row(
+            one.component_id,
+            f"{one.before.main_handler} → {one.after.main_handler}",
+            _change(one.before.p50_ms, one.after.p50_ms, ".1f"),
+            _change(one.before.p95_ms, one.after.p95_ms, ".1f"),
+            _change(one.before.tokens_per_1000, one.after.tokens_per_1000, ",.0f"),
+            _change(one.before.usd_per_1000, one.after.usd_per_1000, ".3f"),
+            _share(one.coverage),
+            _share(one.agreement),
+        )
+    console.print(table)
+    for one in report.components:
+        state = Text.assemble((one.component_id, "bold"), f"  {one.state}: {one.reason}")
+        console.print(state)
+        for refused in one.refused:
+            console.print(Text(f"    refused: {refused}", style="yellow"))
+        for broken in one.broken:
+            console.print(Text(f"    not as expected: {broken}", style="red"))
+    holds = "holds" if report.ledger.get("ok") else "DOES NOT HOLD"
+    console.print(
+        f"{report.calls:,} calls in {report.duration_s:.0f} s; "
+        f"ledger: {report.ledger.get('entries')} entries, the chain {holds}."
+    )
+    for broken in report.broken:
+        console.print(Text(f"not as expected: {broken}", style="red"))
+
+
+def print_curl(console: Console, title: str, url: str, body: str, answer: Answer) -> None:
+    """A call as one types it, and the lines of its answer that tell who gave it."""
+    console.print(Text(title, style="bold"))
+    console.print(
+        Text(f"$ curl -si {url} -H 'Content-Type: application/json' -d '{body}'", style="cyan"), soft_wrap=True
+    )
+    for name in ("X-UHLP-Handler", "X-UHLP-Implementation", "X-UHLP-Reason", "X-UHLP-Deoptimized", "Server-Timing"):
+        if value := answer.headers.get(name):
+            console.print(Text(f"  {name}: {value}"))
+    console.print(Text(f"  {answer.body}"), soft_wrap=True)
+
+
+def print_code(console: Console, title: str, code: str) -> None:
+    """A handler's source."""
+    console.print(Text(title, style="bold"))
+    console.print(Syntax(code.rstrip(), "python", theme="ansi_dark", background_color="default", word_wrap=True))
+
+
+def _change(before: float | None, after: float | None, form: str) -> str:
+    shown = ["-" if value is None else format(value, form) for value in (before, after)]
+    return " → ".join(shown)
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"

@@ -1,0 +1,279 @@
+"""`uhlp demo`: a support desk whose endpoints start as prompts; some become code, one partly, one must not.
+
+Everything is real but the model, which is simulated (`uhlp simulate-model`). No epsilon, delta or gate is other than
+production offers; what is faster than the defaults is printed.
+"""
+
+import asyncio
+import json
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from uhlp.demo.admin import Admin
+from uhlp.demo.load import Callers
+from uhlp.demo.processes import DemoProcess, free_port
+from uhlp.demo.report import ComponentReport, DemoReport, Phase, print_code, print_curl, print_report
+from uhlp.demo.traffic import generator
+
+FOLDER = Path(__file__).parent / "support_desk"
+MODEL_LATENCY_MS = 300
+TIME_LIMIT_S = 112.0
+
+EVOLUTION = {
+    "cycle_s": 1,
+    "canary": {"min_step_s": 3},
+    "limits": {"canaries_per_application": 4, "compilations_per_hour": 100, "usd_per_day": 1.0},
+}
+"""Canary steps of seconds, no hourly limit, canaries side by side, a budget. No epsilon, delta or gate among them."""
+
+_PRICES = {
+    "simulated-small": {"inputUsdPerMtok": 0.40, "outputUsdPerMtok": 1.60},
+    "simulated-coder": {"inputUsdPerMtok": 2.00, "outputUsdPerMtok": 8.00},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What should become of a component."""
+
+    component_id: str
+    route: str
+    told: str
+    ends: str = "promoted"
+    least_coverage: float = 0.0
+    most_coverage: float = 1.0
+    first_draft_is_refused: bool = False
+
+
+STORIES = (
+    Story("order-lines", "/order-lines", "compiles fully", least_coverage=0.95),
+    Story("ticket-triage", "/tickets", "compiles partly, the rest stays with the model", "promoted", 0.2, 0.95),
+    Story("amounts", "/amounts", "its first handler is wrong in a way its own tests miss", "promoted", 0.5,
+          first_draft_is_refused=True),
+    Story("case-summary", "/summaries", "free text: must not compile", "rejected"),
+)  # fmt: skip
+
+
+class SupportDeskDemo:
+    """One run. `open` starts the processes, `run` shows the story, `stack` ends what was started."""
+
+    def __init__(self, *, console: Console, directory: Path, port: int, seed: int, stack: AsyncExitStack) -> None:
+        self._console = console
+        self._directory = directory
+        self._port = free_port(port)
+        self._seed = seed
+        self._stack = stack
+        self._started = time.monotonic()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    async def run(self) -> DemoReport:
+        """Start, call, watch, measure. The server goes on serving until the stack is closed."""
+        admin, app_id, callers = await self._open()
+        before = {}
+        spent = await admin.model_tokens(app_id)
+        async with asyncio.TaskGroup() as group:
+            tasks = {name: group.create_task(one.measure(60, side_by_side=5)) for name, one in callers.items()}
+        for name, task in tasks.items():
+            now = (await admin.model_tokens(app_id)).get(name, (0.0, 0.0))
+            before[name] = Phase.of(task.result(), _difference(now, spent.get(name, (0.0, 0.0))))
+            callers[name].tally.first = task.result().first
+        await self._watch(admin, app_id, callers)
+        report = await self._report(admin, app_id, callers, before)
+        print_report(self._console, report)
+        await self._show_curls(admin, callers["order-lines"], report)
+        return report
+
+    async def _open(self) -> tuple[Admin, str, dict[str, Callers]]:
+        model_port = free_port()
+        model = DemoProcess(
+            "the simulated model",
+            ["simulate-model", "--port", str(model_port), "--seed", str(self._seed),
+             "--latency-ms", str(MODEL_LATENCY_MS)],
+            {}, self._directory / "model.log",
+        )  # fmt: skip
+        self._stack.push_async_callback(model.stop)
+        await model.start(port=model_port)
+        data_dir = self._directory / "data"
+        server = DemoProcess(
+            "the server",
+            ["serve", "--port", str(self._port)],
+            {
+                "UHLP_DATA_DIR": str(data_dir),
+                "UHLP_EVOLUTION": json.dumps(EVOLUTION),
+                "UHLP_LLM__PROVIDERS": json.dumps(
+                    {"simulated": {"kind": "openai", "baseUrl": f"http://127.0.0.1:{model_port}/v1", "prices": _PRICES}}
+                ),
+                "UHLP_LLM__DEFAULT_PROVIDER": "simulated",
+            },
+            self._directory / "server.log",
+        )
+        self._stack.push_async_callback(server.stop)
+        await server.start(port=self._port)
+        connector = aiohttp.TCPConnector(limit=0)
+        session = await self._stack.enter_async_context(aiohttp.ClientSession(connector=connector))
+        token = await asyncio.to_thread((data_dir / "admin_token").read_text)
+        admin = Admin(session, self.url, token.strip())
+        app_id = await admin.register(FOLDER)
+        self._say_what_runs(app_id)
+        callers = {
+            story.component_id: Callers(
+                session, f"{self.url}/apps/{app_id}{story.route}", generator(story.component_id, self._seed)
+            )
+            for story in STORIES
+        }
+        return admin, app_id, callers
+
+    def _say_what_runs(self, app_id: str) -> None:
+        self._console.print(
+            f"Server at {self.url} (process sandboxes, SQLite, no key needed), application [bold]{app_id}[/bold]; "
+            f"the model is [bold]simulated[/bold], about {MODEL_LATENCY_MS} ms an answer.",
+            highlight=False,
+        )
+        self._console.print(
+            f"Faster than the defaults: evolution {json.dumps(EVOLUTION)}", style="dim", highlight=False
+        )
+
+    async def _watch(self, admin: Admin, app_id: str, callers: dict[str, Callers]) -> None:
+        """Traffic on every component until each has ended as its story says, or the time is up."""
+        stop = {name: asyncio.Event() for name in callers}
+        async with asyncio.TaskGroup() as group:
+            for name, one in callers.items():
+                side_by_side = 3 if name == "case-summary" else 14
+                group.create_task(one.run(stop[name], side_by_side=side_by_side, pause_s=0.02))
+            with Live(console=self._console, refresh_per_second=4, transient=False) as live:
+                while not all(event.is_set() for event in stop.values()):
+                    newest = await _newest_candidates(admin, app_id)
+                    live.update(self._progress(callers, newest))
+                    for story in STORIES:
+                        candidate = newest.get(story.component_id)
+                        is_over = candidate is not None and candidate["state"] == story.ends
+                        if is_over or time.monotonic() - self._started > TIME_LIMIT_S - 12:
+                            stop[story.component_id].set()
+                    await asyncio.sleep(0.5)
+
+    def _progress(self, callers: dict[str, Callers], newest: dict[str, dict[str, Any]]) -> Group:
+        table = Table(
+            box=None, pad_edge=False, title=f"{time.monotonic() - self._started:3.0f} s", title_justify="left"
+        )
+        for column in ("component", "calls", "by code", "p50 ms", "candidate", "what it has shown"):
+            table.add_column(column, no_wrap=column != "what it has shown")
+        for story in STORIES:
+            tally = callers[story.component_id].tally
+            candidate = newest.get(story.component_id)
+            p50_ms = tally.quantile_ms(0.5)
+            table.add_row(
+                story.component_id,
+                f"{tally.n:,}",
+                f"{tally.recent_share('jit'):.0%}",
+                "-" if p50_ms is None else f"{p50_ms:.0f}",
+                candidate["state"] if candidate else "watched",
+                Text((candidate["evidence"] or candidate["reason"]) if candidate else story.told, overflow="ellipsis"),
+            )
+        return Group(table)
+
+    async def _report(
+        self, admin: Admin, app_id: str, callers: dict[str, Callers], before: dict[str, Phase]
+    ) -> DemoReport:
+        components = []
+        for story in STORIES:
+            spent = (await admin.model_tokens(app_id)).get(story.component_id, (0.0, 0.0))
+            is_code = story.ends == "promoted"
+            tally = await callers[story.component_id].measure(300 if is_code else 24, side_by_side=4)
+            await asyncio.sleep(1.0)  # the audits of these calls are model calls, too
+            now = (await admin.model_tokens(app_id)).get(story.component_id, (0.0, 0.0))
+            callers[story.component_id].tally.last = tally.last
+            one = ComponentReport(
+                story.component_id, story.told, before[story.component_id], Phase.of(tally, _difference(now, spent)),
+                deoptimised=dict(tally.deoptimised),
+            )  # fmt: skip
+            await self._judge(admin, app_id, story, one)
+            components.append(one)
+        calls = sum(one.tally.n for one in callers.values()) + sum(
+            one.before.calls + one.after.calls for one in components
+        )
+        report = DemoReport(
+            "simulated", time.monotonic() - self._started, calls, components, await admin.post("/ledger/verify", {})
+        )
+        errors = {name: dict(one.tally.errors) for name, one in callers.items() if one.tally.failed}
+        if errors:
+            report.broken.append(f"requests failed: {errors}")
+        if not report.ledger["ok"]:
+            report.broken.append("the ledger does not hold")
+        return report
+
+    async def _judge(self, admin: Admin, app_id: str, story: Story, one: ComponentReport) -> None:
+        """Fill in what became of the component, and hold it against its story."""
+        listed = await admin.get("/candidates", appId=app_id)
+        mine = [row for row in listed["candidates"] if row["componentId"] == story.component_id]
+        for row in mine:
+            if row["state"] in ("rejected", "rolled_back", "quarantined"):
+                one.refused.append(f"{row['candidateId']} ({row['state']}): {row['reason']}")
+            one.refused += [
+                f"draft {number} of {row['candidateId']} by {draft['stage']}: {draft['reason']}"
+                for number, draft in enumerate(row["drafts"], start=1)
+                if draft["stage"] is not None
+            ]
+        if not mine:
+            one.broken.append("no candidate was made")
+            return
+        detail = await admin.get(f"/candidates/{mine[0]['candidateId']}")
+        one.state, one.reason = detail["state"], detail["reason"]
+        one.coverage, one.agreement, one.proven = detail["coverage"], detail["agreement"], detail["proven"]
+        one.code = detail["code"]
+        if one.state != story.ends:
+            one.broken.append(f"should end as {story.ends}, is {one.state}")
+            return
+        if story.ends == "promoted":
+            self._judge_promoted(story, one)
+        elif one.after.handlers != {"llm": one.after.calls}:
+            one.broken.append(f"should stay with the model, answered by {one.after.handlers}")
+        if story.first_draft_is_refused and (not detail["drafts"] or detail["drafts"][0]["stage"] is None):
+            one.broken.append("its first draft should have been refused")
+
+    def _judge_promoted(self, story: Story, one: ComponentReport) -> None:
+        share = one.after.handlers.get("jit", 0) / one.after.calls
+        if not story.least_coverage <= share <= story.most_coverage:
+            wanted = f"{story.least_coverage:.0%} to {story.most_coverage:.0%}"
+            one.broken.append(f"code should answer {wanted}, answers {share:.0%}")
+        if story.most_coverage < 1 and not one.deoptimised:
+            one.broken.append("some requests should have been left to the model")
+        if one.agreement is None or one.agreement < 0.95:
+            one.broken.append(f"agreement is {one.agreement}")
+
+    async def _show_curls(self, admin: Admin, callers: Callers, report: DemoReport) -> None:
+        first = callers.tally.first
+        if first is None:
+            return
+        after = await callers.call(first.input)
+        body = json.dumps(first.input, ensure_ascii=False)
+        self._console.print()
+        print_curl(self._console, "Before", callers.url, body, first)
+        print_curl(self._console, "After", callers.url, body, after)
+        code = next((one.code for one in report.components if one.component_id == "order-lines"), None)
+        if code:
+            print_code(
+                self._console, "\nThe handler of order-lines (generated, now in the application's repository)", code
+            )
+
+
+async def _newest_candidates(admin: Admin, app_id: str) -> dict[str, dict[str, Any]]:
+    newest: dict[str, dict[str, Any]] = {}
+    for row in (await admin.get("/candidates", appId=app_id))["candidates"]:
+        newest.setdefault(row["componentId"], row)
+    return newest
+
+
+def _difference(now: tuple[float, float], then: tuple[float, float]) -> tuple[float, float]:
+    return now[0] - then[0], now[1] - then[1]
