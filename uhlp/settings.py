@@ -5,17 +5,22 @@ configure a model provider.
 """
 
 import os
+import re
 import secrets
+import tempfile
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError
+from pydantic.alias_generators import to_snake
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
+    SettingsError,
 )
 
 from uhlp.errors import ValidationFailed
@@ -29,11 +34,13 @@ from uhlp.state.config import RuntimeSettings
 from uhlp.web.config import WebSettings
 
 PREFIX = "UHLP_"
-SETTINGS_FILE = "uhlp.toml"
+SETTINGS_FILE = Path("uhlp.toml")
 _KNOWN_BESIDE = frozenset(
     {"UHLP_URL", "UHLP_ADMIN_TOKEN", "UHLP_REQUIRE_SERVICES", "UHLP_DEOPT_EVERY_N", "UHLP_ALWAYS_SHADOW"}
 )
 """Variables with our prefix that are no settings of the server."""
+
+_PASSWORD_IN_URL = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 
 
 class OptimizationSettings(BaseModel):
@@ -55,13 +62,12 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
         env_nested_delimiter="__",
-        toml_file=SETTINGS_FILE,
         extra="forbid",
         frozen=True,
     )
 
     data_dir: Path = Path("uhlp-data")
-    admin_token: SecretStr | None = None
+    admin_token: Annotated[SecretStr, Field(min_length=1)] | None = None
     deployment_mode: Literal["development", "staging", "production"] = "development"
     runtime: RuntimeSettings = RuntimeSettings()
     sandbox: SandboxSettings = SandboxSettings()
@@ -83,15 +89,15 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+        return (init_settings,)  # read_settings alone looks around; an instance made here is what it is given
 
 
-def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
+def read_settings(environment: Mapping[str, str] = os.environ, file: Path = SETTINGS_FILE) -> Settings:
     """The settings in force. ValidationFailed names every variable or key that is unknown or wrong."""
-    environment = os.environ if environment is None else environment
     _refuse_unknown_variables(environment)
+    values = _merged(_from_file(file), _from_variables(environment))
     try:
-        settings = Settings()
+        settings = Settings(**values)
     except ValidationError as error:
         problems = [
             {"path": ".".join(str(part) for part in one["loc"]), "message": one["msg"]} for one in error.errors()
@@ -101,22 +107,23 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     return settings.model_copy(update={"llm": settings.llm.with_environment(environment)})
 
 
-def describe(settings: Settings, environment: Mapping[str, str] | None = None) -> dict[str, dict[str, Any]]:
+def describe(
+    settings: Settings, environment: Mapping[str, str] = os.environ, file: Path = SETTINGS_FILE
+) -> dict[str, dict[str, Any]]:
     """{name: {value, origin}} for every setting; secrets are masked. Origin: environment, uhlp.toml or default."""
-    environment = os.environ if environment is None else environment
-    in_file = dict(_leaves(TomlConfigSettingsSource(Settings)()))
+    in_environment, in_file = _names(_from_variables(environment)), _names(_from_file(file))
     described = {}
     for name, value in _leaves(settings.model_dump(mode="json")):
-        variable = PREFIX + name.upper().replace(".", "__")
-        if any(one.upper() == variable or one.upper().startswith(variable + "__") for one in environment):
+        if to_snake(name) in in_environment:
             origin = "environment"
-        elif name in in_file:
-            origin = SETTINGS_FILE
-        elif name.startswith("llm.providers."):
+        elif to_snake(name) in in_file:
+            origin = file.name
+        elif name.startswith("llm.providers."):  # OPENAI_API_KEY and its like
             origin = "environment"
         else:
             origin = "default"
-        described[name] = {"value": value, "origin": origin}
+        shown = _PASSWORD_IN_URL.sub("**********", value) if isinstance(value, str) else value
+        described[name] = {"value": shown, "origin": origin}
     return described
 
 
@@ -128,15 +135,44 @@ def admin_token_of(settings: Settings) -> tuple[str, bool]:
     if settings.admin_token is not None:
         return settings.admin_token.get_secret_value(), False
     path = settings.data_dir / "admin_token"
-    if path.is_file():
-        return path.read_text(encoding="utf-8").strip(), False
+    kept = path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+    if kept:
+        return kept, False
     if settings.deployment_mode == "production":
         raise ValidationFailed("In production the admin token is not generated: set UHLP_ADMIN_TOKEN.")
     token = f"uhlp-admin-{secrets.token_urlsafe(24)}"
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(token + "\n")
+    _write_secret(path, token)
     return token, True
+
+
+def _write_secret(path: Path, secret: str) -> None:
+    """All of it or nothing, and never readable by others: an empty file would be an empty token."""
+    descriptor, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # mode 0600
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(secret + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    Path(unfinished).replace(path)
+
+
+def _from_variables(environment: Mapping[str, str]) -> dict[str, Any]:
+    """What the variables say, as nested settings; an empty variable says nothing."""
+    source = EnvSettingsSource(Settings)
+    source.env_vars = {name.lower(): value for name, value in environment.items() if value}
+    try:
+        return source()
+    except SettingsError as error:
+        raise ValidationFailed(f"The settings are not valid: {error}.") from None
+
+
+def _from_file(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        return {}
+    try:
+        with file.open("rb") as opened:
+            return tomllib.load(opened)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise ValidationFailed(f"{file.name} cannot be read: {error}") from None
 
 
 def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
@@ -148,6 +184,22 @@ def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
         if first not in fields:
             known = ", ".join(sorted(PREFIX + name.upper() for name in fields))
             raise ValidationFailed(f"{variable} is not a setting; known are {known} (with __ between levels).")
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, `above` winning leaf by leaf."""
+    merged = dict(below)
+    for name, value in above.items():
+        under = merged.get(name)
+        if isinstance(value, Mapping) and isinstance(under, Mapping):
+            merged[name] = _merged(under, value)
+        else:
+            merged[name] = value
+    return merged
+
+
+def _names(values: Mapping[str, Any]) -> set[str]:
+    return {to_snake(name) for name, _ in _leaves(values)}
 
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
