@@ -2,7 +2,9 @@
 
 import asyncio
 import fcntl
+import multiprocessing
 import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -63,6 +65,7 @@ async def open_services() -> AsyncIterator[Services]:
     settings = await asyncio.to_thread(read_settings)
     configure_logs(settings.log.format, settings.log.level)
     async with AsyncExitStack() as stack:
+        _end_with_supervisor(stack)
         data_dir = await asyncio.to_thread(_open_data_dir, settings.data_dir, stack)
         token, is_new = await asyncio.to_thread(admin_token_of, settings)
         clock = SystemClock()
@@ -194,6 +197,22 @@ async def open_services() -> AsyncIterator[Services]:
         )
 
 
+def _end_with_supervisor(stack: AsyncExitStack) -> None:
+    """Drain when the supervisor of `uhlp serve` has died: nobody else would end this worker and its sandboxes."""
+    supervisor = multiprocessing.parent_process()
+    if supervisor is None:
+        return
+    loop, sentinel = asyncio.get_running_loop(), supervisor.sentinel
+
+    def drain() -> None:
+        loop.remove_reader(sentinel)
+        log.error("supervisor_died", pid=supervisor.pid)
+        signal.raise_signal(signal.SIGTERM)
+
+    loop.add_reader(sentinel, drain)
+    stack.callback(loop.remove_reader, sentinel)
+
+
 def _open_data_dir(path: Path, stack: AsyncExitStack) -> Path:
     """Make and lock the data directory; a second server on it is refused, naming the first one's pid."""
     path = path.absolute()
@@ -242,7 +261,7 @@ def _probes(
     *, runtime: RuntimeStore, sandboxes: SandboxManager, settings: Settings, loops: LoopGroup, book: CandidateBook
 ) -> dict[str, Probe]:
     async def runtime_store() -> str | None:
-        await runtime.get("uhlp:framework:probe")
+        await runtime.ping()
         return None
 
     async def driver() -> str | None:
