@@ -74,6 +74,12 @@ class ScriptedModelServer:
 @asynccontextmanager
 async def scripted_model_server() -> AsyncIterator[ScriptedModelServer]:
     server = ScriptedModelServer()
+    async with serving(server):
+        yield server
+
+
+@asynccontextmanager
+async def serving(server: ScriptedModelServer) -> AsyncIterator[None]:
     app = web.Application()
     app.router.add_post("/{path:.*}", server.answer)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -82,7 +88,7 @@ async def scripted_model_server() -> AsyncIterator[ScriptedModelServer]:
     await site.start()
     server.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     try:
-        yield server
+        yield
     finally:
         server.end()
         await runner.cleanup()
