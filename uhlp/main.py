@@ -5,11 +5,10 @@ the server starts the lifespan, and closed in reverse order when it ends, after 
 """
 
 import gc
+import traceback
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import TYPE_CHECKING
-
-import structlog
 
 from uhlp.errors import UhlpError
 
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     from uhlp.web.services import Services
 
 OpenServices = Callable[[], AbstractAsyncContextManager["Services"]]
-
-log = structlog.get_logger(__name__)
 
 
 def _open_configured_services() -> "AbstractAsyncContextManager[Services]":
@@ -47,19 +44,21 @@ class Server:
 
     async def _lifespan(self, receive: "Receive", send: "Send") -> None:
         await receive()  # lifespan.startup
+        gc.disable()  # while what stays is being made
         async with AsyncExitStack() as stack:
             try:
                 from uhlp.web.edge import open_edge
 
                 services = await stack.enter_async_context(self._open_services())
                 self._edge = await stack.enter_async_context(open_edge(services))
+                gc.freeze()  # later collections need not look at it again
             except Exception as error:
                 if not isinstance(error, UhlpError | OSError | ValueError):
-                    log.exception("start_failed")
+                    traceback.print_exception(error)  # a fault of ours; logging may not be set up yet
                 await send({"type": "lifespan.startup.failed", "message": f"UHLP cannot start: {_one_line(error)}"})
                 return
-            gc.collect()
-            gc.freeze()  # what start-up made stays: later collections need not look at it again
+            finally:
+                gc.enable()
             await send({"type": "lifespan.startup.complete"})
             await receive()  # lifespan.shutdown; the server has waited for requests in flight
             self._edge = None

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from uhlp.cli.output import AsJson, print_fields, print_json, print_table
+from uhlp.cli.output import AsJson, moment, percent, print_json, print_table
 
 App = Annotated[str, typer.Argument(metavar="APP", help="Application id.")]
 Component = Annotated[str, typer.Argument(metavar="COMPONENT", help="Component id.")]
@@ -24,9 +24,17 @@ def candidates(
         print_json(found)
         return
     print_table(
-        ("candidate", "application", "component", "state", "reason"),
+        ("candidate", "component", "state", "#compared", "#wrong", "#coverage", "reason"),
         [
-            (one.get("candidateId"), one.get("appId"), one.get("componentId"), one.get("state"), one.get("reason"))
+            (
+                one["candidateId"],
+                f"{one['appId']}/{one['componentId']}",
+                one["state"],
+                one.get("n"),
+                one.get("k"),
+                percent(one.get("coverage")),
+                one.get("reason"),
+            )
             for one in found
         ],
         empty="No candidates.",
@@ -41,8 +49,14 @@ def why(app: App, component: Component, json_: AsJson = False) -> None:
         answer = client.get(f"/apps/{app}/components/{component}/why")
     if json_:
         print_json(answer)
-    else:
-        print_fields(answer)
+        return
+    state = f", candidate {answer['candidateId']} is {answer['state']}" if answer.get("candidateId") else ""
+    print(f"{app}/{component} runs as {answer['handlerType']}{state}")
+    for line in answer["lines"]:
+        print(f"  {line}")
+    for one in answer.get("missing", ()):
+        by_when = f", expected {moment(one['expectedAt'])}" if one.get("expectedAt") else ""
+        print(f"  {one['what']}: {one['have']} of {one['need']}{by_when}")
 
 
 def optimize(

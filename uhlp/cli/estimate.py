@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from uhlp.cli.output import AsJson, print_json, print_table
+from uhlp.cli.output import AsJson, percent, print_json, print_table
 from uhlp.cli.traffic import GoldField, InputFields, OutputField, read_log
 
 if TYPE_CHECKING:
@@ -49,17 +49,17 @@ def _print(report: "EstimateReport", *, every_rule: bool) -> None:
     console = Console(highlight=False, soft_wrap=True)
     console.print(
         f"[bold]Rules alone would answer {report.answered} of {report.held_out} calls they had not seen "
-        f"({_percent(report.coverage)}), {report.agreed} of them as the log does ({_percent(report.agreement)}).[/bold]"
+        f"({percent(report.coverage)}), {report.agreed} of them as the log does ({percent(report.agreement)}).[/bold]"
     )
-    confidence = _percent(1 - report.delta)
+    confidence = percent(1 - report.delta)
     if report.bound is not None:
         console.print(
-            f"Proven: they differ from the log in less than {_percent(report.bound)} (confidence {confidence})."
+            f"Proven: they differ from the log in less than {percent(report.bound)} (confidence {confidence})."
         )
     if report.gold_agreement is not None:
         console.print(
-            f"Against the right answers: rules {_percent(report.gold_agreement)}, "
-            f"the recorded model {_percent(report.model_gold_agreement)} on the same calls."
+            f"Against the right answers: rules {percent(report.gold_agreement)}, "
+            f"the recorded model {percent(report.model_gold_agreement)} on the same calls."
         )
     console.print(f"Learnt from {report.train} calls; the rest of {report.rows} was held back.", style="dim")
     print_table(
@@ -78,7 +78,3 @@ def _print(report: "EstimateReport", *, every_rule: bool) -> None:
         console.print(f"  {rule}", markup=False)
     if len(shown) < len(report.rules):
         console.print(f"  … and {len(report.rules) - len(shown)} more (--rules prints all)", style="dim")
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{share:.1%}"

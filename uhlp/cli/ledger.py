@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from uhlp.cli.failure import CommandError
-from uhlp.cli.output import AsJson, print_json, print_table
+from uhlp.cli.output import AsJson, moment, print_json, print_table
 
 
 def show(
@@ -26,7 +26,8 @@ def show(
     print_table(
         ("#seq", "when", "actor", "application", "component", "from", "to", "reason"),
         [
-            [entry.get(name) for name in ("seq", "ts", "actor", "app", "component", "from", "to", "reason")]
+            [entry["seq"], moment(entry["ts"])]
+            + [entry.get(name) for name in ("actor", "app", "component", "from", "to", "reason")]
             for entry in entries
         ],
         empty="The ledger is empty.",
@@ -47,7 +48,10 @@ def verify(
         print(f"the ledger holds: {result['entries']} entries, head {result['head']}")
     if not result["ok"]:
         bad = result["firstBad"]
-        raise CommandError(f"the ledger does not hold at entry {bad['seq']}: {bad['why']}")
+        if bad is not None:
+            raise CommandError(f"the ledger does not hold at entry {bad['seq']}: {bad['why']}")
+        first = result["problems"][0]
+        raise CommandError(f"the ledger's chain holds, but {first['what']} does not follow from it: {first['why']}")
 
 
 def _verify_served() -> dict[str, Any]:
@@ -70,7 +74,14 @@ def _verify_offline(data_dir: Path) -> dict[str, Any]:
 
     async def verified() -> dict[str, Any]:
         async with EvolutionStore(path=database, clock=SystemClock()) as store:
-            report = asdict(await store.verify())
-        return {"firstBad": report.pop("first_bad"), **report}
+            report = await store.verify()
+            problems = await store.check_fold() if report.ok else []
+        return {
+            "ok": report.ok and not problems,
+            "entries": report.entries,
+            "head": report.head,
+            "firstBad": asdict(report.first_bad) if report.first_bad else None,
+            "problems": [asdict(problem) for problem in problems],
+        }
 
     return asyncio.run(verified())

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -23,7 +24,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, emp
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        table.add_column(column.lstrip("#"), justify="right" if column.startswith("#") else "left")
+        table.add_column(column.lstrip("#"), justify="right" if column.startswith("#") else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text("-" if value is None else str(value)) for value in row))
     console = Console()
@@ -33,9 +34,11 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, emp
         console.print(empty, style="dim", highlight=False)
 
 
-def print_fields(value: dict[str, Any]) -> None:
-    """One line per field; nested values as compact JSON."""
-    width = max((len(name) for name in value), default=0)
-    for name, field in value.items():
-        shown = field if isinstance(field, str) else json.dumps(field, ensure_ascii=False)
-        print(f"{name:<{width}}  {shown}")
+def percent(share: float | None) -> str | None:
+    """0.918 as `91.8%`."""
+    return None if share is None else f"{share:.1%}"
+
+
+def moment(epoch_s: float | None) -> str | None:
+    """Seconds since the epoch as a local date and time, to the second."""
+    return None if epoch_s is None else datetime.fromtimestamp(epoch_s).strftime("%Y-%m-%d %H:%M:%S")

@@ -41,7 +41,9 @@ def serve(
         timeout_worker_healthcheck=HEALTH_CHECK_S,
         timeout_graceful_shutdown=DRAIN_S,
     )
-    supervisor = Multiprocess(config, sockets=[config.bind_socket()])
+    listener = config.bind_socket()
+    listener.listen(config.backlog)  # callers wait from now on, also before the first worker is ready
+    supervisor = Multiprocess(config, sockets=[listener])
     supervisor.run()
     if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
         sys.exit(STARTUP_FAILURE)

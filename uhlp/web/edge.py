@@ -1,13 +1,15 @@
 """The HTTP edge: which lane a request takes."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from importlib import import_module
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from uhlp.web.admin.application import build_admin
 from uhlp.web.admin.lane import AdminLane
 from uhlp.web.admin_token import AdminToken
+from uhlp.web.built_when_needed import BuiltWhenNeeded
 from uhlp.web.ingress import PREFIX, Ingress
 from uhlp.web.panel.lane import PANEL, PanelLane
 from uhlp.web.services import Services
@@ -41,9 +43,15 @@ async def open_edge(services: Services) -> AsyncIterator[Edge]:
         clock=services.clock,
         failures_per_minute=services.settings.failed_logins_per_minute,
     )
+
+    async def admin() -> ASGIApp:
+        application = await asyncio.to_thread(import_module, "uhlp.web.admin.application")
+        built: ASGIApp = application.build_admin(services)
+        return built
+
     async with AsyncExitStack() as stack:
         yield Edge(
             ingress=Ingress(services),
-            admin=AdminLane(build_admin(services), token=token, settings=services.settings),
+            admin=AdminLane(BuiltWhenNeeded(admin), token=token, settings=services.settings),
             panel=PanelLane(services, token=token, stack=stack),
         )

@@ -171,7 +171,13 @@ class QuietEvolution:
         return {"candidateId": candidate_id, "state": "rolled_back"}
 
     async def why(self, app_id: str, component_id: str) -> dict[str, Any]:
-        return {"summary": "proven < 10 %: 0 of 48 wrong"}
+        return {
+            "handlerType": "LLM",
+            "candidateId": "cand-1",
+            "state": "canary",
+            "lines": ["proven < 10 %: 0 of 48 wrong"],
+            "missing": [{"what": "comparisons", "have": 48, "need": 84, "expectedAt": None}],
+        }
 
     async def pause(self, **scope: Any) -> dict[str, Any]:
         self.asked.append(("pause", scope))
@@ -187,10 +193,10 @@ class QuietEvolution:
         return {"epsilon": 0.05}
 
     async def ledger(self, app_id: str | None = None, *, after: int = 0, limit: int = 100) -> list[dict[str, Any]]:
-        return [{"seq": 1, "actor": "admin", "reason": "asked for by hand"}]
+        return [{"seq": 1, "ts": 1_750_000_000.0, "actor": "admin", "reason": "asked for by hand"}]
 
     async def verify_ledger(self) -> dict[str, Any]:
-        return {"ok": True, "entries": 1, "head": "ab" * 32, "firstBad": None}
+        return {"ok": True, "entries": 1, "head": "ab" * 32, "firstBad": None, "problems": []}
 
 
 def services(**parts: Any) -> Services:

@@ -13,6 +13,7 @@ from uhlp.errors import MethodNotAllowed, PermissionDenied, TooManyRequests, Uhl
 from uhlp.web.admin_token import AdminToken
 from uhlp.web.answers import Headers, error_response
 from uhlp.web.body import ClientDisconnected, read_body
+from uhlp.web.built_when_needed import BuiltWhenNeeded
 from uhlp.web.panel.login import login_page
 from uhlp.web.panel.session import PanelSession
 from uhlp.web.trace import trace_id_of
@@ -45,8 +46,7 @@ class PanelLane:
             lasts_s=services.settings.panel_session_s,
             secure=services.settings.secure_cookies,
         )
-        self._building = asyncio.Lock()
-        self._panel: ASGIApp | None = None
+        self._panel = BuiltWhenNeeded(self._build)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers: dict[bytes, bytes] = dict(scope["headers"])
@@ -100,21 +100,17 @@ class PanelLane:
         await _redirect(send, PANEL, self._session.issue())
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        panel = self._panel or await self._build()
         path = scope["path"] if scope["path"] != PANEL else PANEL + "/"
-        await panel({**scope, "path": path, "root_path": PANEL}, receive, send)
+        await self._panel({**scope, "path": path, "root_path": PANEL}, receive, send)
 
     async def _build(self) -> ASGIApp:
-        async with self._building:
-            if self._panel is None:
-                try:
-                    # The import takes seconds; in a thread the loop goes on serving.
-                    pages = await asyncio.to_thread(import_module, "uhlp.web.panel.pages")
-                except ModuleNotFoundError as error:
-                    raise Unavailable(f"The panel needs {error.name}: pip install 'uhlp[panel]'.") from None
-                panel: ASGIApp = await self._stack.enter_async_context(pages.open_panel(self._services))
-                self._panel = panel
-            return self._panel
+        try:
+            # The import takes seconds; in a thread the loop goes on serving.
+            pages = await asyncio.to_thread(import_module, "uhlp.web.panel.pages")
+        except ModuleNotFoundError as error:
+            raise Unavailable(f"The panel needs {error.name}: pip install 'uhlp[panel]'.") from None
+        panel: ASGIApp = await self._stack.enter_async_context(pages.open_panel(self._services))
+        return panel
 
 
 def _is_same_origin(headers: Mapping[bytes, bytes], *, required: bool) -> bool:

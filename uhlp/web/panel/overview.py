@@ -35,8 +35,8 @@ class ApplicationCard:
 async def applications(services: Services) -> list[ApplicationCard]:
     """Every application with its components, by name."""
     newest: dict[tuple[str, str], str] = {}
-    for candidate in await services.evolution.candidates():
-        newest[candidate["appId"], candidate["componentId"]] = str(candidate["state"])
+    for candidate in await services.evolution.candidates():  # newest first
+        newest.setdefault((candidate["appId"], candidate["componentId"]), str(candidate["state"]))
     cards = []
     for app_id in services.registry.app_ids():
         snapshot = services.registry.snapshot(app_id)

@@ -1,6 +1,5 @@
 """The panel's page, in NiceGUI. Only the panel's lane imports this module, and only when someone has logged in."""
 
-import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -60,7 +59,6 @@ async def open_panel(services: Services) -> AsyncIterator[ASGIApp]:
         title="UHLP",
         dark=None,
         mount_path="/",
-        storage_secret=secrets.token_urlsafe(32),
         show_welcome_message=False,
     )
     async with application.router.lifespan_context(application):

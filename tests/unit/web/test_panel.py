@@ -1,0 +1,141 @@
+"""The panel: who gets in, and what it shows."""
+
+import asyncio
+
+import httpx
+
+from uhlp.clock import FakeClock
+from uhlp.web.edge import open_edge
+from uhlp.web.panel.overview import applications
+from uhlp.web.panel.session import PanelSession
+from web.fakes import ADMIN_TOKEN, listening, services
+
+
+def session(**given) -> PanelSession:
+    return PanelSession(**{"admin_token": "a", "clock": FakeClock(), "lasts_s": 60, "secure": False, **given})
+
+
+def cookie_of(set_cookie: str) -> bytes:
+    return set_cookie.partition(";")[0].encode()
+
+
+def test_a_session_is_valid_until_it_expires() -> None:
+    clock = FakeClock()
+    one = session(clock=clock)
+    cookie = cookie_of(one.issue())
+    assert one.is_valid(b"other=1; " + cookie)
+    clock.advance(59)
+    assert one.is_valid(cookie)
+    clock.advance(1)
+    assert not one.is_valid(cookie)
+
+
+def test_a_session_cannot_be_forged_prolonged_or_used_with_another_token() -> None:
+    one = session()
+    cookie = cookie_of(one.issue())
+    name, _, value = cookie.partition(b"=")
+    expires, nonce, signature = value.split(b".")
+    forged = [
+        b"",
+        b"x",
+        b".",
+        b"..",
+        b"9999999999." + nonce + b"." + signature,
+        value[:-1],
+        b"9999999999.." + signature,
+    ]
+    assert not any(one.is_valid(name + b"=" + bad) for bad in forged)
+    assert not one.is_valid(None)
+    assert not one.is_valid(b"\xff=\xff;;;=")
+    assert not session(admin_token="b").is_valid(cookie)
+    assert expires
+
+
+def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites() -> None:
+    attributes = session().issue().split("; ")[1:]
+    assert {"HttpOnly", "SameSite=Strict", "Path=/panel"} <= set(attributes)
+    assert "Secure" not in attributes
+    assert "Secure" in session(secure=True).issue()
+
+
+async def test_only_the_admin_token_opens_the_panel(client_of) -> None:
+    client: httpx.AsyncClient = await client_of(services())
+    response = await client.get("/panel")
+    assert (response.status_code, response.headers["location"]) == (303, "/panel/login")
+    page = await client.get("/panel/login")
+    assert "Admin token" in page.text
+    assert page.headers["x-frame-options"] == "DENY"
+    refused = await client.post("/panel/login", data={"token": "<wrong>"})
+    assert refused.status_code == 401
+    assert "set-cookie" not in refused.headers
+    assert (await client.post("/panel/anything")).status_code == 401
+    entered = await client.post("/panel/login", data={"token": ADMIN_TOKEN})
+    assert (entered.status_code, entered.headers["location"]) == (303, "/panel")
+    assert (await client.get("/panel/logout")).status_code == 405
+    left = await client.post("/panel/logout")
+    assert "Max-Age=0" in left.headers["set-cookie"]
+
+
+async def test_a_form_on_another_site_cannot_log_in(client_of) -> None:
+    client: httpx.AsyncClient = await client_of(services())
+    for origin in ("https://evil.test", "null", "http://uhlp.test:81"):
+        response = await client.post("/panel/login", data={"token": ADMIN_TOKEN}, headers={"Origin": origin})
+        assert response.status_code == 403
+    response = await client.post("/panel/login", data={"token": ADMIN_TOKEN}, headers={"Origin": "http://uhlp.test"})
+    assert response.status_code == 303
+
+
+async def test_guessing_at_the_log_in_is_slowed_down(client_of) -> None:
+    client: httpx.AsyncClient = await client_of(services())
+    answers = [(await client.post("/panel/login", data={"token": "guess"})).status_code for _ in range(6)]
+    assert answers == [401] * 5 + [429]
+
+
+async def test_the_overview_shows_every_component_with_its_last_hour() -> None:
+    shown = services()
+    shown.windows.observe("shop", "echo", handler="llm", latency_ms=100.0, ok=True)
+    (card,) = await applications(shown)
+    (row,) = card.components
+    assert (card.app_id, card.status, row.component_id, row.route) == ("shop", "ACTIVE", "echo", "POST /echo")
+    assert (row.handler_type, row.requests, row.candidate) == ("LLM", 1, "canary")
+    assert row.p50_ms is not None
+
+
+async def test_the_page_is_served_offline_and_its_websocket_asks_where_it_comes_from() -> None:
+    async with open_edge(services()) as edge, listening(edge) as port:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            await client.post("/panel/login", data={"token": ADMIN_TOKEN})
+            cookie = "; ".join(f"{one.name}={one.value}" for one in client.cookies.jar)
+            page = await client.get("/panel")
+            assert page.status_code == 200
+            assert "shop" in page.text
+            assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
+            assert 'src="http' not in page.text
+        handshakes = {
+            (f"http://127.0.0.1:{port}", cookie): 101,
+            ("https://evil.test", cookie): 403,
+            (None, cookie): 403,
+            (f"http://127.0.0.1:{port}", "uhlp_panel=forged"): 403,
+        }
+        for (origin, sent), status in handshakes.items():
+            assert await handshake(port, origin, sent) == status, (origin, status)
+
+
+async def handshake(port: int, origin: str | None, cookie: str) -> int:
+    """Status of a websocket's opening request to the panel."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    head = [
+        "GET /panel/_nicegui_ws/socket.io/?EIO=4&transport=websocket HTTP/1.1",
+        f"Host: 127.0.0.1:{port}",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Version: 13",
+        f"Cookie: {cookie}",
+        *([f"Origin: {origin}"] if origin else []),
+    ]
+    writer.write("\r\n".join([*head, "", ""]).encode())
+    try:
+        return int((await asyncio.wait_for(reader.readline(), 5)).split()[1])
+    finally:
+        writer.close()
