@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -169,3 +170,36 @@ async def test_a_removed_application_stops_and_comes_back_only_with_its_state(de
     assert (await desk.delete(f"{APPS}/desk", params={"deleteState": True})).status_code == 200
     assert (await desk.get(f"{APPS}/desk/status")).status_code == 404
     assert (await desk.post(APPS, json=DESK)).status_code == 201
+
+
+async def test_runtime_values_are_set_counted_and_removed(desk: httpx.AsyncClient) -> None:
+    url = f"{APPS}/desk/runtime/visits"
+    assert (await desk.get(url)).json() == {"key": "visits", "found": False, "value": None}
+    assert (await desk.put(url, json={"value": 2, "ttlSeconds": 60})).status_code == 200
+    assert (await desk.post(f"{url}/increment", json={"by": 3})).json()["value"] == 5
+    assert (await desk.put(url, json={"value": {"a": [1]}})).status_code == 200
+    assert (await desk.post(f"{url}/increment", json={})).status_code in (409, 422)
+    await desk.delete(url)
+    assert not (await desk.get(url)).json()["found"]
+    assert (await desk.get(f"{APPS}/nobody/runtime/visits")).status_code == 404
+
+
+async def test_made_up_revisions_and_queries_are_refused_not_failed(desk: httpx.AsyncClient) -> None:
+    for revision in ("zzz", "-1", "HEAD~1", "0" * 40, "main", "refs/heads/main", "a\x00b", "\ud7ff", "../x", ""):
+        calls = [
+            await desk.get(f"{APPS}/desk/definition", params={"revision": revision}),
+            await desk.get(f"{APPS}/desk/definition/app.yaml", params={"revision": revision}),
+            await desk.get(f"{APPS}/desk/diff", params={"from": revision, "to": revision}),
+            await desk.get(f"{APPS}/desk/history", params={"path": revision}),
+            await desk.get(f"{APPS}/desk/definition", params={"directory": revision}),
+            await desk.post(f"{APPS}/desk/revert", json={"revision": revision}),
+            await desk.put(
+                f"{APPS}/desk/definition", json={"files": {}, "commitMessage": "x", "expectedBaseRevision": revision}
+            ),
+            await desk.get(f"{APPS}/desk/route", params={"path": revision, "method": revision}),
+            await desk.get(f"{APPS}/desk/config/{quote(revision, safe='') or 'x'}"),
+            await desk.get(f"{APPS}/{quote(revision, safe='') or 'x'}/status"),
+        ]
+        assert [one.status_code for one in calls if one.status_code >= 500] == [], revision
+    for query in ("limit=0", "limit=x", "limit=1e9"):
+        assert (await desk.get(f"{APPS}/desk/history?{query}")).status_code == 422
