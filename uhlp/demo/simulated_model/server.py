@@ -1,0 +1,107 @@
+"""The simulated model over real HTTP: `uhlp simulate-model`.
+
+OpenAI's wire at <url>/v1 and Anthropic's at <url>. Model names say that they are simulated; keys are not looked at.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiohttp import web
+
+from uhlp import strict_json
+from uhlp.clock import Clock, SystemClock
+from uhlp.demo.simulated_model.faults import Faults
+from uhlp.demo.simulated_model.simulated_model import MODELS, SimulatedModel
+from uhlp.demo.simulated_model.wires import ANTHROPIC, OPENAI, BadQuestion, Wire
+from uhlp.errors import MalformedJson
+
+MAX_REQUEST_BYTES = 16 * 1024 * 1024
+HANG_S = 600.0
+RETRY_AFTER_S = 1
+
+
+class SimulatedModelServer:
+    """Answers both wires from one SimulatedModel."""
+
+    def __init__(self, *, model: SimulatedModel, clock: Clock) -> None:
+        self._model = model
+        self._clock = clock
+
+    @asynccontextmanager
+    async def listening(self, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
+        """Serve while the context is open; gives the base URL, with the port that the system chose for 0."""
+        runner = web.AppRunner(self._application(), handler_cancellation=True, access_log=None, shutdown_timeout=0.5)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, host, port)
+            await site.start()
+            yield f"http://{_printable(host)}:{runner.addresses[0][1]}"
+        finally:
+            await runner.cleanup()
+
+    def _application(self) -> web.Application:
+        application = web.Application(client_max_size=MAX_REQUEST_BYTES)
+        for wire in (OPENAI, ANTHROPIC):
+            application.router.add_post(wire.path, self._handler(wire))
+        application.router.add_get("/v1/models", self._models)
+        return application
+
+    def _handler(self, wire: Wire) -> Callable[[web.Request], Any]:
+        async def handle(request: web.Request) -> web.Response:
+            return await self._ask(wire, await request.read())
+
+        return handle
+
+    async def _ask(self, wire: Wire, raw: bytes) -> web.Response:
+        try:
+            body = strict_json.loads(raw)
+            if not isinstance(body, dict):
+                raise BadQuestion("the body must be a JSON object")
+            question = wire.question(body)
+        except (MalformedJson, BadQuestion) as error:
+            return _error(wire, 400, str(error))
+        if question.model not in MODELS:
+            return _error(wire, 404, f"there is no model {question.model}; this server simulates {', '.join(MODELS)}")
+        reply = await self._model.reply(question)
+        if reply.fault == "429":
+            return _error(wire, 429, "simulated rate limit", {"Retry-After": str(RETRY_AFTER_S)})
+        if reply.fault == "500":
+            return _error(wire, 500, "simulated server error")
+        await asyncio.sleep(HANG_S if reply.fault == "timeout" else reply.latency_s)
+        answer = strict_json.dumps(wire.answer(question, reply, int(self._clock.now())))
+        return _json(200, answer[: len(answer) // 2] if reply.fault == "garbage" else answer)
+
+    async def _models(self, request: web.Request) -> web.Response:
+        models = [{"id": model, "object": "model", "created": 0, "owned_by": "simulated"} for model in MODELS]
+        return _json(200, strict_json.dumps({"object": "list", "data": models}))
+
+
+async def serve_simulated_model(
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8099,
+    seed: int = 1,
+    latency_ms: float = 250.0,
+    noise: float = 0.0,
+    faults: Faults | None = None,
+    on_listening: Callable[[str], None] = lambda url: None,
+) -> None:
+    """Serve until cancelled. `on_listening` is called with the base URL once it accepts connections."""
+    model = SimulatedModel(seed=seed, latency_ms=latency_ms, noise=noise, faults=faults)
+    async with SimulatedModelServer(model=model, clock=SystemClock()).listening(host=host, port=port) as url:
+        on_listening(url)
+        await asyncio.Event().wait()
+
+
+def _error(wire: Wire, status: int, message: str, headers: dict[str, str] | None = None) -> web.Response:
+    return _json(status, strict_json.dumps(wire.error(status, message)), headers)
+
+
+def _json(status: int, body: bytes, headers: dict[str, str] | None = None) -> web.Response:
+    return web.Response(status=status, body=body, headers=headers, content_type="application/json")
+
+
+def _printable(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
