@@ -1,5 +1,6 @@
 """The command line against a listening server."""
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -57,14 +58,25 @@ async def test_recorded_calls_are_imported_and_the_misfits_named_by_line(uhlp: R
 async def test_oversight_commands_print_for_people_and_for_programs(uhlp: Run, server: dict[str, str]) -> None:
     await uhlp("init", "desk")
     await uhlp("apply", "desk", **server)
-    assert "cand-1" in (await uhlp("candidates", **server)).out
-    assert json.loads((await uhlp("candidates", "--json", **server)).out)[0]["state"] == "canary"
-    assert "0 of 48 wrong" in (await uhlp("why", "desk", "classify-ticket", **server)).out
-    assert (await uhlp("optimize", "desk", "classify-ticket", **server)).out.strip() == "cand-1"
-    assert "rolled_back" in (await uhlp("rollback", "cand-1", "--reason", "wrong answers", **server)).out
-    assert (await uhlp("rollback", "cand-1", **server)).status == 2
-    assert "asked for by hand" in (await uhlp("ledger", "show", **server)).out
-    assert "the ledger holds: 1 entries" in (await uhlp("ledger", "verify", **server)).out
+    shown = await asyncio.gather(
+        uhlp("candidates", **server),
+        uhlp("candidates", "--json", **server),
+        uhlp("why", "desk", "classify-ticket", **server),
+        uhlp("optimize", "desk", "classify-ticket", **server),
+        uhlp("rollback", "cand-1", "--reason", "wrong answers", **server),
+        uhlp("ledger", "show", **server),
+        uhlp("ledger", "verify", **server),
+    )
+    assert [done.err for done in shown] == [""] * len(shown)
+    table, listed, why, candidate_id, state, ledger, verified = (done.out for done in shown)
+    assert "cand-1" in table
+    assert json.loads(listed)[0]["state"] == "canary"
+    assert "0 of 48 wrong" in why
+    assert candidate_id.strip() == "cand-1"
+    assert "rolled_back" in state
+    assert "asked for by hand" in ledger
+    assert "the ledger holds: 1 entries" in verified
+    assert (await uhlp("rollback", "cand-1", **server)).status == 2  # a reason is not optional
 
 
 @pytest.mark.parametrize(
