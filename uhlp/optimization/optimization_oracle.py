@@ -5,6 +5,7 @@ It proposes and never decides: what it finds waits as a discovery until the daem
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
 import structlog
@@ -52,6 +53,8 @@ _ACTIONS: dict[OptimizationAction, Literal["jit", "recommend", "compress"]] = {
     OptimizationAction.RECOMMEND_JIT: "recommend",
     OptimizationAction.COMPRESS_PROMPT: "compress",
 }
+_STRENGTH = ("compress", "recommend", "jit")
+"""When several rules fire for one component, the strongest action is what is asked for."""
 
 
 class OptimizationOracle:
@@ -85,7 +88,7 @@ class OptimizationOracle:
         )
         self._global_rules = tuple(global_rules)
         self._hold_windows = hold_windows
-        self._held: dict[tuple[str, str, str], int] = {}
+        self._held: dict[tuple[str, str, int, str], int] = {}
         self._discoveries: dict[tuple[str, str], Discovery] = {}
 
     async def run_optimization_cycle(self) -> None:
@@ -113,7 +116,10 @@ class OptimizationOracle:
         """Every rule of a component with its present truth value."""
         app = self._registry.snapshot(app_id)
         definition = app.components[component_id].definition
-        return [self._truth(app_id, component_id, rule) for rule in self.rules_of(app, definition)]
+        return [
+            self._truth(app_id, component_id, number, rule)
+            for number, rule in enumerate(self.rules_of(app, definition))
+        ]
 
     async def write_task(
         self,
@@ -151,13 +157,15 @@ class OptimizationOracle:
         return tuple(one for one in self._proposers if wanted in (None, one.name))
 
     async def _examine(self, app: AppSnapshot, component_id: str, definition: ComponentDefinition) -> None:
-        for rule in self.rules_of(app, definition):
-            key = (app.app_id, component_id, rule.condition.expression)
-            truth = self._truth(app.app_id, component_id, rule)
+        for number, rule in enumerate(self.rules_of(app, definition)):
+            key = (app.app_id, component_id, number, rule.condition.expression)
+            truth = self._truth(app.app_id, component_id, number, rule)
             self._held[key] = self._held.get(key, 0) + 1 if truth.holds else 0
-            if self._held[key] < int(rule.action_params.get("hold", self._hold_windows)):
+            if not truth.holds or self._held[key] < _number(rule, "hold", self._hold_windows):
                 continue
-            if rule.action is OptimizationAction.TRIGGER_JIT and not self._prefers_model(app, definition, rule):
+            if rule.action is OptimizationAction.TRIGGER_JIT:
+                if self._prefers_model(app, definition, rule):
+                    rule = rule.model_copy(update={"action": OptimizationAction.RECOMMEND_JIT})
                 await self._trigger_jit_generation(app.app_id, component_id, definition, rule=rule)
             else:
                 self._discover(app.app_id, component_id, rule)
@@ -172,7 +180,8 @@ class OptimizationOracle:
 
     def _discover(self, app_id: str, component_id: str, rule: OptimizationRule) -> None:
         action = _ACTIONS[rule.action]
-        if action == "jit" and (app_id, component_id) in self._discoveries:
+        known = self._discoveries.get((app_id, component_id))
+        if known is not None and _STRENGTH.index(known.action) >= _STRENGTH.index(action):
             return
         reason = f"rule {rule.description or 'without a name'}: {rule.condition.expression}"
         self._discoveries[(app_id, component_id)] = Discovery(app_id, component_id, action, reason)
@@ -188,13 +197,20 @@ class OptimizationOracle:
                 return preference
         return False
 
-    def _truth(self, app_id: str, component_id: str, rule: OptimizationRule) -> RuleTruth:
+    def _truth(self, app_id: str, component_id: str, number: int, rule: OptimizationRule) -> RuleTruth:
         expression = rule.condition.expression
-        window_s = float(rule.action_params.get("windowS", DEFAULT_WINDOW_S))
+        window_s = _number(rule, "windowS", DEFAULT_WINDOW_S)
         try:
             holds = compile_rule(expression).evaluate(self._windows.window(app_id, component_id, window_s))
         except ExpressionInvalid as error:  # checked at registration; a rule that slipped through is unknown, not true
             log.warning("rule_invalid", app_id=app_id, component_id=component_id, why=error.message)
             holds = None
-        held = self._held.get((app_id, component_id, expression), 0)
+        held = self._held.get((app_id, component_id, number, expression), 0)
         return RuleTruth(rule.description, expression, rule.action, holds, held)
+
+
+def _number(rule: OptimizationRule, name: str, default: float) -> float:
+    """A parameter of the rule; what is no positive number is as if it were not there."""
+    given = rule.action_params.get(name)
+    is_number = isinstance(given, int | float) and not isinstance(given, bool) and 0 < given < inf
+    return float(given) if is_number and given is not None else default

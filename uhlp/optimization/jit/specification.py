@@ -16,6 +16,8 @@ _TEMPLATE = Environment(
 
 SAMPLE_BUDGET_CHARACTERS = 24_000
 """About 6,000 tokens: what the samples of one specification may take."""
+MOST_COUNTEREXAMPLES = 24
+"""The first ones, which are those of the newest draft."""
 
 
 def write_specification(task: ProposalTask, *, test_failures: Sequence[str] = ()) -> str:
@@ -29,8 +31,11 @@ def write_specification(task: ProposalTask, *, test_failures: Sequence[str] = ()
         output_schema=_json(task.output_schema),
         decision_field=task.decision_field,
         samples=[_json({"input": s.input, "output": s.output}) for s in varied(task.train)],
-        counterexamples=[_json({"input": c.input, "expected": c.expected, "got": c.got}) for c in task.counterexamples],
-        deoptimised=[_json(value) for value in task.deoptimised],
+        counterexamples=[
+            _json({"input": c.input, "expected": c.expected, "got": c.got})
+            for c in task.counterexamples[:MOST_COUNTEREXAMPLES]
+        ],
+        deoptimised=[_json(value) for value in task.deoptimised[:MOST_COUNTEREXAMPLES]],
         previous_code=task.previous_code,
         test_failures=test_failures,
     )
