@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 from uhlp.evals.comparator import Comparator
@@ -14,31 +14,61 @@ from uhlp.traffic.samples import Sample
 
 
 @dataclass(frozen=True, slots=True)
-class Mismatch:
-    """One answer that differs from the recorded one. `got` is None when the handler failed; `why` says how."""
+class Replayed:
+    """What became of one sample. `expected` is the recorded output; `got` the handler's when it answered.
+
+    `why` says how a "differs" differs and how a "failed" failed (exception, timeout, schema …). "refused": the machine
+    had no sandbox for it, which says nothing about the handler.
+    """
 
     input_hash: str
     input: dict[str, Any]
     expected: Any
-    got: Any
-    why: str
+    outcome: Literal["agrees", "differs", "deoptimised", "failed", "refused"]
+    got: Any = None
+    why: str = ""
+    latency_ms: float | None = None
+
+    @property
+    def is_answer(self) -> bool:
+        return self.outcome in ("agrees", "differs")
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class ReplayReport:
-    """What became of the replayed samples: n = answered + deoptimised + failed = agreed + mismatches + deoptimised."""
+    """What became of the samples, in their order: no figure may depend on which run ended first."""
 
-    answered: int = 0
-    deoptimised: int = 0
-    failed: int = 0
-    refused: int = 0
-    agreed: list[Sample] = field(default_factory=list)
-    mismatches: list[Mismatch] = field(default_factory=list)
-    latencies_ms: list[float] = field(default_factory=list)
+    results: tuple[Replayed, ...]
 
     @property
     def n(self) -> int:
-        return self.answered + self.deoptimised + self.failed
+        """Samples that say something: all but the refused."""
+        return len(self.results) - self.refused
+
+    @property
+    def answered(self) -> int:
+        return sum(one.is_answer for one in self.results)
+
+    @property
+    def agreed(self) -> int:
+        return self._count("agrees")
+
+    @property
+    def deoptimised(self) -> int:
+        return self._count("deoptimised")
+
+    @property
+    def failed(self) -> int:
+        return self._count("failed")
+
+    @property
+    def refused(self) -> int:
+        return self._count("refused")
+
+    @property
+    def mismatches(self) -> list[Replayed]:
+        """Wrong answers and failures."""
+        return [one for one in self.results if one.outcome in ("differs", "failed")]
 
     @property
     def coverage(self) -> float:
@@ -48,11 +78,15 @@ class ReplayReport:
     @property
     def agreement(self) -> float | None:
         """Share of its answers that match; None when it answered nothing."""
-        return len(self.agreed) / self.answered if self.answered else None
+        return self.agreed / self.answered if self.answered else None
 
     @property
     def p50_ms(self) -> float | None:
-        return median(self.latencies_ms) if self.latencies_ms else None
+        latencies = [one.latency_ms for one in self.results if one.latency_ms is not None]
+        return median(latencies) if latencies else None
+
+    def _count(self, outcome: str) -> int:
+        return sum(one.outcome == outcome for one in self.results)
 
 
 async def replay(
@@ -69,14 +103,14 @@ async def replay(
     """Run `implementation` on every sample, in the trial group, and compare.
 
     An exception, a timeout or a schema failure counts as a mismatch; a deoptimise does not. When the machine refuses to
-    run the handler (no sandbox free), the sample is left out and counted as `refused`: an error of measuring is no
+    run the handler (no sandbox free), the sample is left out and counted as refused: an error of measuring is no
     score.
     """
-    report = ReplayReport()
-    queue = iter(samples)
+    results: list[Replayed | None] = [None] * len(samples)
+    queue = iter(enumerate(samples))
 
     async def work() -> None:
-        for sample in queue:
+        for place, sample in queue:
             result = await executor.run(
                 ExecutionCall(
                     app=app,
@@ -91,30 +125,22 @@ async def replay(
                     group="trial",
                 )
             )
-            _count(report, sample, result, comparator)
+            results[place] = _replayed(sample, result, comparator)
 
     async with asyncio.TaskGroup() as group:
         for _ in range(concurrency):
             group.create_task(work())
-    return report
+    return ReplayReport(tuple(one for one in results if one is not None))
 
 
-def _count(report: ReplayReport, sample: Sample, result: ExecutionResult, comparator: Comparator) -> None:
+def _replayed(sample: Sample, result: ExecutionResult, comparator: Comparator) -> Replayed:
+    place = (sample.input_hash, sample.input, sample.output)
     if result.outcome == "deoptimize":
-        report.deoptimised += 1
-        return
+        return Replayed(*place, "deoptimised")
     if result.outcome == "failed":
-        if result.is_refusal:
-            report.refused += 1
-            return
-        report.failed += 1
         why = f"{result.failure}: {result.error.message if result.error else ''}"
-        report.mismatches.append(Mismatch(sample.input_hash, sample.input, sample.output, None, why))
-        return
-    report.answered += 1
-    report.latencies_ms.append(result.latency_ms)
+        return Replayed(*place, "refused" if result.is_refusal else "failed", why=why)
     if comparator.equal(sample.output, result.data):
-        report.agreed.append(sample)
-    else:
-        why = "; ".join(comparator.differences(sample.output, result.data))
-        report.mismatches.append(Mismatch(sample.input_hash, sample.input, sample.output, result.data, why))
+        return Replayed(*place, "agrees", result.data, latency_ms=result.latency_ms)
+    why = "; ".join(comparator.differences(sample.output, result.data))
+    return Replayed(*place, "differs", result.data, why, result.latency_ms)

@@ -59,7 +59,12 @@ class CandidateBook:
             and (component_id is None or one.component_id == component_id)
             and (state is None or one.state == state)
         ]
+        found.reverse()  # the newest of one instant first, too
         return sorted(found, key=lambda one: one.created_at, reverse=True)
+
+    def now(self) -> float:
+        """The time that decisions carry: epoch seconds."""
+        return self._clock.now()
 
     def current(self, app_id: str, component_id: str) -> Candidate | None:
         """The component's candidate that is open or in service."""
@@ -103,8 +108,12 @@ class CandidateBook:
                 before, to, ts=self._clock.now(), actor=actor, reason=reason, event=event, evidence=evidence,
                 payloads=[one.payload for one in before.mismatches], **changes,
             )  # fmt: skip
-            await self._store.append(entry, after, payloads=self._unsaved.get(candidate_id), regressions=regressions)
-            self._unsaved.pop(candidate_id, None)
+            payloads = self._unsaved.pop(candidate_id, {})  # what grows from here on waits for the next save
+            try:
+                await self._store.append(entry, after, payloads=payloads, regressions=regressions)
+            except BaseException:
+                self._unsaved[candidate_id] = {**payloads, **self._unsaved.get(candidate_id, {})}
+                raise
             self._candidates[after.id] = replace(
                 after, **{name: getattr(self._candidates[after.id], name) for name in PROGRESS - changes.keys()}
             )  # what grew while the ledger was being written
@@ -122,12 +131,18 @@ class CandidateBook:
         self._unsaved.setdefault(candidate_id, {}).update(payloads or {})
         return candidate
 
-    async def save(self) -> None:
-        """Write the progress of every candidate that has grown."""
-        unsaved, self._unsaved = self._unsaved, {}
-        for candidate_id, payloads in unsaved.items():
-            async with self._locks[candidate_id]:
-                await self._store.update_evidence(self.candidate(candidate_id), payloads=payloads)
+    async def save(self, candidate_id: str | None = None) -> None:
+        """Hand the progress of this candidate, or of every one that has grown, to the store."""
+        for one in (candidate_id,) if candidate_id is not None else tuple(self._unsaved):
+            async with self._locks[one]:
+                payloads = self._unsaved.pop(one, None)
+                if payloads is None:
+                    continue
+                try:
+                    await self._store.update_evidence(self.candidate(one), payloads=payloads)
+                except BaseException:
+                    self._unsaved[one] = {**payloads, **self._unsaved.get(one, {})}
+                    raise
 
     def _entered(self, candidate: Candidate) -> None:
         self._moves.labels(candidate.app_id, candidate.state).inc()

@@ -108,9 +108,10 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Comparisons by outcome: `seen` inputs, of which the handler `answered` some, `agreed` with the reference on some.
+    """`seen` inputs, of which the handler `answered` some; of the answers that were compared, `agreed` were right.
 
-    `handler_right` of the agreed differed from the first model call and were upheld; `ambiguous` are left out.
+    In service only a share of the answers is compared. `handler_right` of the agreed differed from the first model call
+    and were upheld, `wrong` answers were not; `ambiguous` are left out.
     """
 
     seen: int = 0
@@ -118,6 +119,7 @@ class Figures:
     agreed: int = 0
     handler_right: int = 0
     ambiguous: int = 0
+    wrong: int = 0
 
     @property
     def coverage(self) -> float | None:
@@ -126,8 +128,8 @@ class Figures:
     @property
     def agreement(self) -> float | None:
         """Share of the judged answers that match the reference."""
-        judged = self.answered - self.ambiguous
-        return self.agreed / judged if judged > 0 else None
+        judged = self.agreed + self.wrong
+        return self.agreed / judged if judged else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from uhlp.evolution.records import digest_of
 from uhlp.evolution.reference import Reference
 from uhlp.execution import ExecutionResult
 from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
+from uhlp.traffic.redaction import Redaction
 from uhlp.traffic.split import input_hash
 
 Stage = Literal["replay", "shadow", "audit"]
@@ -15,7 +16,7 @@ Stage = Literal["replay", "shadow", "audit"]
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The handler answered `got` (None: it failed, `why` says how), the reference says `expected`."""
+    """The handler answered `got`, or failed (`has_answered` false, `why` says how); the reference says `expected`."""
 
     stage: Stage
     input_hash: str
@@ -26,10 +27,16 @@ class Comparison:
     got: Any
     why: str = ""
     model_was_wrong: bool = False
+    has_answered: bool = True
 
-    def payload(self) -> tuple[str, dict[str, Any]]:
-        """(digest, value) of what a person needs to judge it; the ledger holds the digest alone."""
-        value = {"input": self.input, "expected": self.expected, "got": self.got, "why": self.why}
+    def payload(self, redaction: Redaction) -> tuple[str, dict[str, Any]]:
+        """(digest, value) of what a person needs to judge it; the ledger holds the digest alone.
+
+        `inputHash` is of the input as it came: it names the input even where redaction has changed it.
+        """
+        shown = {"input": self.input, "expected": self.expected, "got": self.got}
+        value = {**{name: redaction.apply(one) for name, one in shown.items()}, "why": self.why}
+        value["inputHash"] = self.input_hash
         return digest_of(value), value
 
 
@@ -51,7 +58,7 @@ async def compare(
     digest = input_hash(value)
     if handler_result.outcome == "failed":
         why = f"{handler_result.failure}: {handler_result.error.message if handler_result.error else ''}"
-        return Comparison(stage, digest, value, "wrong", "single", first, None, why)
+        return Comparison(stage, digest, value, "wrong", "single", first, None, why, has_answered=False)
     got = handler_result.data
     verdict = await reference.judge(app, component, value, first=first, got=got, comparator=comparator)
     why = "; ".join(comparator.differences(verdict.expected, got)) if verdict.outcome == "wrong" else ""

@@ -4,6 +4,10 @@ discovered ──proposer, up to 3 repair rounds──► synthesized ──► 
     │ not a function, nobody can propose            │ policy, tests, TRAIN replay   │ evidence against it
     ▼                                               ▼                               ▼
  rejected                                        rejected                        rejected
+
+What could not be measured (the model is down, no sandbox is free) decides nothing: the work is postponed, and a
+candidate whose HELD-OUT replay could not be judged is `waiting`. Few held-out samples are no reason to wait: shadow
+costs nothing without traffic, and evidence grows there.
 """
 
 import asyncio
@@ -11,6 +15,7 @@ import dataclasses
 
 import structlog
 
+from uhlp.errors import ComponentNotFound, NotFound, StateConflict, Unavailable
 from uhlp.evals.comparator import Comparator
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate, CandidateState, Costs
@@ -19,11 +24,11 @@ from uhlp.evolution.drafting import Drafting
 from uhlp.evolution.governor import GOVERNOR, SafetyGovernor
 from uhlp.evolution.held_out import replay_held_out
 from uhlp.evolution.live_evidence import LiveEvidence, short_hashes
-from uhlp.evolution.noise import measure_noise
+from uhlp.evolution.noise import NoiseReport, measure_noise
 from uhlp.evolution.observer import comparator_of
 from uhlp.evolution.promotion import Promotion
 from uhlp.evolution.records import digest_of
-from uhlp.evolution.reference import Reference
+from uhlp.evolution.reference import MeasurementFailed, Reference
 from uhlp.evolution.statistics import Verdict
 from uhlp.evolution.store import EvolutionStore
 from uhlp.evolution.verification import DraftReport, Verifier, handler_of
@@ -39,6 +44,8 @@ log = structlog.get_logger(__name__)
 
 S = CandidateState
 _REPLAY_LIMIT = 2000
+_FIRST_POSTPONEMENT_S = 10.0
+_LONGEST_POSTPONEMENT_S = 600.0
 BEFORE_TRAFFIC = frozenset({S.DISCOVERED, S.SYNTHESIZED, S.VERIFIED, S.WAITING})
 
 
@@ -89,25 +96,48 @@ class Compiler:
             self._queued.discard(candidate_id)
 
     async def compile(self, candidate_id: str) -> None:
-        """Take `candidate_id` from the state it is in to shadow, waiting or an end; a restart resumes here."""
+        """Take `candidate_id` from the state it is in to shadow, waiting or an end; a restart resumes here.
+
+        Returns where it stands when it is paused, waits for something, or was decided about by someone else.
+        """
         candidate = self._book.candidate(candidate_id)
-        if candidate.state is S.DISCOVERED:
-            candidate = await self._synthesize(candidate)
-        if candidate.state is S.SYNTHESIZED:
-            candidate = await self._verify(candidate)
-        if candidate.state in (S.VERIFIED, S.WAITING):
-            await self._replay_held_out(candidate)
+        try:
+            if candidate.state is S.DISCOVERED and self._may_work_on(candidate):
+                candidate = await self._synthesize(candidate)
+            if candidate.state is S.SYNTHESIZED and self._may_work_on(candidate):
+                candidate = await self._verify(candidate)
+            if candidate.state in (S.VERIFIED, S.WAITING) and self._may_work_on(candidate):
+                await self._replay_held_out(candidate)
+        except (MeasurementFailed, Unavailable) as trouble:
+            self._postpone(candidate_id, str(trouble))
+        except (StateConflict, NotFound) as overtaken:  # a person's decision, a changed or removed definition
+            log.info("compilation_overtaken", candidate=candidate_id, why=overtaken.message)
+
+    def _may_work_on(self, candidate: Candidate) -> bool:
+        is_held = candidate.paused or self._store.is_paused(candidate.app_id, candidate.component_id)
+        return not is_held and self._book.now() >= candidate.measurements.get("retryAt", 0.0)
+
+    def _postpone(self, candidate_id: str, why: str) -> None:
+        """Try again later, each time after twice as long."""
+        log.info("compilation_postponed", candidate=candidate_id, why=why)
+        known = self._book.candidate(candidate_id).measurements
+        times = known.get("postponed", 0) + 1
+        wait_s = min(_LONGEST_POSTPONEMENT_S, _FIRST_POSTPONEMENT_S * 2 ** min(times - 1, 10))
+        changed = {"postponed": times, "postponedBecause": why, "retryAt": self._book.now() + wait_s}
+        self._book.grow(candidate_id, measurements={**known, **changed})
 
     # -- discovered ──► synthesized ----------------------------------------------------------------------------------
 
     async def _synthesize(self, candidate: Candidate) -> Candidate:
+        if candidate.approval_required and candidate.approved_by is None:
+            return candidate
         app, component = self._place(candidate)
         comparator = comparator_of(component)
         train = await self._recorded(candidate, "train")
-        missing = self._config.verify.min_train - len(train)
-        if missing > 0 or (candidate.approval_required and candidate.approved_by is None) or self._is_held(candidate):
+        if len(train) < self._config.verify.min_train:
             return candidate
-        refusal = self._why_not(component, comparator) or await self._noise(app, component, train, comparator)
+        refusal = self._why_not(component, comparator)
+        refusal = refusal or await self._noise(candidate, app, component, train, comparator)
         if refusal is not None:
             cause, reason = refusal
             return await self._governor.reject(candidate.id, cause=cause, reason=reason)
@@ -115,10 +145,9 @@ class Compiler:
             drafted = await self._drafting.draft(candidate, app, component, train, comparator)
         except ProposalFailed as failure:
             if failure.retryable:
-                log.info("proposal_postponed", candidate=candidate.id, why=failure.reason)
-                return candidate
+                raise MeasurementFailed(failure.reason) from failure
             return await self._governor.reject(candidate.id, cause="proposal", reason=failure.reason)
-        trained = sorted(short_hashes([sample.input_hash for sample in train]))
+        trained = sorted(short_hashes([*(sample.input_hash for sample in train), *drafted.shown]))
         proposal, report, drafts = drafted.proposal, drafted.report, drafted.drafts
         record = {
             "proposer": proposal.proposer,
@@ -129,6 +158,7 @@ class Compiler:
             "costUsd": proposal.cost_usd,
             "trained": trained,
             "counterexamples": [_as_json(example) for example in drafted.counterexamples],
+            "noise": self._book.candidate(candidate.id).measurements.get("noise"),
         }
         await self._promotion.keep_code(candidate, code=proposal.code, tests=proposal.tests, record=record)
         self._book.grow(candidate.id, costs=Costs(proposal.tokens_in, proposal.tokens_out, proposal.cost_usd))
@@ -154,12 +184,25 @@ class Compiler:
         return None
 
     async def _noise(
-        self, app: AppSnapshot, component: ComponentSnapshot, train: list[Sample], comparator: Comparator
+        self,
+        candidate: Candidate,
+        app: AppSnapshot,
+        component: ComponentSnapshot,
+        train: list[Sample],
+        comparator: Comparator,
     ) -> tuple[str, str] | None:
-        """A/A: a model that disagrees with itself is no function, and is not compiled."""
+        """A/A: a model that disagrees with itself is no function, and is not compiled. Measured once a candidate."""
         noise = self._config.noise
-        distinct = list({sample.input_hash: sample for sample in train}.values())[: noise.aa_samples]
-        report = await measure_noise(self._reference, app, component, distinct, comparator)
+        known = candidate.measurements.get("noise")
+        if known is not None:
+            report = NoiseReport(**known)
+        else:
+            by_model = {s.input_hash: s for s in train if not self._reference.golden(component, s.input)[0]}
+            distinct = list(by_model.values())[: noise.aa_samples]
+            report = await measure_noise(self._reference, app, component, distinct, comparator)
+            if report.unmeasured > report.n:
+                raise MeasurementFailed(f"the model could not be asked again: {report.trouble}")
+            self._book.grow(candidate.id, measurements={**candidate.measurements, "noise": dataclasses.asdict(report)})
         if report.proven_at_least > noise.max_self_disagreement:
             return "not_a_function", (
                 f"the model disagreed with itself on {report.disagreed} of {report.n} repeated inputs "
@@ -225,17 +268,23 @@ class Compiler:
             reference=self._reference,
             timeout_s=self._verifier.handler_timeout_s(component),
             duplicates_cap=self._config.duplicates_cap,
+            concurrency=self._config.verify.concurrency,
         )
+        if report.trouble is not None:
+            await self._wait(candidate, report.trouble)
+            return
+        self._book.grow(candidate.id, mismatches=(), **evidence.progress())
         for comparison in report.wrong:
             self._governor.keep_mismatch(candidate.id, comparison)
-        self._book.grow(candidate.id, **evidence.progress())
         baseline_ms = report.baseline_p50_ms
         held_out_words = f"HELD-OUT replay of {evidence.figures.seen}: {evidence.account.describe()}"
         if evidence.account.verdict is Verdict.REJECT:
-            await self._governor.reject(candidate.id, cause="held_out_replay", reason=held_out_words)
+            await self._governor.reject(
+                candidate.id, cause="held_out_replay", reason=held_out_words, evidence=evidence.summary()
+            )
         elif baseline_ms is not None and evidence.p50_ms is not None and evidence.p50_ms > baseline_ms:
             reason = f"slower than the model: p50 {evidence.p50_ms:.1f} ms against {baseline_ms:.1f} ms"
-            await self._governor.reject(candidate.id, cause="latency", reason=reason)
+            await self._governor.reject(candidate.id, cause="latency", reason=reason, evidence=evidence.summary())
         else:
             candidate = await self._book.decide(
                 candidate.id, S.SHADOW, actor=GOVERNOR, reason=held_out_words, evidence=evidence.summary(),
@@ -243,6 +292,13 @@ class Compiler:
             )  # fmt: skip
             self._governor.admit(candidate, handler, evidence)
             await self._governor.evaluate_candidate(candidate.id)
+
+    async def _wait(self, candidate: Candidate, why: str) -> None:
+        """Nothing is wrong, but the replay could not be judged: start it again later."""
+        if candidate.state is not S.WAITING:
+            reason = f"HELD-OUT replay could not be judged: {why}"
+            await self._book.decide(candidate.id, S.WAITING, actor=GOVERNOR, reason=reason)
+        self._postpone(candidate.id, why)
 
     # -- what it works with ------------------------------------------------------------------------------------------
 
@@ -260,11 +316,14 @@ class Compiler:
         return corrected
 
     def _place(self, candidate: Candidate) -> tuple[AppSnapshot, ComponentSnapshot]:
+        """Raises NotFound or StateConflict when there is no such component any more, or it means something else."""
         app = self._registry.snapshot(candidate.app_id)
-        return app, app.components[candidate.component_id]
-
-    def _is_held(self, candidate: Candidate) -> bool:
-        return candidate.paused or self._store.is_paused(candidate.app_id, candidate.component_id)
+        component = app.components.get(candidate.component_id)
+        if component is None:
+            raise ComponentNotFound(f"{candidate.app_id} has no component {candidate.component_id} any more.")
+        if component.spec_hash != candidate.spec_hash:
+            raise StateConflict(f"{candidate.component_id} has changed its specification.")
+        return app, component
 
 
 def _as_json(example: Counterexample) -> dict[str, object]:

@@ -21,12 +21,16 @@ log = structlog.get_logger(__name__)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Drafted:
-    """The best draft with its report, every draft's fate, and the counterexamples the proposer was shown."""
+    """The best draft with its report, every draft's fate, and the counterexamples the proposer was shown.
+
+    `proposal` carries the cost of all rounds. `shown` are the hashes of inputs beside `train` that the proposer saw.
+    """
 
     proposal: Proposal
     report: DraftReport
     drafts: tuple[Draft, ...]
     counterexamples: tuple[Counterexample, ...]
+    shown: frozenset[str]
 
 
 class Drafting:
@@ -55,8 +59,11 @@ class Drafting:
         train: list[Sample],
         comparator: Comparator,
     ) -> Drafted:
-        """Propose, examine, show what failed, again; stops at a draft without fault. Raises ProposalFailed."""
-        task = await self._write_task(candidate, train)
+        """Propose, examine, show what failed, again; stops at a draft without fault.
+
+        Raises ProposalFailed; MeasurementFailed and Unavailable when a draft could not be run.
+        """
+        task, shown = await self._write_task(candidate, train)
         proposer, proposal = await self._first_proposal(task, candidate.proposer or None)
         barred = (await self._store.attempts(candidate.app_id, candidate.component_id, candidate.spec_hash)).barred
         epsilon = component.definition.optimization.epsilon
@@ -72,7 +79,6 @@ class Drafting:
             if (report.has_passed and not report.wrong) or not rounds_left:
                 break
             failures = report.failures()
-            task = dataclasses.replace(task, counterexamples=(*failures.counterexamples, *task.counterexamples))
             try:
                 repaired = await proposer.repair(task, proposal, failures)
             except ProposalFailed as failure:
@@ -80,9 +86,14 @@ class Drafting:
                 break
             if repaired is None:
                 break
+            task = dataclasses.replace(task, counterexamples=(*failures.counterexamples, *task.counterexamples))
             proposal = repaired
         assert best is not None  # noqa: S101  at least one draft was examined
-        return Drafted(*best, tuple(drafts), task.counterexamples)
+        chosen, report = best
+        chosen = dataclasses.replace(
+            chosen, tokens_in=proposal.tokens_in, tokens_out=proposal.tokens_out, cost_usd=proposal.cost_usd
+        )
+        return Drafted(chosen, report, tuple(drafts), task.counterexamples, shown)
 
     async def _first_proposal(self, task: ProposalTask, wanted: str | None) -> tuple[Proposer, Proposal]:
         """From the first proposer that has one; the cheapest is asked first. ProposalFailed names every reason."""
@@ -98,19 +109,20 @@ class Drafting:
             reasons.append(f"{proposer.name}: {reason}")
         raise ProposalFailed("; ".join(reasons) or f"there is no proposer {wanted}", retryable=retryable)
 
-    async def _write_task(self, candidate: Candidate, train: list[Sample]) -> ProposalTask:
-        cases = await self._store.regressions(candidate.app_id, candidate.component_id, candidate.spec_hash)
+    async def _write_task(self, candidate: Candidate, train: list[Sample]) -> tuple[ProposalTask, frozenset[str]]:
+        """The task, and the hashes of the regression cases in it."""
+        known = await self._store.regressions(candidate.app_id, candidate.component_id, candidate.spec_hash)
+        cases = [case.case for case in reversed(known) if case.split == "train" and case.case is not None]
         counterexamples = [
-            Counterexample(case.case["input"], case.case["expected"], case.case["got"])
+            Counterexample(case["input"], case["expected"], case["got"] if case["got"] is not None else case["why"])
             for case in cases
-            if case.split == "train" and case.case is not None
         ]
         earlier = [
             one
             for one in self._book.candidates(candidate.app_id, candidate.component_id)
             if one.spec_hash == candidate.spec_hash and one.code_sha is not None and one.id != candidate.id
         ]
-        return await self._oracle.write_task(
+        task = await self._oracle.write_task(
             candidate.app_id,
             candidate.component_id,
             train=[TrainSample(sample.input, sample.output) for sample in train],
@@ -118,6 +130,7 @@ class Drafting:
             counterexamples=counterexamples,
             previous_ref=candidate_ref(earlier[0].id) if earlier else None,
         )
+        return task, frozenset(case["inputHash"] for case in cases)
 
 
 def _rank(report: DraftReport) -> tuple[bool, int, float]:

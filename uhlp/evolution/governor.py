@@ -11,6 +11,7 @@ Every decision is written to the ledger before anything is switched. A rollback 
 import asyncio
 import re
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -22,16 +23,19 @@ from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate, CandidateState, Checkpoint, Mismatch
 from uhlp.evolution.comparison import Comparison
 from uhlp.evolution.config import EvolutionConfig
+from uhlp.evolution.ledger import Event
 from uhlp.evolution.live_evidence import LiveEvidence
 from uhlp.evolution.promotion import Promotion
 from uhlp.evolution.records import RegressionCase
 from uhlp.evolution.rollouts import LiveHandler, Rollouts
 from uhlp.evolution.statistics import Verdict, audit_share, serve_and_check_share
 from uhlp.evolution.store import EvolutionStore
-from uhlp.execution import HandlerImplementation
+from uhlp.execution import ExecutionResult, HandlerImplementation
 from uhlp.metrics.windows import Windows
 from uhlp.models.definition import ComponentDefinition
 from uhlp.registry.application_registry import ApplicationRegistry
+from uhlp.registry.snapshot import ComponentSnapshot
+from uhlp.traffic.redaction import Redaction
 from uhlp.traffic.split import split_of
 
 log = structlog.get_logger(__name__)
@@ -72,6 +76,8 @@ class SafetyGovernor:
         self._live: dict[str, LiveEvidence] = {}
         self._handlers: dict[str, HandlerImplementation] = {}
         self._deciding: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._admitting: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        """By application: two candidates must not take its last canary place at once."""
 
     # -- into traffic ------------------------------------------------------------------------------------------------
 
@@ -95,48 +101,57 @@ class SafetyGovernor:
     async def record(self, candidate_id: str, comparison: Comparison) -> None:
         """Enter one comparison and decide at once if it decides anything."""
         live = self._live.get(candidate_id)
-        if live is None:
+        if live is None or self._component_of(self._book.candidate(candidate_id)) is None:
             return
         live.measuring_errors = 0
         live.enter(comparison, duplicates_cap=self._config.duplicates_cap)
         if comparison.outcome == "wrong":
             self.keep_mismatch(candidate_id, comparison)
         self._book.grow(candidate_id, **live.progress())
+        if comparison.outcome == "wrong":
+            await self._book.save(candidate_id)  # a crash may cost clean comparisons, never a wrong one
         await self.evaluate_candidate(candidate_id)
 
     def keep_mismatch(self, candidate_id: str, comparison: Comparison) -> None:
         """Keep a lost comparison where people can look at it and the next attempt can learn from it."""
-        digest, value = comparison.payload()
+        candidate = self._book.candidate(candidate_id)
+        component = self._component_of(candidate)
+        redacted = component.configuration.get("redact", ()) if component is not None else ()
+        digest, value = comparison.payload(Redaction(redacted))
         mismatch = Mismatch(
             digest, comparison.stage, comparison.reference, self._clock.now(), split_of(comparison.input_hash)
         )
-        candidate = self._book.candidate(candidate_id).with_mismatch(mismatch)
-        self._book.grow(candidate_id, payloads={digest: value}, mismatches=candidate.mismatches)
+        self._book.grow(candidate_id, payloads={digest: value}, mismatches=candidate.with_mismatch(mismatch).mismatches)
 
-    def record_execution(self, candidate_id: str, *, has_failed: bool, latency_ms: float | None, is_live: bool) -> None:
-        """Count one input that was put to the handler, in shadow or (`is_live`) for a user."""
+    async def record_execution(self, candidate_id: str, result: ExecutionResult, *, is_live: bool) -> None:
+        """Count one input that was put to the handler, in shadow or (`is_live`) for a user; failures raise alarms."""
         live = self._live.get(candidate_id)
         if live is None:
             return
-        live.see(latency_ms=latency_ms)
+        has_failed = result.outcome == "failed"
+        live.see(latency_ms=result.latency_ms if result.outcome == "ok" else None)
         executions = self._book.candidate(candidate_id).executions
         if is_live:
-            live.crashes.observe(1.0 if has_failed else 0.0)
-            if has_failed or latency_ms is not None:
-                live.step_executions += 1
             executions += 1
+            if result.outcome != "deoptimize":
+                live.crashes.observe(1.0 if has_failed else 0.0)
+                live.step_executions += 1
         self._book.grow(candidate_id, executions=executions, **live.progress())
+        if is_live and has_failed:
+            await self._book.save(candidate_id)
+            await self.evaluate_candidate(candidate_id)
 
     async def record_measuring_error(self, candidate_id: str, why: str) -> None:
         """An error of measuring is no score; several in a row pause the candidate."""
-        live = self._live.get(candidate_id)
-        candidate = self._book.candidate(candidate_id)
-        if live is None or candidate.paused:
-            return
-        live.measuring_errors += 1
-        if live.measuring_errors >= self._config.measuring_errors_in_a_row:
-            reason = f"{live.measuring_errors} errors of measuring in a row, the last: {why}"
-            await self._book.decide(candidate_id, actor=GOVERNOR, reason=reason, paused=True)
+        async with self._deciding[candidate_id]:
+            live = self._live.get(candidate_id)
+            if live is None or self._book.candidate(candidate_id).paused:
+                return
+            live.measuring_errors += 1
+            if live.measuring_errors >= self._config.measuring_errors_in_a_row:
+                reason = f"{live.measuring_errors} errors of measuring in a row, the last: {why}"
+                live.measuring_errors = 0
+                await self._book.decide(candidate_id, actor=GOVERNOR, reason=reason, paused=True)
 
     # -- decisions ---------------------------------------------------------------------------------------------------
 
@@ -145,9 +160,9 @@ class SafetyGovernor:
         async with self._deciding[candidate_id]:
             live = self._live.get(candidate_id)
             candidate = self._book.candidate(candidate_id)
-            component = self._registry.snapshot(candidate.app_id).components.get(candidate.component_id)
-            if live is None or component is None:
-                return
+            component = self._component_of(candidate)
+            if live is None or component is None or component.spec_hash != candidate.spec_hash:
+                return  # gone or changed: routing does not use it any more, and the daemon voids it
             try:
                 if candidate.state is S.SHADOW:
                     await self._evaluate_shadow(candidate, live, component.definition)
@@ -167,29 +182,37 @@ class SafetyGovernor:
             await self._move(
                 candidate, S.INCONCLUSIVE, f"no verdict after {account.n} comparisons: {account.describe()}"
             )
-        elif self.what_holds(candidate) is None:
-            weights = self._config.canary.weights
-            if account.verdict is Verdict.ACCEPT:
-                await self._move(candidate, S.CANARY, f"{account.describe()}; answers {weights[0]:.0%}", canary_step=0)
-            elif self._may_serve_and_check(candidate, live, definition):
-                reason = f"serve-and-check, {account.describe()}; answers all, every answer is checked"
-                await self._move(candidate, S.CANARY, reason, canary_step=len(weights) - 1)
+        elif account.verdict is Verdict.ACCEPT:
+            share = self._config.canary.weights[0]
+            await self._admit_to_canary(candidate, f"{account.describe()}; answers {share:.0%}", step=0)
+        elif self._may_serve_and_check(candidate, live, definition):
+            reason = f"serve-and-check, {account.describe()}; answers all, every answer is checked"
+            await self._admit_to_canary(candidate, reason, step=len(self._config.canary.weights) - 1)
+
+    async def _admit_to_canary(self, candidate: Candidate, reason: str, *, step: int) -> None:
+        async with self._admitting[candidate.app_id]:
+            if self.what_holds(candidate) is None:
+                await self._move(candidate, S.CANARY, reason, canary_step=step)
 
     async def _evaluate_serving(
         self, candidate: Candidate, live: LiveEvidence, definition: ComponentDefinition
     ) -> None:
         account = live.account
         proven = account.verdict is Verdict.ACCEPT
-        for monitor, words in ((live.audits, "audited answers are wrong"), (live.crashes, "executions failed")):
+        alarms = (("audit", live.audits, "audited answers are wrong"), ("crashes", live.crashes, "executions failed"))
+        for cause, monitor, words in alarms:
             if monitor.alarm is not None:
                 reason = f"{monitor.alarm} alarm: {monitor.failures} of {monitor.n} {words}"
-                await self.roll_back(candidate.id, cause="audit", reason=reason)
+                await self.roll_back(candidate.id, cause=cause, reason=reason)
                 return
         if account.verdict is Verdict.REJECT:
             await self.roll_back(candidate.id, cause="evidence", reason=f"evidence against it: {account.describe()}")
         elif not proven and live.audits.failures >= definition.optimization.max_wrong_answers:
             reason = f"{live.audits.failures} wrong answers served before epsilon was proven"
             await self.roll_back(candidate.id, cause="max_wrong_answers", reason=reason)
+        elif account.verdict is Verdict.INCONCLUSIVE:
+            reason = f"served and checked without a verdict for {account.n} comparisons: {account.describe()}"
+            await self.roll_back(candidate.id, cause="inconclusive", reason=reason)
         elif candidate.state is S.CANARY and proven and self._step_is_done(candidate, live):
             await self._next_step(candidate)
         else:
@@ -200,7 +223,7 @@ class SafetyGovernor:
         return (
             live.step_executions >= canary.min_executions
             and self._clock.now() - candidate.entered_at >= canary.min_step_s
-            and not self._is_held(candidate)
+            and self.what_holds(candidate) is None
         )
 
     async def _next_step(self, candidate: Candidate) -> None:
@@ -234,26 +257,44 @@ class SafetyGovernor:
             return "paused"
         if candidate.approval_required and candidate.approved_by is None:
             return "waits for approval"
+        live = self._live.get(candidate.id)
+        if live is not None and live.unasked:
+            return f"{len(live.unasked)} disagreements with the model wait for the reference"
         recent = [
             one
-            for one in self._book.candidates(candidate.app_id, state=S.ROLLED_BACK)
-            if self._clock.now() - one.entered_at < _HOUR_S
+            for one in self._book.candidates(candidate.app_id)
+            if (one.state is S.ROLLED_BACK or (one.state is S.QUARANTINED and one.canary_step is not None))
+            and self._clock.now() - one.entered_at < _HOUR_S
         ]
         if len(recent) >= self._config.freeze_rollbacks_per_hour:
             return f"frozen: {len(recent)} rollbacks in the last hour"
-        canaries = [one for one in self._book.candidates(candidate.app_id, state=S.CANARY) if one.id != candidate.id]
+        canaries = self._book.candidates(candidate.app_id, state=S.CANARY) if candidate.state is S.SHADOW else []
         if len(canaries) >= self._config.limits.canaries_per_application:
             return f"waits: {canaries[0].component_id} has the application's canary"
         return None
+
+    def _component_of(self, candidate: Candidate) -> ComponentSnapshot | None:
+        """None when application or component are out of service."""
+        if candidate.app_id not in self._registry.app_ids():
+            return None
+        return self._registry.snapshot(candidate.app_id).components.get(candidate.component_id)
 
     def _is_held(self, candidate: Candidate) -> bool:
         return candidate.paused or self._store.is_paused(candidate.app_id, candidate.component_id)
 
     # -- out of traffic ----------------------------------------------------------------------------------------------
 
-    async def reject(self, candidate_id: str, *, cause: str, reason: str, actor: str = GOVERNOR) -> Candidate:
+    async def reject(
+        self,
+        candidate_id: str,
+        *,
+        cause: str,
+        reason: str,
+        actor: str = GOVERNOR,
+        evidence: Mapping[str, Any] | None = None,
+    ) -> Candidate:
         """End a candidate that never answered a user. Raises StateConflict when its state has no such end."""
-        return await self._end(candidate_id, S.REJECTED, cause=cause, reason=reason, actor=actor)
+        return await self._end(candidate_id, S.REJECTED, cause=cause, reason=reason, actor=actor, evidence=evidence)
 
     async def roll_back(self, candidate_id: str, *, cause: str, reason: str, actor: str = GOVERNOR) -> Candidate:
         """Give the component back to the model at once. Raises StateConflict when the candidate does not serve."""
@@ -267,19 +308,55 @@ class SafetyGovernor:
         """Stay on the model until specification, model or coder change, or a person clears it."""
         return await self._end(candidate_id, S.QUARANTINED, cause=cause, reason=reason, actor=actor)
 
-    async def _end(self, candidate_id: str, to: CandidateState, *, cause: str, reason: str, actor: str) -> Candidate:
+    async def clear_quarantine(self, candidate_id: str, *, actor: str, reason: str) -> Candidate:
+        """Let the component be compiled again: the candidate stays refused, and one failure is forgiven."""
+        candidate = self._book.candidate(candidate_id)
+        if candidate.state is not S.QUARANTINED:
+            raise StateConflict(f"Candidate {candidate_id} is {candidate.state}, not quarantined.")
+        await self._book.decide(candidate_id, S.REJECTED, actor=actor, reason=reason)
+        return await self._book.decide(candidate_id, actor=actor, reason=reason, event=Event.FORGIVEN)
+
+    async def _end(
+        self,
+        candidate_id: str,
+        to: CandidateState,
+        *,
+        cause: str,
+        reason: str,
+        actor: str,
+        evidence: Mapping[str, Any] | None = None,
+    ) -> Candidate:
         live = self._live.get(candidate_id)
         candidate = self._book.candidate(candidate_id)
         regressions = () if to is S.SUPERSEDED else self._regressions(candidate, reason)
-        candidate = await self._book.decide(
-            candidate_id, to, actor=actor, reason=reason, cause=_slug(cause),
-            evidence=live.summary() if live else None, regressions=regressions,
-        )  # fmt: skip
+        try:
+            candidate = await self._book.decide(
+                candidate_id, to, actor=actor, reason=reason, cause=_slug(cause),
+                evidence=live.summary() if live else evidence, regressions=regressions,
+            )  # fmt: skip
+        except StateConflict:
+            raise
+        except Exception:  # a ledger that cannot be written must not keep a bad handler in service
+            self._rollouts.remove(candidate.app_id, candidate.component_id, candidate.id)
+            raise
         self._switch(candidate)
         self._live.pop(candidate_id, None)
         self._handlers.pop(candidate_id, None)
+        if actor == GOVERNOR and to is not S.SUPERSEDED:
+            candidate = await self._quarantine_the_hopeless(candidate)
         await self._promotion.reconcile(candidate.app_id, candidate.component_id)
         return candidate
+
+    async def _quarantine_the_hopeless(self, candidate: Candidate) -> Candidate:
+        """After too many failures, or the same one again and again, no clock tries this specification once more."""
+        attempts = await self._store.attempts(candidate.app_id, candidate.component_id, candidate.spec_hash)
+        if attempts.failures >= self._config.rejit.f_max:
+            reason = f"{attempts.failures} candidates failed; the last: {candidate.reason}"
+        elif attempts.same_cause_in_a_row() >= self._config.same_reason_quarantine:
+            reason = f"failed {attempts.same_cause_in_a_row()} times in a row alike; the last: {candidate.reason}"
+        else:
+            return candidate
+        return await self._book.decide(candidate.id, S.QUARANTINED, actor=GOVERNOR, reason=reason)
 
     async def _move(
         self, candidate: Candidate, to: CandidateState, reason: str, *, actor: str = GOVERNOR, **changes: Any
@@ -333,13 +410,16 @@ class SafetyGovernor:
                 audit_share=self._audit_share(candidate),
                 timeout_s=self._handler_timeout_s(candidate),
                 is_promoted=is_promoted,
+                spec_hash=candidate.spec_hash,
             )
         )
 
     def _audit_share(self, candidate: Candidate) -> float:
-        component = self._registry.snapshot(candidate.app_id).components[candidate.component_id]
+        optimization = (
+            self._registry.snapshot(candidate.app_id).components[candidate.component_id].definition.optimization
+        )
         window = self._windows.window(candidate.app_id, candidate.component_id, _HOUR_S, handler="jit").as_dict()
-        floor = audit_share(component.definition.optimization.max_wrong_answers, window["count"] * 24)
+        floor = audit_share(optimization.max_wrong_answers, window["count"] * 24)
         if candidate.trust == "serve-and-check":
             return serve_and_check_share(self._live[candidate.id].account.proven, floor)
         return floor if candidate.state is S.PROMOTED else self._config.canary.audit_share

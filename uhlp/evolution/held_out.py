@@ -4,10 +4,11 @@ import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from statistics import median
+from typing import Any
 
 from uhlp.evals.comparator import Comparator
-from uhlp.evals.replay import replay
-from uhlp.evolution.comparison import Comparison
+from uhlp.evals.replay import Replayed, replay
+from uhlp.evolution.comparison import Comparison, Stage
 from uhlp.evolution.live_evidence import LiveEvidence
 from uhlp.evolution.reference import MeasurementFailed, Reference
 from uhlp.execution import Executor, HandlerImplementation
@@ -17,10 +18,15 @@ from uhlp.traffic.samples import Sample
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class HeldOutReport:
-    """What was lost, and the model's own latency on these inputs (p50, ms; None when none was recorded)."""
+    """What was lost, and the model's own latency on these inputs (p50, ms; None when none was recorded).
+
+    `trouble` says why the replay says nothing yet: the handler could not be run at all, or it differed from a recorded
+    answer and nobody could be asked who is right (to leave only such comparisons out would flatter the handler).
+    """
 
     wrong: tuple[Comparison, ...]
     baseline_p50_ms: float | None
+    trouble: str | None = None
 
 
 async def replay_held_out(
@@ -35,55 +41,53 @@ async def replay_held_out(
     reference: Reference,
     timeout_s: float,
     duplicates_cap: int,
+    concurrency: int,
 ) -> HeldOutReport:
-    """Run `handler` on the held-out samples and enter every comparison into `evidence`, asking up on mismatches."""
+    """Run `handler` on the held-out samples and enter every comparison into `evidence`, asking up on mismatches.
+
+    Comparisons are entered in the samples' order. The account decides as soon as it can, so an order that depends on
+    the outcomes (all that agree first) would let a bad handler pass.
+    """
     report = await replay(
-        executor, app, component, handler, _capped(samples, duplicates_cap), comparator, timeout_s=timeout_s
-    )
-    for latency_ms in report.latencies_ms:
-        evidence.see(latency_ms=latency_ms)
-    for _ in range(report.deoptimised + report.failed):
-        evidence.see()
-    for sample in report.agreed:
-        right = Comparison("replay", sample.input_hash, sample.input, "right", "single", sample.output, sample.output)
-        evidence.enter(right, duplicates_cap=duplicates_cap)
+        executor, app, component, handler, _capped(samples, duplicates_cap), comparator,
+        timeout_s=timeout_s, concurrency=concurrency,
+    )  # fmt: skip
     wrong = []
-    for mismatch in report.mismatches:
-        comparison = Comparison(
-            "replay",
-            mismatch.input_hash,
-            mismatch.input,
-            "wrong",
-            "single",
-            mismatch.expected,
-            mismatch.got,
-            mismatch.why,
-        )
-        if mismatch.got is not None:
-            comparison = await _asked_up(reference, app, component, comparison, comparator)
+    trouble = None
+    if report.refused and not report.n:
+        trouble = next(one.why for one in report.results)
+    for one in report.results:
+        if one.outcome == "refused":
+            continue
+        evidence.see(latency_ms=one.latency_ms)
+        if one.outcome == "deoptimised":
+            continue
+        try:
+            comparison = await _judged(reference, app, component, one, comparator)
+        except MeasurementFailed as failure:
+            trouble = trouble or str(failure)
+            continue
         evidence.enter(comparison, duplicates_cap=duplicates_cap)
         if comparison.outcome == "wrong":
             wrong.append(comparison)
     latencies = [sample.latency_ms for sample in samples if sample.latency_ms is not None]
-    return HeldOutReport(tuple(wrong), median(latencies) if latencies else None)
+    return HeldOutReport(tuple(wrong), median(latencies) if latencies else None, trouble)
 
 
-async def _asked_up(
-    reference: Reference, app: AppSnapshot, component: ComponentSnapshot, comparison: Comparison, comparator: Comparator
+async def _judged(
+    reference: Reference, app: AppSnapshot, component: ComponentSnapshot, one: Replayed, comparator: Comparator
 ) -> Comparison:
-    try:
-        verdict = await reference.judge(
-            app, component, comparison.input, first=comparison.expected, got=comparison.got, comparator=comparator
-        )
-    except MeasurementFailed:
-        return comparison  # the recorded answer is all there is
-    return dataclasses.replace(
-        comparison,
-        outcome=verdict.outcome,
-        reference=verdict.reference,
-        expected=verdict.expected,
-        model_was_wrong=verdict.outcome == "right",
-    )
+    place: tuple[Stage, str, dict[str, Any]] = ("replay", one.input_hash, one.input)
+    if one.outcome == "agrees":
+        return Comparison(*place, "right", "single", one.expected, one.got)
+    if one.outcome == "failed":
+        return Comparison(*place, "wrong", "single", one.expected, None, one.why, has_answered=False)
+    verdict = await reference.judge(app, component, one.input, first=one.expected, got=one.got, comparator=comparator)
+    is_right = verdict.outcome == "right"
+    return Comparison(
+        *place, verdict.outcome, verdict.reference, verdict.expected, one.got,
+        why="" if is_right else one.why, model_was_wrong=is_right,
+    )  # fmt: skip
 
 
 def _capped(samples: Sequence[Sample], cap: int) -> list[Sample]:

@@ -12,6 +12,7 @@ from uhlp.evolution.statistics import EvidenceAccount, Monitor
 
 _HASH_CHARACTERS = 16
 """Enough of an input's hash to tell a few thousand inputs apart."""
+_UNASKED_KEPT = 200
 
 
 @dataclass(slots=True)
@@ -19,8 +20,10 @@ class LiveEvidence:
     """Mutable companion of a candidate; `progress` is what the candidate's row keeps of it.
 
     `trained` holds the inputs the proposer's work was fitted to: they are never evidence. `audits` watches audited
-    answers, `crashes` every execution (1 = exception, timeout, bad schema, memory, dead sandbox). `step_executions`
-    counts the answers of the present canary step; it starts again at zero after a restart.
+    answers, `crashes` every execution that did not deoptimise (1 = exception, timeout, bad schema, memory, dead
+    sandbox). `step_executions` counts those of the present canary step; it starts again at zero after a restart.
+    `unasked` holds comparisons whose handler differed from the model while nobody could be asked who is right: leaving
+    them out would flatter the handler, so nothing advances before they are judged.
     """
 
     account: EvidenceAccount
@@ -32,6 +35,7 @@ class LiveEvidence:
     latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=500))
     step_executions: int = 0
     measuring_errors: int = 0
+    unasked: deque[Any] = field(default_factory=lambda: deque(maxlen=_UNASKED_KEPT))
 
     @classmethod
     def open(cls, *, attempt: int, epsilon: float, config: EvolutionConfig, trained: frozenset[str]) -> Self:
@@ -60,25 +64,33 @@ class LiveEvidence:
         )
 
     def is_evidence(self, comparison: Comparison, *, duplicates_cap: int) -> bool:
-        """An ambiguous comparison, an input the proposer worked with and a much repeated input prove nothing."""
+        """An ambiguous comparison, an input the proposer worked with and a much repeated input prove nothing.
+
+        After `n_max` comparisons the account is closed: its verdict stands, and the monitor watches on.
+        """
         short = comparison.input_hash[:_HASH_CHARACTERS]
-        return comparison.outcome != "ambiguous" and short not in self.trained and self.inputs[short] < duplicates_cap
+        return (
+            comparison.outcome != "ambiguous"
+            and short not in self.trained
+            and self.inputs[short] < duplicates_cap
+            and self.account.n < self.account.n_max
+        )
 
     def enter(self, comparison: Comparison, *, duplicates_cap: int) -> None:
         """Count one comparison: into figures always, into the account and the audit monitor where it belongs."""
-        loss = 1.0 if comparison.outcome == "wrong" else 0.0
+        is_wrong = comparison.outcome == "wrong"
+        loss = 1.0 if is_wrong else 0.0
         figures = self.figures
-        if comparison.got is not None or comparison.outcome != "wrong":
-            figures = replace(figures, answered=figures.answered + 1)
         if comparison.outcome == "ambiguous":
             self.figures = replace(figures, ambiguous=figures.ambiguous + 1)
             return
         self.figures = replace(
             figures,
-            agreed=figures.agreed + (loss == 0.0),
+            agreed=figures.agreed + (not is_wrong),
+            wrong=figures.wrong + (is_wrong and comparison.has_answered),
             handler_right=figures.handler_right + comparison.model_was_wrong,
         )
-        if comparison.stage == "audit":
+        if comparison.stage == "audit" and comparison.has_answered:  # `crashes` watches the failures
             self.audits.observe(loss)
         if self.is_evidence(comparison, duplicates_cap=duplicates_cap):
             self.inputs[comparison.input_hash[:_HASH_CHARACTERS]] += 1
@@ -86,7 +98,8 @@ class LiveEvidence:
 
     def see(self, *, latency_ms: float | None = None) -> None:
         """One more input was put to the handler; with its latency when it answered."""
-        self.figures = replace(self.figures, seen=self.figures.seen + 1)
+        answered = self.figures.answered + (latency_ms is not None)
+        self.figures = replace(self.figures, seen=self.figures.seen + 1, answered=answered)
         if latency_ms is not None:
             self.latencies_ms.append(latency_ms)
 

@@ -15,11 +15,12 @@ CONFIDENCE_DELTA = 0.05
 
 @dataclass(frozen=True, slots=True)
 class NoiseReport:
-    """n repeated inputs, of which `disagreed` got another answer; `unmeasured` could not be asked again."""
+    """n repeated inputs, of which `disagreed` got another answer; `unmeasured` could not be asked again (`trouble`)."""
 
     n: int
     disagreed: int
     unmeasured: int
+    trouble: str = ""
 
     @property
     def rate(self) -> float | None:
@@ -43,14 +44,16 @@ async def measure_noise(
     """Ask the model again on each sample's input and compare with its recorded answer."""
     queue = iter(samples)
     n = disagreed = unmeasured = 0
+    trouble = ""
 
     async def work() -> None:
-        nonlocal n, disagreed, unmeasured
+        nonlocal n, disagreed, unmeasured, trouble
         for sample in queue:
             try:
                 again = await reference.model_answer(app, component, sample.input)
-            except MeasurementFailed:
+            except MeasurementFailed as failure:
                 unmeasured += 1
+                trouble = str(failure)
                 continue
             n += 1
             disagreed += not comparator.equal(sample.output, again)
@@ -58,4 +61,4 @@ async def measure_noise(
     async with asyncio.TaskGroup() as group:
         for _ in range(concurrency):
             group.create_task(work())
-    return NoiseReport(n, disagreed, unmeasured)
+    return NoiseReport(n, disagreed, unmeasured, trouble)

@@ -4,6 +4,7 @@ Shadow: the model has answered, the candidate's handler runs beside it. Audit: t
 is asked behind it. Both end as one comparison in the governor's account.
 """
 
+import contextlib
 from random import Random
 from uuid import uuid4
 
@@ -12,6 +13,7 @@ import structlog
 from uhlp.evals.comparator import Comparator
 from uhlp.evolution.comparison import Stage, compare
 from uhlp.evolution.governor import SafetyGovernor
+from uhlp.evolution.live_evidence import LiveEvidence
 from uhlp.evolution.observation import ObservationQueue, Served
 from uhlp.evolution.reference import MeasurementFailed, Reference
 from uhlp.execution import ExecutionCall, ExecutionResult, Executor
@@ -41,6 +43,9 @@ class Observer:
     async def run_cycle(self) -> None:
         """Take one served request and measure what it can show."""
         served = await self._queue.take()
+        evidence = self._governor.evidence_of(served.live.candidate_id)
+        if evidence is None:
+            return  # decided since
         try:
             if served.handler_result is None:
                 await self._shadow(served)
@@ -48,6 +53,8 @@ class Observer:
                 await self._audit(served, served.handler_result)
         except MeasurementFailed as failure:
             await self._governor.record_measuring_error(served.live.candidate_id, str(failure))
+        else:
+            await self._ask_again(evidence)
 
     async def _shadow(self, served: Served) -> None:
         model = served.model_result
@@ -70,46 +77,45 @@ class Observer:
         )
         if result.is_refusal:
             raise MeasurementFailed(result.error.message if result.error else "no sandbox")
-        self._governor.record_execution(
-            served.live.candidate_id,
-            has_failed=result.outcome == "failed",
-            latency_ms=result.latency_ms if result.outcome == "ok" else None,
-            is_live=False,
-        )
+        await self._governor.record_execution(served.live.candidate_id, result, is_live=False)
         if result.outcome != "deoptimize":
             await self._compare(served, "shadow", model.data, result)
 
     async def _audit(self, served: Served, handler: ExecutionResult) -> None:
         if handler.is_refusal:
             return
-        self._governor.record_execution(
-            served.live.candidate_id,
-            has_failed=handler.outcome == "failed",
-            latency_ms=handler.latency_ms if handler.outcome == "ok" else None,
-            is_live=True,
-        )
-        if handler.outcome == "failed":
-            await self._governor.evaluate_candidate(served.live.candidate_id)
+        await self._governor.record_execution(served.live.candidate_id, handler, is_live=True)
         if handler.outcome == "deoptimize" or self._random.random() >= served.live.audit_share:
             return  # failures are sampled like answers, or the account would see every failure and few successes
         if served.model_result is not None and served.model_result.outcome == "ok":
             first = served.model_result.data
         else:
-            first = await self._reference.model_answer(served.app, served.component, served.input)
+            has_golden, first = self._reference.golden(served.component, served.input)
+            if not has_golden:
+                first = await self._reference.model_answer(served.app, served.component, served.input)
         await self._compare(served, "audit", first, handler)
 
     async def _compare(self, served: Served, stage: Stage, first: object, handler: ExecutionResult) -> None:
-        comparison = await compare(
-            self._reference,
-            served.app,
-            served.component,
-            served.input,
-            stage=stage,
-            first=first,
-            handler_result=handler,
-            comparator=comparator_of(served.component),
-        )
-        await self._governor.record(served.live.candidate_id, comparison)
+        """One comparison into the account. A disagreement that nobody can judge now is kept and asked about later."""
+        candidate_id = served.live.candidate_id
+        try:
+            comparison = await compare(
+                self._reference, served.app, served.component, served.input,
+                stage=stage, first=first, handler_result=handler, comparator=comparator_of(served.component),
+            )  # fmt: skip
+        except MeasurementFailed:
+            evidence = self._governor.evidence_of(candidate_id)
+            if evidence is not None:
+                evidence.unasked.append((served, stage, first, handler))
+            raise
+        await self._governor.record(candidate_id, comparison)
+
+    async def _ask_again(self, evidence: LiveEvidence) -> None:
+        """Measuring works (again): take one of the comparisons that could not be judged."""
+        if evidence.unasked:
+            served, stage, first, handler = evidence.unasked.popleft()
+            with contextlib.suppress(MeasurementFailed):  # it is kept once more
+                await self._compare(served, stage, first, handler)
 
 
 def comparator_of(component: ComponentSnapshot) -> Comparator:

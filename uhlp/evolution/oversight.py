@@ -12,7 +12,7 @@ from uhlp.evolution.config import EvolutionConfig
 from uhlp.evolution.governor import SafetyGovernor
 from uhlp.evolution.promotion import Promotion
 from uhlp.evolution.self_evolution_daemon import SelfEvolutionDaemon
-from uhlp.evolution.statistics import Verdict
+from uhlp.evolution.statistics import EvidenceAccount, Verdict
 from uhlp.evolution.store import EvolutionStore
 from uhlp.evolution.why import explain
 from uhlp.metrics.windows import Windows
@@ -65,6 +65,9 @@ class Oversight:
             raise ComponentNotFound(f"{app_id} has no component {component_id!r}.")
         if action != "jit":
             raise ValidationFailed(f"The action {action!r} is not offered; use `jit`.", details={"allowed": ["jit"]})
+        if not self._oracle.proposers(proposer or None):
+            known = [one.name for one in self._oracle.proposers()]
+            raise ValidationFailed(f"There is no proposer {proposer!r}.", details={"allowed": known})
         candidate = await self._daemon.discover(
             app_id, component_id, actor=actor, reason=reason or "asked for by hand", proposer=proposer
         )
@@ -79,14 +82,18 @@ class Oversight:
             case "approve":
                 await self._approve(candidate, actor, reason)
             case "reject":
+                if candidate.state is S.QUARANTINED:
+                    raise StateConflict(f"Candidate {candidate_id} is quarantined; use clear-quarantine.")
                 await self._governor.reject(candidate_id, cause="person", reason=reason, actor=actor)
             case "rollback":
                 await self._governor.roll_back(candidate_id, cause="person", reason=reason, actor=actor)
             case "quarantine":
                 await self._governor.quarantine(candidate_id, cause="person", reason=reason, actor=actor)
             case "clear-quarantine":
-                await self._governor.reject(candidate_id, cause="cleared", reason=reason, actor=actor)
+                await self._governor.clear_quarantine(candidate_id, actor=actor, reason=reason)
             case "pause" | "resume":
+                if not (candidate.is_open or candidate.is_serving):
+                    raise StateConflict(f"Candidate {candidate_id} is {candidate.state}: there is nothing to {action}.")
                 await self._book.decide(candidate_id, actor=actor, reason=reason, paused=action == "pause")
             case "promote-full":
                 await self._promote_full(candidate, actor, reason)
@@ -96,7 +103,7 @@ class Oversight:
         return await self.candidate(candidate_id)
 
     async def _approve(self, candidate: Candidate, actor: str, reason: str) -> None:
-        if not candidate.approval_required or candidate.approved_by is not None:
+        if not (candidate.is_open and candidate.approval_required) or candidate.approved_by is not None:
             raise StateConflict(f"Candidate {candidate.id} does not wait for approval.")
         await self._book.decide(candidate.id, actor=actor, reason=reason, approved_by=actor)
         self._compiler.enqueue(candidate.id)
@@ -127,7 +134,9 @@ class Oversight:
     # -- seeing ------------------------------------------------------------------------------------------------------
 
     async def candidates(self, app_id: str | None = None, state: str | None = None) -> list[dict[str, Any]]:
-        """Newest first, without timelines and code."""
+        """Newest first, without timelines and code. ValidationFailed for a state that does not exist."""
+        if state is not None and state not in set(S):
+            raise ValidationFailed(f"There is no state {state!r}.", details={"allowed": [str(one) for one in S]})
         return [self._row(one) for one in self._book.candidates(app_id, state=state)]
 
     async def candidate(self, candidate_id: str) -> dict[str, Any]:
@@ -144,7 +153,8 @@ class Oversight:
             "timeline": [
                 {
                     "seq": sealed.seq, "ts": sealed.entry.ts, "event": sealed.entry.event,
-                    "from": sealed.entry.from_state, "to": sealed.entry.to_state, "actor": sealed.entry.actor, "reason": sealed.entry.reason,
+                    "from": sealed.entry.from_state, "to": sealed.entry.to_state, "actor": sealed.entry.actor,
+                    "reason": sealed.entry.reason,
                     "evidence": dict(sealed.entry.evidence),
                 }
                 for sealed in entries
@@ -162,7 +172,7 @@ class Oversight:
             raise ComponentNotFound(f"{app_id} has no component {component_id!r}.")
         return await explain(
             app_id, component_id,
-            book=self._book, governor=self._governor, oracle=self._oracle, samples=self._samples,
+            book=self._book, store=self._store, governor=self._governor, oracle=self._oracle, samples=self._samples,
             windows=self._windows, app_registry=self._registry, clock=self._clock, config=self._config,
         )  # fmt: skip
 
@@ -203,6 +213,7 @@ class Oversight:
 
     def _row(self, one: Candidate) -> dict[str, Any]:
         live = self._governor.evidence_of(one.id)
+        account = live.account if live else EvidenceAccount.from_dict(one.evidence) if one.evidence else None
         return {
             "candidateId": one.id,
             "appId": one.app_id,
@@ -224,8 +235,8 @@ class Oversight:
             "coverage": one.figures.coverage,
             "agreement": one.figures.agreement,
             "figures": asdict(one.figures),
-            "proven": live.account.proven if live else None,
-            "evidence": live.account.describe() if live else None,
+            "proven": account.proven if account else None,
+            "evidence": account.describe() if account else None,
             "executions": one.executions,
             "costUsd": one.costs.usd,
             "tokensIn": one.costs.tokens_in,
@@ -235,5 +246,5 @@ class Oversight:
             "approvalRequired": one.approval_required,
             "approvedBy": one.approved_by,
             "drafts": [asdict(draft) for draft in one.drafts],
-            "holds": self._governor.what_holds(one) if one.state is S.SHADOW else None,
+            "holds": self._governor.what_holds(one) if one.state in (S.SHADOW, S.CANARY) else None,
         }

@@ -4,6 +4,9 @@ The ledger decides, the repository follows: a promotion is one commit (handler, 
 rollback is one commit that switches back. `reconcile` makes a repository agree with its candidates' states.
 """
 
+import asyncio
+from collections import defaultdict
+from hashlib import sha256
 from typing import Any
 
 import orjson
@@ -12,6 +15,7 @@ import structlog
 from uhlp.errors import NotFound, UhlpError
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate, CandidateState
+from uhlp.evolution.records import digest_of
 from uhlp.models.definition import HandlerType
 from uhlp.registry.application_registry import ApplicationRegistry
 from uhlp.state.state_manager import StateManager
@@ -19,6 +23,7 @@ from uhlp.state.state_manager import StateManager
 log = structlog.get_logger(__name__)
 
 S = CandidateState
+_OUT_OF_SERVICE = frozenset({S.ROLLED_BACK, S.SUPERSEDED, S.QUARANTINED, S.REJECTED})
 _AUTHOR = "UHLP <uhlp@localhost>"
 _READABLE = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS
 
@@ -35,6 +40,7 @@ class Promotion:
         self._book = book
         self._registry = app_registry
         self._state = state_manager
+        self._locks: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def keep_code(self, candidate: Candidate, *, code: str, tests: str, record: dict[str, Any]) -> None:
         """Keep a candidate's handler, tests and record at its own ref, outside `main`."""
@@ -51,11 +57,26 @@ class Promotion:
         )
 
     async def code_of(self, candidate: Candidate) -> tuple[str, str, dict[str, Any]] | None:
-        """(handler, tests, record) of a candidate; None when its ref is gone."""
-        files = await self._state.read_ref_tree(candidate.app_id, candidate_ref(candidate.id))
+        """(handler, tests, record) of a candidate; None when its ref is gone, or is not what the ledger names."""
+        try:
+            files = await self._state.read_ref_tree(candidate.app_id, candidate_ref(candidate.id))
+        except NotFound:  # the application itself is gone
+            return None
         if files is None:
             return None
-        return files["handler.py"].decode(), files["test_handler.py"].decode(), orjson.loads(files["record.json"])
+        try:
+            handler, tests = files["handler.py"], files["test_handler.py"].decode()
+            record = orjson.loads(files["record.json"])
+            is_what_was_decided = (
+                sha256(handler).hexdigest() == candidate.code_sha
+                and digest_of(record["trained"]) == candidate.trained_digest
+            )
+        except (KeyError, TypeError, ValueError):
+            is_what_was_decided = False
+        if not is_what_was_decided:
+            log.error("candidate_code_changed", candidate=candidate.id)
+            return None
+        return handler.decode(), tests, record
 
     async def next_version(self, app_id: str, component_id: str) -> int:
         """The version the next promoted handler of this component gets: one above every version there ever was."""
@@ -70,8 +91,13 @@ class Promotion:
 
     async def reconcile(self, app_id: str, component_id: str) -> None:
         """Make the component's registry entry point where its candidates' states say. Does nothing when it does."""
-        snapshot = self._registry.snapshot(app_id)
-        component = snapshot.components.get(component_id)
+        async with self._locks[app_id, component_id]:
+            await self._reconcile(app_id, component_id)
+
+    async def _reconcile(self, app_id: str, component_id: str) -> None:
+        if app_id not in self._registry.app_ids():
+            return
+        component = self._registry.snapshot(app_id).components.get(component_id)
         if component is None:
             return
         serving = self._book.candidates(app_id, component_id, S.PROMOTED)
@@ -80,9 +106,9 @@ class Promotion:
             if serving:
                 if artifact is None or artifact.sha256 != serving[0].code_sha:
                     await self._switch_to_handler(serving[0])
-            elif artifact is not None:
+            elif artifact is not None and component.handler_version is not None:
                 for one in self._book.candidates(app_id, component_id):
-                    if one.code_sha == artifact.sha256 and one.state in (S.ROLLED_BACK, S.SUPERSEDED, S.QUARANTINED):
+                    if one.code_sha == artifact.sha256 and one.state in _OUT_OF_SERVICE:
                         await self._switch_to_prompt(one)
                         break
         except UhlpError as error:  # the next cycle tries again; the rollout table is right already

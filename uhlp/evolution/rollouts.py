@@ -13,7 +13,8 @@ class LiveHandler:
     """A candidate's handler in live traffic.
 
     `weight` is the share of requests it answers: 0 in shadow, 1 once promoted. `audit_share` is the share of its own
-    answers that the reference checks. `timeout_s` is its own deadline, None for the router's default.
+    answers that the reference checks. `timeout_s` is its own deadline, None for the router's default. It answers only
+    for the specification it was made for (`spec_hash`).
     """
 
     candidate_id: str
@@ -23,6 +24,7 @@ class LiveHandler:
     weight: float
     salt: bytes
     audit_share: float
+    spec_hash: str
     timeout_s: float | None = None
     is_promoted: bool = False
 

@@ -7,7 +7,7 @@ waiting work is queued, live candidates are evaluated, repositories follow the l
 import structlog
 
 from uhlp.clock import Clock
-from uhlp.errors import StateConflict, UhlpError
+from uhlp.errors import AppNotFound, ComponentNotFound, StateConflict, UhlpError, Unavailable
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate, CandidateState
 from uhlp.evolution.compiler import BEFORE_TRAFFIC, Compiler
@@ -61,16 +61,22 @@ class SelfEvolutionDaemon:
         self._config = config
 
     async def open(self) -> None:
-        """Take up every candidate where the ledger left it: barred code stays barred, live handlers go live again."""
+        """Take up every candidate where the ledger left it: barred code stays barred, live handlers go live again.
+
+        What the ledger does not vouch for does not serve: with `problems`, models answer everything.
+        """
         await self._book.open()
-        if self._book.problems:
-            return  # what the ledger does not vouch for does not serve
+        is_sound = not self._book.problems
         for candidate in self._book.candidates():
-            if candidate.code_sha is not None and not (candidate.is_open or candidate.is_serving):
+            if candidate.code_sha is not None and not (is_sound and (candidate.is_open or candidate.is_serving)):
                 self._rollouts.bar(candidate.app_id, candidate.code_sha)
-        for candidate in self._book.candidates():
-            if candidate.state in (S.SHADOW, S.CANARY, S.PROMOTED) and self._component_of(candidate) is not None:
+        for candidate in self._book.candidates() if is_sound else ():
+            if candidate.state in (S.SHADOW, S.CANARY, S.PROMOTED):
                 await self._readmit(candidate)
+
+    async def aclose(self) -> None:
+        """Keep what was measured since the last cycle."""
+        await self._book.save()
 
     async def run_cycle(self) -> None:
         """One turn of the wheel."""
@@ -80,11 +86,15 @@ class SelfEvolutionDaemon:
             await self._discovered(discovery)
         for candidate in self._book.candidates():
             if candidate.is_open or candidate.is_serving:
-                await self._advance(candidate)
+                try:
+                    await self._advance(candidate)
+                except Exception as error:  # one candidate's trouble must not keep another's alarm from being heard
+                    log.exception("candidate_not_advanced", candidate=candidate.id, why=str(error))
         for app_id in await self._registry.list_active_applications():
             for component_id in self._registry.snapshot(app_id).components:
                 await self._promotion.reconcile(app_id, component_id)
         await self._book.save()
+        await self._store.flush()
 
     async def toggle_pause(self, *, actor: str, reason: str) -> bool:
         """Pause evolution everywhere, or resume it; True when it is paused now (seed 002)."""
@@ -105,8 +115,9 @@ class SelfEvolutionDaemon:
         needs_approval: bool = False,
     ) -> Candidate:
         """A candidate for this component, queued for compilation. Raises StateConflict when it has one already."""
-        app = self._registry.snapshot(app_id)
-        component = app.components[component_id]
+        component = self._registry.snapshot(app_id).components.get(component_id)
+        if component is None:
+            raise ComponentNotFound(f"{app_id} has no component {component_id!r}.")
         current = self._book.current(app_id, component_id)
         if current is not None:
             raise StateConflict(
@@ -139,12 +150,14 @@ class SelfEvolutionDaemon:
         app_id, component_id = discovery.app_id, discovery.component_id
         if discovery.action == "compress" or self._store.is_paused(app_id, component_id):
             return
-        if self._book.current(app_id, component_id) is not None or not await self._may_recompile(app_id, component_id):
+        if self._book.current(app_id, component_id) is not None:
             return
         lately = [one for one in self._book.candidates() if self._clock.now() - one.created_at < _HOUR_S]
         if len(lately) >= self._config.limits.compilations_per_hour:
             return
         try:
+            if not await self._may_recompile(app_id, component_id):
+                return
             await self.discover(
                 app_id, component_id, actor="oracle", reason=discovery.reason,
                 needs_approval=discovery.action == "recommend",
@@ -153,7 +166,10 @@ class SelfEvolutionDaemon:
             log.info("discovery_refused", app_id=app_id, component_id=component_id, why=error.message)
 
     async def _may_recompile(self, app_id: str, component_id: str) -> bool:
-        spec_hash = self._registry.snapshot(app_id).components[component_id].spec_hash
+        component = self._registry.snapshot(app_id).components.get(component_id)
+        if component is None:
+            return False
+        spec_hash = component.spec_hash
         attempts = await self._store.attempts(app_id, component_id, spec_hash)
         if attempts.last_failure_at is None:
             return True
@@ -166,22 +182,39 @@ class SelfEvolutionDaemon:
         )  # fmt: skip
 
     async def _advance(self, candidate: Candidate) -> None:
-        spec_hash = self._component_of(candidate)
-        if spec_hash != candidate.spec_hash:
-            why = "the component is gone" if spec_hash is None else "its specification has changed"
+        candidate = self._book.candidate(candidate.id)  # as it stands now: others decide beside this loop
+        if not (candidate.is_open or candidate.is_serving):
+            return
+        try:
+            component = self._registry.snapshot(candidate.app_id).components.get(candidate.component_id)
+        except AppNotFound:
+            component = None
+        except Unavailable:  # its definition cannot be read now: nothing is known of the component
+            return
+        if component is None or component.spec_hash != candidate.spec_hash:
+            why = "the component is gone" if component is None else "its specification has changed"
             await self._governor.supersede(candidate.id, reason=why)
         elif candidate.state is S.DISCOVERED and self._is_expired(candidate):
             reason = "nothing came of it in time: too few samples, no approval, or no coder that answers"
             await self._book.decide(candidate.id, S.EXPIRED, actor=GOVERNOR, reason=reason)
         elif candidate.state in BEFORE_TRAFFIC:
             self._compiler.enqueue(candidate.id)
-        else:
+        elif candidate.state is not S.INCONCLUSIVE:
+            if self._governor.evidence_of(candidate.id) is None:  # its application was out of service at the start
+                await self._readmit(candidate)
             await self._governor.evaluate_candidate(candidate.id)
 
     async def _readmit(self, candidate: Candidate) -> None:
+        if candidate.app_id not in self._registry.app_ids():
+            return  # out of service for now, or gone: the next cycle finds out
+        component = self._registry.snapshot(candidate.app_id).components.get(candidate.component_id)
+        if component is None or component.spec_hash != candidate.spec_hash:
+            return
         kept = await self._promotion.code_of(candidate)
         if kept is None:
-            log.error("candidate_code_missing", candidate=candidate.id)
+            reason = "its code is no longer what the ledger says it was"
+            end = self._governor.roll_back if candidate.is_serving else self._governor.reject
+            await end(candidate.id, cause="lost", reason=reason)
             return
         code, _tests, record = kept
         evidence = LiveEvidence.restore(candidate, frozenset(record.get("trained", ())))
@@ -189,10 +222,3 @@ class SelfEvolutionDaemon:
 
     def _is_expired(self, candidate: Candidate) -> bool:
         return self._clock.now() - candidate.entered_at > self._config.discovered_expires_s
-
-    def _component_of(self, candidate: Candidate) -> str | None:
-        """The present spec hash of the candidate's component; None when application or component are gone."""
-        if candidate.app_id not in self._registry.app_ids():
-            return None
-        component = self._registry.snapshot(candidate.app_id).components.get(candidate.component_id)
-        return component.spec_hash if component is not None else None

@@ -4,11 +4,11 @@ Tests share a process with the code they test, so they may only reject; only ans
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 from uhlp.evals.comparator import Comparator
-from uhlp.evals.replay import Mismatch, ReplayReport, replay
+from uhlp.evals.replay import Replayed, ReplayReport, replay
 from uhlp.evolution.config import EvolutionConfig
 from uhlp.evolution.reference import MeasurementFailed, Reference
 from uhlp.execution import Executor, HandlerImplementation, HandlerTests, TestReport, check_handler
@@ -30,7 +30,7 @@ class DraftReport:
     problems: list[str] = field(default_factory=list)
     tests: TestReport | None = None
     train: ReplayReport | None = None
-    wrong: list[Mismatch] = field(default_factory=list)
+    wrong: list[Replayed] = field(default_factory=list)
     model_was_wrong: int = 0
     ambiguous: int = 0
 
@@ -43,11 +43,13 @@ class DraftReport:
         test_failures = [f"{failure.name}: {failure.message}" for failure in self.tests.failures] if self.tests else []
         if self.tests and not test_failures and self.stage == "tests":
             test_failures = [self.tests.report[-2000:]]
+        if self.stage in ("coverage", "barred"):
+            test_failures.append(self.reason)
         return Failures(
             test_failures=(*self.problems, *test_failures),
             counterexamples=tuple(
-                Counterexample(input=m.input, expected=m.expected, got=m.got if m.got is not None else m.why)
-                for m in self.wrong
+                Counterexample(input=one.input, expected=one.expected, got=one.got if one.is_answer else one.why)
+                for one in sorted(self.wrong, key=lambda one: len(repr(one.input)))  # the smallest say most
             ),
         )
 
@@ -73,7 +75,10 @@ class Verifier:
         *,
         epsilon: float,
     ) -> DraftReport:
-        """One draft through policy, tests and TRAIN replay; the first gate that stops it is named in the report."""
+        """One draft through policy, tests and TRAIN replay; the first gate that stops it is named in the report.
+
+        Raises MeasurementFailed, and Unavailable, when it could not be run: that says nothing about the draft.
+        """
         report = DraftReport(code_sha=sha256(proposal.code.encode()).hexdigest())
         report.problems = check_handler(proposal.code)
         if report.problems:
@@ -82,12 +87,15 @@ class Verifier:
         report.tests = await self._tests.run(app, component, proposal.code, proposal.tests)
         if report.tests.failed or report.tests.errors or not report.tests.passed:
             report.stage = "tests"
-            report.reason = f"{report.tests.failed + report.tests.errors} of {report.tests.total} generated tests fail"
+            failed = report.tests.failed + report.tests.errors
+            report.reason = f"{failed} of {report.tests.total} generated tests fail" if failed else "no test was run"
             return report
         report.train = await replay(
             self._executor, app, component, handler_of(proposal.code), train, comparator,
             timeout_s=self.handler_timeout_s(component), concurrency=self._config.verify.concurrency,
         )  # fmt: skip
+        if report.train.refused > report.train.n:
+            raise MeasurementFailed(f"TRAIN replay: no sandbox for {report.train.refused} of {len(train)} samples")
         await self._ask_up(app, component, report, comparator)
         self._judge_train(component, report, epsilon)
         return report
@@ -100,21 +108,21 @@ class Verifier:
         self, app: AppSnapshot, component: ComponentSnapshot, report: DraftReport, comparator: Comparator
     ) -> None:
         assert report.train is not None  # noqa: S101  examine has just set it
-        for number, mismatch in enumerate(report.train.mismatches):
-            if mismatch.got is None or number >= _ASK_UP_LIMIT:
-                report.wrong.append(mismatch)
+        asked = 0
+        for one in report.train.mismatches:
+            if not one.is_answer or asked >= _ASK_UP_LIMIT:
+                report.wrong.append(one)
                 continue
+            asked += 1
             try:
                 verdict = await self._reference.judge(
-                    app, component, mismatch.input, first=mismatch.expected, got=mismatch.got, comparator=comparator
+                    app, component, one.input, first=one.expected, got=one.got, comparator=comparator
                 )
-            except MeasurementFailed:
-                report.wrong.append(mismatch)
+            except MeasurementFailed:  # on TRAIN the recorded answer will do: it steers the proposer, it proves nothing
+                report.wrong.append(one)
                 continue
             if verdict.outcome == "wrong":
-                report.wrong.append(
-                    Mismatch(mismatch.input_hash, mismatch.input, verdict.expected, mismatch.got, mismatch.why)
-                )
+                report.wrong.append(replace(one, expected=verdict.expected))
             elif verdict.outcome == "right":
                 report.model_was_wrong += 1
             else:

@@ -3,12 +3,14 @@
 from typing import Any
 
 from uhlp.clock import Clock
+from uhlp.evolution.attempts import Attempts
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate, CandidateState
 from uhlp.evolution.config import EvolutionConfig
 from uhlp.evolution.governor import SafetyGovernor
 from uhlp.evolution.live_evidence import LiveEvidence
-from uhlp.evolution.statistics import Verdict
+from uhlp.evolution.statistics import Verdict, recompile_wait
+from uhlp.evolution.store import EvolutionStore
 from uhlp.metrics.windows import Windows
 from uhlp.models.definition import HandlerType
 from uhlp.optimization.optimization_oracle import OptimizationOracle
@@ -24,6 +26,7 @@ async def explain(
     component_id: str,
     *,
     book: CandidateBook,
+    store: EvolutionStore,
     governor: SafetyGovernor,
     oracle: OptimizationOracle,
     samples: SampleStore,
@@ -47,17 +50,23 @@ async def explain(
     missing: list[dict[str, Any]] = []
     if current is None:
         lines += _without_candidate(definition.optimization.mode, definition.handler_type, every)
+        attempts = await store.attempts(app_id, component_id, component.spec_hash)
+        if attempts.quarantined:
+            lines.append("It is quarantined: change its specification, or clear the quarantine.")
+        elif attempts.last_failure_at is not None:
+            new = await samples.count_since(app_id, component_id, attempts.last_failure_at)
+            _clocks(lines, missing, attempts, f"{app_id}/{component_id}/{component.spec_hash}", new,
+                    rate_per_s, clock.now(), config)  # fmt: skip
     else:
         live = governor.evidence_of(current.id)
         lines.append(f"Candidate {current.id} is {current.state}: {current.reason}")
         if live is not None:
             _evidence(lines, missing, current, live, rate_per_s, clock.now(), config)
-        if current.state is S.SHADOW and (held := governor.what_holds(current)) is not None:
+        held = governor.what_holds(current) if current.is_open else None
+        if held is not None:
             lines.append(f"It is held: {held}.")
-        if current.approval_required and current.approved_by is None:
-            lines.append("It waits for approval.")
-        if current.paused:
-            lines.append("It is paused.")
+        if (postponed := current.measurements.get("postponedBecause")) is not None:
+            lines.append(f"Its compilation is postponed: {postponed}.")
     if (current is None or current.state is S.DISCOVERED) and counts.train < config.verify.min_train:
         need = config.verify.min_train
         lines.append(f"Needs {need} recorded answers to learn from (TRAIN half), has {counts.train}.")
@@ -94,6 +103,34 @@ def _without_candidate(mode: str, handler_type: HandlerType, every: list[Candida
         last = every[0]
         lines.append(f"The last candidate, {last.id}, ended as {last.state}: {last.reason}")
     return lines
+
+
+def _clocks(
+    lines: list[str],
+    missing: list[dict[str, Any]],
+    attempts: Attempts,
+    key: str,
+    new_samples: int,
+    rate_per_s: float,
+    now: float,
+    config: EvolutionConfig,
+) -> None:
+    """When a rule may try again after the last failure."""
+    rejit = config.rejit
+    wait = recompile_wait(
+        attempts.failures, key=key, t0_s=rejit.t0_s, t_max_s=rejit.t_max_s, n0=rejit.n0, n_max=rejit.n_max,
+        f_max=rejit.f_max,
+    )  # fmt: skip
+    if wait is None:
+        lines.append(f"No rule tries again after {attempts.failures} failures; start it by hand with `uhlp optimize`.")
+        return
+    since_s = now - (attempts.last_failure_at or now)
+    if since_s < wait.seconds or new_samples < wait.samples:
+        lines.append(
+            f"A rule may try again {wait.seconds / 60:.0f} minutes and {wait.samples} samples after the last failure; "
+            f"{since_s / 60:.0f} minutes and {new_samples} samples have passed."
+        )
+        missing.append(_missing("samples since the last failure", new_samples, wait.samples, rate_per_s, now))
 
 
 def _evidence(

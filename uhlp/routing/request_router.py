@@ -77,7 +77,6 @@ class RequestRouter:
         """Answer with the model what the handler did not."""
         reason = failed.failure or "guard"
         definition = request.component.definition
-        self._deoptimised.labels(request.app.app_id, definition.component_id, reason).inc()
         left_s = deadline - self._clock.monotonic()
         if definition.effective_effects == "write" and failed.tool_calls:
             self._finish(request, choice, failed, started, handler_result=failed)
@@ -90,6 +89,7 @@ class RequestRouter:
             raise FallbackTooLate(details={"reason": reason})
         artifact = request.component.prompt_artifact
         assert artifact is not None  # noqa: S101  the caller asked
+        self._deoptimised.labels(request.app.app_id, definition.component_id, reason).inc()
         result = await self._run(request, PromptImplementation(tag="stable", artifact=artifact), "serving", left_s)
         return self._answer(request, choice, result, started, handler_result=failed, deoptimized=reason)
 
@@ -161,12 +161,15 @@ class RequestRouter:
         app_id, component_id = request.app.app_id, request.component.definition.component_id
         latency_ms = (self._clock.monotonic() - started) * 1000
         is_ok = result.outcome == "ok"
-        usage = result.usage
+        runs = (result,) if handler_result in (None, result) else (handler_result, result)
+        tokens_in = sum(one.usage.tokens_in for one in runs)
+        tokens_out = sum(one.usage.tokens_out for one in runs)
+        cost_usd = sum(one.usage.cost_usd for one in runs)
         self._windows.observe(
             app_id, component_id,
             handler="llm" if by_model else "jit",
             latency_ms=latency_ms, ok=is_ok,
-            tokens_in=usage.tokens_in, tokens_out=usage.tokens_out, cost_usd=usage.cost_usd,
+            tokens_in=tokens_in, tokens_out=tokens_out, cost_usd=cost_usd,
             deoptimized=deoptimized,
         )  # fmt: skip
         self._samples.record_served(
@@ -174,7 +177,8 @@ class RequestRouter:
             input=request.input, output=result.data if is_ok else _failure_note(result),
             implementation="prompt@stable" if by_model else choice.label,
             handler="llm" if by_model else "jit",
-            latency_ms=latency_ms, tokens_in=usage.tokens_in, tokens_out=usage.tokens_out, cost_usd=usage.cost_usd,
+            latency_ms=result.latency_ms,  # the model's own, without the handler that it stood in for
+            tokens_in=tokens_in, tokens_out=tokens_out, cost_usd=cost_usd,
             ok=is_ok, trace_id=request.trace_id, spec_hash=request.component.spec_hash,
             redact=request.component.configuration.get("redact", ()),
         )  # fmt: skip

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from hashlib import blake2b
 
+from uhlp.errors import ExecutionFailed
 from uhlp.evolution.rollouts import LiveHandler, Rollouts
 from uhlp.execution import HandlerImplementation, PromptImplementation
 from uhlp.models.definition import HandlerType
@@ -33,8 +34,12 @@ class Rollout:
         self._rollouts = rollouts
 
     def choose(self, request: RoutedRequest) -> Choice:
+        """Raises ExecutionFailed when nothing may answer."""
         component = request.component
         live = self._rollouts.live(request.app.app_id, component.definition.component_id)
+        stale = None
+        if live is not None and live.spec_hash != component.spec_hash:  # the daemon voids it at its next cycle
+            stale, live = live.implementation.artifact.sha256, None
         if live is not None:
             if live.weight >= 1.0 or (live.weight > 0.0 and _share_of(request, live.salt) < live.weight):
                 return Choice(
@@ -49,7 +54,7 @@ class Rollout:
         artifact = component.handler_artifact
         if component.definition.handler_type is not HandlerType.JIT or artifact is None:
             return Choice(_prompt(component), _STABLE, "STATIC")
-        if self._rollouts.is_barred(request.app.app_id, artifact.sha256) and component.prompt_artifact is not None:
+        if artifact.sha256 == stale or self._rollouts.is_barred(request.app.app_id, artifact.sha256):
             return Choice(_prompt(component), _STABLE, "DISABLED")
         version = component.handler_version
         return Choice(
@@ -60,8 +65,9 @@ class Rollout:
 
 
 def _prompt(component: ComponentSnapshot) -> PromptImplementation:
-    if component.prompt_artifact is None:  # the registry refuses such definitions
-        raise LookupError(f"{component.definition.component_id} has no prompt")
+    if component.prompt_artifact is None:
+        name = component.definition.component_id
+        raise ExecutionFailed(f"Nothing can answer for {name}: it has no prompt, and no handler that may serve.")
     return PromptImplementation(tag="stable", artifact=component.prompt_artifact)
 
 

@@ -127,7 +127,7 @@ def test_an_entry_that_does_not_follow_is_refused() -> None:
 
 
 def test_figures_divide_only_what_was_judged() -> None:
-    figures = Figures(seen=100, answered=50, agreed=44, ambiguous=5)
+    figures = Figures(seen=100, answered=50, agreed=44, wrong=1, ambiguous=5)
     assert (figures.coverage, figures.agreement) == (0.5, 44 / 45)
     assert (Figures().coverage, Figures(seen=3).agreement) == (None, None)
 
