@@ -1,12 +1,13 @@
 """What the demo's tests share: recorded traffic answered by the simulated model, and running a written handler."""
 
 import random
-import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from uhlp.demo.simulated_model.tasks import TASKS
 from uhlp.demo.traffic import generator
@@ -80,10 +81,14 @@ def coverage(handle: Handle, recorded: Recorded) -> float:
 
 
 def run_tests(folder: Path, code: str, tests: str) -> int:
-    """Real pytest over a handler and its tests, in a process of its own; its exit status."""
+    """Real pytest over a handler and its tests; its exit status."""
     (folder / "handler.py").write_text(code)
     (folder / "test_handler.py").write_text(tests)
-    (folder / "uhlp_runtime.py").write_text("class Deoptimize(Exception):\n    pass\n")
     (folder / "pytest.ini").write_text("[pytest]\n")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder)]
-    return subprocess.run(command, cwd=folder, check=False, capture_output=True).returncode
+    before = list(sys.path)
+    try:
+        return int(pytest.main(["-q", "-p", "no:cacheprovider", "-p", "no:asyncio", str(folder)]))
+    finally:
+        sys.path[:] = before
+        for module in ("handler", "test_handler"):
+            sys.modules.pop(module, None)
