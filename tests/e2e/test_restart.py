@@ -1,0 +1,100 @@
+"""What a restart keeps, and what a lost runtime store costs."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.applications import BILLING, PARCEL, SHIPPING, TICKET, desk
+from tests.e2e.model import Model
+from tests.e2e.server import Server, free_port, wait_until
+
+
+def test_applications_samples_candidates_and_ledger_survive(server: Server, model: Model) -> None:
+    server.administer("POST", "/apps", desk())
+    log = server.folder / "log.jsonl"
+    log.write_text(
+        "".join(json.dumps({"input": {"text": f"parcel {n}"}, "output": SHIPPING}) + "\n" for n in range(60))
+    )
+    imported = server.command("traffic", "import", "desk", "classify", str(log))
+    assert "imported 60 samples" in imported.stdout, imported.stderr
+    model.hold()  # the coder is asked for ever: the candidate waits in the middle of its making
+    asked = server.administer("POST", "/apps/desk/components/classify/optimize", {"action": "jit", "reason": "a test"})
+    server.administer("PUT", "/apps/desk/runtime/seen", {"value": {"count": 1}})
+
+    def kept() -> dict[str, object]:
+        return {
+            "revision": server.administer("GET", "/apps/desk")["revision"],
+            "samples": len(server.administer("GET", "/apps/desk/samples?componentId=classify&limit=100")["samples"]),
+            "runtime": server.administer("GET", "/apps/desk/runtime/seen")["value"],
+        }
+
+    before = kept()
+    server.stop()
+    model.release()
+    server.start()
+    assert kept() == before
+    assert before["samples"] == 60
+    candidates = server.administer("GET", "/candidates?appId=desk")["candidates"]
+    assert asked["candidateId"] in [one["candidateId"] for one in candidates]
+    assert server.administer("POST", "/ledger/verify", {})["ok"]
+    assert server.http.post("/apps/desk/sort", json=PARCEL).json() == SHIPPING
+
+
+class Redis:
+    """A Redis server of the test's own, which keeps every write in its append-only file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        line = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"]
+        line += ["--dir", str(self._folder)]
+        self._process = subprocess.Popen(line, stdout=subprocess.DEVNULL)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[Redis]:
+    if shutil.which("redis-server") is None:
+        (pytest.fail if os.environ.get("UHLP_REQUIRE_SERVICES") == "1" else pytest.skip)(
+            "redis-server is not installed"
+        )
+    redis = Redis(tmp_path)
+    redis.start()
+    yield redis
+    redis.stop()
+
+
+def test_without_redis_routes_answer_and_writes_say_503_until_it_is_back(
+    tmp_path: Path, model: Model, redis: Redis
+) -> None:
+    value = {"value": [1, 2]}
+    environment = {**model.environment, "UHLP_RUNTIME__URL": redis.url}
+    with Server(tmp_path / "data", environment=environment) as server:
+        server.administer("POST", "/apps", desk())
+        server.administer("PUT", "/apps/desk/runtime/seen", value)
+        redis.stop()
+        refused = server.http.put("/admin/v1/apps/desk/runtime/seen", headers=server.admin, json=value)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "RUNTIME_STORE_UNAVAILABLE")
+        assert refused.headers["Retry-After"]
+        model.says(BILLING)
+        assert server.http.post("/apps/desk/classify", json=TICKET).json() == BILLING
+        assert server.http.post("/apps/desk/sort", json=PARCEL).json() == SHIPPING
+        unready = server.http.get("/readyz")
+        assert unready.status_code == 503
+        assert "Redis" in unready.json()["reasons"]["runtimeStore"]
+        redis.start()
+        wait_until(lambda: server.answers("/readyz"), "the server is ready again")
+        assert server.administer("GET", "/apps/desk/runtime/seen")["value"] == value["value"]

@@ -1,0 +1,68 @@
+"""The product as it is installed: a wheel, away from the checkout."""
+
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.applications import BILLING, TICKET, desk
+from tests.e2e.model import Model
+from tests.e2e.server import CHECKOUT, Server
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    line = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(CHECKOUT)]
+    built = subprocess.run(line, capture_output=True, text=True, timeout=120, check=False)
+    assert built.returncode == 0, built.stdout + built.stderr
+    (found,) = folder.glob("*.whl")
+    return found
+
+
+@pytest.fixture
+def installed(wheel: Path, tmp_path: Path, model: Model) -> Iterator[Server]:
+    """A server run by the wheel's own `uhlp`, in a folder of its own; libraries come from the tests' environment."""
+    site = tmp_path / "site"
+    line = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", str(site), str(wheel)]
+    subprocess.run(line, check=True, timeout=120)
+    command = (sys.executable, str(site / "bin" / "uhlp"), "serve", "--port", "{port}")
+    folder = tmp_path / "elsewhere"
+    environment = {**model.environment, "PYTHONSAFEPATH": "1"}
+    with Server(folder / "data", command=command, environment=environment, python_path=str(site)) as server:
+        yield server
+
+
+def test_the_wheel_holds_what_is_no_python(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    sources = [path.relative_to(CHECKOUT) for path in (CHECKOUT / "uhlp").rglob("*") if path.is_file()]
+    wanted = {path.as_posix() for path in sources if "__pycache__" not in path.parts}
+    wanted |= {f"uhlp/schemas/{path.name}" for path in (CHECKOUT / "schemas").glob("*.schema.json")}
+    assert wanted <= names, sorted(wanted - names)
+    assert not [name for name in names if name.startswith("tests/")]
+
+
+def test_the_installed_wheel_serves(installed: Server, model: Model, tmp_path: Path) -> None:
+    imported = subprocess.run(
+        [sys.executable, "-c", "import uhlp; print(uhlp.__file__)"],
+        cwd=installed.folder,
+        env=installed.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert str(tmp_path) in imported.stdout, "the checkout must not be on the path"
+    folder = tmp_path / "my-desk"
+    assert installed.command("init", str(folder)).returncode == 0
+    applied = installed.command("apply", str(folder))
+    assert applied.returncode == 0, applied.stderr
+    installed.administer("POST", "/apps", desk())
+    model.says(BILLING)
+    assert installed.http.post("/apps/desk/classify", json=TICKET).json() == BILLING
+    record = {"metric_name": "app.custom.tickets", "metric_type": "counter", "value": 1}
+    assert installed.http.post("/record", json=record).status_code == 202
+    assert "app_custom_tickets" in installed.http.get("/metrics").text
