@@ -236,6 +236,8 @@ def _open_data_dir(path: Path, stack: AsyncExitStack) -> Path:
 def _runtime_store(settings: Settings, data_dir: Path) -> RuntimeStore:
     if settings.runtime.url == "sqlite":
         return SqliteRuntimeStore(data_dir / "runtime.db")
+    if not settings.runtime.url.startswith(("redis://", "rediss://", "unix://")):
+        raise ValidationFailed("runtime.url is `sqlite` or the URL of a Redis server, redis://host:port/db.")
     return RedisRuntimeStore(settings.runtime.url, timeout_s=settings.runtime.timeout_s)
 
 
