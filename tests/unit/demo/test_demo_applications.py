@@ -1,18 +1,23 @@
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import jinja2
 import pytest
 
-from uhlp.demo.applications import APPLICATIONS, definition_files
+from uhlp import demo
 from uhlp.demo.simulated_model.tasks import task_of
 from uhlp.demo.traffic import COMPONENTS, generator
 from uhlp.registry.application_compiler import compile_application
 from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
 
+APPLICATIONS = ("support-desk", "banking77")
+
 
 def compiled(app_id: str) -> AppSnapshot:
-    return compile_application(app_id, definition_files(app_id), revision="1", global_configuration={})
+    folder = Path(demo.__path__[0]) / app_id.replace("-", "_")
+    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return compile_application(app_id, files, revision="1", global_configuration={})
 
 
 def model_answer(component: ComponentSnapshot, value: dict[str, Any]) -> Any:

@@ -1,6 +1,6 @@
 """What goes wrong on purpose, and how often."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from uhlp.demo.simulated_model.tasks.task import Dice
@@ -20,20 +20,13 @@ class Faults:
     shares: tuple[tuple[str, float], ...] = ()
 
     @classmethod
-    def parse(cls, written: Iterable[str]) -> "Faults":
-        """From `kind=share` texts such as "429=0.01". Raises ValidationFailed."""
-        shares: dict[str, float] = {}
-        for text in written:
-            kind, _, share = text.partition("=")
-            try:
-                value = float(share)
-            except ValueError:
-                value = -1.0
-            if kind not in KINDS or not 0 <= value <= 1:
+    def of(cls, shares: Mapping[str, float]) -> "Faults":
+        """From shares by kind. Raises ValidationFailed."""
+        for kind, share in shares.items():
+            if kind not in KINDS or not 0 <= share <= 1:
                 raise ValidationFailed(
-                    f"{text!r} is no fault: write KIND=SHARE, KIND one of {', '.join(KINDS)}, SHARE from 0 to 1."
+                    f"{kind}={share} is no fault: the kind is one of {', '.join(KINDS)}, its share from 0 to 1."
                 )
-            shares[kind] = value
         if sum(shares.values()) > 1:
             raise ValidationFailed("The shares of faults add up to more than 1.")
         return cls(tuple(shares.items()))

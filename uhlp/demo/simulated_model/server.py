@@ -4,7 +4,7 @@ OpenAI's wire at <url>/v1 and Anthropic's at <url>. Model names say that they ar
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -85,11 +85,15 @@ async def serve_simulated_model(
     seed: int = 1,
     latency_ms: float = 250.0,
     noise: float = 0.0,
-    faults: Faults | None = None,
+    errors: Mapping[str, float] | None = None,
     on_listening: Callable[[str], None] = lambda url: None,
 ) -> None:
-    """Serve until cancelled. `on_listening` is called with the base URL once it accepts connections."""
-    model = SimulatedModel(seed=seed, latency_ms=latency_ms, noise=noise, faults=faults)
+    """Serve until cancelled. latency_ms: median of an answer. noise: share of answers that come out different.
+
+    errors: share of requests by kind (faults.KINDS). `on_listening` is called with the base URL once it accepts
+    connections. Raises ValidationFailed for errors that are none.
+    """
+    model = SimulatedModel(seed=seed, latency_ms=latency_ms, noise=noise, faults=Faults.of(errors or {}))
     async with SimulatedModelServer(model=model, clock=SystemClock()).listening(host=host, port=port) as url:
         on_listening(url)
         await asyncio.Event().wait()
