@@ -10,7 +10,6 @@ from itertools import groupby
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Literal, TypeVar
-from uuid import uuid4
 
 import structlog
 
@@ -20,14 +19,16 @@ from uhlp.traffic.importing import ImportedRow
 from uhlp.traffic.redaction import Redaction
 from uhlp.traffic.retention import Retention
 from uhlp.traffic.split import Split, input_hash, split_of
-from uhlp.traffic.table import SCHEMA, SampleCounts, count_samples, insert_sample, select_samples
+from uhlp.traffic.table import SCHEMA, SampleCounts, count_samples, insert_sample, new_id, select_samples
 
 log = structlog.get_logger(__name__)
 
 Source = Literal["live", "import", "golden", "audit"]
 T = TypeVar("T")
 
-_BATCH = 500
+_BATCH = 50
+_PAUSE_S = 0.05
+"""The writer works in small strokes, so that it never holds up the server for long: at most 1,000 samples a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +70,8 @@ class _Write:
 class SampleStore:
     """Keeps for each component the newest samples, a uniform reservoir of all, and its failures (design 03 §2).
 
-    `record` never waits: when `queue_size` samples are on their way, further ones are dropped and counted. Reads see
-    everything recorded before them.
+    `record` never waits: when `queue_size` samples are on their way, further ones are dropped and counted (failures
+    at twice that), so sustained traffic above the writer's pace is thinned. Reads see everything kept before them.
     """
 
     def __init__(
@@ -81,12 +82,14 @@ class SampleStore:
         newest: int = 5_000,
         reservoir: int = 5_000,
         failures: int = 1_000,
-        queue_size: int = 10_000,
+        queue_size: int = 5_000,
         meter: Meter | None = None,
     ) -> None:
         self._clock = clock
         self._queue_size = queue_size
         self._queue: SimpleQueue[_Write | Callable[[sqlite3.Connection], None] | None] = SimpleQueue()
+        self._asked = self._answered = 0
+        self._hurry = threading.Event()
         self._retention = Retention(newest=newest, reservoir=reservoir, failures=failures)
         self._dropped = (meter or NullMeter()).counter(
             "uhlp_samples_dropped", "Samples that could not be kept, by reason", ("reason",)
@@ -207,11 +210,11 @@ class SampleStore:
 
     async def close(self) -> None:
         """Write what is on its way, then end. Nothing may be recorded afterwards."""
-        self._queue.put(None)
+        self._ask_now(None)
         await asyncio.to_thread(self._thread.join)
 
     def _offer(self, fields: dict[str, Any], redact: Sequence[str]) -> None:
-        if self._queue.qsize() >= self._queue_size:
+        if self._queue.qsize() >= self._queue_size * (1 if fields["ok"] else 2):
             self._drop("queue_full")
         else:
             self._queue.put(_Write(fields, tuple(redact)))
@@ -244,13 +247,26 @@ class SampleStore:
 
         if not self._thread.is_alive():
             raise RuntimeError("the sample store is closed")
-        self._queue.put(work)
+        self._ask_now(work)
         return await answer
 
+    def _ask_now(self, question: Callable[[sqlite3.Connection], None] | None) -> None:
+        """Queue a question, or None for the end, and let the writer get to it without pausing."""
+        self._asked += 1
+        self._queue.put(question)
+        self._hurry.set()
+
     def _work(self) -> None:
-        """The thread: samples in batches of one transaction, questions in between, in the order they came."""
+        """The thread: samples in batches of one transaction, questions in between, in the order they came.
+
+        It pauses while nobody asks. Samples that come meanwhile wake no thread, which would cost the server more than
+        writing them.
+        """
         while True:
             entries = [self._queue.get()]
+            if self._asked == self._answered:
+                self._hurry.wait(_PAUSE_S)
+                self._hurry.clear()
             while len(entries) < _BATCH and not self._queue.empty():
                 entries.append(self._queue.get_nowait())
             for are_writes, group in groupby(entries, key=lambda entry: isinstance(entry, _Write)):
@@ -262,6 +278,7 @@ class SampleStore:
                         self._connection.close()
                         return
                     entry(self._connection)
+                    self._answered += 1
 
     def _write(self, connection: sqlite3.Connection, batch: list[_Write]) -> None:
         try:
@@ -283,7 +300,7 @@ class SampleStore:
         insert_sample(
             connection,
             {
-                "id": uuid4().hex,
+                "id": new_id(fields["ts"]),
                 **fields,
                 "input": redaction.apply(fields["input"]),
                 "output": redaction.apply(fields["output"]),

