@@ -9,7 +9,7 @@ from uhlp.execution.call import ExecutionCall, ExecutionResult, FailureReason, H
 from uhlp.execution.failures import failure_of_response, failure_of_sandbox, failure_of_schema
 from uhlp.execution.result_format import format_problems
 from uhlp.execution.wire import execute_request
-from uhlp.metering import Meter
+from uhlp.metering import CounterChild, Meter
 from uhlp.models.definition import PoolDefinition
 from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
 from uhlp.sandbox.manager import SandboxManager
@@ -41,6 +41,7 @@ class Executor:
             "Executions by how they ended; outcome is ok, or the reason why there is no answer.",
             ("appId", "componentId", "handlerType", "purpose", "outcome"),
         )
+        self._counted: dict[tuple[str, ...], CounterChild] = {}
 
     async def run(self, call: ExecutionCall) -> ExecutionResult:
         """Run `call` to its end. Never raises for what a sandbox or a model did, nor when no sandbox is to be had:
@@ -48,14 +49,21 @@ class Executor:
         started_s = self._clock.monotonic()
         session = ToolSession(self._tools, _tool_context(call, started_s))
         result = await self._run(call, session, started_s)
-        self._executions.labels(
+        self._count(call, result)
+        return result
+
+    def _count(self, call: ExecutionCall, result: ExecutionResult) -> None:
+        labels = (
             call.app.app_id,
             call.component.definition.component_id,
             "JIT" if isinstance(call.implementation, HandlerImplementation) else "LLM",
             call.purpose,
             result.failure or result.outcome,
-        ).inc()
-        return result
+        )
+        child = self._counted.get(labels)
+        if child is None:
+            child = self._counted[labels] = self._executions.labels(*labels)
+        child.inc()
 
     async def _run(self, call: ExecutionCall, session: ToolSession, started_s: float) -> ExecutionResult:
         # One HTTP request may run several implementations at once: their calls must not be taken for each other.

@@ -42,6 +42,9 @@ class PoolDefinition(WireModel):
     max_requests_per_instance: Annotated[int, Field(ge=1)] = 10_000
 
 
+_DEFAULT_POOL = PoolDefinition(pool_name=DEFAULT_POOL)
+
+
 class SandboxPoolConfig(WireModel):
     pools: tuple[PoolDefinition, ...] = ()
 
@@ -213,4 +216,4 @@ class AppDefinition(WireModel):
         for pool in self.sandbox_pools.pools:
             if pool.pool_name == pool_name:
                 return pool
-        return PoolDefinition(pool_name=DEFAULT_POOL) if pool_name == DEFAULT_POOL else None
+        return _DEFAULT_POOL if pool_name == DEFAULT_POOL else None

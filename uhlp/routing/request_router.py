@@ -5,7 +5,6 @@ What happened then leaves the request path: windows, sample and observation are 
 """
 
 from typing import Any
-from uuid import uuid4
 
 from uhlp.clock import Clock
 from uhlp.errors import ExecutionFailed, FallbackTooLate, HandlerFailed, UhlpError
@@ -106,7 +105,7 @@ class RequestRouter:
                 component=request.component,
                 implementation=implementation,
                 input=request.input,
-                request_id=uuid4().hex,
+                request_id=request.trace_id,
                 trace_id=request.trace_id,
                 timeout_s=timeout_s,
                 source=request.source,

@@ -114,20 +114,11 @@ class SandboxManager:
         SandboxOutOfMemory, OutputInvalid, PayloadTooLarge, ExecutionFailed.
         """
         deadline_s = self._clock.monotonic() + timeout_s
-        allocation = await self.allocate_sandbox(
-            AllocateSandboxRequest(
-                app_id=app_id,
-                required_pool_name=pool.pool_name,
-                pool=pool,
-                group=group,
-                lane="model" if request["context"]["handlerType"] == "LLM" else "handler",
-                fresh=fresh,
-                timeout_s=timeout_s,
-            )
-        )
-        worker = allocation.instance
+        lane: LaneName = "model" if request["context"]["handlerType"] == "LLM" else "handler"
+        workers = self._pool(app_id, pool, group)
+        worker = workers.take(lane, fresh=fresh)
         if worker is None:
-            raise allocation.error or InternalError()
+            worker = await workers.wait(lane, fresh=fresh, timeout_s=timeout_s)
         try:
             return await worker.execute(
                 request,
@@ -136,7 +127,7 @@ class SandboxManager:
                 timeout_s=deadline_s - self._clock.monotonic(),
             )
         finally:
-            self.release_sandbox(ReleaseSandboxRequest(instance_id=worker.instance_id))
+            workers.release(worker)
 
     async def allocate_sandbox(self, request: AllocateSandboxRequest) -> AllocateSandboxResponse:
         """Claim a worker; each claim is released once. Waits in order of arrival for at most `timeout_s`."""

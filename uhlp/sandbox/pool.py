@@ -141,10 +141,7 @@ class SandboxPool:
             )
 
     async def _queue(self, lane: Lane, waiter: Waiter, timeout_s: float) -> WorkerClient:
-        late = NoSandboxAvailable(
-            f"No sandbox of pool {self.definition.pool_name} became free in time.", retry_after_s=RETRY_AFTER_S
-        )
-        timer = asyncio.get_running_loop().call_later(timeout_s, waiter.fail, late)
+        timer = asyncio.get_running_loop().call_later(timeout_s, self._give_up, waiter)
         lane.waiters.append(waiter)
         try:
             self._dispatch(lane)
@@ -156,6 +153,13 @@ class SandboxPool:
         finally:
             timer.cancel()
             lane.leave(waiter)
+
+    def _give_up(self, waiter: Waiter) -> None:
+        waiter.fail(
+            NoSandboxAvailable(
+                f"No sandbox of pool {self.definition.pool_name} became free in time.", retry_after_s=RETRY_AFTER_S
+            )
+        )
 
     def _dispatch(self, lane: Lane) -> None:
         while lane.waiters:
