@@ -1,5 +1,3 @@
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,10 +18,3 @@ def server(tmp_path: Path, model: Model) -> Iterator[Server]:
     """A server of the test's own that asks `model`."""
     with Server(tmp_path / "data", environment=model.environment) as server:
         yield server
-
-
-@pytest.fixture
-def needs_bubblewrap() -> None:
-    if shutil.which("bwrap") is None:
-        require = os.environ.get("UHLP_REQUIRE_SERVICES") == "1"
-        (pytest.fail if require else pytest.skip)("bubblewrap is not installed")

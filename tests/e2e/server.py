@@ -8,6 +8,7 @@ Everything here waits for something that can be observed, and no longer than a d
 
 import hashlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,6 +20,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import httpx
+import pytest
 
 T = TypeVar("T")
 
@@ -36,6 +38,13 @@ def wait_until(condition: Callable[[], T], what: str, within_s: float = 10.0) ->
         assert time.monotonic() < deadline, f"not within {within_s:g} s: {what}"
         time.sleep(_LOOK_EVERY_S)
     return value
+
+
+def need(program: str) -> None:
+    """Skip the test where `program` is not installed; fail it where everything must be."""
+    if shutil.which(program) is None:
+        give_up = pytest.fail if os.environ.get("UHLP_REQUIRE_SERVICES") == "1" else pytest.skip
+        give_up(f"{program} is not installed")
 
 
 def free_port() -> int:

@@ -1,8 +1,6 @@
 """What a restart keeps, and what a lost runtime store costs."""
 
 import json
-import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,15 +9,14 @@ import pytest
 
 from tests.e2e.applications import BILLING, PARCEL, SHIPPING, TICKET, desk
 from tests.e2e.model import Model
-from tests.e2e.server import Server, free_port, wait_until
+from tests.e2e.server import Server, free_port, need, wait_until
 
 
 def test_applications_samples_candidates_and_ledger_survive(server: Server, model: Model) -> None:
     server.administer("POST", "/apps", desk())
     log = server.folder / "log.jsonl"
-    log.write_text(
-        "".join(json.dumps({"input": {"text": f"parcel {n}"}, "output": SHIPPING}) + "\n" for n in range(60))
-    )
+    calls = [{"input": {"text": f"parcel {number}"}, "output": SHIPPING} for number in range(60)]
+    log.write_text("".join(json.dumps(call) + "\n" for call in calls))
     imported = server.command("traffic", "import", "desk", "classify", str(log))
     assert "imported 60 samples" in imported.stdout, imported.stderr
     model.hold()  # the coder is asked for ever: the candidate waits in the middle of its making
@@ -67,10 +64,7 @@ class Redis:
 
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[Redis]:
-    if shutil.which("redis-server") is None:
-        (pytest.fail if os.environ.get("UHLP_REQUIRE_SERVICES") == "1" else pytest.skip)(
-            "redis-server is not installed"
-        )
+    need("redis-server")
     redis = Redis(tmp_path)
     redis.start()
     yield redis
