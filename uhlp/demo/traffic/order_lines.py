@@ -1,4 +1,4 @@
-"""Order lines as customers type them: a few usual ways, and about three in a hundred that no form foresees."""
+"""Order lines as customers type them: a few usual ways, and about two in a hundred that no form foresees."""
 
 import random
 
@@ -33,7 +33,7 @@ _UNUSUAL = (
 )
 _FORMS = tuple(form for _, form in _USUAL)
 _WEIGHTS = tuple(weight for weight, _ in _USUAL)
-_UNUSUAL_SHARE = 0.03
+_UNUSUAL_SHARE = 0.02
 
 
 def order_line(dice: random.Random) -> dict[str, str]:

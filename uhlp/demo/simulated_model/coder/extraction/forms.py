@@ -34,11 +34,16 @@ def specificity(form: Form, fields: Sequence[Field]) -> tuple[int, int]:
 def text_slot(values: Sequence[str]) -> str:
     """An expression for texts like these: the kinds of characters that occur in them."""
     joined = "".join(values)
-    unit = r"\w" if any(character.isdigit() or character == "_" for character in joined) else r"[^\W\d_]"
-    signs = "".join(
-        re.escape(character) for character in sorted(set(joined)) if not character.isalnum() and character not in "_ "
-    )
-    last = f"(?:{unit}|[{signs}])" if signs else unit
-    inner = signs + (" " if " " in joined else "")
-    anywhere = f"(?:{unit}|[{inner}])" if inner else unit
-    return f"{unit}(?:{anywhere}*?{last})?"
+    has_digits = any(character.isdigit() or character == "_" for character in joined)
+    signs = {character for character in joined if not character.isalnum() and character not in "_ "}
+    unit = r"\w" if has_digits else r"[^\W\d_]"
+    inside = _any_of(unit, signs | ({" "} if " " in joined else set()))
+    return f"{unit}(?:{inside}*?{_any_of(unit, signs)})?"
+
+
+def _any_of(unit: str, signs: set[str]) -> str:
+    """One character that is a `unit` or one of these signs."""
+    listed = "".join(re.escape(sign) if sign in r"\]^-[&~|" else sign for sign in sorted(signs))
+    if not listed:
+        return unit
+    return f"[{unit}{listed}]" if unit == r"\w" else f"(?:{unit}|[{listed}])"

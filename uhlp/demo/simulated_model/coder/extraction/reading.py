@@ -7,10 +7,10 @@ from decimal import Decimal
 
 
 def compile_form(form: str, slots: Mapping[str, tuple[str, str]]) -> re.Pattern[str]:
-    """A form such as "<count> x <item> @ <price>" as a regular expression over a whole text.
+    """A form such as "<count> x <item> @ <price>" as a regular expression.
 
-    `slots` maps a name to (kind, expression), kind being "number", "word" or "sign". White space may be missing where
-    neither two words nor two numbers would run together.
+    `slots` maps a name to (kind, expression), kind being "number", "word" or "sign".
+    A space may be missing where neither two words nor two numbers would run together.
     """
     pieces: list[str] = []
     previous = ""
@@ -19,7 +19,8 @@ def compile_form(form: str, slots: Mapping[str, tuple[str, str]]) -> re.Pattern[
             kind, expression = slots[part[1:-1]]
             piece = f"(?P<{part[1:-1]}>{expression})"
         else:
-            kind = "word" if part.isalpha() else "number" if part[0].isdigit() else "sign"
+            kind = "word" if part.isalpha() else "sign"
+            kind = "number" if part[0].isdigit() else kind
             piece = re.escape(part)
         if previous:
             pieces.append(" " if kind == previous != "sign" else " ?")
@@ -29,16 +30,16 @@ def compile_form(form: str, slots: Mapping[str, tuple[str, str]]) -> re.Pattern[
 
 
 def read_plainly(written: str, mark: str) -> Decimal | None:
-    """The number in `written`: `mark` is the decimal mark, every other separator only groups digits."""
+    """The number in `written`: `mark` is the decimal mark, all else groups digits."""
     kept = re.sub(rf"[^0-9{re.escape(mark)}]", "", written)
     return Decimal(kept.replace(mark, ".")) if kept.count(mark) <= 1 else None
 
 
 def read_as_spelled(written: str, spellings: Mapping[tuple[str, int], str]) -> Decimal | None:
-    """The number in `written`, or None when it is spelled in a way that was not seen often enough.
+    """The number in `written`, or None when its spelling was not seen often enough.
 
-    `spellings` says what the last separator is ("decimal" or "group"), by which separators a number has and how many
-    digits follow the last one.
+    `spellings` says what the last separator is ("decimal" or "group"), by which
+    separators a number has and how many digits follow the last one.
     """
     separators = re.sub(r"[0-9]", "", written)
     if not separators:

@@ -30,7 +30,7 @@ def handler_source(extractor: Extractor, *, component_id: str, samples: int) -> 
         read_source=inspect.getsource(reading.read_as_spelled if knows_spellings else reading.read_plainly),
         read_call="read_as_spelled(written, SPELLINGS)"
         if knows_spellings
-        else f"read_plainly(written, {extractor.mark!r})",
+        else f'read_plainly(written, "{extractor.mark}")',
         expressions=[_expression(field, index) for index, field in enumerate(extractor.fields)],
     )
 
@@ -66,7 +66,7 @@ def guard_sentence(extractor: Extractor) -> str:
 
 
 def _expression(field: Field, index: int) -> str:
-    written = f"found[{slot_name(index, field)!r}]"
+    written = f"found[{_quoted(slot_name(index, field))}]"
     if field.kind == "constant":
         return repr(field.value)
     if field.kind == "choice":
@@ -82,13 +82,20 @@ def _constant(field: Field) -> str:
     return f"{name.upper() or 'ANSWER'}_OF"
 
 
+def _quoted(text: str) -> str:
+    """A string literal: raw and in double quotes where that reads better."""
+    if '"' in text or "\n" in text or text.endswith("\\"):
+        return repr(text)
+    return f'r"{text}"' if "\\" in text else f'"{text}"'
+
+
 def _pretty(value: Any) -> str:
-    return pformat(value, width=112, sort_dicts=False)
+    return pformat(value, width=88, sort_dicts=False)
 
 
 def _environment() -> Environment:
     environment = Environment(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True)  # noqa: S701  Python, not HTML
-    environment.filters.update(literal=repr, pretty=_pretty, constant=_constant)
+    environment.filters.update(quoted=_quoted, pretty=_pretty, constant=_constant)
     return environment
 
 
