@@ -161,6 +161,12 @@ async def open_services() -> AsyncIterator[Services]:
         def loop(name: str, cycle: Callable[[], Awaitable[object]], period_s: float) -> PeriodicLoop:
             return PeriodicLoop(name, cycle, period_s, clock, meter=metrics)
 
+        def workers(name: str, cycle: Callable[[], Awaitable[object]], number: int) -> list[PeriodicLoop]:
+            return [
+                PeriodicLoop(f"{name}-{one}", cycle, 0.0, clock, meter=metrics, waits_for_work=True)
+                for one in range(1, number + 1)
+            ]
+
         cycle_s = settings.evolution.cycle_s
         loops = LoopGroup(
             [
@@ -168,10 +174,9 @@ async def open_services() -> AsyncIterator[Services]:
                 loop("sandboxes", sandboxes.run_cycle, _RECONCILE_S),
                 loop("oracle", oracle.run_optimization_cycle, cycle_s),
                 loop("evolution", daemon.run_cycle, cycle_s),
-                *(loop(f"compiler-{number}", compiler.run_cycle, 0.0) for number in range(1, _COMPILERS + 1)),
-                *(loop(f"observer-{number}", observer.run_cycle, 0.0) for number in range(1, _OBSERVERS + 1)),
-            ],
-            stop_within_s=1.0,
+                *workers("compiler", compiler.run_cycle, _COMPILERS),
+                *workers("observer", observer.run_cycle, _OBSERVERS),
+            ]
         )
         await stack.enter_async_context(loops)
         if is_new:

@@ -40,7 +40,8 @@ class PeriodicLoop:
     """Runs `service_cycle`, waits `period_s`, and again; the first cycle runs at once.
 
     A cycle that raises is logged and counted, and repeated after 1, 2, 4 … 60 s; the loop itself never ends before it
-    is stopped. `pause` sleeps (asyncio.sleep); tests hand in their own.
+    is stopped. `waits_for_work`: a cycle that mostly waits for something to do; `stop` cancels it instead of waiting
+    for its end. `pause` sleeps (asyncio.sleep); tests hand in their own.
     """
 
     def __init__(
@@ -51,9 +52,12 @@ class PeriodicLoop:
         clock: Clock,
         *,
         meter: Meter | None = None,
+        waits_for_work: bool = False,
         pause: Pause = asyncio.sleep,
     ) -> None:
         self.name = name
+        self._waits_for_work = waits_for_work
+        self._task: asyncio.Task[None] | None = None
         self._service_cycle = service_cycle
         self._period_s = period_s
         self._clock = clock
@@ -74,6 +78,7 @@ class PeriodicLoop:
     async def run(self) -> None:
         """Run cycles until `stop`; LoopGroup calls this."""
         self._is_running = True
+        self._task = asyncio.current_task()
         try:
             while not self._stopping:
                 self._woken.clear()
@@ -87,9 +92,11 @@ class PeriodicLoop:
         self._woken.set()
 
     def stop(self) -> None:
-        """Ask the loop to end after the cycle it is in; does not wait."""
+        """Ask the loop to end after the cycle it is in, or at once when that waits for work; does not wait."""
         self._stopping = True
         self._woken.set()
+        if self._waits_for_work and self._task is not None:
+            self._task.cancel()
 
     def status(self) -> LoopStatus:
         """What is known of this loop now."""
