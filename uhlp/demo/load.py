@@ -5,7 +5,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from statistics import quantiles
+from statistics import median, quantiles
 from typing import Any
 
 import aiohttp
@@ -55,6 +55,11 @@ class Tally:
         if len(self.latencies_ms) < 2:
             return self.latencies_ms[0] if self.latencies_ms else None
         return quantiles(self.latencies_ms, n=100, method="inclusive")[round(share * 100) - 1]
+
+    @property
+    def recent_p50_ms(self) -> float | None:
+        """The median of the last hundred answers."""
+        return median(one.latency_ms for one in self.recent) if self.recent else None
 
     def recent_share(self, handler: str) -> float:
         """Share of the last hundred answers that `handler` gave."""

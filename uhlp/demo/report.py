@@ -81,24 +81,17 @@ class DemoReport:
 
 def print_report(console: Console, report: DemoReport) -> None:
     """The end table, and what was refused."""
-    table = Table(title=f"Before and after ({report.model} model)", box=box.SIMPLE_HEAD, title_justify="left")
-    for column in ("component", "handler", "p50 ms", "p95 ms", "tokens / 1,000", "$ / 1,000", "coverage", "agreement"):
-        table.add_column(column, justify="left" if column in ("component", "handler") else "right", no_wrap=True)
+    table = Table(
+        title=f"Before and after ({report.model} model)", box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False
+    )
+    for column in ("component", "handler", "p50 ms", "p95 ms", "tokens/1,000", "$/1,000", "coverage", "agreement"):
+        table.add_column(column, justify="left" if column in ("component", "handler") else "right")
     for one in report.components:
-        table.add_row(
-            one.component_id,
-            f"{one.before.main_handler} → {one.after.main_handler}",
-            _change(one.before.p50_ms, one.after.p50_ms, ".1f"),
-            _change(one.before.p95_ms, one.after.p95_ms, ".1f"),
-            _change(one.before.tokens_per_1000, one.after.tokens_per_1000, ",.0f"),
-            _change(one.before.usd_per_1000, one.after.usd_per_1000, ".3f"),
-            _share(one.coverage),
-            _share(one.agreement),
-        )
+        table.add_row(one.component_id, *_phase_cells(one.before), "", "", style="dim")
+        table.add_row("  → after", *_phase_cells(one.after), _share(one.coverage), _share(one.agreement), style="bold")
     console.print(table)
     for one in report.components:
-        state = Text.assemble((one.component_id, "bold"), f"  {one.state}: {one.reason}")
-        console.print(state)
+        console.print(Text.assemble((one.component_id, "bold"), f"  {one.state}: {one.reason}"))
         for refused in one.refused:
             console.print(Text(f"    refused: {refused}", style="yellow"))
         for broken in one.broken:
@@ -127,12 +120,18 @@ def print_curl(console: Console, title: str, url: str, body: str, answer: Answer
 def print_code(console: Console, title: str, code: str) -> None:
     """A handler's source."""
     console.print(Text(title, style="bold"))
-    console.print(Syntax(code.rstrip(), "python", theme="ansi_dark", background_color="default", word_wrap=True))
+    highlighted = Syntax(code, "python", theme="ansi_dark", background_color="default").highlight(code.rstrip())
+    console.print(highlighted, soft_wrap=True)
 
 
-def _change(before: float | None, after: float | None, form: str) -> str:
-    shown = ["-" if value is None else format(value, form) for value in (before, after)]
-    return " → ".join(shown)
+def _phase_cells(phase: Phase) -> tuple[str, ...]:
+    numbers = (
+        (phase.p50_ms, ".1f"),
+        (phase.p95_ms, ".1f"),
+        (phase.tokens_per_1000, ",.0f"),
+        (phase.usd_per_1000, ".3f"),
+    )
+    return phase.main_handler, *("-" if value is None else format(value, form) for value, form in numbers)
 
 
 def _share(value: float | None) -> str:

@@ -172,7 +172,7 @@ class SupportDeskDemo:
         for story in STORIES:
             tally = callers[story.component_id].tally
             candidate = newest.get(story.component_id)
-            p50_ms = tally.quantile_ms(0.5)
+            p50_ms = tally.recent_p50_ms
             table.add_row(
                 story.component_id,
                 f"{tally.n:,}",
