@@ -200,15 +200,14 @@ async def test_an_error_in_the_body_stops_the_loops_and_is_passed_on() -> None:
 
 async def test_a_loop_that_waits_for_work_ends_at_once() -> None:
     work: asyncio.Queue[str] = asyncio.Queue()
-    done: list[str] = []
+    taken = asyncio.Event()
 
     async def take_one() -> None:
-        done.append(await work.get())
+        await work.get()
+        taken.set()
 
     loop = PeriodicLoop("worker", take_one, 0.0, FakeClock(), waits_for_work=True)
     work.put_nowait("first")
     async with asyncio.timeout(BOUND_S), LoopGroup([loop], stop_within_s=60):
-        while not done:
-            await asyncio.sleep(0)
-    assert done == ["first"]
+        await taken.wait()
     assert not loop.status().is_running
