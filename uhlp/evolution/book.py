@@ -39,7 +39,14 @@ class CandidateBook:
         self.problems = tuple(await self._store.check_fold())
         for problem in self.problems:
             log.error("ledger_mismatch", what=problem.what, why=problem.why)
-        self._candidates = {candidate.id: candidate for candidate in await self._store.candidates()}
+        try:
+            found = await self._store.candidates()
+        except Exception:
+            if not self.problems:
+                raise
+            log.exception("candidates_unreadable")  # `problems` says which; nothing of evolution serves then
+            found = []
+        self._candidates = {candidate.id: candidate for candidate in found}
 
     def candidate(self, candidate_id: str) -> Candidate:
         """Raises CandidateNotFound."""

@@ -101,10 +101,11 @@ class SafetyGovernor:
     async def record(self, candidate_id: str, comparison: Comparison) -> None:
         """Enter one comparison and decide at once if it decides anything."""
         live = self._live.get(candidate_id)
-        if live is None or self._component_of(self._book.candidate(candidate_id)) is None:
+        candidate = self._book.candidate(candidate_id)
+        if live is None or self._component_of(candidate) is None:
             return
         live.measuring_errors = 0
-        live.enter(comparison, duplicates_cap=self._config.duplicates_cap)
+        live.enter(comparison, duplicates_cap=self._config.duplicates_cap, is_serving=candidate.is_serving)
         if comparison.outcome == "wrong":
             self.keep_mismatch(candidate_id, comparison)
         self._book.grow(candidate_id, **live.progress())
@@ -130,14 +131,13 @@ class SafetyGovernor:
             return
         has_failed = result.outcome == "failed"
         live.see(latency_ms=result.latency_ms if result.outcome == "ok" else None)
-        executions = self._book.candidate(candidate_id).executions
-        if is_live:
-            executions += 1
-            if result.outcome != "deoptimize":
+        candidate = self._book.candidate(candidate_id)
+        if result.outcome != "deoptimize":
+            live.step_executions += is_live
+            if candidate.is_serving:
                 live.crashes.observe(1.0 if has_failed else 0.0)
-                live.step_executions += 1
-        self._book.grow(candidate_id, executions=executions, **live.progress())
-        if is_live and has_failed:
+        self._book.grow(candidate_id, executions=candidate.executions + is_live, **live.progress())
+        if candidate.is_serving and has_failed:
             await self._book.save(candidate_id)
             await self.evaluate_candidate(candidate_id)
 

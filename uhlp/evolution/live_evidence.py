@@ -19,11 +19,12 @@ _UNASKED_KEPT = 200
 class LiveEvidence:
     """Mutable companion of a candidate; `progress` is what the candidate's row keeps of it.
 
-    `trained` holds the inputs the proposer's work was fitted to: they are never evidence. `audits` watches audited
-    answers, `crashes` every execution that did not deoptimise (1 = exception, timeout, bad schema, memory, dead
-    sandbox). `step_executions` counts those of the present canary step; it starts again at zero after a restart.
-    `unasked` holds comparisons whose handler differed from the model while nobody could be asked who is right: leaving
-    them out would flatter the handler, so nothing advances before they are judged.
+    `trained` holds the inputs the proposer's work was fitted to: they are never evidence. While the candidate serves,
+    `audits` watches every answer that is compared, `crashes` every execution that does not deoptimise (1 = exception,
+    timeout, bad schema, memory, dead sandbox). `step_executions` counts the executions for users in the present canary
+    step; it starts again at zero after a restart. `unasked` holds comparisons whose handler differed from the model
+    while nobody could be asked who is right: leaving them out would flatter the handler, so nothing advances before
+    they are judged.
     """
 
     account: EvidenceAccount
@@ -76,7 +77,7 @@ class LiveEvidence:
             and self.account.n < self.account.n_max
         )
 
-    def enter(self, comparison: Comparison, *, duplicates_cap: int) -> None:
+    def enter(self, comparison: Comparison, *, duplicates_cap: int, is_serving: bool = False) -> None:
         """Count one comparison: into figures always, into the account and the audit monitor where it belongs."""
         is_wrong = comparison.outcome == "wrong"
         loss = 1.0 if is_wrong else 0.0
@@ -90,7 +91,7 @@ class LiveEvidence:
             wrong=figures.wrong + (is_wrong and comparison.has_answered),
             handler_right=figures.handler_right + comparison.model_was_wrong,
         )
-        if comparison.stage == "audit" and comparison.has_answered:  # `crashes` watches the failures
+        if is_serving and comparison.has_answered:  # `crashes` watches the failures
             self.audits.observe(loss)
         if self.is_evidence(comparison, duplicates_cap=duplicates_cap):
             self.inputs[comparison.input_hash[:_HASH_CHARACTERS]] += 1

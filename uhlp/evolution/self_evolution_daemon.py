@@ -66,11 +66,15 @@ class SelfEvolutionDaemon:
         What the ledger does not vouch for does not serve: with `problems`, models answer everything.
         """
         await self._book.open()
-        is_sound = not self._book.problems
+        if self._book.problems:
+            for sealed in await self._store.entries(limit=-1):
+                if sealed.entry.app_id is not None and sealed.entry.code_sha is not None:
+                    self._rollouts.bar(sealed.entry.app_id, sealed.entry.code_sha)
+            return
         for candidate in self._book.candidates():
-            if candidate.code_sha is not None and not (is_sound and (candidate.is_open or candidate.is_serving)):
+            if candidate.code_sha is not None and not (candidate.is_open or candidate.is_serving):
                 self._rollouts.bar(candidate.app_id, candidate.code_sha)
-        for candidate in self._book.candidates() if is_sound else ():
+        for candidate in self._book.candidates():
             if candidate.state in (S.SHADOW, S.CANARY, S.PROMOTED):
                 await self._readmit(candidate)
 

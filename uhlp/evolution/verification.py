@@ -137,7 +137,8 @@ class Verifier:
             report.stage = "train_replay"
             report.reason = (
                 f"{len(report.wrong)} of {judged} answers on TRAIN are wrong, "
-                f"for example {_short(example.input)}: expected {_short(example.expected)}, got {_short(example.got)}"
+                f"for example {_short(example.input)}: expected {_short(example.expected)}, got "
+                f"{_short(example.got) if example.is_answer else example.why}"
             )
         elif train.coverage < self._config.verify.min_coverage:
             report.stage = "coverage"
