@@ -1,0 +1,507 @@
+"""A small world to evolve in: a shop that reads order lines, on real git, SQLite, rooms and runner code.
+
+Three things are made up: time (FakeClock), the sandbox's walls (the real runner's code runs in this process, behind
+the fake driver), and the model (a function of the input, behind the gateway).
+"""
+
+import json
+import sys
+import types
+from collections import deque
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from random import Random
+from typing import Any
+from uuid import uuid4
+
+import orjson
+
+from uhlp.clock import FakeClock, SystemClock
+from uhlp.errors import ModelProviderUnavailable
+from uhlp.evolution.book import CandidateBook
+from uhlp.evolution.compiler import Compiler
+from uhlp.evolution.config import CanaryConfig, EvolutionConfig, LimitsConfig, NoiseConfig, RejitConfig, VerifyConfig
+from uhlp.evolution.drafting import Drafting
+from uhlp.evolution.governor import SafetyGovernor
+from uhlp.evolution.observation import ObservationQueue
+from uhlp.evolution.observer import Observer
+from uhlp.evolution.oversight import Oversight
+from uhlp.evolution.promotion import Promotion
+from uhlp.evolution.reference import Reference
+from uhlp.evolution.rollouts import Rollouts
+from uhlp.evolution.self_evolution_daemon import SelfEvolutionDaemon
+from uhlp.evolution.store import EvolutionStore
+from uhlp.evolution.verification import Verifier
+from uhlp.execution import Executor, HandlerTests
+from uhlp.llm.generation import GenerateRequest, Generation
+from uhlp.metering import NullMeter
+from uhlp.metrics import Windows
+from uhlp.models.definition import AppDefinition
+from uhlp.optimization.optimization_oracle import OptimizationOracle
+from uhlp.registry.application_registry import ApplicationRegistry
+from uhlp.routing.request import RoutedAnswer, RoutedRequest
+from uhlp.routing.request_router import RequestRouter
+from uhlp.routing.rollout import Rollout
+from uhlp.runner import runtime
+from uhlp.runner.artifacts import ArtifactStore
+from uhlp.runner.jit import JitRunner
+from uhlp.runner.llm import LlmRunner
+from uhlp.runner.runtime import ToolFailed
+from uhlp.sandbox.config import SandboxSettings
+from uhlp.sandbox.drivers.fake import FakeDriver, FakeWorker, response
+from uhlp.sandbox.manager import SandboxManager
+from uhlp.state.definition_store import DefinitionStore
+from uhlp.state.sqlite_runtime_store import SqliteRuntimeStore
+from uhlp.state.state_manager import StateManager
+from uhlp.tools import CoreMCPServer
+from uhlp.traffic.samples import SampleStore
+from uhlp.traffic.split import input_hash, split_of
+
+APP = "shop"
+PARSE = "parse"
+PRODUCTS = ("apples", "pears", "plums", "nuts", "figs", "limes", "dates")
+
+GOOD = """\
+import re
+from uhlp_runtime import Deoptimize
+
+LINE = re.compile(r"(\\d+) ([a-z]+)")
+
+
+def handle(inputs, context):
+    found = LINE.fullmatch(inputs["text"])
+    if found is None:
+        raise Deoptimize("no order line")
+    return {"quantity": int(found[1]), "product": found[2]}
+"""
+TESTS = """\
+from handler import handle
+
+
+def test_an_order_line():
+    assert handle({"text": "2 apples"}, {}) == {"quantity": 2, "product": "apples"}
+"""
+FORGETS_PEARS = GOOD.replace('"product": found[2]', '"product": found[2].replace("pears", "apples")')
+
+PARSE_OUTPUT = {
+    "type": "object",
+    "properties": {"quantity": {"type": "integer"}, "product": {"type": "string"}},
+    "required": ["quantity", "product"],
+}
+
+
+def parse(inputs: dict[str, Any]) -> Any:
+    """What the model does: "3 apples" is 3 apples, and what it cannot read is 0 of nothing."""
+    quantity, _, product = inputs["text"].partition(" ")
+    if quantity.isdigit() and product.isalpha():
+        return {"quantity": int(quantity), "product": product}
+    return {"quantity": 0, "product": "nothing"}
+
+
+def coder_answer(code: str = GOOD, tests: str = TESTS, guard: str = "plain order lines") -> str:
+    return json.dumps({"code": code, "tests": tests, "guard": guard})
+
+
+def line(number: int) -> str:
+    return f"{number} {PRODUCTS[number % len(PRODUCTS)]}"
+
+
+def lines(
+    count: int, *, start: int = 1, split: str | None = None, product: str | None = None, without: str = "-"
+) -> list[str]:
+    """`count` different order lines; if asked of one side of the split, with one product or without one."""
+    found: list[str] = []
+    number = start
+    while len(found) < count:
+        text = line(number)
+        fits = split is None or split_of(input_hash({"text": text})) == split
+        if fits and (product is None or text.endswith(product)) and without not in text:
+            found.append(text)
+        number += 1
+    return found
+
+
+class ScriptedGateway:
+    """The model behind the gateway: `answer` is what it does, `coder` what it writes when it is asked for code."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
+        self.answer: Callable[[dict[str, Any]], Any] = parse
+        self.coder: deque[str | Exception] = deque()
+        self.is_down = False
+        self.answers_left: int | None = None
+        """After so many more answers for components it is down for them; coders are still answered."""
+        self.noise = 0.0
+        self.latency_s = 0.0
+        self.asked: list[dict[str, Any]] = []
+        self.specifications: list[str] = []
+        self.providers = ("scripted",)
+        self._random = Random(7)
+
+    async def generate(self, request: GenerateRequest, *, timeout_s: float | None = None) -> Generation:
+        is_coder = request.replay_input is None
+        if self.is_down or (self.answers_left == 0 and not is_coder):
+            raise ModelProviderUnavailable("the model is down")
+        self.clock.advance(self.latency_s)
+        if is_coder:
+            self.specifications.append("\n".join(message["content"] for message in request.messages))
+            text = self.coder.popleft() if self.coder else "I have no idea."
+            if isinstance(text, Exception):
+                raise text
+        else:
+            self.asked.append(request.replay_input)
+            self.answers_left = None if self.answers_left is None else self.answers_left - 1
+            text = json.dumps(self._value(request.replay_input))
+        return Generation(text, "scripted-1", "scripted", 100, 10, 0.001, self.latency_s * 1000)
+
+    def _value(self, inputs: dict[str, Any]) -> Any:
+        value = self.answer(inputs)
+        if self._random.random() < self.noise:
+            return {"quantity": self._random.randrange(10**6), "product": "noise"}
+        return value
+
+
+class InProcessRunner:
+    """The real runner's code, without a process of its own. `faults` by input text: hang, die, tool-then-fail."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
+        self.faults: dict[str, str] = {}
+        self.handler_latency_s = 0.0
+        self.executed: list[tuple[str, Any]] = []
+        """(handler type, input) of every execution."""
+        self._artifacts = ArtifactStore()
+        self._jit = JitRunner(self._artifacts)
+        self._llm = LlmRunner()
+        sys.modules["uhlp_runtime"] = runtime
+
+    async def __call__(self, worker: FakeWorker, request: dict[str, Any]) -> dict[str, Any] | None:
+        context, inputs = request["context"], request["requestData"]["input"]
+        for reference in (context["task"]["artifact"], context["task"].get("tests")):
+            if reference is not None:
+                self._artifacts.put(reference["sha256"], reference["path"], worker.artifacts[reference["sha256"]])
+        self.executed.append((context["handlerType"], inputs))
+        if context["handlerType"] == "LLM":
+            return await self._prompt(worker, request)
+        if context["handlerType"] == "TESTS":
+            return response(request, self._tests(context["task"]))
+        self.clock.advance(self.handler_latency_s)
+        fault = self.faults.get(inputs.get("text", ""))
+        if fault == "hang":
+            return None
+        if fault == "die":
+            worker.end("exited")
+            return None
+        if fault == "tool-then-fail":
+            message = {"level": "info", "message": "charged the card"}
+            await worker.call_tool(request["requestId"], "core.framework.logFrameworkMessage", message)
+            return response(request, {"code": "HANDLER_FAILED", "message": "failed"}, "error")
+        answer = self._jit.run(request)
+        return response(request, _plain(answer.data), answer.result_type)
+
+    async def _prompt(self, worker: FakeWorker, request: dict[str, Any]) -> dict[str, Any]:
+        artifact = self._artifacts.get(request["context"]["task"]["artifact"]["sha256"])
+        execution = self._llm.start(artifact, request["requestData"]["input"])
+        try:
+            call = next(execution)
+            while True:
+                answer = await worker.call_tool(request["requestId"], call.name, call.arguments)
+                if "result" in answer:
+                    call = execution.send(answer["result"])
+                else:
+                    error = answer["error"]
+                    call = execution.throw(ToolFailed(error["data"]["code"], error["message"]))
+        except StopIteration as stop:
+            return response(request, _plain(stop.value.data), stop.value.result_type)
+
+    def _tests(self, task: dict[str, Any]) -> dict[str, Any]:
+        handler = types.ModuleType("handler")
+        exec(self._artifacts.get(task["artifact"]["sha256"]).text, handler.__dict__)
+        sys.modules["handler"] = handler
+        namespace: dict[str, Any] = {}
+        exec(self._artifacts.get(task["tests"]["sha256"]).text, namespace)
+        failures, passed = [], 0
+        for name, test in [(name, one) for name, one in namespace.items() if name.startswith("test_")]:
+            try:
+                test()
+                passed += 1
+            except Exception as error:
+                failures.append({"name": name, "message": repr(error)})
+        total = passed + len(failures)
+        return {
+            "passed": passed, "failed": len(failures), "errors": 0, "total": total,
+            "report": f"{passed} passed, {len(failures)} failed", "failures": failures,
+        }  # fmt: skip
+
+
+def _plain(data: Any) -> Any:
+    """Runner answers may hold ready JSON."""
+    return orjson.loads(orjson.dumps(data))
+
+
+class CountingMeter(NullMeter):
+    """Counts by (name, labels)."""
+
+    def __init__(self) -> None:
+        self.counts: dict[tuple[str, ...], float] = {}
+
+    def counter(self, name: str, documentation: str, labelnames: Any = ()) -> Any:  # type: ignore[override]
+        meter = self
+
+        class Child:
+            def __init__(self, key: tuple[str, ...]) -> None:
+                self.key = key
+
+            def inc(self, amount: float = 1) -> None:
+                meter.counts[self.key] = meter.counts.get(self.key, 0) + amount
+
+            def labels(self, *values: Any) -> "Child":
+                return Child((name, *(str(one) for one in values)))
+
+        return Child((name,))
+
+
+CONFIG = EvolutionConfig(
+    verify=VerifyConfig(min_train=10, concurrency=1),
+    canary=CanaryConfig(min_executions=10, min_step_s=60.0, audit_share=0.2),
+    noise=NoiseConfig(aa_samples=5),
+    limits=LimitsConfig(compilations_per_hour=2),
+    rejit=RejitConfig(),
+)
+
+
+def component(component_id: str = PARSE, **definition: Any) -> dict[str, Any]:
+    """A component that reads order lines; at epsilon 10 % it takes 41 clean comparisons to prove it."""
+    return {
+        "componentId": component_id,
+        "description": "Read an order line",
+        "handlerType": "LLM",
+        "taskDetails": {"prompt_template": component_id},
+        "routeMatcher": {"pathPattern": f"/{component_id}", "methods": ["POST"]},
+        "outputSchema": PARSE_OUTPUT,
+        **definition,
+        "optimization": {"epsilon": 0.1, **definition.get("optimization", {})},
+    }
+
+
+def files(*components: dict[str, Any], golden: dict[str, list[tuple[str, Any]]] | None = None) -> dict[str, bytes]:
+    """The definition files of an application with these components; `golden` by component: (text, expected)."""
+    components = components or (component(),)
+    made = {"component_registry.yaml": json.dumps({"components": list(components)}).encode()}
+    for one in components:
+        made[f"prompts/{one['componentId']}.yaml"] = b'template: "Read this order line: {{ text }}"\n'
+    for component_id, examples in (golden or {}).items():
+        rows = [{"id": str(n), "input": {"text": text}, "expected": value} for n, (text, value) in enumerate(examples)]
+        made[f"evals/{component_id}.jsonl"] = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    return made
+
+
+class World:
+    """Everything that wiring would make, driven by hand."""
+
+    def __init__(self, folder: Path, clock: FakeClock, config: EvolutionConfig = CONFIG, **oracle: Any) -> None:
+        self.folder, self.clock, self.config = folder, clock, config
+        self.model = ScriptedGateway(clock)
+        self.runner = InProcessRunner(clock)
+        self.meter = CountingMeter()
+        self._oracle_settings = oracle
+        self._stack = AsyncExitStack()
+
+    async def open(self) -> None:
+        meter, clock, config = self.meter, self.clock, self.config
+        self._stack = stack = AsyncExitStack()
+        runtime_store = SqliteRuntimeStore(self.folder / "runtime.db")
+        stack.push_async_callback(runtime_store.aclose)
+        self.definitions = DefinitionStore(self.folder / "apps", clock=clock)
+        self.state = StateManager(definitions=self.definitions, runtime=runtime_store)
+        self.registry = ApplicationRegistry(state=self.state)
+        stack.callback(self.registry.close)
+        await self.registry.load_all()
+        self.windows = Windows(clock=clock)
+        self.samples = SampleStore(self.folder / "samples.db", clock=clock)
+        stack.push_async_callback(self.samples.close)
+        tools = CoreMCPServer(gateway=self.model, metrics=_NoMetrics(), clock=clock, meter=NullMeter())
+        self.driver = FakeDriver(self.runner)
+        self.sandboxes = SandboxManager(
+            driver=self.driver, config=SandboxSettings(drain_s=0), clock=SystemClock(), meter=NullMeter()
+        )
+        await self.sandboxes.open()
+        stack.push_async_callback(self.sandboxes.close)
+        self.executor = Executor(
+            sandboxes=self.sandboxes, tools=tools, clock=clock, meter=NullMeter(), deployment_mode="development"
+        )
+        self.store = EvolutionStore(path=self.folder / "evolution.db", clock=clock, evidence_save_s=0)
+        await stack.enter_async_context(self.store)
+        self.rollouts, self.observations = Rollouts(), ObservationQueue(meter=meter, capacity=1000)
+        self.oracle = OptimizationOracle(
+            self.registry, self.state, self.windows, tools, clock=clock, **self._oracle_settings
+        )
+        self.reference = Reference(executor=self.executor)
+        self.book = CandidateBook(store=self.store, clock=clock, meter=meter)
+        self.promotion = Promotion(book=self.book, app_registry=self.registry, state_manager=self.state)
+        self.governor = SafetyGovernor(
+            book=self.book, store=self.store, rollouts=self.rollouts, promotion=self.promotion,
+            app_registry=self.registry, windows=self.windows, clock=clock, config=config,
+        )  # fmt: skip
+        handler_tests = HandlerTests(sandboxes=self.sandboxes, deployment_mode="development")
+        self.verifier = Verifier(
+            executor=self.executor, handler_tests=handler_tests, reference=self.reference, config=config
+        )
+        self.compiler = Compiler(
+            book=self.book, store=self.store, governor=self.governor,
+            drafting=Drafting(
+                book=self.book, store=self.store, oracle=self.oracle, verifier=self.verifier, config=config
+            ),
+            verifier=self.verifier, promotion=self.promotion, reference=self.reference, executor=self.executor,
+            samples=self.samples, app_registry=self.registry, config=config,
+        )  # fmt: skip
+        self.daemon = SelfEvolutionDaemon(
+            book=self.book, store=self.store, rollouts=self.rollouts, governor=self.governor, compiler=self.compiler,
+            promotion=self.promotion, oracle=self.oracle, samples=self.samples, app_registry=self.registry,
+            clock=clock, config=config,
+        )  # fmt: skip
+        await self.daemon.open()
+        self.observer = Observer(
+            queue=self.observations, executor=self.executor, reference=self.reference, governor=self.governor,
+            random=Random(3),
+        )  # fmt: skip
+        self.oversight = Oversight(
+            book=self.book, store=self.store, governor=self.governor, daemon=self.daemon, compiler=self.compiler,
+            promotion=self.promotion, oracle=self.oracle, samples=self.samples, windows=self.windows,
+            app_registry=self.registry, clock=clock, config=config,
+        )  # fmt: skip
+        self.router = RequestRouter(
+            executor=self.executor, rollout=Rollout(rollouts=self.rollouts), observations=self.observations,
+            windows=self.windows, samples=self.samples, clock=clock, meter=meter,
+        )  # fmt: skip
+
+    async def close(self, *, crash: bool = False) -> None:
+        """End the server; with `crash` nothing is saved that was not saved before."""
+        if crash:
+            self.book._unsaved.clear()
+            self.store._unsaved.clear()
+        else:
+            await self.daemon.aclose()
+        await self._stack.aclose()
+
+    async def restart(self, *, crash: bool = True) -> None:
+        await self.close(crash=crash)
+        await self.open()
+
+    # -- the application
+
+    async def register(self, *components: dict[str, Any], app: dict[str, Any] | None = None, **more: Any) -> None:
+        definition = AppDefinition.model_validate({"appId": APP, **(app or {})})
+        await self.registry.register_application(definition, files=files(*components, **more))
+
+    async def change_prompt(self, component_id: str = PARSE) -> None:
+        changed = {f"prompts/{component_id}.yaml": b'template: "Read this carefully: {{ text }}"\n'}
+        await self.registry.apply_files(APP, changed, message="Say it better")
+
+    def spec_hash(self, component_id: str = PARSE) -> str:
+        return self.registry.snapshot(APP).components[component_id].spec_hash
+
+    async def record(
+        self, texts: list[str], component_id: str = PARSE, *, latency_ms: float = 200.0, output: Any = None
+    ) -> None:
+        """Answers of the model from before."""
+        for text in texts:
+            self.samples.record_served(
+                APP, component_id, input={"text": text}, output=output or self.model.answer({"text": text}),
+                implementation="prompt@stable", handler="llm", latency_ms=latency_ms, tokens_in=1, tokens_out=1,
+                cost_usd=0.0, ok=True, trace_id="t", spec_hash=self.spec_hash(component_id),
+            )  # fmt: skip
+        await self.samples.flush()
+
+    async def send(
+        self, text: str, component_id: str = PARSE, *, session: str | None = None, observe: bool = True
+    ) -> RoutedAnswer:
+        """One request, and everything that follows from it off the request path."""
+        app = self.registry.snapshot(APP)
+        request = RoutedRequest(
+            app=app, component=app.components[component_id], input={"text": text}, trace_id=uuid4().hex,
+            session_id=session,
+        )  # fmt: skip
+        try:
+            return await self.router.handle(request)
+        finally:
+            if observe:
+                await self.observe()
+
+    async def send_all(self, texts: list[str], component_id: str = PARSE) -> list[RoutedAnswer]:
+        return [await self.send(text, component_id) for text in texts]
+
+    async def observe(self) -> None:
+        while len(self.observations):
+            await self.observer.run_cycle()
+
+    # -- evolution
+
+    async def optimize(self, component_id: str = PARSE, *, compiled: bool = True) -> str:
+        candidate_id = await self.oversight.optimize(
+            APP, component_id, action="jit", actor="ann", reason="try it", proposer="coder"
+        )
+        if compiled:
+            await self.compiler.compile(candidate_id)
+        return candidate_id
+
+    def state_of(self, candidate_id: str) -> str:
+        return str(self.book.candidate(candidate_id).state)
+
+    async def to_state(self, state: str, component_id: str = PARSE, *, code: str = GOOD, without: str = "-") -> str:
+        """A candidate that has come as far as `state`: discovered, shadow, canary or promoted.
+
+        It has never seen orders of the product `without`.
+        """
+        train = 0 if state == "discovered" else 30
+        held_out = {"discovered": 0, "shadow": 10}.get(state, 60)
+        await self.record(lines(train, split="train", without=without), component_id)
+        await self.record(lines(held_out, split="held_out", without=without), component_id)
+        self.model.coder.append(coder_answer(code))
+        candidate_id = await self.optimize(component_id)
+        if state == "promoted":
+            await self.pass_canary(candidate_id, without=without)
+        assert self.state_of(candidate_id) == state, self.book.candidate(candidate_id).reason
+        return candidate_id
+
+    async def optimize_proven(self, component_id: str) -> str:
+        """A candidate whose epsilon is proven by recordings, whatever then holds it."""
+        await self.record(lines(30, split="train") + lines(60, split="held_out"), component_id)
+        self.model.coder.append(coder_answer())
+        return await self.optimize(component_id)
+
+    async def pass_canary(self, candidate_id: str, *, without: str = "-") -> None:
+        """Traffic and time until the candidate is no canary any more."""
+        component_id = self.book.candidate(candidate_id).component_id
+        start = 10_000
+        for _ in range(60):
+            if self.state_of(candidate_id) != "canary":
+                return
+            await self.send_all(lines(25, start=start, without=without), component_id)
+            start += 30
+            self.clock.advance(61)
+            await self.daemon.run_cycle()
+        raise AssertionError(f"still {self.book.candidate(candidate_id)}")
+
+    async def timeline(self, candidate_id: str) -> list[str]:
+        """The states it went through, from the ledger."""
+        return [
+            one.entry.to_state
+            for one in await self.store.entries(candidate_id=candidate_id, limit=1000)
+            if one.entry.event in ("created", "moved")
+        ]
+
+    async def check(self) -> None:
+        """What must hold at the end of every world: the chain is whole, state is the fold of the ledger."""
+        report = await self.store.verify()
+        assert report.ok, report
+        assert await self.store.check_fold() == []
+        for sealed in await self.store.entries(limit=100_000):
+            assert sealed.entry.actor
+            assert sealed.entry.reason
+
+
+class _NoMetrics:
+    async def record_metric(self, metric_data: dict[str, Any]) -> None:
+        raise AssertionError("nothing here records metrics")
