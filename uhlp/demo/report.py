@@ -84,12 +84,15 @@ def print_report(console: Console, report: DemoReport) -> None:
     table = Table(
         title=f"Before and after ({report.model} model)", box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False
     )
-    for column in ("component", "handler", "p50 ms", "p95 ms", "tokens/1,000", "$/1,000", "coverage", "agreement"):
-        table.add_column(column, justify="left" if column in ("component", "handler") else "right")
+    for column in ("component", "handler", "p50 ms", "p95 ms", "tokens/k", "$/k", "covers", "agrees"):
+        is_word = column in ("component", "handler")
+        table.add_column(column, justify="left" if is_word else "right", no_wrap=True)
     for one in report.components:
         table.add_row(one.component_id, *_phase_cells(one.before), "", "", style="dim")
         table.add_row("  → after", *_phase_cells(one.after), _share(one.coverage), _share(one.agreement), style="bold")
+    console.print()
     console.print(table)
+    console.print(Text("/k: per 1,000 calls, audits included", style="dim"))
     for one in report.components:
         console.print(Text.assemble((one.component_id, "bold"), f"  {one.state}: {one.reason}"))
         for refused in one.refused:

@@ -150,7 +150,7 @@ class SupportDeskDemo:
         stop = {name: asyncio.Event() for name in callers}
         async with asyncio.TaskGroup() as group:
             for name, one in callers.items():
-                side_by_side = 3 if name == "case-summary" else 14
+                side_by_side = 3 if name == "case-summary" else 20
                 group.create_task(one.run(stop[name], side_by_side=side_by_side, pause_s=0.02))
             with Live(console=self._console, refresh_per_second=4, transient=False) as live:
                 while not all(event.is_set() for event in stop.values()):
