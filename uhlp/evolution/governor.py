@@ -182,12 +182,12 @@ class SafetyGovernor:
             await self._move(
                 candidate, S.INCONCLUSIVE, f"no verdict after {account.n} comparisons: {account.describe()}"
             )
+        elif self._may_serve_and_check(candidate, live, definition):
+            reason = f"serve-and-check, {account.describe()}; answers all, {self._audit_share(candidate):.0%} are checked"
+            await self._admit_to_canary(candidate, reason, step=len(self._config.canary.weights) - 1)
         elif account.verdict is Verdict.ACCEPT:
             share = self._config.canary.weights[0]
             await self._admit_to_canary(candidate, f"{account.describe()}; answers {share:.0%}", step=0)
-        elif self._may_serve_and_check(candidate, live, definition):
-            reason = f"serve-and-check, {account.describe()}; answers all, every answer is checked"
-            await self._admit_to_canary(candidate, reason, step=len(self._config.canary.weights) - 1)
 
     async def _admit_to_canary(self, candidate: Candidate, reason: str, *, step: int) -> None:
         async with self._admitting[candidate.app_id]:
