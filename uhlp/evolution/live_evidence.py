@@ -45,7 +45,7 @@ class LiveEvidence:
             account=EvidenceAccount.for_attempt(
                 attempt, epsilon=epsilon, delta=config.delta, alpha=config.alpha, n_max=config.n_max
             ),
-            audits=_monitor(config.monitor),
+            audits=_monitor(config.monitor, tolerated=epsilon),
             crashes=_monitor(config.monitor),
             trained=trained,
         )
@@ -149,9 +149,12 @@ def short_hashes(input_hashes: list[str]) -> frozenset[str]:
     return frozenset(one[:_HASH_CHARACTERS] for one in input_hashes)
 
 
-def _monitor(config: MonitorConfig) -> Monitor:
+def _monitor(config: MonitorConfig, tolerated: float = 0.0) -> Monitor:
+    """A monitor of the configured mean, or of the loss its owner tolerates: what was let in for losing less than
+    epsilon is not taken out for losing less than epsilon.
+    """
     return Monitor(
-        mean=config.mean,
+        mean=max(config.mean, tolerated),
         fraction=config.fraction,
         threshold=config.threshold,
         fast_window=config.fast_window,
