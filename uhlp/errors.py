@@ -255,7 +255,7 @@ class Unavailable(UhlpError):
 
 
 class NoModelProvider(Unavailable):
-    """No model provider is configured: set OPENAI_API_KEY, ANTHROPIC_API_KEY or OLLAMA_HOST, or llm.providers.<name>."""
+    """No model provider: set OPENAI_API_KEY, ANTHROPIC_API_KEY or OLLAMA_HOST, or configure llm.providers.<name>."""
 
     code, retryable = "NO_MODEL_PROVIDER", False
 

@@ -183,7 +183,8 @@ class SafetyGovernor:
                 candidate, S.INCONCLUSIVE, f"no verdict after {account.n} comparisons: {account.describe()}"
             )
         elif self._may_serve_and_check(candidate, live, definition):
-            reason = f"serve-and-check, {account.describe()}; answers all, {self._audit_share(candidate):.0%} are checked"
+            checked = f"{self._audit_share(candidate):.0%} of its answers are checked"
+            reason = f"serve-and-check, {account.describe()}; answers all, {checked}"
             await self._admit_to_canary(candidate, reason, step=len(self._config.canary.weights) - 1)
         elif account.verdict is Verdict.ACCEPT:
             share = self._config.canary.weights[0]

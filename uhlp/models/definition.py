@@ -63,7 +63,7 @@ class HandlerType(StrEnum):
 
 
 class TaskDetails(WireModel):
-    """What runs: `prompt_template` names a file in prompts/, `script` and `function` a handler, `workflowId` a workflow.
+    """What runs: `prompt_template` names a file in prompts/; `script`, `function` a handler; `workflowId` a workflow.
 
     A JIT component that keeps its `prompt_template` can be deoptimised to the model.
     """

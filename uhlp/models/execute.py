@@ -31,7 +31,7 @@ class ArtifactReference(WireModel):
 
 
 class Task(WireModel):
-    """What to run: JIT calls `function` of the artifact, LLM renders the artifact's template, TESTS runs pytest on it."""
+    """What to run: JIT calls `function` of the artifact, LLM renders the template in it, TESTS runs pytest on it."""
 
     artifact: ArtifactReference
     function: str | None = None

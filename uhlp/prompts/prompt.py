@@ -13,7 +13,7 @@ from uhlp.errors import DefinitionInvalid
 from uhlp.jsonschemas import check_schema
 from uhlp.models.prompt import PromptTemplate
 from uhlp.prompts.syntax import TemplateError, variables_of
-from uhlp.prompts.yaml_document import YamlDocument
+from uhlp.strict_yaml import YamlDocument
 
 _HEADING = re.compile(r"^#{1,6}[ \t]+(?P<title>.*?)[ \t]*#*$")
 _FENCE = re.compile(r"^ {0,3}(?P<mark>`{3,}|~{3,})")

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ValidationError
 
 from uhlp.errors import DefinitionInvalid
 from uhlp.models.definition import AppDefinition, ComponentRegistry
-from uhlp.prompts.yaml_document import YamlDocument
 from uhlp.registry.problems import Problems
+from uhlp.strict_yaml import YamlDocument
 
 APP_FILE = "app.yaml"
 REGISTRY_FILE = "component_registry.yaml"

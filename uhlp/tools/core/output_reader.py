@@ -8,7 +8,7 @@ from typing import Any
 from uhlp import strict_json
 from uhlp.errors import DefinitionInvalid, MalformedJson, ValidationFailed
 from uhlp.jsonschemas import Validator, check_schema, compile_validator
-from uhlp.prompts.yaml_document import YamlDocument
+from uhlp.strict_yaml import YamlDocument
 
 _FENCED = re.compile(r"\s*```[a-z]*[ \t]*\n(.*?)\n?[ \t]*```\s*", re.DOTALL)
 _MOST_SCHEMAS = 256
