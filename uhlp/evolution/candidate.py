@@ -17,7 +17,7 @@ figures, mismatches, costs …) grow between decisions, are kept in the candidat
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from enum import StrEnum
 from typing import Any, Literal, Self, TypeVar
 
@@ -191,11 +191,11 @@ class Candidate:
 
     def decided(self) -> dict[str, Any]:
         """The decided fields as JSON values: what the ledger alone determines."""
-        return {name: value for name, value in asdict(self).items() if name not in PROGRESS}
+        return {name: _as_json(getattr(self, name)) for name in self.__slots__ if name not in PROGRESS}
 
     def progress(self) -> dict[str, Any]:
         """The progress fields as JSON values."""
-        return {name: value for name, value in asdict(self).items() if name in PROGRESS}
+        return {name: _as_json(getattr(self, name)) for name in self.__slots__ if name in PROGRESS}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -218,6 +218,13 @@ PROGRESS = frozenset({"evidence", "monitor", "figures", "measurements", "mismatc
 
 def _as(kind: type[T], value: T | Mapping[str, Any]) -> T:
     return kind(**value) if isinstance(value, Mapping) else value
+
+
+def _as_json(value: Any) -> Any:
+    """Records as dictionaries; what is a JSON value already is not copied, it may be long and never changes."""
+    if isinstance(value, tuple):
+        return tuple(_as_json(one) for one in value)
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
 def new_candidate_id() -> str:

@@ -108,8 +108,7 @@ class SafetyGovernor:
         live.enter(comparison, duplicates_cap=self._config.duplicates_cap, is_serving=candidate.is_serving)
         if comparison.outcome == "wrong":
             self.keep_mismatch(candidate_id, comparison)
-        self._book.grow(candidate_id, **live.progress())
-        if comparison.outcome == "wrong":
+            self._keep(candidate_id, live)
             await self._book.save(candidate_id)  # a crash may cost clean comparisons, never a wrong one
         await self.evaluate_candidate(candidate_id)
 
@@ -131,15 +130,25 @@ class SafetyGovernor:
             return
         has_failed = result.outcome == "failed"
         live.see(latency_ms=result.latency_ms if result.outcome == "ok" else None)
-        candidate = self._book.candidate(candidate_id)
+        live.executions += is_live
+        is_serving = self._book.candidate(candidate_id).is_serving
         if result.outcome != "deoptimize":
             live.step_executions += is_live
-            if candidate.is_serving:
+            if is_serving:
                 live.crashes.observe(1.0 if has_failed else 0.0)
-        self._book.grow(candidate_id, executions=candidate.executions + is_live, **live.progress())
-        if candidate.is_serving and has_failed:
+        if is_serving and has_failed:
+            self._keep(candidate_id, live)
             await self._book.save(candidate_id)
             await self.evaluate_candidate(candidate_id)
+
+    def _keep(self, candidate_id: str, live: LiveEvidence) -> None:
+        """Let the book know what has been measured; with every comparison, decision and cycle, not every request."""
+        self._book.grow(candidate_id, **live.progress())
+
+    def keep_all(self) -> None:
+        """`_keep` for every candidate in live traffic: the server ends."""
+        for candidate_id, live in self._live.items():
+            self._keep(candidate_id, live)
 
     async def record_measuring_error(self, candidate_id: str, why: str) -> None:
         """An error of measuring is no score; several in a row pause the candidate."""
@@ -163,6 +172,7 @@ class SafetyGovernor:
             component = self._component_of(candidate)
             if live is None or component is None or component.spec_hash != candidate.spec_hash:
                 return  # gone or changed: routing does not use it any more, and the daemon voids it
+            self._keep(candidate_id, live)
             try:
                 if candidate.state is S.SHADOW:
                     await self._evaluate_shadow(candidate, live, component.definition)
@@ -328,6 +338,8 @@ class SafetyGovernor:
         evidence: Mapping[str, Any] | None = None,
     ) -> Candidate:
         live = self._live.get(candidate_id)
+        if live is not None:
+            self._keep(candidate_id, live)
         candidate = self._book.candidate(candidate_id)
         regressions = () if to is S.SUPERSEDED else self._regressions(candidate, reason)
         try:

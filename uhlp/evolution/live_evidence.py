@@ -21,10 +21,10 @@ class LiveEvidence:
 
     `trained` holds the inputs the proposer's work was fitted to: they are never evidence. While the candidate serves,
     `audits` watches every answer that is compared, `crashes` every execution that does not deoptimise (1 = exception,
-    timeout, bad schema, memory, dead sandbox). `step_executions` counts the executions for users in the present canary
-    step; it starts again at zero after a restart. `unasked` holds comparisons whose handler differed from the model
-    while nobody could be asked who is right: leaving them out would flatter the handler, so nothing advances before
-    they are judged.
+    timeout, bad schema, memory, dead sandbox). `executions` counts those for users; `step_executions` those in the
+    present canary step that did not deoptimise, and starts again at zero after a restart. `unasked` holds comparisons
+    whose handler differed from the model while nobody could be asked who is right: leaving them out would flatter the
+    handler, so nothing advances before they are judged.
     """
 
     account: EvidenceAccount
@@ -34,6 +34,7 @@ class LiveEvidence:
     figures: Figures = field(default_factory=Figures)
     inputs: Counter[str] = field(default_factory=Counter)
     latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=500))
+    executions: int = 0
     step_executions: int = 0
     measuring_errors: int = 0
     unasked: deque[Any] = field(default_factory=lambda: deque(maxlen=_UNASKED_KEPT))
@@ -60,6 +61,7 @@ class LiveEvidence:
             crashes=Monitor.from_dict(candidate.monitor["crashes"]),
             trained=trained,
             figures=candidate.figures,
+            executions=candidate.executions,
             inputs=Counter(measurements.get("inputs", {})),
             latencies_ms=deque(measurements.get("latenciesMs", ()), maxlen=500),
         )
@@ -117,6 +119,7 @@ class LiveEvidence:
     def progress(self) -> dict[str, Any]:
         """The candidate's progress fields as they stand."""
         return {
+            "executions": self.executions,
             "evidence": self.account.to_dict(),
             "monitor": {
                 "audits": self.audits.to_dict(),

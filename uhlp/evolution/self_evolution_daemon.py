@@ -80,6 +80,7 @@ class SelfEvolutionDaemon:
 
     async def aclose(self) -> None:
         """Keep what was measured since the last cycle."""
+        self._governor.keep_all()
         await self._book.save()
 
     async def run_cycle(self) -> None:

@@ -142,7 +142,10 @@ class RequestRouter:
             implementation="prompt@stable" if by_model else choice.label,
             reason="ERROR" if deoptimized not in (None, "guard") else choice.reason,
             deoptimized=deoptimized,
-            timings=(("handler", handler_result.latency_ms),) if handler_result else (),
+            timings=(
+                *((("handler", handler_result.latency_ms),) if handler_result else ()),
+                ("model" if by_model else "handler", result.latency_ms),
+            ),
         )
 
     def _finish(
