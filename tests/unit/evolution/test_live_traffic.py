@@ -127,7 +127,7 @@ async def test_shadow_evidence_leads_to_canary_and_evidence_against_to_rejection
     await world.send_all(lines(40, start=5001))
     assert world.state_of(candidate_id) == "canary"
     world.model.answer = lambda inputs: {"quantity": 1, "product": "x"}
-    for number in range(5):
+    for number in range(15):
         await world.send(line(6001 + number))
     candidate = world.book.candidate(candidate_id)
     assert (candidate.state, candidate.cause) == ("rolled_back", "audit"), "what runs beside the model is watched, too"

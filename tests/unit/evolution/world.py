@@ -305,6 +305,7 @@ class World:
         self.model = ScriptedGateway(clock)
         self.runner = InProcessRunner(clock)
         self.meter = CountingMeter()
+        self.make_driver: Callable[[], Any] = lambda: FakeDriver(self.runner)
         self._oracle_settings = oracle
         self._stack = AsyncExitStack()
 
@@ -322,7 +323,7 @@ class World:
         self.samples = SampleStore(self.folder / "samples.db", clock=clock)
         stack.push_async_callback(self.samples.close)
         tools = CoreMCPServer(gateway=self.model, metrics=_NoMetrics(), clock=clock, meter=NullMeter())
-        self.driver = FakeDriver(self.runner)
+        self.driver = self.make_driver()
         self.sandboxes = SandboxManager(
             driver=self.driver, config=SandboxSettings(drain_s=0), clock=SystemClock(), meter=NullMeter()
         )

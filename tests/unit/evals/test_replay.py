@@ -1,0 +1,80 @@
+"""Replay over recorded samples, in their order, whatever ends first."""
+
+import asyncio
+from typing import Any
+
+from uhlp.errors import HandlerFailed, NoSandboxAvailable
+from uhlp.evals.comparator import Comparator
+from uhlp.evals.replay import ReplayReport, replay
+from uhlp.evolution.verification import handler_of
+from uhlp.execution import ExecutionCall, ExecutionResult
+from uhlp.tools.session import Usage
+from uhlp.traffic.samples import Sample
+
+
+def sample(number: int, output: Any) -> Sample:
+    return Sample(
+        id=str(number), app_id="a", component_id="c", ts=0.0, input={"n": number}, output=output, implementation="p",
+        handler="llm", latency_ms=1.0, tokens_in=0, tokens_out=0, cost_usd=None, ok=True, trace_id="", source="live",
+        spec_hash="s", input_hash=f"h{number}", split="train",
+    )  # fmt: skip
+
+
+class ScriptedExecutor:
+    """Ends the run of input n with outcome n; later inputs end first."""
+
+    def __init__(self, *outcomes: Any) -> None:
+        self.outcomes = outcomes
+        self.calls: list[ExecutionCall] = []
+        self.running = self.most = 0
+
+    async def run(self, call: ExecutionCall) -> ExecutionResult:
+        self.calls.append(call)
+        self.running += 1
+        self.most = max(self.most, self.running)
+        for _ in range(len(self.outcomes) - call.input["n"]):
+            await asyncio.sleep(0)
+        self.running -= 1
+        outcome = self.outcomes[call.input["n"]]
+        if outcome == "deoptimize":
+            return ExecutionResult(outcome="deoptimize", failure="guard", latency_ms=1.0, usage=Usage())
+        if isinstance(outcome, Exception):
+            failure = "sandbox" if isinstance(outcome, NoSandboxAvailable) else "exception"
+            return ExecutionResult(outcome="failed", failure=failure, error=outcome, latency_ms=1.0, usage=Usage())  # type: ignore[arg-type]
+        return ExecutionResult(outcome="ok", data=outcome, latency_ms=10.0 * call.input["n"], usage=Usage())
+
+
+async def replayed(*outcomes: Any, expected: Any = "right") -> tuple[ReplayReport, ScriptedExecutor]:
+    executor = ScriptedExecutor(*outcomes)
+    samples = [sample(number, expected) for number in range(len(outcomes))]
+    report = await replay(
+        executor, None, None, handler_of("x = 1"), samples, Comparator({}), timeout_s=1.5, concurrency=3
+    )  # type: ignore[arg-type]
+    return report, executor
+
+
+async def test_each_outcome_is_counted_as_what_it_is() -> None:
+    outcomes = ("right", "wrong", "deoptimize", HandlerFailed("KeyError"), NoSandboxAvailable("full"))
+    report, executor = await replayed(*outcomes)
+    assert [one.outcome for one in report.results] == ["agrees", "differs", "deoptimised", "failed", "refused"]
+    assert (report.n, report.answered, report.agreed, report.deoptimised) == (4, 2, 1, 1)
+    assert (report.failed, report.refused) == (1, 1)
+    assert (report.coverage, report.agreement, report.p50_ms) == (0.5, 0.5, 5.0)
+    assert [one.why for one in report.mismatches][1] == "exception: KeyError"
+    assert {(call.group, call.purpose, call.timeout_s) for call in executor.calls} == {("trial", "replay", 1.5)}
+
+
+async def test_results_stand_in_the_samples_order_and_no_more_run_at_once_than_allowed() -> None:
+    report, executor = await replayed(*["right"] * 9)
+    assert [one.input["n"] for one in report.results] == list(range(9))
+    assert executor.most == 3
+
+
+async def test_null_is_an_answer() -> None:
+    report, _ = await replayed(None, "x", expected=None)
+    assert [(one.outcome, one.is_answer) for one in report.results] == [("agrees", True), ("differs", True)]
+
+
+async def test_nothing_replayed_claims_nothing() -> None:
+    report, _ = await replayed()
+    assert (report.n, report.coverage, report.agreement, report.p50_ms) == (0, 0.0, None, None)
