@@ -1,6 +1,7 @@
 """Drafting: one candidate's proposer, its drafts, and up to `repair_rounds` rounds of showing it what went wrong."""
 
 import dataclasses
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -30,7 +31,7 @@ class Drafted:
     report: DraftReport
     drafts: tuple[Draft, ...]
     counterexamples: tuple[Counterexample, ...]
-    shown: frozenset[str]
+    shown: frozenset[str] = frozenset()
 
 
 class Drafting:
@@ -67,33 +68,15 @@ class Drafting:
         proposer, proposal = await self._first_proposal(task, candidate.proposer or None)
         barred = (await self._store.attempts(candidate.app_id, candidate.component_id, candidate.spec_hash)).barred
         epsilon = component.definition.optimization.epsilon
-        drafts: list[Draft] = []
-        best: tuple[Proposal, DraftReport] | None = None
-        for rounds_left in range(self._config.verify.repair_rounds, -1, -1):
-            report = await self._verifier.examine(app, component, proposal, train, comparator, epsilon=epsilon)
+
+        async def examine(draft: Proposal) -> DraftReport:
+            report = await self._verifier.examine(app, component, draft, train, comparator, epsilon=epsilon)
             if report.has_passed and report.code_sha in barred:
                 report.stage, report.reason = "barred", "the same code was refused or rolled back before"
-            drafts.append(Draft(report.code_sha, report.stage, report.reason or None, len(report.wrong)))
-            if best is None or _rank(report) > _rank(best[1]):
-                best = (proposal, report)
-            if (report.has_passed and not report.wrong) or not rounds_left:
-                break
-            failures = report.failures()
-            try:
-                repaired = await proposer.repair(task, proposal, failures)
-            except ProposalFailed as failure:
-                log.info("repair_failed", candidate=candidate.id, why=failure.reason)
-                break
-            if repaired is None:
-                break
-            task = dataclasses.replace(task, counterexamples=(*failures.counterexamples, *task.counterexamples))
-            proposal = repaired
-        assert best is not None  # noqa: S101  at least one draft was examined
-        chosen, report = best
-        chosen = dataclasses.replace(
-            chosen, tokens_in=proposal.tokens_in, tokens_out=proposal.tokens_out, cost_usd=proposal.cost_usd
-        )
-        return Drafted(chosen, report, tuple(drafts), task.counterexamples, shown)
+            return report
+
+        refined = await refine(proposer, task, proposal, examine, repair_rounds=self._config.verify.repair_rounds)
+        return dataclasses.replace(refined, shown=shown)
 
     async def _first_proposal(self, task: ProposalTask, wanted: str | None) -> tuple[Proposer, Proposal]:
         """From the first proposer that has one; the cheapest is asked first. ProposalFailed names every reason."""
@@ -131,6 +114,41 @@ class Drafting:
             previous_ref=candidate_ref(earlier[0].id) if earlier else None,
         )
         return task, frozenset(case["inputHash"] for case in cases)
+
+
+async def refine(
+    proposer: Proposer,
+    task: ProposalTask,
+    proposal: Proposal,
+    examine: Callable[[Proposal], Awaitable[DraftReport]],
+    *,
+    repair_rounds: int,
+) -> Drafted:
+    """The best of `proposal` and up to `repair_rounds` repairs of it; each repair is shown what `examine` found."""
+    drafts: list[Draft] = []
+    best: tuple[Proposal, DraftReport] | None = None
+    for rounds_left in range(repair_rounds, -1, -1):
+        report = await examine(proposal)
+        drafts.append(Draft(report.code_sha, report.stage, report.reason or None, len(report.wrong)))
+        if best is None or _rank(report) > _rank(best[1]):
+            best = (proposal, report)
+        if (report.has_passed and not report.wrong) or not rounds_left:
+            break
+        failures = report.failures()
+        try:
+            repaired = await proposer.repair(task, proposal, failures)
+        except ProposalFailed as failure:
+            log.info("repair_failed", app_id=task.app_id, component_id=task.component_id, why=failure.reason)
+            break
+        if repaired is None:
+            break
+        task = dataclasses.replace(task, counterexamples=(*failures.counterexamples, *task.counterexamples))
+        proposal = repaired
+    assert best is not None  # noqa: S101  at least one draft was examined
+    chosen = dataclasses.replace(
+        best[0], tokens_in=proposal.tokens_in, tokens_out=proposal.tokens_out, cost_usd=proposal.cost_usd
+    )
+    return Drafted(chosen, best[1], tuple(drafts), task.counterexamples)
 
 
 def _rank(report: DraftReport) -> tuple[bool, int, float]:
