@@ -12,7 +12,6 @@ import asyncio
 import re
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -27,9 +26,10 @@ from uhlp.evolution.ledger import Event
 from uhlp.evolution.live_evidence import LiveEvidence
 from uhlp.evolution.promotion import Promotion
 from uhlp.evolution.records import RegressionCase
-from uhlp.evolution.rollouts import LiveHandler, Rollouts
-from uhlp.evolution.statistics import Verdict, audit_share, serve_and_check_share
+from uhlp.evolution.rollouts import Rollouts
+from uhlp.evolution.statistics import Verdict
 from uhlp.evolution.store import EvolutionStore
+from uhlp.evolution.traffic_switch import TrafficSwitch
 from uhlp.execution import ExecutionResult, HandlerImplementation
 from uhlp.metrics.windows import Windows
 from uhlp.models.definition import ComponentDefinition
@@ -45,7 +45,6 @@ GOVERNOR = "governor"
 
 _HOUR_S = 3600.0
 _MIN_SEEN_FOR_COVERAGE = 50
-_MIN_HANDLER_TIMEOUT_S = 0.05
 _SERVE_AND_CHECK_FROM = 0.10
 """Under `serve-and-check` a handler answers as soon as its loss is proven to be below this."""
 
@@ -67,7 +66,9 @@ class SafetyGovernor:
     ) -> None:
         self._book = book
         self._store = store
-        self._rollouts = rollouts
+        self._traffic = TrafficSwitch(
+            rollouts=rollouts, app_registry=app_registry, windows=windows, canary=config.canary
+        )
         self._promotion = promotion
         self._registry = app_registry
         self._windows = windows
@@ -193,7 +194,7 @@ class SafetyGovernor:
                 candidate, S.INCONCLUSIVE, f"no verdict after {account.n} comparisons: {account.describe()}"
             )
         elif self._may_serve_and_check(candidate, live, definition):
-            checked = f"{self._audit_share(candidate):.0%} of its answers are checked"
+            checked = f"{self._traffic.audit_share(candidate, live):.0%} of its answers are checked"
             reason = f"serve-and-check, {account.describe()}; answers all, {checked}"
             await self._admit_to_canary(candidate, reason, step=len(self._config.canary.weights) - 1)
         elif account.verdict is Verdict.ACCEPT:
@@ -350,7 +351,7 @@ class SafetyGovernor:
         except StateConflict:
             raise
         except Exception:  # a ledger that cannot be written must not keep a bad handler in service
-            self._rollouts.remove(candidate.app_id, candidate.component_id, candidate.id)
+            self._traffic.take_out(candidate)
             raise
         self._switch(candidate)
         self._live.pop(candidate_id, None)
@@ -402,44 +403,10 @@ class SafetyGovernor:
 
     def _switch(self, candidate: Candidate) -> None:
         """Make the rollout table say what the candidate's state says."""
-        if candidate.state not in (S.SHADOW, S.CANARY, S.PROMOTED):
-            self._rollouts.remove(candidate.app_id, candidate.component_id, candidate.id)
-            if candidate.code_sha is not None and candidate.state is not S.INCONCLUSIVE:
-                self._rollouts.bar(candidate.app_id, candidate.code_sha)
-            return
-        is_promoted = candidate.state is S.PROMOTED
-        handler = self._handlers[candidate.id]
-        weight = 0.0
-        if candidate.state is not S.SHADOW:
-            weight = 1.0 if is_promoted else self._config.canary.weights[candidate.canary_step or 0]
-        self._rollouts.put(
-            LiveHandler(
-                candidate_id=candidate.id,
-                app_id=candidate.app_id,
-                component_id=candidate.component_id,
-                implementation=replace(handler, version=candidate.version),
-                weight=weight,
-                salt=candidate.id.encode(),
-                audit_share=self._audit_share(candidate),
-                timeout_s=self._handler_timeout_s(candidate),
-                is_promoted=is_promoted,
-                spec_hash=candidate.spec_hash,
-            )
-        )
-
-    def _audit_share(self, candidate: Candidate) -> float:
-        optimization = (
-            self._registry.snapshot(candidate.app_id).components[candidate.component_id].definition.optimization
-        )
-        window = self._windows.window(candidate.app_id, candidate.component_id, _HOUR_S, handler="jit").as_dict()
-        floor = audit_share(optimization.max_wrong_answers, window["count"] * 24)
-        if candidate.trust == "serve-and-check":
-            return serve_and_check_share(self._live[candidate.id].account.proven, floor)
-        return floor if candidate.state is S.PROMOTED else self._config.canary.audit_share
-
-    def _handler_timeout_s(self, candidate: Candidate) -> float | None:
-        p99_ms = self._live[candidate.id].p99_ms
-        return max(_MIN_HANDLER_TIMEOUT_S, 10 * p99_ms / 1000) if p99_ms is not None else None
+        if candidate.state in (S.SHADOW, S.CANARY, S.PROMOTED):
+            self._traffic.put(candidate, self._handlers[candidate.id], self._live[candidate.id])
+        else:
+            self._traffic.take_out(candidate)
 
 
 def _slug(cause: str) -> str:

@@ -258,6 +258,27 @@ async def test_serve_and_check_serves_all_at_ten_percent_and_checks_every_answer
     assert world.state_of(candidate_id) == "promoted"
 
 
+async def test_serve_and_check_answers_all_at_once_when_epsilon_is_proven_outright(empty_world: World) -> None:
+    world = empty_world
+    await checked(world)
+    candidate_id = await world.optimize_proven(PARSE, held_out=100)
+    live = world.rollouts.live(APP, PARSE)
+    assert live is not None
+    assert (world.state_of(candidate_id), live.weight) == ("canary", 1.0)
+
+
+async def test_what_its_owner_tolerates_raises_no_alarm(empty_world: World) -> None:
+    world = empty_world
+    await world.register(component(optimization={"epsilon": 0.3}))
+    candidate_id = await world.to_state("promoted")
+    world.model.answer = lambda inputs: {"quantity": 1, "product": "x"} if inputs["text"] in odd else parse(inputs)
+    asked = lines(200, start=50_000)
+    odd = set(asked[::12])
+    await world.send_all(asked)
+    assert world.state_of(candidate_id) == "promoted"
+    assert world.governor.evidence_of(candidate_id).audits.failures > 5
+
+
 async def test_serve_and_check_rolls_back_at_the_most_wrong_answers(empty_world: World) -> None:
     world = empty_world
     await checked(world, maxWrongAnswers=2)

@@ -466,9 +466,9 @@ class World:
         assert self.state_of(candidate_id) == state, self.book.candidate(candidate_id).reason
         return candidate_id
 
-    async def optimize_proven(self, component_id: str) -> str:
+    async def optimize_proven(self, component_id: str, *, held_out: int = 60) -> str:
         """A candidate whose epsilon is proven by recordings, whatever then holds it."""
-        await self.record(lines(30, split="train") + lines(60, split="held_out"), component_id)
+        await self.record(lines(30, split="train") + lines(held_out, split="held_out"), component_id)
         self.model.coder.append(coder_answer())
         return await self.optimize(component_id)
 

@@ -1,0 +1,64 @@
+"""TrafficSwitch: turns a candidate's state into what routing reads: weight, audit share, deadline, or nothing."""
+
+from dataclasses import replace
+
+from uhlp.evolution.candidate import Candidate, CandidateState
+from uhlp.evolution.config import CanaryConfig
+from uhlp.evolution.live_evidence import LiveEvidence
+from uhlp.evolution.rollouts import LiveHandler, Rollouts
+from uhlp.evolution.statistics import audit_share, serve_and_check_share
+from uhlp.execution import HandlerImplementation
+from uhlp.metrics.windows import Windows
+from uhlp.registry.application_registry import ApplicationRegistry
+
+S = CandidateState
+_HOUR_S = 3600.0
+_MIN_HANDLER_TIMEOUT_S = 0.05
+
+
+class TrafficSwitch:
+    """Writes the rollout table; memory only."""
+
+    def __init__(
+        self, *, rollouts: Rollouts, app_registry: ApplicationRegistry, windows: Windows, canary: CanaryConfig
+    ) -> None:
+        self._rollouts = rollouts
+        self._registry = app_registry
+        self._windows = windows
+        self._canary = canary
+
+    def put(self, candidate: Candidate, handler: HandlerImplementation, live: LiveEvidence) -> None:
+        """Let the handler take the part in traffic that its candidate's state gives it."""
+        is_promoted = candidate.state is S.PROMOTED
+        weight = 0.0
+        if candidate.state is not S.SHADOW:
+            weight = 1.0 if is_promoted else self._canary.weights[candidate.canary_step or 0]
+        self._rollouts.put(
+            LiveHandler(
+                candidate_id=candidate.id,
+                app_id=candidate.app_id,
+                component_id=candidate.component_id,
+                implementation=replace(handler, version=candidate.version),
+                weight=weight,
+                salt=candidate.id.encode(),
+                audit_share=self.audit_share(candidate, live),
+                timeout_s=max(_MIN_HANDLER_TIMEOUT_S, 10 * live.p99_ms / 1000) if live.p99_ms is not None else None,
+                is_promoted=is_promoted,
+                spec_hash=candidate.spec_hash,
+            )
+        )
+
+    def take_out(self, candidate: Candidate) -> None:
+        """Out of traffic, at once; the code of a candidate that is over never serves again."""
+        self._rollouts.remove(candidate.app_id, candidate.component_id, candidate.id)
+        if candidate.code_sha is not None and not (candidate.is_open or candidate.is_serving):
+            self._rollouts.bar(candidate.app_id, candidate.code_sha)
+
+    def audit_share(self, candidate: Candidate, live: LiveEvidence) -> float:
+        """Share of this candidate's answers that the reference checks, by its trust and its traffic."""
+        definition = self._registry.snapshot(candidate.app_id).components[candidate.component_id].definition
+        window = self._windows.window(candidate.app_id, candidate.component_id, _HOUR_S, handler="jit").as_dict()
+        floor = audit_share(definition.optimization.max_wrong_answers, window["count"] * 24)
+        if candidate.trust == "serve-and-check":
+            return serve_and_check_share(live.account.proven, floor)
+        return floor if candidate.state is S.PROMOTED else self._canary.audit_share
