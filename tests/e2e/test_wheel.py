@@ -66,3 +66,14 @@ def test_the_installed_wheel_serves(installed: Server, model: Model, tmp_path: P
     record = {"metric_name": "app.custom.tickets", "metric_type": "counter", "value": 1}
     assert installed.http.post("/record", json=record).status_code == 202
     assert "app_custom_tickets" in installed.http.get("/metrics").text
+
+
+def test_without_the_panel_extra_the_panel_says_how_to_install_it(installed: Server) -> None:
+    hidden = Path(installed.environment["PYTHONPATH"]) / "nicegui.py"
+    hidden.write_text("raise ModuleNotFoundError(\"No module named 'nicegui'\", name='nicegui')\n")
+    token = (installed.data_dir / "admin_token").read_text().strip()
+    assert installed.http.post("/panel/login", data={"token": token}).status_code == 303
+    answer = installed.http.get("/panel/")
+    assert answer.status_code == 503
+    assert "pip install 'uhlp[panel]'" in answer.json()["error"]["message"]
+    assert installed.answers("/readyz")
