@@ -1,0 +1,26 @@
+"""The benches run and print their figures; no time is asserted."""
+
+import shutil
+
+import pytest
+
+from tests.bench import jit_path, model_path
+
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk makes the load"),
+]
+
+
+def test_the_jit_path_is_measured_beside_its_floors(capsys):
+    with capsys.disabled():
+        print()
+        results = jit_path.run(rounds=3)
+    assert set(results) == {jit_path.UHLP, jit_path.BARE, jit_path.STARLETTE, jit_path.PYDANTIC}
+
+
+def test_the_model_path_is_measured_beside_a_passthrough(capsys):
+    with capsys.disabled():
+        print()
+        results = model_path.run(rounds=3)
+    assert {model_path.UHLP, model_path.PROVIDER, model_path.PASSTHROUGH} <= set(results)
