@@ -1,5 +1,7 @@
 """`uhlp estimate`: what of a log could be answered without a model."""
 
+import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +12,7 @@ from uhlp.cli.traffic import GoldField, InputFields, OutputField, read_log
 
 if TYPE_CHECKING:
     from uhlp.optimization.estimate import EstimateReport
+    from uhlp.traffic.importing import ImportedRow
 
 
 def estimate(
@@ -19,6 +22,12 @@ def estimate(
     gold: GoldField = None,
     decision_field: Annotated[
         str | None, typer.Option(help="The field of the output that is decided; by default the whole output.")
+    ] = None,
+    coder: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[PROVIDER/]MODEL", help="Ask a coder model as well: it writes a handler, run in a sandbox."
+        ),
     ] = None,
     rules: Annotated[bool, typer.Option("--rules", help="Print every rule that was found.")] = False,
     json_: AsJson = False,
@@ -33,22 +42,51 @@ def estimate(
 
     rows = read_log(file, inputs=input_, output=output, gold=gold)
     report = estimated(rows, upper_bound=clopper_pearson_upper, decision_field=decision_field)
+    written = asyncio.run(_ask_coder(coder, rows)) if coder else None
     if json_:
-        print_json(report.to_dict())
-    elif report.applies:
-        _print(report, every_rule=rules)
+        print_json({**report.to_dict(), **({"coder": written.to_dict()} if written else {})})
+        return
+    if report.applies:
+        _print(report, "Rules alone", every_rule=rules)
     else:
         print(f"No rules: {report.reason}.")
-        if report.instead:
+        if report.instead and not written:
             print(f"What would help: {report.instead}.")
+    if written:
+        _print_coder(written)
 
 
-def _print(report: "EstimateReport", *, every_rule: bool) -> None:
+async def _ask_coder(model: str, rows: "Sequence[ImportedRow]") -> "EstimateReport":
+    from uhlp.workbench import open_coder_estimate
+
+    async with open_coder_estimate(model) as coder_estimate:
+        return await coder_estimate.run(rows)
+
+
+def _print_coder(report: "EstimateReport") -> None:
+    from rich.console import Console
+
+    print()
+    if not report.applies:
+        print(f"The coder's handler would not be let in: {report.reason}.")
+    else:
+        _print(report, "The coder's handler", every_rule=False)
+    console = Console(highlight=False, soft_wrap=True)
+    if report.cost:
+        cost = report.cost
+        price = f"${cost['usd']:.4f}" if cost["usd"] else "price unknown"
+        tokens = cost["tokensIn"] + cost["tokensOut"]
+        console.print(f"Drafts: {cost['drafts']:.0f}; {tokens:,.0f} tokens, {price}.", style="dim")
+    if report.code:
+        console.print(report.code, markup=False)
+
+
+def _print(report: "EstimateReport", who: str, *, every_rule: bool) -> None:
     from rich.console import Console
 
     console = Console(highlight=False, soft_wrap=True)
     console.print(
-        f"[bold]Rules alone would answer {report.answered} of {report.held_out} calls they had not seen "
+        f"[bold]{who} would answer {report.answered} of {report.held_out} calls they had not seen "
         f"({percent(report.coverage)}), {report.agreed} of them as the log does ({percent(report.agreement)}).[/bold]"
     )
     confidence = percent(1 - report.delta)
@@ -73,6 +111,8 @@ def _print(report: "EstimateReport", *, every_rule: bool) -> None:
     for one in report.wrong[:5]:
         console.print(f"differs, line {one.line}: {one.input} → {one.got}, the log has {one.expected}", markup=False)
     shown = report.rules if every_rule else report.rules[:8]
+    if not report.rules:
+        return
     console.print("Rules found:", style="bold")
     for rule in shown:
         console.print(f"  {rule}", markup=False)

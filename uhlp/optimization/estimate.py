@@ -26,6 +26,14 @@ _WHAT_WOULD = "a coder model can write a handler for it (--coder provider/model)
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """What was answered for one row; nothing when it was left to the model."""
+
+    is_given: bool
+    value: Any = None
+
+
+@dataclass(frozen=True, slots=True)
 class WrongAnswer:
     """A held-out answer that differs from the log; `gold` is what is really right, where the log says so."""
 
@@ -42,7 +50,8 @@ class EstimateReport:
 
     bound: rate of answers that differ from the log, proven below this with confidence 1 - delta (a fixed-sample bound).
     Gold figures exist where the log has a gold field: `model_gold_agreement` is the recorded model's own on the same
-    answered inputs. `reason` says why nothing was learnt, `instead` what would help.
+    answered inputs. `code` and `cost` are a coder model's handler and what it took. `reason` says why nothing was
+    learnt, `instead` what would help.
     """
 
     rows: int
@@ -62,6 +71,8 @@ class EstimateReport:
     cross_validation: dict[str, float | None] = field(default_factory=dict)
     reason: str | None = None
     instead: str | None = None
+    code: str | None = None
+    cost: dict[str, float] = field(default_factory=dict)
 
     @property
     def applies(self) -> bool:
@@ -87,15 +98,9 @@ def estimate(
     salt: another split than the server's own, to see how much the figures depend on it.
     """
     policies = dict(comparator or {})
-    halves: dict[str, list[ImportedRow]] = {"train": [], "held_out": []}
-    times: Counter[str] = Counter()
-    for row in rows:
-        hashed = input_hash(row.input) if salt is None else input_hash(row.input, salt=salt)
-        times[hashed] += 1
-        if times[hashed] <= SAME_INPUT_LIMIT:
-            halves[split_of(hashed)].append(row)
-    train = [TrainSample(row.input, row.output) for row in halves["train"]]
-    blank = EstimateReport(rows=len(rows), train=len(train), held_out=len(halves["held_out"]), delta=delta)
+    taught, held_out = halves_of(rows, salt=salt)
+    train = [TrainSample(row.input, row.output) for row in taught]
+    blank = EstimateReport(rows=len(rows), train=len(train), held_out=len(held_out), delta=delta)
     learner = RuleLearner()
     try:
         labelling = learner.labelling(train, decision_field=decision_field, policies=policies)
@@ -105,29 +110,53 @@ def estimate(
     if not rules.margins:
         why = f"no words of the inputs tell the {len(labelling.outputs)} labels apart reliably"
         return replace(blank, reason=why, instead=f"more samples, or {_WHAT_WOULD}")
-    return _score(halves["held_out"], blank, rules, labelling, Comparator(policies), upper_bound)
+    answers = [_answer(rules, labelling, row) for row in held_out]
+    names = [labelling.label(row.output) or "(no label)" for row in held_out]
+    report = score(held_out, answers, names, blank, Comparator(policies), upper_bound)
+    return replace(
+        report,
+        rules=tuple(rules.explain()),
+        cross_validation={"coverage": rules.validation.coverage, "agreement": rules.validation.agreement},
+    )
 
 
-def _score(
+def halves_of(rows: Sequence[ImportedRow], *, salt: str | None = None) -> tuple[list[ImportedRow], list[ImportedRow]]:
+    """(TRAIN, HELD-OUT) of a log, each input at most `SAME_INPUT_LIMIT` times."""
+    halves: dict[str, list[ImportedRow]] = {"train": [], "held_out": []}
+    times: Counter[str] = Counter()
+    for row in rows:
+        hashed = input_hash(row.input) if salt is None else input_hash(row.input, salt=salt)
+        times[hashed] += 1
+        if times[hashed] <= SAME_INPUT_LIMIT:
+            halves[split_of(hashed)].append(row)
+    return halves["train"], halves["held_out"]
+
+
+def _answer(rules: RuleSet, labelling: Labelling, row: ImportedRow) -> Answer:
+    label, _ = rules.answer(row.input)
+    return Answer(label is not None, labelling.outputs[label] if label is not None else None)
+
+
+def score(
     held_out: Sequence[ImportedRow],
+    answers: Sequence[Answer],
+    names: Sequence[str],
     blank: EstimateReport,
-    rules: RuleSet,
-    labelling: Labelling,
     comparator: Comparator,
     upper_bound: UpperBound,
 ) -> EstimateReport:
+    """`blank` with the figures of these answers; `names` says under which label each row is counted."""
     labels: dict[str, Counter[str]] = {}
     wrong: list[WrongAnswer] = []
     answered = gold_known = gold_right = model_right = 0
-    for row in held_out:
-        label, _ = rules.answer(row.input)
-        asked_for = labels.setdefault(labelling.label(row.output) or "(no label)", Counter())
+    for row, answer, name in zip(held_out, answers, names, strict=True):
+        asked_for = labels.setdefault(name, Counter())
         asked_for["asked"] += 1
-        if label is None:
+        if not answer.is_given:
             continue
         answered += 1
         asked_for["answered"] += 1
-        got = labelling.outputs[label]
+        got = answer.value
         if comparator.equal(row.output, got):
             asked_for["agreed"] += 1
         else:
@@ -148,6 +177,4 @@ def _score(
         model_gold_agreement=model_right / gold_known if gold_known else None,
         labels={label: dict(labels[label]) for label in sorted(labels)},
         wrong=tuple(wrong),
-        rules=tuple(rules.explain()),
-        cross_validation={"coverage": rules.validation.coverage, "agreement": rules.validation.agreement},
     )

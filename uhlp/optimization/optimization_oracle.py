@@ -80,7 +80,7 @@ class OptimizationOracle:
             RuleLearner(),
             CoderProposer(
                 mcp_client=mcp_client,
-                app_registry=app_registry,
+                llm_of=lambda app_id: app_registry.snapshot(app_id).definition.llm,
                 clock=clock,
                 default_coder_model=default_coder_model,
                 timeout_s=coder_timeout_s,

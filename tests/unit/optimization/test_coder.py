@@ -3,7 +3,6 @@
 import dataclasses
 import json
 from collections import deque
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -160,10 +159,12 @@ class ScriptedTools:
 
 
 def coder(tools: ScriptedTools, *, llm: LlmConfig | None = None, default: str | None = None) -> CoderProposer:
-    definition = SimpleNamespace(llm=llm or LlmConfig())
-    registry = SimpleNamespace(snapshot=lambda app_id: SimpleNamespace(definition=definition))
     return CoderProposer(
-        mcp_client=tools, app_registry=registry, clock=FakeClock(), default_coder_model=default, timeout_s=60.0
+        mcp_client=tools,
+        llm_of=lambda app_id: llm or LlmConfig(),
+        clock=FakeClock(),
+        default_coder_model=default,
+        timeout_s=60.0,
     )  # type: ignore[arg-type]
 
 

@@ -1,7 +1,7 @@
 """CoderProposer: asks a coder model for a handler and its tests (seed 000 "Invoke Coder LLM")."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -9,10 +9,10 @@ import structlog
 
 from uhlp.clock import Clock
 from uhlp.errors import UhlpError
+from uhlp.models.definition import LlmConfig
 from uhlp.optimization.jit.answer import CoderAnswer, UnreadableAnswer, read_answer
 from uhlp.optimization.jit.specification import write_specification
 from uhlp.optimization.proposer import Failures, Proposal, ProposalFailed, ProposalTask
-from uhlp.registry.application_registry import ApplicationRegistry
 from uhlp.tools.context import ToolContext
 
 log = structlog.get_logger(__name__)
@@ -27,7 +27,10 @@ class McpClient(Protocol):
 
 
 class CoderProposer:
-    """A model writes the handler; one answer that cannot be read is asked for once more."""
+    """A model writes the handler; one answer that cannot be read is asked for once more.
+
+    `llm_of` gives an application's model configuration.
+    """
 
     name = "coder"
 
@@ -35,13 +38,13 @@ class CoderProposer:
         self,
         *,
         mcp_client: McpClient,
-        app_registry: ApplicationRegistry,
+        llm_of: Callable[[str], LlmConfig],
         clock: Clock,
         default_coder_model: str | None,
         timeout_s: float,
     ) -> None:
         self._mcp_client = mcp_client
-        self._registry = app_registry
+        self._llm_of = llm_of
         self._clock = clock
         self._default_coder_model = default_coder_model
         self._timeout_s = timeout_s
@@ -108,10 +111,9 @@ class CoderProposer:
         )
 
     def _coder_model(self, app_id: str) -> str | None:
-        return self._registry.snapshot(app_id).definition.llm.coder_model or self._default_coder_model
+        return self._llm_of(app_id).coder_model or self._default_coder_model
 
     def _context(self, task: ProposalTask) -> ToolContext:
-        app = self._registry.snapshot(task.app_id)
         identifier = uuid4().hex
         return ToolContext(
             app_id=task.app_id,
@@ -120,7 +122,7 @@ class CoderProposer:
             trace_id=identifier,
             deadline=self._clock.monotonic() + self._timeout_s,
             allowed_tools=("core.llm.generate",),
-            llm=app.definition.llm,
+            llm=self._llm_of(task.app_id),
             configuration={},
             purpose="coder",
         )
