@@ -1,23 +1,23 @@
 """The error tree. A leaf's docstring is its default message; each edge (HTTP, MCP, CLI) maps the tree once.
 
-    UhlpError
-    ├── BadInput 400                 ├── PermissionDenied 403       ├── BadModelAnswer 502
-    │   └── MalformedJson            ├── NotFound 404               ├── ModelRequestRefused 502
-    ├── PayloadTooLarge 413          │   ├── AppNotFound            ├── Unavailable 503
-    ├── ValidationFailed 422         │   ├── ComponentNotFound      │   ├── NoModelProvider
-    │   ├── DefinitionInvalid        │   ├── RouteNotFound          │   ├── ModelProviderUnavailable
-    │   ├── InputInvalid             │   ├── DefinitionFileNotFound │   │   └── NotRecorded
-    │   └── ExpressionInvalid        │   ├── CandidateNotFound      │   ├── NoSandboxAvailable
-    ├── Unauthorized 401             │   └── ToolNotFound           │   ├── IsolationRefused
-    ├── MethodNotAllowed 405         ├── Conflict 409               │   ├── RuntimeStoreUnavailable
-    ├── TooManyRequests 429          │   ├── RevisionConflict       │   └── ShuttingDown
-    │   ├── BudgetExhausted          │   ├── AppExists              └── DeadlineExceeded 504
-    │   └── CardinalityLimit         │   ├── MetricConflict             └── FallbackTooLate
-    ├── ExecutionFailed 502          │   └── StateConflict
-    │   ├── SandboxDied              └── InternalError 500
-    │   ├── SandboxOutOfMemory
-    │   ├── HandlerFailed
-    │   └── OutputInvalid
+UhlpError
+├── BadInput 400                 ├── PermissionDenied 403       ├── BadModelAnswer 502
+│   └── MalformedJson            ├── NotFound 404               ├── ModelRequestRefused 502
+├── PayloadTooLarge 413          │   ├── AppNotFound            ├── Unavailable 503
+├── ValidationFailed 422         │   ├── ComponentNotFound      │   ├── NoModelProvider
+│   ├── DefinitionInvalid        │   ├── RouteNotFound          │   ├── ModelProviderUnavailable
+│   ├── InputInvalid             │   ├── DefinitionFileNotFound │   │   └── NotRecorded
+│   └── ExpressionInvalid        │   ├── CandidateNotFound      │   ├── NoSandboxAvailable
+├── Unauthorized 401             │   └── ToolNotFound           │   ├── IsolationRefused
+├── MethodNotAllowed 405         ├── Conflict 409               │   ├── RuntimeStoreUnavailable
+├── TooManyRequests 429          │   ├── RevisionConflict       │   └── ShuttingDown
+│   ├── BudgetExhausted          │   ├── AppExists              └── DeadlineExceeded 504
+│   └── CardinalityLimit         │   ├── MetricConflict             └── FallbackTooLate
+├── ExecutionFailed 502          │   └── StateConflict
+│   ├── SandboxDied              └── InternalError 500
+│   ├── SandboxOutOfMemory
+│   ├── HandlerFailed
+│   └── OutputInvalid
 """
 
 from collections.abc import Mapping

@@ -35,9 +35,7 @@ from uhlp.web.config import WebSettings
 
 PREFIX = "UHLP_"
 SETTINGS_FILE = Path("uhlp.toml")
-_KNOWN_BESIDE = frozenset(
-    {"UHLP_URL", "UHLP_ADMIN_TOKEN", "UHLP_REQUIRE_SERVICES", "UHLP_DEOPT_EVERY_N", "UHLP_ALWAYS_SHADOW"}
-)
+_KNOWN_BESIDE = frozenset({"UHLP_URL", "UHLP_ADMIN_TOKEN", "UHLP_REQUIRE_SERVICES"})
 """Variables with our prefix that are no settings of the server."""
 
 _PASSWORD_IN_URL = re.compile(r"(?<=://)[^/@\s]+(?=@)")
@@ -79,6 +77,10 @@ class Settings(BaseSettings):
     limits: WebSettings = WebSettings()
     registry: RegistrySettings = RegistrySettings()
     log: LogSettings = LogSettings()
+    deopt_every_n: Annotated[int, Field(ge=1)] | None = None
+    """For tests under stress: the model answers every n-th request that a handler would have answered."""
+    always_shadow: bool = False
+    """For tests under stress: every answer of a handler is held against the reference."""
 
     @classmethod
     def settings_customise_sources(

@@ -122,7 +122,7 @@ async def open_services() -> AsyncIterator[Services]:
         promotion = Promotion(book=book, app_registry=registry, state_manager=state)
         governor = SafetyGovernor(
             book=book, store=store, rollouts=rollouts, promotion=promotion, app_registry=registry, windows=windows,
-            clock=clock, config=settings.evolution,
+            clock=clock, config=settings.evolution, always_shadow=settings.always_shadow,
         )  # fmt: skip
         verifier = Verifier(
             executor=executor,
@@ -145,6 +145,7 @@ async def open_services() -> AsyncIterator[Services]:
             oracle=oracle, samples=samples, app_registry=registry, clock=clock, config=settings.evolution,
         )  # fmt: skip
         await daemon.open()
+        stack.push_async_callback(daemon.aclose)
         observer = Observer(
             queue=observations, executor=executor, reference=reference, governor=governor, random=SystemRandom()
         )
@@ -155,7 +156,7 @@ async def open_services() -> AsyncIterator[Services]:
         )  # fmt: skip
         router = RequestRouter(
             executor=executor, rollout=Rollout(rollouts=rollouts), observations=observations, windows=windows,
-            samples=samples, clock=clock, meter=metrics,
+            samples=samples, clock=clock, meter=metrics, deopt_every_n=settings.deopt_every_n,
         )  # fmt: skip
 
         def loop(name: str, cycle: Callable[[], Awaitable[object]], period_s: float) -> PeriodicLoop:

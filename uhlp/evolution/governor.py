@@ -63,11 +63,16 @@ class SafetyGovernor:
         windows: Windows,
         clock: Clock,
         config: EvolutionConfig,
+        always_shadow: bool = False,
     ) -> None:
         self._book = book
         self._store = store
         self._traffic = TrafficSwitch(
-            rollouts=rollouts, app_registry=app_registry, windows=windows, canary=config.canary
+            rollouts=rollouts,
+            app_registry=app_registry,
+            windows=windows,
+            canary=config.canary,
+            always_shadow=always_shadow,
         )
         self._promotion = promotion
         self._registry = app_registry

@@ -17,11 +17,18 @@ _MIN_HANDLER_TIMEOUT_S = 0.05
 
 
 class TrafficSwitch:
-    """Writes the rollout table; memory only."""
+    """Writes the rollout table; memory only. `always_shadow` is a stress switch: every answer is audited."""
 
     def __init__(
-        self, *, rollouts: Rollouts, app_registry: ApplicationRegistry, windows: Windows, canary: CanaryConfig
+        self,
+        *,
+        rollouts: Rollouts,
+        app_registry: ApplicationRegistry,
+        windows: Windows,
+        canary: CanaryConfig,
+        always_shadow: bool = False,
     ) -> None:
+        self._always_shadow = always_shadow
         self._rollouts = rollouts
         self._registry = app_registry
         self._windows = windows
@@ -56,6 +63,8 @@ class TrafficSwitch:
 
     def audit_share(self, candidate: Candidate, live: LiveEvidence) -> float:
         """Share of this candidate's answers that the reference checks, by its trust and its traffic."""
+        if self._always_shadow:
+            return 1.0
         definition = self._registry.snapshot(candidate.app_id).components[candidate.component_id].definition
         window = self._windows.window(candidate.app_id, candidate.component_id, _HOUR_S, handler="jit").as_dict()
         floor = audit_share(definition.optimization.max_wrong_answers, window["count"] * 24)

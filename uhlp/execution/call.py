@@ -11,9 +11,9 @@ from uhlp.tools.session import ToolCallRecord, Usage
 
 Purpose = Literal["serve", "shadow", "replay", "audit", "reference"]
 
-FailureReason = Literal["guard", "exception", "timeout", "schema", "oom", "sandbox", "model"]
+FailureReason = Literal["guard", "exception", "timeout", "schema", "oom", "sandbox", "model", "manual"]
 """Why there is no answer: the handler declined (guard), raised, ran out of time, answered against its schema or ran out
-of memory; its sandbox died or was not to be had; the model gave no usable answer."""
+of memory; its sandbox died or was not to be had; the model gave no usable answer; a switch said so (manual)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from uhlp.metrics.windows import Windows
 from uhlp.routing.request import RoutedAnswer, RoutedRequest
 from uhlp.routing.rollout import Choice, Rollout
 from uhlp.sandbox.driver import Group
+from uhlp.tools import Usage
 from uhlp.traffic.samples import SampleStore
 
 HANDLER_SHARE_OF_DEADLINE = 0.25
@@ -25,7 +26,10 @@ MIN_FALLBACK_S = 0.05
 
 
 class RequestRouter:
-    """Answers requests of every source; one instance a server."""
+    """Answers requests of every source; one instance a server.
+
+    `deopt_every_n` is a stress switch: the model answers every n-th request that a handler would have answered.
+    """
 
     def __init__(
         self,
@@ -37,8 +41,11 @@ class RequestRouter:
         samples: SampleStore,
         clock: Clock,
         meter: Meter,
+        deopt_every_n: int | None = None,
     ) -> None:
         self._executor = executor
+        self._deopt_every_n = deopt_every_n
+        self._handler_requests = 0
         self._rollout = rollout
         self._observations = observations
         self._windows = windows
@@ -65,10 +72,19 @@ class RequestRouter:
             timeout_s *= HANDLER_SHARE_OF_DEADLINE
             if choice.timeout_s is not None:
                 timeout_s = min(timeout_s, choice.timeout_s)
+            if self._is_switched_to_model():
+                skipped = ExecutionResult(outcome="deoptimize", failure="manual", latency_ms=0.0, usage=Usage())
+                return await self._deoptimise(request, choice, skipped, started, deadline)
         result = await self._run(request, implementation, choice.group, timeout_s)
         if result.outcome == "ok" or not has_model:
             return self._answer(request, choice, result, started)
         return await self._deoptimise(request, choice, result, started, deadline)
+
+    def _is_switched_to_model(self) -> bool:
+        if self._deopt_every_n is None:
+            return False
+        self._handler_requests += 1
+        return self._handler_requests % self._deopt_every_n == 0
 
     async def _deoptimise(
         self, request: RoutedRequest, choice: Choice, failed: ExecutionResult, started: float, deadline: float

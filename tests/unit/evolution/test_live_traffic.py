@@ -20,6 +20,7 @@ from tests.unit.evolution.world import (
 )
 from uhlp.errors import StateConflict
 from uhlp.evolution.statistics import Verdict
+from uhlp.evolution.traffic_switch import TrafficSwitch
 
 BREAKS_ON_PEARS = GOOD.replace(
     "    return {", '    if found[2] == "pears":\n        raise KeyError("pears")\n    return {'
@@ -450,3 +451,17 @@ async def test_recommendations_wait_for_approval_before_anything_is_spent(empty_
     assert world.book.candidate(candidate.id).approved_by == "ann"
     with pytest.raises(StateConflict):
         await world.oversight.act(candidate.id, "approve", actor="ann", reason="twice")
+
+
+async def test_the_stress_switch_audits_every_answer(world: World) -> None:
+    switch = TrafficSwitch(
+        rollouts=world.rollouts, app_registry=world.registry, windows=world.windows, canary=world.config.canary,
+        always_shadow=True,
+    )  # fmt: skip
+    await world.record(lines(30, split="train") + lines(90, split="held_out"))
+    world.model.coder.append(coder_answer())
+    candidate_id = await world.optimize()
+    evidence = world.governor.evidence_of(candidate_id)
+    assert evidence is not None
+    assert world.state_of(candidate_id) == "canary"
+    assert switch.audit_share(world.book.candidate(candidate_id), evidence) == 1.0

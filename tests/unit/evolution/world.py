@@ -372,9 +372,13 @@ class World:
             promotion=self.promotion, oracle=self.oracle, samples=self.samples, windows=self.windows,
             app_registry=self.registry, clock=clock, config=config,
         )  # fmt: skip
-        self.router = RequestRouter(
+        self.router = self.make_router()
+
+    def make_router(self, *, deopt_every_n: int | None = None) -> RequestRouter:
+        return RequestRouter(
             executor=self.executor, rollout=Rollout(rollouts=self.rollouts), observations=self.observations,
-            windows=self.windows, samples=self.samples, clock=clock, meter=meter,
+            windows=self.windows, samples=self.samples, clock=self.clock, meter=self.meter,
+            deopt_every_n=deopt_every_n,
         )  # fmt: skip
 
     async def close(self, *, crash: bool = False) -> None:

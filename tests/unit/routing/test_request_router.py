@@ -259,3 +259,10 @@ async def test_usage_of_both_runs_is_counted_in_a_deoptimised_request(world: Wor
     await world.send("guard", observe=False)
     both = world.windows.window(APP, PARSE, 60).as_dict()
     assert both["tokensIn"] == 2 * alone["tokensIn"] == 200
+
+
+async def test_the_stress_switch_gives_every_nth_request_of_a_handler_to_the_model(world: World) -> None:
+    put(world)
+    world.router = world.make_router(deopt_every_n=3)
+    answers = [await world.send("anything", observe=False) for _ in range(6)]
+    assert [answer.deoptimized for answer in answers] == [None, None, "manual", None, None, "manual"]
