@@ -15,7 +15,7 @@ from tests.bench.rounds import Results, Target, print_table, run_rounds, verdict
 UHLP, BARE, STARLETTE, PYDANTIC = "UHLP, JIT component", "bare ASGI echo", "Starlette echo", "FastAPI + Pydantic echo"
 
 
-def run(*, rounds: int = 5, seconds: float = 3) -> Results:
+def run(*, rounds: int = 5, seconds: int = 3) -> Results:
     """Measure at 16 connections and at one, and print table and ratios."""
     with ExitStack() as stack:
         targets = {

@@ -34,9 +34,9 @@ def on_core(core: int, command: list[str]) -> list[str]:
     return command
 
 
-def measure(url: str, body: Any, *, connections: int, seconds: float) -> Figures:
+def measure(url: str, body: Any, *, connections: int, seconds: int) -> Figures:
     """Post `body` over `connections` connections for `seconds`. Raises RuntimeError when an answer was no 2xx."""
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", str(_SCRIPT), url, "--"]
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(_SCRIPT), url, "--"]
     command += [json.dumps(body), API_KEY]
     ended = subprocess.run(on_core(LOAD_CORE, command), capture_output=True, text=True, check=True)
     result = json.loads(ended.stdout.strip().splitlines()[-1])

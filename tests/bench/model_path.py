@@ -25,7 +25,7 @@ LITELLM_TO_PASSTHROUGH = 13.1 / 0.6, 85 / 3055
 _CHAT_PATH = "/v1/chat/completions"
 
 
-def run(*, rounds: int = 5, seconds: float = 3) -> Results:
+def run(*, rounds: int = 5, seconds: int = 3) -> Results:
     """Measure at one connection and at 32, and print table and ratios."""
     chat = {"model": "bench", "messages": [{"role": "user", "content": f"{TICKET['subject']}\n{TICKET['text']}"}]}
     with ExitStack() as stack:

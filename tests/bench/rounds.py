@@ -22,7 +22,7 @@ Results = dict[str, dict[int, Figures]]
 """By the target's name, then by the number of connections."""
 
 
-def run_rounds(targets: Mapping[str, Target], *, connections: Sequence[int], rounds: int, seconds: float) -> Results:
+def run_rounds(targets: Mapping[str, Target], *, connections: Sequence[int], rounds: int, seconds: int) -> Results:
     """Medians over `rounds`, each of `seconds` per target and number of connections."""
     for target in targets.values():
         first = httpx.post(target.url, json=target.body, headers={"Authorization": f"Bearer {API_KEY}"}, timeout=60)
