@@ -172,6 +172,7 @@ async def open_services() -> AsyncIterator[Services]:
         loops = LoopGroup(
             [
                 loop("registry", registry.run_cycle, _RECONCILE_S),
+                loop("models", gateway.run_cycle, _RECONCILE_S),
                 loop("sandboxes", sandboxes.run_cycle, _RECONCILE_S),
                 loop("oracle", oracle.run_optimization_cycle, cycle_s),
                 loop("evolution", daemon.run_cycle, cycle_s),
@@ -259,9 +260,7 @@ def _driver(settings: Settings, data_dir: Path) -> Driver:
 
 def _desired_pools(registry: ApplicationRegistry) -> list[tuple[str, PoolDefinition]]:
     return [
-        (app_id, pool)
-        for app_id in registry.app_ids()
-        for pool in registry.snapshot(app_id).definition.sandbox_pools.pools
+        (app_id, pool) for app_id in registry.app_ids() for pool in registry.snapshot(app_id).definition.pools_in_use
     ]
 
 

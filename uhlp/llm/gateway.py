@@ -102,6 +102,14 @@ class ModelGateway:
         instruments.answered(generation)
         return generation
 
+    async def run_cycle(self) -> None:
+        """Load what the first call would wait for: half a second, mostly of imports."""
+        lanes = [lane for lane in self._lanes.values() if lane.fault is None and lane.provider.price_url is not None]
+        if lanes:
+            await self._client()
+        for lane in lanes:
+            await lane.prices.prepare()
+
     async def aclose(self) -> None:
         """Close the connections to providers."""
         if self._http is not None:
@@ -217,13 +225,17 @@ class ModelGateway:
         )
 
     async def _post(self, url: str, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
+        client = self._http or await self._client()
+        return await client.post(url, headers, body)
+
+    async def _client(self) -> "HttpClient":
         if self._http is None:
             await asyncio.to_thread(import_module, "uhlp.llm.http")  # aiohttp takes a quarter of a second to import
             from uhlp.llm.http import HttpClient
 
             if self._http is None:
                 self._http = HttpClient(connections=self._settings.connections)
-        return await self._http.post(url, headers, body)
+        return self._http
 
     def _lane(self, name: str, settings: ProviderSettings, read_secret: SecretReader) -> _Lane:
         if isinstance(settings, ReplayProvider):

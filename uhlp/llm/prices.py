@@ -23,14 +23,19 @@ class PriceBook:
         self._listed: Listed | None = None
         self._unknown: set[str] = set()
 
+    async def prepare(self) -> None:
+        """Load the public list, where it may be asked."""
+        if self._price_url is not None and self._listed is None:
+            self._listed = await asyncio.to_thread(_load_price_list)
+
     async def cost_usd(self, model: str, answer: ModelAnswer, *, tokens_in: int, tokens_out: int) -> float | None:
         """US dollars, or None when nobody knows: never 0 for want of a price."""
         if price := self._prices.get(model):
             return (tokens_in * price.input_usd_per_mtok + tokens_out * price.output_usd_per_mtok) / 1e6
         if self._price_url is None or model in self._unknown:
             return None
-        if self._listed is None:
-            self._listed = await asyncio.to_thread(_load_price_list)
+        await self.prepare()
+        assert self._listed is not None  # noqa: S101  prepare has set it
         try:
             return self._listed(self._price_url, model, answer, tokens_in, tokens_out, self._clock.now())
         except (LookupError, ValueError):

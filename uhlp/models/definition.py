@@ -211,6 +211,12 @@ class AppDefinition(WireModel):
     mcp_servers: dict[str, JsonObject] = {}
     public: bool = False
 
+    @property
+    def pools_in_use(self) -> tuple[PoolDefinition, ...]:
+        """Every pool that some component runs in."""
+        names = dict.fromkeys(one.target_pool_name for one in self.initial_component_registry.components)
+        return tuple(pool for name in names if (pool := self.pool(name)) is not None)
+
     def pool(self, pool_name: str) -> PoolDefinition | None:
         """The pool of this name; the default pool exists without being written."""
         for pool in self.sandbox_pools.pools:

@@ -1,10 +1,10 @@
 """A prompt template, checked and cut into sections; what a snapshot holds of `prompts/<name>.yaml` (contracts §3)."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from hashlib import sha256
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -43,18 +43,17 @@ class Prompt:
     sections: tuple[Section, ...]
     variables: frozenset[str]
 
-    def artifact(self) -> bytes:
-        """What a runner loads, by content: canonical JSON with the joined text and what shapes the answer."""
-        return self._artifact
+    def artifact(self, output_schema: Mapping[str, Any] | None = None) -> bytes:
+        """What a runner loads, by content: canonical JSON with the joined text and what shapes the answer.
 
-    @cached_property
-    def _artifact(self) -> bytes:
+        `output_schema` is the component's, which stands above the prompt's own: the runner repairs against it.
+        """
         definition = self.definition
         return strict_json.canonical(
             {
                 "template": self.text,
                 "outputFormat": definition.output_format,
-                "outputSchema": definition.output_schema,
+                "outputSchema": output_schema if output_schema is not None else definition.output_schema,
                 "examples": list(definition.examples),
                 "model": definition.model,
                 "parameters": definition.parameters,

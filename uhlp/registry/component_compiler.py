@@ -66,7 +66,7 @@ class ComponentCompiler:
             input_validator=input_validator,
             output_validator=output_validator,
             prompt=prompt,
-            prompt_artifact=None if prompt is None else Artifact.of(prompt.path, prompt.artifact()),
+            prompt_artifact=None if prompt is None else Artifact.of(prompt.path, prompt.artifact(own_output_schema)),
             handler_artifact=handler,
             handler_version=None if handler is None else jit_version(handler.path),
             handler_function=definition.task_details.function or DEFAULT_FUNCTION,

@@ -75,6 +75,7 @@ class Worker:
         self._output = CapturedOutput()
         self._waiting: dict[str, InFlight] = {}
         self._calls = 0
+        self._cpu_limit_s = 0
         self._draining = False
 
     def serve(self) -> None:
@@ -115,7 +116,7 @@ class Worker:
         try:
             request_id, context = request["requestId"], request["context"]
             kind, task = context["handlerType"], context["task"]
-            _backstop(context["deadlineMs"])
+            self._limit_cpu(context["deadlineMs"])
             if kind == "LLM":
                 execution = self._llm.start(
                     self._artifacts.get(task["artifact"]["sha256"]), request["requestData"]["input"]
@@ -138,6 +139,17 @@ class Worker:
             self._refuse(rpc_id, INVALID_PARAMS, f"the request cannot be read: {type(fault).__name__} {fault}")
             return
         self._finish(rpc_id, request_id, answer, metrics)
+
+    def _limit_cpu(self, deadline_ms: float) -> None:
+        """Let the kernel end this process when it burns processor time long after its deadline; the host kills
+        sooner. Whole seconds: most calls find the limit as it should be."""
+        limit_s = int(time.process_time() + min(deadline_ms / 1000, _LONGEST_S)) + 5
+        if limit_s == self._cpu_limit_s:
+            return
+        _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+        soft = limit_s if hard == resource.RLIM_INFINITY else min(limit_s, hard)
+        resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
+        self._cpu_limit_s = limit_s
 
     def _finish(self, rpc_id: Any, request_id: str, answer: Answer, metrics: CallMetrics) -> None:
         if answer.data is not None and answer.result_type == "error":
@@ -248,10 +260,3 @@ def _outcome(frame: Json) -> Json | ToolFailed:
     error = frame.get("error") or {}
     data = error.get("data") or {}
     return ToolFailed(data.get("code", "ERROR"), error.get("message", ""), bool(data.get("retryable")))
-
-
-def _backstop(deadline_ms: float) -> None:
-    """Let the kernel end this process when it burns processor time long after its deadline; the host kills sooner."""
-    limit_s = int(time.process_time() + min(deadline_ms / 1000, _LONGEST_S)) + 5
-    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    resource.setrlimit(resource.RLIMIT_CPU, (limit_s if hard == resource.RLIM_INFINITY else min(limit_s, hard), hard))

@@ -22,6 +22,9 @@ class SandboxSettings(BaseModel):
     model_concurrency: Annotated[int, Field(ge=1)] = 64
     """Model calls that share one worker where the pool names no `concurrency`."""
 
+    warm_pools: Annotated[int, Field(ge=0)] = 8
+    """Pools that get a worker ahead of their first request, after start-up or registration; it ends when it idles."""
+
     start_timeout_s: Seconds = 10.0
     kill_timeout_s: Seconds = 5.0
     ping_timeout_s: Seconds = 2.0

@@ -73,6 +73,7 @@ class SandboxManager:
         self._instruments = SandboxInstruments(meter)
         self._desired = desired
         self._pools: dict[PoolKey, SandboxPool] = {}
+        self._warmed: set[PoolKey] = set()
         self._allocated: dict[str, tuple[SandboxPool, WorkerClient]] = {}
         self._capabilities: Capabilities | None = None
         self._closing = False
@@ -157,9 +158,13 @@ class SandboxManager:
             self._allocated.pop(request.instance_id, None)
 
     async def run_cycle(self) -> None:
-        """Bring every pool towards what is desired: minimum kept while serving, idle and worn workers ended."""
+        """Bring every pool towards what is desired: minimum kept while serving, idle and worn workers ended.
+
+        A pool that nobody has used gets one worker, once, so that its first request need not wait for a sandbox.
+        """
         minimum: dict[PoolKey, int] = {}
-        for app_id, definition in self._desired():
+        desired = list(self._desired())
+        for app_id, definition in desired:
             if definition.min_instances > 0:
                 self._pool(app_id, definition, "serving")
                 minimum[self._pool_key(app_id, definition, "serving")] = definition.min_instances
@@ -168,6 +173,14 @@ class SandboxManager:
         for key, pool in pools:
             if key not in minimum and pool.is_unused() and self._pools.get(key) is pool:
                 del self._pools[key]
+        await self._warm_up({self._pool_key(*each, "serving"): each for each in desired})
+
+    async def _warm_up(self, desired: Mapping[PoolKey, tuple[str, PoolDefinition]]) -> None:
+        self._warmed &= desired.keys()
+        for key, (app_id, definition) in desired.items():
+            if key not in self._pools and key not in self._warmed and len(self._warmed) < self._config.warm_pools:
+                self._warmed.add(key)
+                await self._pool(app_id, definition, "serving").reconcile(1)  # one by one: requests come first
 
     async def stop_application(self, app_id: str) -> None:
         """End every sandbox of the application; calls in flight may finish within the drain time."""

@@ -1,6 +1,7 @@
 """The registry over real repositories."""
 
 import asyncio
+import json
 
 import pytest
 
@@ -49,6 +50,15 @@ async def test_an_application_is_served_as_soon_as_it_is_registered(registry, st
     assert app.definition.initial_component_registry.components[0].component_id == "triage"
     assert await registry.list_active_applications() == ["desk"]
     assert (await registry.get_application_status("desk"))[0] == "ACTIVE"
+
+
+async def test_the_model_is_held_to_the_component_s_own_output_schema(registry):
+    own = b"    outputSchema: {type: object, required: [team], maxProperties: 2}\n"
+    changed = FILES["component_registry.yaml"] + own
+    await registry.apply_files("desk", {"component_registry.yaml": changed}, message="Be stricter", actor="Ann")
+    triage = registry.snapshot("desk").components["triage"]
+    assert json.loads(triage.prompt_artifact.content)["outputSchema"] == triage.output_schema
+    assert triage.output_schema["maxProperties"] == 2
 
 
 async def test_a_definition_alone_makes_the_files(registry, state):

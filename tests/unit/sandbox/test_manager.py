@@ -386,6 +386,25 @@ async def test_a_cycle_keeps_the_minimum_and_ends_what_idles() -> None:
     await manager.close()
 
 
+async def test_a_cycle_starts_one_worker_ahead_of_a_pools_first_request_and_lets_it_idle_out() -> None:
+    driver, clock = FakeDriver(), FakeClock()
+    pool = PoolDefinition(pool_name="default", idle_timeout_s=10)
+    desired = [("shop", pool), ("forum", pool), ("blog", pool)]
+    manager = manager_of(driver, clock=clock, desired=lambda: desired, warm_pools=2)
+    await manager.open()
+    await manager.run_cycle()
+    await manager.run_cycle()
+    assert [(status["appId"], status["workers"]) for status in manager.status()] == [("shop", 1), ("forum", 1)]
+    for _ in range(2):
+        clock.advance(11)
+        await manager.run_cycle()
+        await settle()
+    assert manager.status() == []
+    await manager.run_cycle()
+    assert len(driver.workers) == 2
+    await manager.close()
+
+
 async def test_a_cycle_replaces_a_worker_that_died_idle() -> None:
     driver, clock = FakeDriver(), FakeClock()
     pool = PoolDefinition(pool_name="default", min_instances=2)
@@ -462,7 +481,7 @@ async def test_a_caller_that_leaves_at_the_moment_of_its_turn_passes_it_on() -> 
 
 
 async def test_allocation_speaks_the_seeds_statuses() -> None:
-    manager = manager_of(FakeDriver(), desired=lambda: [("shop", POOL)], max_queue=0)
+    manager = manager_of(FakeDriver(), desired=lambda: [("shop", POOL)], max_queue=0, warm_pools=0)
     await manager.open()
     unknown = await manager.allocate_sandbox(AllocateSandboxRequest(app_id="shop", required_pool_name="gpu"))
     assert unknown.status == "POOL_NOT_FOUND"
