@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from uhlp.clock import Clock
@@ -45,8 +46,11 @@ class PriceBook:
 
 
 def _load_price_list() -> Listed:
-    """Import the public list: 0.2 s, so only when a price is first asked for, and in a thread."""
+    """Import the public list and let it build its index: 0.2 s, so in a thread."""
     from genai_prices import Usage, calc_price
+
+    with suppress(LookupError):
+        calc_price(Usage(), "any")
 
     def listed(url: str, model: str, answer: ModelAnswer, tokens_in: int, tokens_out: int, now: float) -> float:
         usage = Usage(
