@@ -18,6 +18,7 @@ from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.compiler import Compiler
 from uhlp.evolution.drafting import Drafting
 from uhlp.evolution.governor import SafetyGovernor
+from uhlp.evolution.ledger_anchors import LedgerAnchors
 from uhlp.evolution.observation import ObservationQueue
 from uhlp.evolution.observer import Observer
 from uhlp.evolution.oversight import Oversight
@@ -57,6 +58,7 @@ log = structlog.get_logger(__name__)
 _OBSERVERS = 8
 _COMPILERS = 4
 _RECONCILE_S = 10.0
+_ANCHOR_S = 3600.0
 
 
 @asynccontextmanager
@@ -120,9 +122,10 @@ async def open_services() -> AsyncIterator[Services]:
         reference = Reference(executor=executor)
         book = CandidateBook(store=store, clock=clock, meter=metrics)
         promotion = Promotion(book=book, app_registry=registry, state_manager=state)
+        anchors = LedgerAnchors(store=store, state_manager=state)
         governor = SafetyGovernor(
-            book=book, store=store, rollouts=rollouts, promotion=promotion, app_registry=registry, windows=windows,
-            clock=clock, config=settings.evolution, always_shadow=settings.always_shadow,
+            book=book, store=store, rollouts=rollouts, promotion=promotion, anchors=anchors, app_registry=registry,
+            windows=windows, clock=clock, config=settings.evolution, always_shadow=settings.always_shadow,
         )  # fmt: skip
         verifier = Verifier(
             executor=executor,
@@ -150,8 +153,8 @@ async def open_services() -> AsyncIterator[Services]:
             queue=observations, executor=executor, reference=reference, governor=governor, random=SystemRandom()
         )
         oversight = Oversight(
-            book=book, store=store, governor=governor, daemon=daemon, compiler=compiler, promotion=promotion,
-            oracle=oracle, samples=samples, windows=windows, app_registry=registry, clock=clock,
+            book=book, store=store, anchors=anchors, governor=governor, daemon=daemon, compiler=compiler,
+            promotion=promotion, oracle=oracle, samples=samples, windows=windows, app_registry=registry, clock=clock,
             config=settings.evolution,
         )  # fmt: skip
         router = RequestRouter(
@@ -176,6 +179,7 @@ async def open_services() -> AsyncIterator[Services]:
                 loop("sandboxes", sandboxes.run_cycle, _RECONCILE_S),
                 loop("oracle", oracle.run_optimization_cycle, cycle_s),
                 loop("evolution", daemon.run_cycle, cycle_s),
+                loop("ledger-anchors", anchors.run_cycle, _ANCHOR_S),
                 *workers("compiler", compiler.run_cycle, _COMPILERS),
                 *workers("observer", observer.run_cycle, _OBSERVERS),
             ]

@@ -63,25 +63,25 @@ def _verify_served() -> dict[str, Any]:
 
 def _verify_offline(data_dir: Path) -> dict[str, Any]:
     import asyncio
-    from dataclasses import asdict
 
     from uhlp.clock import SystemClock
+    from uhlp.evolution.ledger_anchors import LedgerAnchors, verified_ledger
     from uhlp.evolution.store import EvolutionStore
+    from uhlp.state.definition_store import DefinitionStore
+    from uhlp.state.sqlite_runtime_store import SqliteRuntimeStore
+    from uhlp.state.state_manager import StateManager
 
     database = data_dir / "evolution.db"
     if not database.is_file():
         raise CommandError(f"{data_dir} holds no ledger (evolution.db)")
 
     async def verified() -> dict[str, Any]:
-        async with EvolutionStore(path=database, clock=SystemClock()) as store:
-            report = await store.verify()
-            problems = await store.check_fold() if report.ok else []
-        return {
-            "ok": report.ok and not problems,
-            "entries": report.entries,
-            "head": report.head,
-            "firstBad": asdict(report.first_bad) if report.first_bad else None,
-            "problems": [asdict(problem) for problem in problems],
-        }
+        runtime = SqliteRuntimeStore(":memory:")
+        state = StateManager(definitions=DefinitionStore(data_dir / "apps"), runtime=runtime)
+        try:
+            async with EvolutionStore(path=database, clock=SystemClock()) as store:
+                return await verified_ledger(store, LedgerAnchors(store=store, state_manager=state))
+        finally:
+            await runtime.aclose()
 
     return asyncio.run(verified())

@@ -23,6 +23,7 @@ from uhlp.evolution.candidate import Candidate, CandidateState, Checkpoint, Mism
 from uhlp.evolution.comparison import Comparison
 from uhlp.evolution.config import EvolutionConfig
 from uhlp.evolution.ledger import Event
+from uhlp.evolution.ledger_anchors import LedgerAnchors
 from uhlp.evolution.live_evidence import LiveEvidence
 from uhlp.evolution.promotion import Promotion
 from uhlp.evolution.records import RegressionCase
@@ -59,6 +60,7 @@ class SafetyGovernor:
         store: EvolutionStore,
         rollouts: Rollouts,
         promotion: Promotion,
+        anchors: LedgerAnchors,
         app_registry: ApplicationRegistry,
         windows: Windows,
         clock: Clock,
@@ -75,6 +77,7 @@ class SafetyGovernor:
             always_shadow=always_shadow,
         )
         self._promotion = promotion
+        self._anchors = anchors
         self._registry = app_registry
         self._windows = windows
         self._clock = clock
@@ -259,6 +262,7 @@ class SafetyGovernor:
         reason = f"{reason}; in service as v{version}"
         moved = await self._move(candidate, S.PROMOTED, reason, actor=actor, version=version)
         await self._promotion.reconcile(candidate.app_id, candidate.component_id)
+        await self._anchors.anchor(candidate.app_id)
         return moved
 
     def _may_serve_and_check(self, candidate: Candidate, live: LiveEvidence, definition: ComponentDefinition) -> bool:
@@ -364,6 +368,8 @@ class SafetyGovernor:
         if actor == GOVERNOR and to is not S.SUPERSEDED:
             candidate = await self._quarantine_the_hopeless(candidate)
         await self._promotion.reconcile(candidate.app_id, candidate.component_id)
+        if to is S.ROLLED_BACK:
+            await self._anchors.anchor(candidate.app_id)
         return candidate
 
     async def _quarantine_the_hopeless(self, candidate: Candidate) -> Candidate:

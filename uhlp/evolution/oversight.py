@@ -10,6 +10,7 @@ from uhlp.evolution.candidate import Candidate, CandidateState
 from uhlp.evolution.compiler import Compiler
 from uhlp.evolution.config import EvolutionConfig
 from uhlp.evolution.governor import SafetyGovernor
+from uhlp.evolution.ledger_anchors import LedgerAnchors, verified_ledger
 from uhlp.evolution.promotion import Promotion
 from uhlp.evolution.self_evolution_daemon import SelfEvolutionDaemon
 from uhlp.evolution.statistics import EvidenceAccount, Verdict
@@ -31,6 +32,7 @@ class Oversight:
         *,
         book: CandidateBook,
         store: EvolutionStore,
+        anchors: LedgerAnchors,
         governor: SafetyGovernor,
         daemon: SelfEvolutionDaemon,
         compiler: Compiler,
@@ -44,6 +46,7 @@ class Oversight:
     ) -> None:
         self._book = book
         self._store = store
+        self._anchors = anchors
         self._governor = governor
         self._daemon = daemon
         self._compiler = compiler
@@ -201,15 +204,7 @@ class Oversight:
 
     async def verify_ledger(self) -> dict[str, Any]:
         """Recompute the whole hash chain, and hold the candidates against it."""
-        report = await self._store.verify()
-        problems = await self._store.check_fold() if report.ok else []
-        return {
-            "ok": report.ok and not problems,
-            "entries": report.entries,
-            "head": report.head,
-            "firstBad": asdict(report.first_bad) if report.first_bad else None,
-            "problems": [asdict(problem) for problem in problems],
-        }
+        return await verified_ledger(self._store, self._anchors)
 
     def _row(self, one: Candidate) -> dict[str, Any]:
         live = self._governor.evidence_of(one.id)

@@ -24,6 +24,7 @@ from uhlp.evolution.compiler import Compiler
 from uhlp.evolution.config import CanaryConfig, EvolutionConfig, LimitsConfig, NoiseConfig, RejitConfig, VerifyConfig
 from uhlp.evolution.drafting import Drafting
 from uhlp.evolution.governor import SafetyGovernor
+from uhlp.evolution.ledger_anchors import LedgerAnchors
 from uhlp.evolution.observation import ObservationQueue
 from uhlp.evolution.observer import Observer
 from uhlp.evolution.oversight import Oversight
@@ -341,8 +342,9 @@ class World:
         self.reference = Reference(executor=self.executor)
         self.book = CandidateBook(store=self.store, clock=clock, meter=meter)
         self.promotion = Promotion(book=self.book, app_registry=self.registry, state_manager=self.state)
+        self.anchors = LedgerAnchors(store=self.store, state_manager=self.state)
         self.governor = SafetyGovernor(
-            book=self.book, store=self.store, rollouts=self.rollouts, promotion=self.promotion,
+            book=self.book, store=self.store, rollouts=self.rollouts, promotion=self.promotion, anchors=self.anchors,
             app_registry=self.registry, windows=self.windows, clock=clock, config=config,
         )  # fmt: skip
         handler_tests = HandlerTests(sandboxes=self.sandboxes, deployment_mode="development")
@@ -368,7 +370,8 @@ class World:
             random=Random(3),
         )  # fmt: skip
         self.oversight = Oversight(
-            book=self.book, store=self.store, governor=self.governor, daemon=self.daemon, compiler=self.compiler,
+            book=self.book, store=self.store, anchors=self.anchors, governor=self.governor, daemon=self.daemon,
+            compiler=self.compiler,
             promotion=self.promotion, oracle=self.oracle, samples=self.samples, windows=self.windows,
             app_registry=self.registry, clock=clock, config=config,
         )  # fmt: skip
