@@ -96,7 +96,7 @@ def print_report(console: Console, report: DemoReport) -> None:
     for one in report.components:
         console.print(Text.assemble((one.component_id, "bold"), f"  {one.state}: {one.reason}"))
         for refused in one.refused:
-            console.print(Text(f"    refused: {refused}", style="yellow"))
+            console.print(Text(f"    {refused}", style="yellow"))
         for broken in one.broken:
             console.print(Text(f"    not as expected: {broken}", style="red"))
     holds = "holds" if report.ledger.get("ok") else "DOES NOT HOLD"

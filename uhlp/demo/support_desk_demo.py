@@ -69,10 +69,11 @@ class SupportDeskDemo:
     def __init__(self, *, console: Console, directory: Path, port: int, seed: int, stack: AsyncExitStack) -> None:
         self._console = console
         self._directory = directory
-        self._port = free_port(port)
+        self._wanted_port, self._port = port, free_port(port)
         self._seed = seed
         self._stack = stack
         self._started = time.monotonic()
+        self._token = ""
 
     @property
     def url(self) -> str:
@@ -92,7 +93,8 @@ class SupportDeskDemo:
         await self._watch(admin, app_id, callers)
         report = await self._report(admin, app_id, callers, before)
         print_report(self._console, report)
-        await self._show_curls(admin, callers["order-lines"], report)
+        await self._show_curls(callers["order-lines"], report)
+        self._say_how_to_look_inside()
         return report
 
     async def _open(self) -> tuple[Admin, str, dict[str, Callers]]:
@@ -123,8 +125,8 @@ class SupportDeskDemo:
         await server.start(port=self._port)
         connector = aiohttp.TCPConnector(limit=0)
         session = await self._stack.enter_async_context(aiohttp.ClientSession(connector=connector))
-        token = await asyncio.to_thread((data_dir / "admin_token").read_text)
-        admin = Admin(session, self.url, token.strip())
+        self._token = (await asyncio.to_thread((data_dir / "admin_token").read_text)).strip()
+        admin = Admin(session, self.url, self._token)
         app_id = await admin.register(FOLDER)
         self._say_what_runs(app_id)
         callers = {
@@ -141,6 +143,8 @@ class SupportDeskDemo:
             f"the model is [bold]simulated[/bold], about {MODEL_LATENCY_MS} ms an answer.",
             highlight=False,
         )
+        if self._wanted_port not in (0, self._port):
+            self._console.print(f"Port {self._wanted_port} is taken, so another one is used.", style="dim")
         self._console.print(
             f"Faster than the defaults: evolution {json.dumps(EVOLUTION)}", style="dim", highlight=False
         )
@@ -218,10 +222,10 @@ class SupportDeskDemo:
         listed = await admin.get("/candidates", appId=app_id)
         mine = [row for row in listed["candidates"] if row["componentId"] == story.component_id]
         for row in mine:
-            if row["state"] in ("rejected", "rolled_back", "quarantined"):
-                one.refused.append(f"{row['candidateId']} ({row['state']}): {row['reason']}")
+            if row is not mine[0] and row["state"] in ("rejected", "rolled_back", "quarantined"):
+                one.refused.append(f"{row['candidateId']} was {row['state']}: {row['reason']}")
             one.refused += [
-                f"draft {number} of {row['candidateId']} by {draft['stage']}: {draft['reason']}"
+                f"draft {number} was stopped by {draft['stage']}: {draft['reason']}"
                 for number, draft in enumerate(row["drafts"], start=1)
                 if draft["stage"] is not None
             ]
@@ -252,11 +256,14 @@ class SupportDeskDemo:
         if one.agreement is None or one.agreement < 0.95:
             one.broken.append(f"agreement is {one.agreement}")
 
-    async def _show_curls(self, admin: Admin, callers: Callers, report: DemoReport) -> None:
+    async def _show_curls(self, callers: Callers, report: DemoReport) -> None:
         first = callers.tally.first
         if first is None:
             return
-        after = await callers.call(first.input)
+        async with aiohttp.ClientSession() as session:  # as curl does it: a connection of its own
+            after = await Callers(session, callers.url, iter(())).call(first.input)
+        if after.status != 200:
+            report.broken.append(f"the call afterwards failed: {after.status} {after.body[:200]}")
         body = json.dumps(first.input, ensure_ascii=False)
         self._console.print()
         print_curl(self._console, "Before", callers.url, body, first)
@@ -266,6 +273,14 @@ class SupportDeskDemo:
             print_code(
                 self._console, "\nThe handler of order-lines (generated, now in the application's repository)", code
             )
+
+    def _say_how_to_look_inside(self) -> None:
+        self._console.print()
+        self._console.print(Text(f"Panel: {self.url}/panel (token {self._token}). In another terminal:", style="bold"))
+        self._console.print(
+            f"  export UHLP_URL={self.url} UHLP_ADMIN_TOKEN={self._token}", highlight=False, soft_wrap=True
+        )
+        self._console.print("  uhlp status; uhlp why support-desk order-lines; uhlp candidates; uhlp ledger show")
 
 
 async def _newest_candidates(admin: Admin, app_id: str) -> dict[str, dict[str, Any]]:

@@ -198,16 +198,22 @@ class Compiler:
             report = NoiseReport(**known)
         else:
             by_model = {s.input_hash: s for s in train if not self._reference.golden(component, s.input)[0]}
-            distinct = list(by_model.values())[: noise.aa_samples]
+            live = [sample for sample in by_model.values() if sample.source == "live"]
+            distinct = (live or list(by_model.values()))[: noise.aa_samples]
             report = await measure_noise(self._reference, app, component, distinct, comparator)
             if report.unmeasured > report.n:
                 raise MeasurementFailed(f"the model could not be asked again: {report.trouble}")
             self._book.grow(candidate.id, measurements={**candidate.measurements, "noise": dataclasses.asdict(report)})
         if report.proven_at_least > noise.max_self_disagreement:
+            figures = f"at least {report.proven_at_least:.0%}, allowed {noise.max_self_disagreement:.0%}"
+            if all(sample.source == "import" for sample in train):
+                return "not_a_function", (
+                    f"the model answered {report.disagreed} of {report.n} inputs otherwise than the imported log "
+                    f"({figures}): it is not the function that the log shows. Import a log of this model."
+                )
             return "not_a_function", (
-                f"the model disagreed with itself on {report.disagreed} of {report.n} repeated inputs "
-                f"(at least {report.proven_at_least:.0%}, allowed {noise.max_self_disagreement:.0%}): not a function. "
-                "Loosen the comparator, or compress the prompt instead."
+                f"the model disagreed with itself on {report.disagreed} of {report.n} repeated inputs ({figures}): "
+                "not a function. Loosen the comparator, or leave it to the model."
             )
         return None
 

@@ -43,11 +43,13 @@ async def explain(
     definition = component.definition
     counts = await samples.counts(app_id, component_id)
     window = windows.window(app_id, component_id, _RATE_WINDOW_S).as_dict()
-    rate_per_s = float(window["count"]) / _RATE_WINDOW_S
+    rate_per_s = float(window["count"] - window["errors"]) / _RATE_WINDOW_S
     every = book.candidates(app_id, component_id)
     current = book.current(app_id, component_id)
     lines: list[str] = []
     missing: list[dict[str, Any]] = []
+    if window["errors"]:
+        lines.append(f"{window['errors']} of {window['count']} requests failed in the last ten minutes.")
     if current is None:
         lines += _without_candidate(definition.optimization.mode, definition.handler_type, every)
         attempts = await store.attempts(app_id, component_id, component.spec_hash)
@@ -130,7 +132,10 @@ def _clocks(
             f"A rule may try again {wait.seconds / 60:.0f} minutes and {wait.samples} samples after the last failure; "
             f"{since_s / 60:.0f} minutes and {new_samples} samples have passed."
         )
-        missing.append(_missing("samples since the last failure", new_samples, wait.samples, rate_per_s, now))
+        one = _missing("samples since the last failure", new_samples, wait.samples, rate_per_s, now)
+        if one["expectedAt"] is not None:
+            one["expectedAt"] = max(one["expectedAt"], now + wait.seconds - since_s)
+        missing.append(one)
 
 
 def _evidence(
