@@ -106,7 +106,10 @@ def simulate_model(
         typer.Option(metavar="KIND=SHARE", help="Errors: 429, 500, timeout, garbage or mangled, each with its share."),
     ] = None,
 ) -> None:
-    """Play a model: an OpenAI- and Anthropic-compatible server that says `simulated` in its model names."""
+    """Play a model, so that a server needs no key: OpenAI- and Anthropic-compatible, with answers that code makes up.
+
+    It knows the tasks of the demo and of the starter application; any other prompt gets an answer of the right form.
+    """
     from uhlp.demo.simulated_model import serve_simulated_model
 
     errors = dict(_share_of(one) for one in fail or ())
@@ -119,9 +122,18 @@ def simulate_model(
                 latency_ms=latency_ms,
                 noise=noise,
                 errors=errors,
-                on_listening=lambda url: print(f"simulated model at {url}", flush=True),
+                on_listening=_say_how_to_use_it,
             )
         )
+
+
+def _say_how_to_use_it(url: str) -> None:
+    from uhlp.demo.simulated_model import CODER_MODEL, TASK_MODEL
+
+    print(f"simulated model at {url}; it answers to any model name as {TASK_MODEL}, as {CODER_MODEL} for handlers")
+    print("  let a server use it:")
+    print(f"  export OPENAI_API_KEY=simulated OPENAI_BASE_URL={url}/v1 UHLP_LLM__DEFAULT_MODEL={TASK_MODEL}")
+    print("  uhlp serve", flush=True)
 
 
 def _share_of(text: str) -> tuple[str, float]:

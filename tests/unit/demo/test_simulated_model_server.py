@@ -2,12 +2,15 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from jinja2 import Template
 
 from tests.unit.demo.written_handlers import task_for
+from uhlp import cli
 from uhlp.clock import FakeClock, SystemClock
 from uhlp.demo.simulated_model import Faults, SimulatedModel, SimulatedModelServer
 from uhlp.demo.simulated_model.simulated_model import Question
@@ -15,6 +18,7 @@ from uhlp.errors import ValidationFailed
 from uhlp.llm import GenerateRequest, LlmSettings, ModelGateway
 from uhlp.metering import NullMeter
 from uhlp.optimization.jit.specification import write_specification
+from uhlp.prompts import parse_prompt
 
 AMOUNT = "You read an amount of money in cents.\nAmount as written: 12,50 EUR"
 NOTES = (
@@ -68,6 +72,41 @@ async def test_it_names_models_that_say_they_are_simulated() -> None:
     assert all(model["id"].startswith("simulated-") for model in models)
 
 
+@pytest.mark.parametrize(
+    ("asked", "handler", "answers"),
+    [
+        ("gpt-9", False, "simulated-small"),
+        ("gpt-9", True, "simulated-coder"),
+        ("big-Coder-7b", False, "simulated-coder"),
+        ("simulated-small", True, "simulated-small"),
+    ],
+)
+async def test_a_model_of_any_name_is_played_and_the_answer_says_by_which(
+    asked: str, handler: bool, answers: str
+) -> None:
+    specification = write_specification(task_for([({"text": f"{n} kg"}, {"n": n}) for n in range(30)], {}))
+    async with serving() as url:
+        answer = await ask(url, chat(specification if handler else AMOUNT, model=asked))
+    assert (answer.status_code, answer.json()["model"]) == (200, answers)
+
+
+@pytest.mark.parametrize(
+    ("subject", "text", "queue"),
+    [
+        ("Charged twice", "My invoice shows the same payment two times.", "billing"),
+        ("Where is it?", "The parcel should have arrived last Tuesday.", "shipping"),
+        ("App crashes", "The app closes as soon as I open the settings.", "technical"),
+        ("Good morning", "Do you open on Sundays?", "other"),
+    ],
+)
+async def test_the_starter_application_s_prompt_is_understood(subject: str, text: str, queue: str) -> None:
+    folder = Path(cli.__file__).parent / "starter_app" / "prompts" / "classify-ticket.yaml"
+    prompt = parse_prompt(folder.read_bytes(), path="prompts/classify-ticket.yaml")
+    rendered = Template(prompt.text).render(subject=subject, text=text)
+    reply = await SimulatedModel().reply(Question("any", (("user", rendered),)))
+    assert json.loads(reply.text) == {"queue": queue}
+
+
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
 @pytest.mark.parametrize(
     ("body", "status"),
@@ -77,7 +116,6 @@ async def test_it_names_models_that_say_they_are_simulated() -> None:
         ({"model": "simulated-small", "max_tokens": 9, "messages": [{"role": "user", "content": 7}]}, 400),
         ({"model": "simulated-small", "max_tokens": 0, "messages": [{"role": "user", "content": "x"}]}, 400),
         ({"model": "simulated-small", "max_tokens": 9, "stream": True, "messages": [{"role": "user"}]}, 400),
-        ({"model": "gpt-9", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]}, 404),
     ],
 )
 async def test_requests_that_are_none_are_refused_in_the_wires_own_form(path: str, body: Any, status: int) -> None:

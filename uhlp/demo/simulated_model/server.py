@@ -1,11 +1,13 @@
 """The simulated model over real HTTP: `uhlp simulate-model`.
 
-OpenAI's wire at <url>/v1 and Anthropic's at <url>. Model names say that they are simulated; keys are not looked at.
+OpenAI's wire at <url>/v1 and Anthropic's at <url>. Keys are not looked at. A model of any name is played, so that a
+client keeps its default; the answer's `model` says which simulated model it was.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
@@ -13,7 +15,7 @@ from aiohttp import web
 from uhlp import strict_json
 from uhlp.clock import Clock, SystemClock
 from uhlp.demo.simulated_model.faults import Faults
-from uhlp.demo.simulated_model.simulated_model import MODELS, SimulatedModel
+from uhlp.demo.simulated_model.simulated_model import MODELS, SimulatedModel, played_by
 from uhlp.demo.simulated_model.wires import ANTHROPIC, OPENAI, BadQuestion, Wire
 from uhlp.errors import MalformedJson
 
@@ -62,8 +64,7 @@ class SimulatedModelServer:
             question = wire.question(body)
         except (MalformedJson, BadQuestion) as error:
             return _error(wire, 400, str(error))
-        if question.model not in MODELS:
-            return _error(wire, 404, f"there is no model {question.model}; this server simulates {', '.join(MODELS)}")
+        question = replace(question, model=played_by(question))
         reply = await self._model.reply(question)
         if reply.fault == "429":
             return _error(wire, 429, "simulated rate limit", {"Retry-After": str(RETRY_AFTER_S)})

@@ -36,6 +36,21 @@ class Question:
     response_format: Any = None
     max_tokens: int | None = None
 
+    @property
+    def prompt(self) -> str:
+        """The user's first message."""
+        return next((content for role, content in self.messages if role == "user"), "")
+
+
+def played_by(question: Question) -> str:
+    """The simulated model that answers: the one that is named, else the one that suits.
+
+    For other names that is the coder when the name says `coder` or a handler is asked for, the small model otherwise.
+    """
+    if question.model in MODELS:
+        return question.model
+    return CODER_MODEL if "coder" in question.model.lower() or is_specification(question.prompt) else TASK_MODEL
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -85,7 +100,7 @@ class SimulatedModel:
         return Reply(text, tokens_in, tokens_out, self._latency_s(manner, tokens_out), is_truncated, fault)
 
     async def _text(self, question: Question, dice: random.Random, *, is_noisy: bool) -> str:
-        prompt = next((content for role, content in question.messages if role == "user"), "")
+        prompt = question.prompt
         if is_specification(prompt):
             if question.model == CODER_MODEL:
                 return await write_handler(prompt)

@@ -1,9 +1,15 @@
 """What the simulated model can do. To add a task: write its module, then name it in TASKS."""
 
-from uhlp.demo.simulated_model.tasks import amounts, case_summary, order_lines, ticket_triage
+from uhlp.demo.simulated_model.tasks import amounts, case_summary, order_lines, starter_ticket, ticket_triage
 from uhlp.demo.simulated_model.tasks.task import Task
 
-TASKS: tuple[Task, ...] = (order_lines.TASK, ticket_triage.TASK, case_summary.TASK, amounts.TASK)
+TASKS: tuple[Task, ...] = (
+    order_lines.TASK,
+    ticket_triage.TASK,
+    case_summary.TASK,
+    amounts.TASK,
+    starter_ticket.TASK,
+)
 
 
 def task_of(prompt: str) -> Task | None:

@@ -1,6 +1,7 @@
 """Ticket triage: each word and phrase speaks for a queue with a weight; what is said with emphasis counts more."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from uhlp.demo.simulated_model.tasks.task import Dice, Task
@@ -41,15 +42,22 @@ _SUBJECT = re.compile(r"^(?:subject:)?(?P<subject>.*?)\n(?:text:)?(?P<text>.*)$"
 
 def answer(text: str, dice: Dice) -> dict[str, Any]:
     """{"queue"}: the queue with the most weight, `other` when nothing speaks for any."""
+    return {"queue": queue_of(text, QUEUES)}
+
+
+def queue_of(text: str, queues: Sequence[str]) -> str:
+    """The one of `queues` that most speaks for, `other` when nothing does; other queues are not heard."""
     parts = _SUBJECT.match(text)
     subject, body = (parts["subject"], parts["text"]) if parts else ("", text)
     before, emphasis, after = _split(body.casefold())
-    scores = dict.fromkeys(QUEUES[:-1], 0)
+    scores = {queue: 0 for queue in queues if queue in _VOCABULARY}
     for pattern, queue, weight in _PATTERNS:
+        if queue not in scores:
+            continue
         times = len(pattern.findall(f"{subject.casefold()}\n{before}")) + emphasis * len(pattern.findall(after))
         scores[queue] += weight * times
     best = max(scores, key=lambda queue: scores[queue])
-    return {"queue": best if scores[best] >= 2 else "other"}
+    return best if scores[best] >= 2 else "other"
 
 
 def distort(value: dict[str, Any], dice: Dice) -> dict[str, Any]:
