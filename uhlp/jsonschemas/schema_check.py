@@ -7,12 +7,12 @@ Python too, and that its size, nesting and the expansion of its references are b
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import unquote
 
 import jsonschema_rs
 import orjson
 
 from uhlp.errors import DefinitionInvalid
+from uhlp.jsonschemas.cost import cost_of, target_of
 from uhlp.jsonschemas.validator import Problem, compile_validator, json_pointer
 
 MAX_SCHEMA_BYTES = 256 * 1024
@@ -20,6 +20,8 @@ MAX_DEPTH = 64
 MAX_REFERENCE_CHAIN = 100
 MAX_EXPANDED_SUBSCHEMAS = 100_000
 MAX_PATTERN_LENGTH = 1_000
+MAX_WEIGHT = 30_000
+"""Alternatives, compared values and patterns that may look at one place of a value (see `cost`)."""
 
 _DRAFTS = {
     "https://json-schema.org/draft/2020-12/schema",
@@ -63,6 +65,9 @@ def _problems(schema: Mapping[str, Any]) -> list[Problem]:
     if not problems and _Expansion(root).is_too_large():
         limits = f"{MAX_EXPANDED_SUBSCHEMAS} subschemas or chains of {MAX_REFERENCE_CHAIN}"
         problems = [Problem(path="", message=f"its references expand to more than {limits}")]
+    if not problems and (weight := cost_of(root).weight) > MAX_WEIGHT:
+        told = f"its alternatives and patterns cost {weight} looks at one value; the limit is {MAX_WEIGHT}"
+        problems = [Problem(path="", message=told)]
     if not problems:
         try:
             compile_validator(root)
@@ -146,25 +151,7 @@ def _subschemas(steps: tuple[Step, ...], node: Any, *, is_named: bool = False) -
 
 
 def _is_resolvable(root: dict[str, Any], reference: str) -> bool:
-    return reference[1:2] not in ("", "/") or _target(root, reference) is not None
-
-
-def _target(root: dict[str, Any], reference: str) -> Any:
-    """What a local JSON pointer reference names; None when it names nothing or is an anchor."""
-    if reference == "#":
-        return root
-    if not reference.startswith("#/"):
-        return None
-    node: Any = root
-    for part in unquote(reference[2:]).split("/"):
-        step = part.replace("~1", "/").replace("~0", "~")
-        if isinstance(node, dict) and step in node:
-            node = node[step]
-        elif isinstance(node, list) and step.isdigit() and int(step) < len(node):
-            node = node[int(step)]
-        else:
-            return None
-    return node
+    return reference[1:2] not in ("", "/") or target_of(root, reference) is not None
 
 
 class _Expansion:
@@ -200,7 +187,7 @@ class _Expansion:
         for keyword in _REFERENCES:
             reference = node.get(keyword)
             if isinstance(reference, str):
-                target = _target(self._root, reference) or self._anchors.get(reference[1:])
+                target = target_of(self._root, reference) or self._anchors.get(reference[1:])
                 size += self._size(target, chain + 1)
         self._sizes[id(node)] = size
         return size

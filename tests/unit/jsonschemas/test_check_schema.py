@@ -100,3 +100,9 @@ def test_what_is_accepted_compiles_and_recursion_ends() -> None:
     validator = compile_validator(TREE)
     assert validator.is_valid({"children": [{"children": []}]})
     assert validator.problems({"children": [{"children": [1]}]})[0]["path"] == "/children/0/children/0"
+
+
+def test_alternatives_that_would_cost_seconds_on_any_larger_value_are_refused() -> None:
+    with pytest.raises(DefinitionInvalid, match="looks at one value"):
+        check_schema({"items": {"anyOf": [{"const": {"kind": n}} for n in range(4_000)]}}, path="x")
+    check_schema({"properties": {"kind": {"enum": [f"kind {n}" for n in range(5_000)]}}}, path="x")

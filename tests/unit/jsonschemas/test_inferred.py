@@ -5,8 +5,9 @@ from hypothesis import strategies as st
 
 from uhlp.jsonschemas import compile_validator, schema_of
 
+_FLOATS = st.floats(allow_nan=False, allow_infinity=False, width=16)
 _VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-1000, 1000) | st.floats(allow_nan=False, width=16) | st.text(max_size=8),
+    st.none() | st.booleans() | st.integers(-1000, 1000) | _FLOATS | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
     max_leaves=8,
 )
