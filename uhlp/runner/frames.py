@@ -18,6 +18,10 @@ class StreamClosed(RunnerError):
     """The host has gone, or broke the frame protocol."""
 
 
+class NotSendable(RunnerError):
+    """This message is too large or no JSON; the stream is as good as before."""
+
+
 class FrameStream:
     """Blocking reads and writes of whole frames; used by one thread."""
 
@@ -60,8 +64,13 @@ class FrameStream:
         return message
 
     def write(self, message: dict[str, Any]) -> None:
-        """Send one message whole. Raises StreamClosed."""
-        body = _dumps(message)
+        """Send one message whole. Raises StreamClosed, NotSendable (nothing was sent)."""
+        try:
+            body = _dumps(message)
+        except TypeError as error:
+            raise NotSendable(str(error)) from error
+        if len(body) > FRAME_LIMIT_BYTES:
+            raise NotSendable(f"it has {len(body)} bytes; the limit is {FRAME_LIMIT_BYTES}")
         try:
             self._stream.sendall(_HEADER.pack(len(body)) + body)
         except OSError as error:

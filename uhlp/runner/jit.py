@@ -41,7 +41,7 @@ class JitRunner:
         except Deoptimize as deoptimized:
             return answers.deoptimize(deoptimized.reason)
         except ToolFailed as failed:
-            return answers.error(failed.code, failed.message, retryable=failed.retryable)
+            return answers.error(failed.code, failed.message, retryable=failed.retryable is True)
         except MemoryError:
             return answers.error("SANDBOX_OUT_OF_MEMORY", "The handler used more memory than its pool allows.")
         except BaseException as failure:
@@ -81,10 +81,8 @@ def _handler_context(context: dict[str, Any]) -> dict[str, Any]:
 
 def _failed(failure: BaseException, path: str) -> Answer:
     """HANDLER_FAILED with the type, the message and the frames inside the handler."""
-    try:
-        message = f"{type(failure).__name__}: {failure}"
-    except BaseException:  # a message that cannot be made says only its type
-        message = type(failure).__name__
+    kind, message = type(failure).__name__, answers.said(failure)
     frames = [frame for frame in traceback.extract_tb(failure.__traceback__) if frame.filename == path]
-    trimmed = "".join(traceback.format_list(frames[-TRACEBACK_FRAMES:]))[: answers.MESSAGE_LIMIT]
-    return answers.error("HANDLER_FAILED", message, **({"traceback": trimmed} if trimmed else {}))
+    trimmed = answers.said("".join(traceback.format_list(frames[-TRACEBACK_FRAMES:])))
+    told = f"{kind}: {message}" if message != kind else kind
+    return answers.error("HANDLER_FAILED", told, **({"traceback": trimmed} if trimmed else {}))

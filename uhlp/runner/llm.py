@@ -30,10 +30,10 @@ _environment = SandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """What an execution waits for."""
+    """What an execution waits for; `arguments` is an object, or one that has been written."""
 
     name: str
-    arguments: dict[str, Any]
+    arguments: Any
 
 
 Execution = Generator[ToolCall, dict[str, Any], Answer]

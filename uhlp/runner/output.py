@@ -3,6 +3,8 @@
 import io
 import sys
 
+from .answers import sendable
+
 LIMIT_CHARACTERS = 64 * 1024
 
 
@@ -26,7 +28,7 @@ class CapturedText(io.TextIOBase):
         """What was written since the last take; says so when there was more than fits."""
         if not self._parts:
             return ""
-        text = "".join(self._parts)
+        text = sendable("".join(self._parts))
         if self._left < 0:
             text += f"\n[{-self._left} characters more were not kept]"
         self._parts.clear()

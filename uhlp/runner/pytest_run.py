@@ -48,7 +48,8 @@ class _Counts:
     def _keep(self, report: Any) -> None:
         if len(self.failures) < FAILURES_LIMIT:
             name = str(report.nodeid).partition("::")[2] or str(report.nodeid)
-            self.failures.append({"name": name, "message": str(report.longreprtext)[-answers.MESSAGE_LIMIT :]})
+            message = answers.sendable(str(report.longreprtext)[-answers.MESSAGE_LIMIT :])
+            self.failures.append({"name": answers.sendable(name), "message": message})
 
 
 def run(handler: Artifact, tests: Artifact) -> Answer:
@@ -69,7 +70,7 @@ def run(handler: Artifact, tests: Artifact) -> Answer:
         problem = _run_pytest(folder, counts, report)
         if problem is not None:
             counts.errors += 1
-            counts.failures.append({"name": "pytest", "message": problem[: answers.MESSAGE_LIMIT]})
+            counts.failures.append({"name": "pytest", "message": answers.said(problem)})
     except MemoryError:
         return answers.error("SANDBOX_OUT_OF_MEMORY", "The tests used more memory than their pool allows.")
     except OSError as fault:
@@ -83,7 +84,7 @@ def run(handler: Artifact, tests: Artifact) -> Answer:
             "errors": counts.errors,
             "skipped": counts.skipped,
             "total": counts.passed + counts.failed + counts.errors + counts.skipped,
-            "report": report.getvalue()[-REPORT_LIMIT:],
+            "report": answers.sendable(report.getvalue()[-REPORT_LIMIT:]),
             "failures": counts.failures,
         }
     )
@@ -99,7 +100,7 @@ def _run_pytest(folder: Path, counts: _Counts, report: io.StringIO) -> str | Non
     except MemoryError:
         raise
     except BaseException as failure:  # SystemExit in a test file, for example
-        return f"{type(failure).__name__}: {failure}"
+        return f"{type(failure).__name__}: {answers.said(failure)}"
     if status == pytest.ExitCode.NO_TESTS_COLLECTED:
         return "no tests were found"
     if status == pytest.ExitCode.OK or (status == pytest.ExitCode.TESTS_FAILED and counts.failed):

@@ -15,10 +15,10 @@ import time
 from collections import deque
 from typing import Any
 
-from . import pytest_run, runtime
+from . import answers, pytest_run, runtime
 from .answers import Answer
 from .artifacts import ArtifactMissing, ArtifactStore, WrongHash
-from .frames import FrameStream, StreamClosed
+from .frames import FrameStream, NotSendable, StreamClosed
 from .jit import JitRunner
 from .llm import Execution, LlmRunner, ToolCall
 from .output import CapturedOutput
@@ -156,15 +156,13 @@ class Worker:
             self._draining |= answer.data["code"] == "SANDBOX_OUT_OF_MEMORY"  # what is kept may fill the next call too
         for level, text in self._output.take():
             self._notify("log", {"requestId": request_id, "level": level, "message": text})
-        self._reply(
-            rpc_id,
-            {
-                "requestId": request_id,
-                "resultType": answer.result_type,
-                "data": answer.data,
-                "metrics": metrics.wire(),
-            },
-        )
+        response = {"requestId": request_id, "resultType": answer.result_type, "data": answer.data}
+        response["metrics"] = metrics.wire()
+        try:
+            self._reply(rpc_id, response)
+        except NotSendable as fault:
+            unsent = answers.error("OUTPUT_INVALID", f"The answer cannot be sent: {fault}")
+            self._reply(rpc_id, {**response, "resultType": unsent.result_type, "data": unsent.data})
 
     def _step(self, flight: InFlight, outcome: Json | ToolFailed | None) -> None:
         """Run a prompt to its next tool call or to its end."""
@@ -177,7 +175,10 @@ class Worker:
             self._finish(flight.rpc_id, flight.request_id, stop.value, flight.metrics)
             return
         flight.tool, flight.called_s = call.name, time.perf_counter()
-        self._waiting[self._request_tool(flight.request_id, call)] = flight
+        try:
+            self._waiting[self._request_tool(flight.request_id, call)] = flight
+        except NotSendable as fault:
+            self._step(flight, ToolFailed("PAYLOAD_TOO_LARGE", f"The call of {call.name} cannot be sent: {fault}"))
 
     def _resume(self, frame: Json) -> None:
         """A tool's answer; one that nobody waits for (any more) is dropped."""
@@ -202,7 +203,10 @@ class Worker:
 
         def call_tool(name: str, arguments: Json) -> Json:
             started_s = time.perf_counter()
-            outcome = self._wait_for(self._request_tool(request_id, ToolCall(name, arguments)))
+            name, checked = answers.said(name, 200), answers.generic(arguments)
+            if checked.result_type == "error":
+                raise ToolFailed("BAD_REQUEST", f"The arguments of {name} cannot be sent. {checked.data['message']}")
+            outcome = self._wait_for(self._request_tool(request_id, ToolCall(name, checked.data)))
             metrics.add(name, started_s, outcome if isinstance(outcome, dict) else {})
             if isinstance(outcome, ToolFailed):
                 raise outcome

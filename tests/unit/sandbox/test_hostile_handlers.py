@@ -359,3 +359,54 @@ async def test_tests_that_end_the_process_with_success_have_not_passed(target: R
     tests = "import os\nos._exit(0)\n"
     with pytest.raises(Closed):
         await target.execute(request(ECHO, handler_type="TESTS", tests=tests), ECHO, tests)
+
+
+@pytest.mark.parametrize(
+    ("body", "outcome"),
+    [
+        ("print('\\ud800'); return 1", 1),
+        ("raise ValueError('\\ud800')", "HANDLER_FAILED"),
+        ("raise uhlp_runtime.Deoptimize('\\ud800')", {"reason": "?"}),
+        ("raise uhlp_runtime.ToolFailed('\\ud800', object())", "?"),
+        ("uhlp_runtime.call_tool('t', {'a': '\\ud800'})", "BAD_REQUEST"),
+        ("uhlp_runtime.call_tool('t', {'a': 'x' * 17_000_000})", "BAD_REQUEST"),
+        ("uhlp_runtime.call_tool('t', {'a': list(range(1_000_000))})", "BAD_REQUEST"),
+    ],
+)
+async def test_words_that_cannot_be_sent_are_answered_and_the_worker_lives(
+    target: RawRunner, body: str, outcome: object
+) -> None:
+    data = (await target.run("import uhlp_runtime\n" + handler(body)))["data"]
+    assert (data["code"] if isinstance(outcome, str) else data) == outcome
+    assert (await target.run(ECHO, {"n": 1}))["data"] == {"n": 1}
+
+
+@pytest.mark.parametrize(
+    ("expression", "outcome"),
+    [
+        ("[1] * 200_000", 200_000),
+        ("list(range(1_000_000))", "SANDBOX_OUT_OF_MEMORY"),
+        ("[{}] * 1_000_000", "SANDBOX_OUT_OF_MEMORY"),
+        ("{str(n): n for n in range(300_000)}", "SANDBOX_OUT_OF_MEMORY"),
+        ("['x' * 1_000_000] * 1_000", "OUTPUT_INVALID"),
+        ("[1] * 6_000_000", "OUTPUT_INVALID"),
+    ],
+)
+async def test_a_result_too_large_to_be_written_is_answered(
+    target: RawRunner, expression: str, outcome: object
+) -> None:
+    data = (await target.run(handler(f"return {expression}")))["data"]
+    assert (len(data) if isinstance(outcome, int) else data["code"]) == outcome
+
+
+async def test_a_result_that_holds_itself_or_grows_without_end_is_answered(target: RawRunner) -> None:
+    bomb = handler("value = ['x']", "for _ in range(40): value = [value] * 10", "return value")
+    assert (await target.run(bomb))["data"]["code"] == "OUTPUT_INVALID"
+    loop = handler("value = []", "value.append(value)", "return value")
+    assert (await target.run(loop))["data"]["code"] == "OUTPUT_INVALID"
+
+
+async def test_a_test_report_in_characters_that_cannot_be_sent_arrives(target: RawRunner) -> None:
+    tests = "def test_prints():\n    print('\\ud800')\n    assert '\\ud800' == 1\n"
+    answer = await target.execute(request(ECHO, handler_type="TESTS", tests=tests), ECHO, tests)
+    assert (answer["data"]["failed"], answer["data"]["errors"]) == (1, 0)
