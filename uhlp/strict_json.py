@@ -23,18 +23,18 @@ _AS_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # one level down, one
 _NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
 
-def loads(raw: bytes, *, max_depth: int = 64) -> Any:
+def loads(raw: bytes, *, max_depth: int = 64, subject: str = "The body") -> Any:
     """The value of one JSON text. `max_depth` counts nested arrays and objects, at most `DEEPEST`.
 
-    Raises MalformedJson, whose message says what is wrong and where.
+    Raises MalformedJson, whose message says of `subject` what is wrong and where.
     """
     try:
         value = orjson.loads(raw)  # the strict reader; it stops at depth 1,024 and lets the last of equal keys win
         if raw.count(b"[") + raw.count(b"{") > max_depth and _depth(raw) > max_depth:
-            raise MalformedJson(f"The body is not strict JSON: it nests deeper than {max_depth} levels.")
+            raise MalformedJson(f"{subject} is not strict JSON: it nests deeper than {max_depth} levels.")
         jiter.from_json(raw, catch_duplicate_keys=True)
     except ValueError as error:
-        raise MalformedJson(f"The body is not strict JSON: {error}.") from None
+        raise MalformedJson(f"{subject} is not strict JSON: {error}.") from None
     return value
 
 

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from uhlp import strict_json
 from uhlp.errors import DefinitionInvalid
 from uhlp.jsonschemas import check_schema
+from uhlp.models.faults import fault_message
 from uhlp.models.prompt import PromptTemplate
 from uhlp.prompts.syntax import TemplateError, variables_of
 from uhlp.strict_yaml import YamlDocument
@@ -97,7 +98,7 @@ def _definition(document: YamlDocument) -> PromptTemplate:
         problems = []
         for fault in error.errors(include_url=False, include_input=False):
             pointer = "".join(f"/{step}" for step in fault["loc"])
-            problems.append(document.problem(pointer, fault["msg"].removeprefix("Value error, ")))
+            problems.append(document.problem(pointer, fault_message(fault, PromptTemplate)))
         raise document.invalid(problems) from None
     keys = [section.key for section in definition.sections]
     repeated = [index for index, key in enumerate(keys) if key in keys[:index]]

@@ -1,6 +1,7 @@
 """From one component's definition and files to its snapshot."""
 
 import keyword
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ from uhlp.errors import DefinitionInvalid, ExpressionInvalid, MalformedJson
 from uhlp.expressions import compile_rule
 from uhlp.jsonschemas import Validator, check_schema, compile_validator
 from uhlp.models.definition import AppDefinition, ComponentDefinition, HandlerType, OptimizationRule
+from uhlp.models.faults import did_you_mean
 from uhlp.prompts import Prompt
 from uhlp.registry.configuration import merged
 from uhlp.registry.definition_files import (
@@ -58,6 +60,8 @@ class ComponentCompiler:
         own_output_schema = self._schema(definition.output_schema, f"{at}/outputSchema")
         output_schema = own_output_schema or (prompt.definition.output_schema if prompt else None)
         self._check_decision_field(definition, output_schema, f"{at}/optimization/decisionField")
+        if prompt is not None and input_schema is not None:
+            self._check_variables(definition.component_id, prompt, input_schema)
         input_validator, output_validator = _validator(input_schema), _validator(output_schema)
         return ComponentSnapshot(
             definition=definition,
@@ -115,7 +119,7 @@ class ComponentCompiler:
                 self._problem(at, f"there is no schema {file}")
                 return None
             try:
-                schema = strict_json.loads(self._files[file])
+                schema = strict_json.loads(self._files[file], subject="The schema")
             except MalformedJson as error:
                 self._problems.add(file, error.message)
                 return None
@@ -131,6 +135,20 @@ class ComponentCompiler:
             self._problems.take(error, file, at=pointer)
             return None
         return schema
+
+    def _check_variables(self, component_id: str, prompt: Prompt, schema: Schema) -> None:
+        """A variable that a closed input schema does not have can never be given: no request would be answered."""
+        if schema.get("additionalProperties") is not False or schema.get("patternProperties"):
+            return
+        known = list(schema.get("properties", {}))
+        for name in sorted(prompt.variables.difference(known)):
+            word = re.compile(rf"\b{re.escape(name)}\b".encode())
+            lines = enumerate(self._files[prompt.path].splitlines(), start=1)
+            self._problems.add(
+                prompt.path,
+                f"{{{{ {name} }}}} is no field of the input of {component_id}{did_you_mean(name, known)}",
+                line=next((number for number, line in lines if word.search(line)), None),
+            )
 
     def _check_decision_field(self, definition: ComponentDefinition, schema: Schema | None, at: str) -> None:
         field = definition.optimization.decision_field
@@ -171,7 +189,7 @@ def check_rules(rules: Iterable[OptimizationRule], file: str, at: str, reader: D
 
 def _golden_example(line: bytes, default_id: str) -> tuple[GoldenExample | None, str | None]:
     try:
-        value = strict_json.loads(line)
+        value = strict_json.loads(line, subject="This line")
     except MalformedJson as error:
         return None, error.message
     if not isinstance(value, dict) or not isinstance(value.get("input"), dict) or "expected" not in value:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from uhlp.errors import DefinitionInvalid
 from uhlp.models.definition import AppDefinition, ComponentRegistry
+from uhlp.models.faults import fault_message
 from uhlp.registry.problems import Problems
 from uhlp.strict_yaml import YamlDocument
 
@@ -84,5 +85,5 @@ class DefinitionReader:
         except ValidationError as error:
             for fault in error.errors(include_url=False, include_input=False):
                 pointer = "".join(f"/{step}" for step in fault["loc"])
-                self.problem(file, pointer, fault["msg"].removeprefix("Value error, "))
+                self.problem(file, pointer, fault_message(fault, model))
             return None

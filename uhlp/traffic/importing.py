@@ -53,25 +53,25 @@ def import_rows(
                 break
     if problems:
         first = problems[0]
-        raise ValidationFailed(f"Line {first['line']}: {first['message']}", details={"problems": problems})
+        raise ValidationFailed(f"Line {first['line']} {first['message']}", details={"problems": problems})
     if not rows:
         raise ValidationFailed("The log holds no rows.")
     return rows
 
 
 class _BadRow(Exception):
-    """What is wrong with one row."""
+    """What is wrong with one row; the text goes on after `Line 7`."""
 
 
 def _row(
     raw: bytes, number: int, wanted: Mapping[str, str], output_field: str, output_key: str | None, gold: str | None
 ) -> ImportedRow:
     try:
-        value = strict_json.loads(raw)
+        value = strict_json.loads(raw, subject="")
     except MalformedJson as error:
-        raise _BadRow(error.message) from None
+        raise _BadRow(error.message.strip().replace(": line 1 column", ": column")) from None
     if not isinstance(value, dict):
-        raise _BadRow("a row is a JSON object")
+        raise _BadRow("is no JSON object")
     given = ", ".join(value)
     if wanted:
         absent = [name for name in (*wanted.values(), output_field) if name not in value]
@@ -83,7 +83,7 @@ def _row(
             raise _BadRow(f"has no input and output; name the fields to take instead: it has {given}")
         inputs = value["input"]
         if not isinstance(inputs, dict):
-            raise _BadRow("input is an object: the variables of the component's prompt")
+            raise _BadRow("has an input that is no object: it holds the variables of the component's prompt")
 
     def wrapped(answer: Any) -> Any:
         return {output_key: answer} if output_key else answer

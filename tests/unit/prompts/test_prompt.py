@@ -96,7 +96,7 @@ def test_words_that_yaml_1_1_reads_as_booleans_or_dates_stay_words() -> None:
         ("template: one {{ line\n", 1, "end of template"),
         ("sections:\n  - {key: a, body: fine}\n  - key: b\n    body: |\n      ok\n      {{ }}\n", 6, "an expression"),
         ("template: x\noutputFormat: xml\n", 2, "json"),
-        ("template: x\n\ntempalte: y\n", 3, "Extra inputs"),
+        ("template: x\n\ntempalte: y\n", 3, "did you mean `template`?"),
         ("template: x\ntemplate: y\n", 2, "twice"),
         ("template: &a x\ndescription: *a\n", 2, "aliases"),
         ("template: x\n: : :\n", 2, ""),

@@ -79,7 +79,7 @@ components:
     [
         ({"app.yaml": None}, "app.yaml", "missing"),
         ({"app.yaml": b"appId: other\n"}, "app.yaml", "appId is other"),
-        ({"app.yaml": b"appId: desk\nnope: 1\n"}, "app.yaml", "Extra inputs"),
+        ({"app.yaml": b"appId: desk\nnope: 1\n"}, "app.yaml", "unknown field `nope`"),
         ({"app.yaml": b"[1"}, "app.yaml", ""),
         ({"app.yaml": b"appId: desk\ninitialComponentRegistry: {components: [{componentId: x}]}"}, "app.yaml", "in c"),
         ({"app.yaml": b"appId: desk\nmcpServers: {x: {headers: {Authorization: abc}}}\n"}, "app.yaml", "secret:NAME"),
@@ -91,6 +91,10 @@ components:
         ({"schemas/ticket.json": b'{"$ref": "http://x/y"}'}, "schemas/ticket.json", ""),
         ({"evals/triage.jsonl": b'{"input": {"text": 1}, "expected": {"team": "x"}}\n'}, "evals/triage.jsonl", "input"),
         ({"evals/triage.jsonl": b'{"input": {}, "expected": {}}\n'}, "evals/triage.jsonl", "expected"),
+        (component("  - {componentId: x, timeuotMs: 5}\n"), "component_registry.yaml", "did you mean `timeoutMs`?"),
+        (component("  - {componentId: x, optimization: {epsilo: 1}}\n"), "component_registry.yaml", "`epsilon`?"),
+        ({"prompts/triage.yaml": b"template: x\noutputFormt: json\n"}, "prompts/triage.yaml", "`outputFormat`?"),
+        ({"evals/triage.jsonl": b"{\n"}, "evals/triage.jsonl", "This line is not strict JSON"),
         ({"notes.md": b"line\nsk-proj-abcdefgh12345678\n"}, "notes.md", "secret:NAME"),
     ],
 )  # fmt: skip
@@ -98,6 +102,20 @@ def test_a_problem_names_its_file(changes, file, message):
     found = problems(changes)
     assert file in {problem["file"] for problem in found}
     assert any(message in problem["message"] for problem in found)
+
+
+CLOSED = b'{"type": "object", "properties": {"text": {}, "id": {}}, "additionalProperties": false'
+
+
+def test_a_prompt_may_only_ask_for_what_its_input_can_have():
+    mistyped = FILES["prompts/triage.yaml"].replace(b"{{ text }}", b"{{ txet }} {{ input.text }} {{ range(3) }}")
+    assert compiled({"prompts/triage.yaml": mistyped})  # the input may have more than its schema says
+    patterns = {"schemas/ticket.json": CLOSED + b', "patternProperties": {"^t": {}}}'}
+    assert compiled({"prompts/triage.yaml": mistyped} | patterns)
+    assert compiled({"schemas/ticket.json": CLOSED + b"}"})
+    (found,) = problems({"prompts/triage.yaml": mistyped, "schemas/ticket.json": CLOSED + b"}"})
+    assert (found["file"], found["line"]) == ("prompts/triage.yaml", 2)
+    assert found["message"] == "{{ txet }} is no field of the input of triage; did you mean `text`?"
 
 
 def test_prompts_and_schemas_are_named_by_name_path_or_inline():

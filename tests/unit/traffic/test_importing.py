@@ -29,10 +29,10 @@ def test_a_mapping_renames_input_fields():
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("not json", "not strict JSON"),
+        ("not json", "Line 2 is not strict JSON: "),
         ("[1]", "JSON object"),
         ('{"text": "a", "label": "b"}', "name the fields to take instead: it has text, label"),
-        ('{"input": "a", "output": 1}', "input is an object"),
+        ('{"input": "a", "output": 1}', "has an input that is no object"),
         ('{"input": {"a": 1, "a": 2}, "output": 1}', "uplicate"),
     ],
 )
@@ -40,12 +40,12 @@ def test_errors_name_the_line_and_what_is_wrong(line, message):
     with pytest.raises(ValidationFailed) as caught:
         import_rows(['{"input": {}, "output": 1}', line])
     assert caught.value.details["problems"][0]["line"] == 2
-    assert caught.value.message.startswith("Line 2: ")
+    assert caught.value.message.startswith("Line 2 ")
     assert message in caught.value.message
 
 
 def test_a_missing_named_field_is_told_with_those_there_are():
-    with pytest.raises(ValidationFailed, match=r"Line 1: has no field 'answer'; it has text, label"):
+    with pytest.raises(ValidationFailed, match=r"Line 1 has no field 'answer'; it has text, label"):
         import_rows(['{"text": "a", "label": "b"}'], input_fields=["text"], output_field="answer")
 
 
