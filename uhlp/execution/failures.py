@@ -11,6 +11,7 @@ from uhlp.errors import (
     ExecutionFailed,
     HandlerFailed,
     OutputInvalid,
+    PayloadTooLarge,
     SandboxOutOfMemory,
     UhlpError,
 )
@@ -18,7 +19,8 @@ from uhlp.execution.call import ExecutionCall, FailureReason, PromptImplementati
 
 Failure = tuple[FailureReason, UhlpError]
 
-_MESSAGE_LIMIT = 2_000
+_MESSAGE_LIMIT = 200
+"""Characters of a sandbox's own words that leave the server: they may hold anything that the code has seen."""
 
 
 def failure_of_sandbox(error: UhlpError) -> Failure:
@@ -52,6 +54,8 @@ def failure_of_response(call: ExecutionCall, response: dict[str, Any], last_erro
         return "schema", OutputInvalid(message)
     if code == BadModelAnswer.code and is_prompt:
         return "model", BadModelAnswer(message)
+    if code == PayloadTooLarge.code and is_prompt:
+        return "exception", PayloadTooLarge(message)
     return "exception", HandlerFailed(message)
 
 

@@ -10,6 +10,8 @@ from uhlp.clock import Clock
 from uhlp.errors import (
     DeadlineExceeded,
     ExecutionFailed,
+    OutputInvalid,
+    PayloadTooLarge,
     SandboxDied,
     SandboxOutOfMemory,
     ToolNotFound,
@@ -41,8 +43,6 @@ MAX_LOG_LINE_CHARS = 2_000
 FLOOD_LOG_LINES = 20 * MAX_LOG_LINES
 MAX_UNASKED_FRAMES = 100
 """Frames for no execution in flight that a worker may send between two calls."""
-
-_LOG_LEVELS = frozenset({"debug", "info", "warning", "error"})
 
 
 class _Call:
@@ -225,9 +225,8 @@ class WorkerClient:
             return
         call.log_lines += 1
         if call.log_lines <= MAX_LOG_LINES:
-            level = text(params.get("level"), 10).lower()
-            write = getattr(log, level if level in _LOG_LEVELS else "info")
-            write("sandbox_log", request_id=request_id, text=text(params.get("message"), MAX_LOG_LINE_CHARS))
+            line = text(params.get("message"), MAX_LOG_LINE_CHARS)  # may hold the input: never above debug
+            log.debug("sandbox_log", request_id=request_id, level_inside=text(params.get("level"), 10), text=line)
         elif call.log_lines > FLOOD_LOG_LINES:
             self._break("The sandbox floods its log.")
 
@@ -264,6 +263,8 @@ class WorkerClient:
         channel = self._open_channel()
         try:
             channel.answer(rpc_id, await call_tool(name, arguments))
+        except PayloadTooLarge as error:  # the result, or what the tool says of the arguments
+            self._refuse(rpc_id, OutputInvalid(error.message))
         except UhlpError as error:
             self._refuse(rpc_id, error)
         except Exception:

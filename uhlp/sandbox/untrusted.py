@@ -23,7 +23,7 @@ def checked_response(answer: Answer, request_id: str) -> dict[str, Any]:
     """The ExecuteResponse body. Raises SandboxDied when the worker cannot be trusted further, ExecutionFailed when it
     refused, OutputInvalid when the body is too large or too deep. By hand, because this is the hot path."""
     if answer.error is not None:
-        raise ExecutionFailed(f"The sandbox refused the request: {text(answer.error.get('message'), 500)}")
+        raise ExecutionFailed(f"The sandbox refused the request: {text(answer.error.get('message'), 200)}")
     body = answer.result
     if (
         type(body) is not dict

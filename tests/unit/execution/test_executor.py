@@ -25,6 +25,7 @@ from uhlp.errors import (
     ModelProviderUnavailable,
     NoSandboxAvailable,
     OutputInvalid,
+    PayloadTooLarge,
     SandboxDied,
     SandboxOutOfMemory,
 )
@@ -126,6 +127,8 @@ def stated(code: Any, message: Any = "why") -> Behaviour:
         (AS_HANDLER, send_garbage, "sandbox", SandboxDied),
         (AS_PROMPT, stated("BAD_MODEL_ANSWER"), "model", BadModelAnswer),
         (AS_PROMPT, stated("HANDLER_FAILED"), "exception", HandlerFailed),
+        (AS_PROMPT, stated("PAYLOAD_TOO_LARGE"), "exception", PayloadTooLarge),
+        (AS_HANDLER, stated("PAYLOAD_TOO_LARGE"), "exception", HandlerFailed),
         (AS_PROMPT, stated("MODEL_PROVIDER_UNAVAILABLE"), "exception", HandlerFailed),
         (AS_PROMPT, answering({"reason": "x"}, "deoptimize"), "sandbox", Exception),
         (AS_PROMPT, hang, "timeout", DeadlineExceeded),
@@ -138,8 +141,15 @@ async def test_failures_have_a_reason_and_an_error_made_on_the_host(
     result = await made.executor.run(call_of(implementation, timeout_s=0.05 if behaviour is hang else 2.0))
     assert (result.outcome, result.failure) == ("failed", failure)
     assert isinstance(result.error, error)
-    assert result.error.status in (502, 504)
+    assert result.error.status in (413, 502, 504)
     assert not result.is_refusal
+
+
+async def test_of_a_sandboxs_own_words_no_more_than_a_line_leaves_the_server(parts: MakeParts) -> None:
+    made = await parts(stated("HANDLER_FAILED", "KeyError: '" + "secret" * 1000))
+    error = (await made.executor.run(call_of())).error
+    assert error.message.startswith("KeyError: 'secret")
+    assert (len(error.message), error.details) == (200, {})
 
 
 @pytest.mark.parametrize(

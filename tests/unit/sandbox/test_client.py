@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from sandbox_calls import ARTIFACTS, SHA256, execute_request
+from structlog.testing import capture_logs
 
 from uhlp.clock import SystemClock
 from uhlp.errors import (
@@ -291,6 +292,32 @@ async def test_log_lines_are_taken_whatever_they_hold(open_client: Open) -> None
 
     client, _ = await open_client(chatter)
     assert (await run(client))["data"] == "said"
+
+
+@pytest.mark.parametrize("level", ["info", "warning", "error", "critical", 7])
+async def test_what_a_handler_prints_is_logged_for_debugging_only(open_client: Open, level: Any) -> None:
+    async def prints_its_input(worker: FakeWorker, request: dict) -> dict:
+        params = {"requestId": request["requestId"], "level": level, "message": "card 4111" + "x" * 10_000}
+        worker.send({"method": "log", "params": params})
+        return response(request, 1)
+
+    client, _ = await open_client(prints_its_input)
+    with capture_logs() as logs:
+        await run(client)
+    (line,) = [entry for entry in logs if "4111" in str(entry)]
+    assert (line["log_level"], len(line["text"])) == ("debug", 2_000)
+
+
+async def test_a_tools_result_that_is_too_large_is_an_error_of_that_call(open_client: Open) -> None:
+    async def asks(worker: FakeWorker, request: dict) -> dict:
+        return response(request, (await worker.call_tool(request["requestId"], "t", {}))["error"]["data"]["code"])
+
+    async def call_tool(name: str, arguments: dict) -> dict:
+        return {"text": "x" * 17_000_000}
+
+    client, _ = await open_client(asks)
+    assert (await run(client, call_tool=call_tool))["data"] == "OUTPUT_INVALID"
+    assert (await run(client, call_tool=call_tool))["data"] == "OUTPUT_INVALID"
 
 
 async def test_a_worker_that_floods_its_log_is_cut_off(open_client: Open) -> None:
