@@ -18,6 +18,7 @@ UhlpError
 │   ├── SandboxOutOfMemory
 │   ├── HandlerFailed
 │   └── OutputInvalid
+└── HeadersTooLarge 431
 """
 
 from collections.abc import Mapping
@@ -72,6 +73,12 @@ class PayloadTooLarge(UhlpError):
     """The body is larger than the limit."""
 
     code, status = "PAYLOAD_TOO_LARGE", 413
+
+
+class HeadersTooLarge(UhlpError):
+    """The request's headers are larger than the limit."""
+
+    code, status = "HEADERS_TOO_LARGE", 431
 
 
 class ValidationFailed(UhlpError):

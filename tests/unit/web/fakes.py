@@ -19,6 +19,7 @@ from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
 from uhlp.routing.request import RoutedAnswer, RoutedRequest
 from uhlp.sandbox.driver import Capabilities
 from uhlp.web.config import WebSettings
+from uhlp.web.http_protocol import BoundedHttpProtocol
 from uhlp.web.services import Services
 
 ADMIN_TOKEN = "an-admin-token-for-tests"
@@ -222,7 +223,7 @@ def services(**parts: Any) -> Services:
 async def listening(app: Any, **config: Any) -> AsyncIterator[int]:
     """`app` behind a real uvicorn on a free port of the loopback interface; the port."""
     server = uvicorn.Server(
-        uvicorn.Config(app, host="127.0.0.1", port=0, http="httptools", log_level="error", **config)
+        uvicorn.Config(app, host="127.0.0.1", port=0, http=BoundedHttpProtocol, log_level="error", **config)
     )
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     task = asyncio.create_task(server.serve())

@@ -1,0 +1,148 @@
+"""The head of a request is bounded in size and in time, below the application."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from uhlp.web.http_protocol import HEAD_TIMEOUT_S, MOST_HEAD_BYTES, BoundedHttpProtocol
+from web.fakes import listening
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
+
+
+async def length_of_body(scope: Any, receive: Any, send: Any) -> None:
+    """Answers with how many bytes of body came."""
+    length, more = 0, True
+    while more:
+        message = await receive()
+        length, more = length + len(message.get("body", b"")), message.get("more_body", False)
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"8")]})
+    await send({"type": "http.response.body", "body": b"%08d" % length})
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[int]:
+    async with listening(length_of_body) as port:
+        yield port
+
+
+async def exchange(port: int, *pieces: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0)
+        return await asyncio.wait_for(reader.read(), 5)
+    finally:
+        writer.close()
+
+
+async def test_headers_beyond_the_limit_are_refused_with_431_and_the_client_can_read_it(port: int) -> None:
+    long = b"X-Long: " + b"a" * 1_000_000
+    many = b"".join(b"X-%d: " % n + b"a" * 500 + b"\r\n" for n in range(500))
+    for head in (long, long + b"\r\n\r\n", many, many + b"\r\n", b"x" * 100_000):
+        answer = await exchange(port, GET, head)
+        assert answer.startswith(b"HTTP/1.1 431 "), answer[:100]
+        assert b'"code":"HEADERS_TOO_LARGE"' in answer
+    answer = await exchange(port, b"GET /" + b"u" * 1_000_000)
+    assert answer.startswith(b"HTTP/1.1 431 ")
+
+
+async def test_headers_up_to_the_limit_pass_in_one_piece_and_in_many(port: int) -> None:
+    head = GET + b"Connection: close\r\nX-Long: " + b"a" * (MOST_HEAD_BYTES - 200) + b"\r\n\r\n"
+    for pieces in ((head,), [head[at : at + 999] for at in range(0, len(head), 999)]):
+        assert (await exchange(port, *pieces)).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_a_large_body_is_not_taken_for_headers_nor_is_what_follows_it(port: int) -> None:
+    post = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n"
+    answer = await exchange(port, post, b"b" * 300_000 + GET, b"Connection: close\r\n\r\n")
+    assert answer.count(b"HTTP/1.1 200 ") == 2
+    assert b"00300000" in answer
+
+
+async def test_what_is_no_http_answers_with_the_envelope(port: int) -> None:
+    answer = await exchange(port, b"\x00\x01\x02\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b'{"error":{"code":"BAD_REQUEST"' in answer
+
+
+class Timers:
+    """A loop's timers, fired by hand."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.waiting: dict[asyncio.TimerHandle, float] = {}
+
+    def call_later(self, delay: float, callback: Any, *arguments: Any) -> asyncio.TimerHandle:
+        handle = self.loop.call_later(3_600, callback, *arguments)
+        self.waiting[handle] = delay
+        return handle
+
+    def create_task(self, work: Any) -> Any:
+        return self.loop.create_task(work)
+
+    def due(self) -> list[float]:
+        return [delay for handle, delay in self.waiting.items() if not handle.cancelled()]
+
+    def fire(self) -> None:
+        for handle in [one for one in self.waiting if not one.cancelled()]:
+            handle._run()
+            handle.cancel()
+
+
+class Transport(asyncio.Transport):
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.closed = False
+
+    def write(self, data: Any) -> None:
+        self.written += bytes(data)
+
+    def close(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+    def write_eof(self) -> None: ...
+
+
+def connection() -> tuple[BoundedHttpProtocol, Transport, Timers]:
+    import uvicorn
+    from uvicorn.server import ServerState
+
+    timers, transport = Timers(), Transport()
+    config = uvicorn.Config(length_of_body, log_level="error")
+    protocol = BoundedHttpProtocol(config, ServerState(), {}, timers)
+    protocol.connection_made(transport)
+    return protocol, transport, timers
+
+
+async def test_a_connection_without_a_complete_head_is_closed_when_its_time_is_up() -> None:
+    for sent in ((), (b"\r\n",), (GET,), (GET, b"X-Slow: a", b"b")):
+        protocol, transport, timers = connection()
+        for piece in sent:
+            protocol.data_received(piece)
+        assert timers.due() == [HEAD_TIMEOUT_S]
+        timers.fire()
+        assert transport.closed
+
+
+async def test_a_complete_head_stops_the_clock_and_a_second_one_starts_it_again() -> None:
+    protocol, transport, timers = connection()
+    protocol.data_received(GET + b"\r\n")
+    assert timers.due() == []
+    await asyncio.wait_for(asyncio.gather(*protocol.tasks), 5)
+    assert timers.due() == [protocol.timeout_keep_alive]
+    protocol.data_received(b"\r\n")
+    assert timers.due() == [HEAD_TIMEOUT_S]
+    protocol.data_received(GET + b"\r\n")
+    assert timers.due() == []
+    assert not transport.closed

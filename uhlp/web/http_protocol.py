@@ -1,0 +1,124 @@
+"""HTTP/1.1 as `uhlp serve` speaks it: uvicorn's protocol, with bounds on a request's head."""
+
+from asyncio import BaseTransport, TimerHandle
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from uhlp.errors import BadInput, HeadersTooLarge, UhlpError
+from uhlp.web.answers import error_response
+from uhlp.web.trace import trace_id_of
+
+MOST_HEAD_BYTES = 64 * 1024
+HEAD_TIMEOUT_S = 10.0
+LATE_BODY_TIMEOUT_S = 30.0
+"""How long the rest of a body may take to arrive that was answered before it was read."""
+
+LINGER_S = 2.0
+MOST_SWALLOWED_BYTES = 8 * 1024 * 1024
+"""What is still read, and dropped, of a request that was refused."""
+
+_BETWEEN, _HEAD, _BODY = range(3)
+
+
+class BoundedHttpProtocol(HttpToolsProtocol):
+    """Refuses request line and headers beyond `MOST_HEAD_BYTES` with 431, and closes connections on which they are not
+    complete in `HEAD_TIMEOUT_S`. A request that arrives whole costs no timer.
+
+    uvicorn bounds neither, and the parser joins the pieces of a long header in quadratic time.
+    """
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._part = _BETWEEN
+        self._head_bytes = 0  # of the pieces before this one
+        self._piece = 0  # bytes of this piece
+        self._begun = 0  # messages that began in this piece
+        self._swallowed = 0
+        self._timer: TimerHandle | None = None
+        self._refusal: UhlpError | None = None
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn names the narrower type
+        self._timer = self.loop.call_later(HEAD_TIMEOUT_S, self._close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._refusal is not None:
+            self._swallow(len(data))
+            return
+        before, self._piece, self._begun = self._part, len(data), 0
+        super().data_received(data)
+        if self._part == _HEAD:
+            if not self._begun:
+                self._head_bytes += self._piece
+            elif before == _BETWEEN and self._begun == 1:
+                self._head_bytes = self._piece
+            if self._head_bytes > MOST_HEAD_BYTES and self._refusal is None:
+                self._refuse(_too_large())
+        if self._timer is None and self._is_waiting():
+            wait_s = LATE_BODY_TIMEOUT_S if self._part == _BODY else HEAD_TIMEOUT_S
+            self._timer = self.loop.call_later(wait_s, self._close)
+
+    def on_message_begin(self) -> None:
+        self._part = _HEAD
+        self._begun += 1
+        self._head_bytes = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        if self._head_bytes + self._piece > MOST_HEAD_BYTES:
+            head = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+            if head > MOST_HEAD_BYTES:
+                raise _too_large()  # the parser stops, and the answer is send_400_response
+        self._part = _BODY
+        if self._timer is not None:
+            self._stop_timer()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._part = _BETWEEN
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """uvicorn's answer to what the parser refuses, as the envelope."""
+        self._refuse(_too_large() if self._is_head_too_large() else BadInput(msg))
+
+    def _is_head_too_large(self) -> bool:
+        return self._part == _HEAD and sum(len(n) + len(v) + 4 for n, v in self.headers or ()) > MOST_HEAD_BYTES
+
+    def _is_waiting(self) -> bool:
+        """Whether nothing is being answered: only the client can go on."""
+        return self._part == _HEAD or self.cycle is None or self.cycle.response_complete
+
+    def _refuse(self, error: UhlpError) -> None:
+        """Answer, then close when the client has read it: closing over unread data would reset the connection."""
+        self._refusal = error
+        self._stop_timer()
+        status, headers, body = error_response(error, trace_id_of(None))
+        lines = [name + b": " + value + b"\r\n" for name, value in headers if name != b"connection"]
+        self.transport.write(b"".join([STATUS_LINE[status], *lines, b"connection: close\r\n\r\n", body]))
+        self.transport.write_eof()
+        self._timer = self.loop.call_later(LINGER_S, self._close)
+
+    def _swallow(self, length: int) -> None:
+        self._swallowed += length
+        if self._swallowed > MOST_SWALLOWED_BYTES:
+            self._close()
+
+    def _close(self) -> None:
+        self._timer = None
+        if not self.transport.is_closing():
+            self.transport.close()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _too_large() -> HeadersTooLarge:
+    return HeadersTooLarge(f"Request line and headers are larger than {MOST_HEAD_BYTES} bytes.")
