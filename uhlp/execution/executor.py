@@ -131,6 +131,7 @@ def _tool_context(call: ExecutionCall, started_s: float) -> ToolContext:
         llm=call.app.definition.llm,
         configuration=call.component.configuration,
         purpose=call.purpose,
+        input=call.input,
     )
 
 

@@ -1,20 +1,17 @@
-"""LLM components: render the prompt, ask the model, read and check its answer, one repair round.
+"""LLM components: render the prompt, ask the model, one repair round.
 
-An execution is a generator: it yields a tool call and is sent its result, so that one worker holds any number in
-flight without threads.
+The host reads the model's text and checks it against the schema, in bounded time: one slow text must not hold up the
+other calls of this worker. An execution is a generator: it yields a tool call and is sent its result, so that one
+worker holds any number in flight without threads.
 """
 
-import re
 from collections import OrderedDict
 from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
 import jinja2
-import jsonschema
 import orjson
-import referencing
-import yaml
 from jinja2.sandbox import SandboxedEnvironment
 
 from . import RunnerError, answers
@@ -24,7 +21,8 @@ from .runtime import ToolFailed
 
 PROMPTS = 256
 GENERATE = "core.llm.generate"
-_FENCED = re.compile(r"\s*```(?:json|yaml|yml)?[ \t]*\n(.*?)\n?[ \t]*```\s*", re.DOTALL)
+PROBLEMS = 5
+PROMPT_CHARACTERS = 8 * 1024 * 1024
 _environment = SandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False)
 
 
@@ -54,10 +52,6 @@ class Prompt:
         self._examples: list[dict[str, Any]] = list(document.get("examples") or ())
         self._model: str | None = document.get("model")
         self._parameters: dict[str, Any] = document.get("parameters") or {}
-        self._validator: Any = None
-        if self._schema is not None:
-            make = jsonschema.validators.validator_for(self._schema, default=jsonschema.Draft202012Validator)
-            self._validator = make(self._schema, registry=referencing.Registry())  # an empty one: nothing is fetched
 
     def render(self, inputs: dict[str, Any]) -> str:
         """The text for the model: the template over the input's fields (all of them as `input` too), then the examples.
@@ -66,6 +60,10 @@ class Prompt:
         often the longest part, is then paid for once.
         """
         text = self._template.render({**inputs, "input": inputs})
+        if len(text) > PROMPT_CHARACTERS:
+            raise ToolFailed(
+                "PAYLOAD_TOO_LARGE", f"The prompt has {len(text)} characters; the limit is {PROMPT_CHARACTERS}."
+            )
         if not self._examples:
             return text
         blocks = [
@@ -74,38 +72,22 @@ class Prompt:
         ]
         return text + "\n\nExamples:\n" + "\n\n".join(blocks)
 
-    def arguments(self, messages: list[dict[str, str]], inputs: dict[str, Any]) -> dict[str, Any]:
+    def arguments(self, messages: list[dict[str, str]]) -> dict[str, Any]:
         """Arguments of core.llm.generate."""
-        arguments = {
-            "messages": messages,
-            "parameters": self._parameters,
-            "outputFormat": self._format,
-            "replayInput": inputs,
-        }
+        arguments = {"messages": messages, "parameters": self._parameters, "outputFormat": self._format}
         if self._model is not None:
             arguments["model"] = self._model
         if self._schema is not None:
             arguments["outputSchema"] = self._schema
         return arguments
 
-    def read(self, text: str) -> Any:
-        """The model's text as a checked value; raises Unusable."""
-        value = self._parse(text)
-        if self._validator is not None:
-            problem = jsonschema.exceptions.best_match(self._validator.iter_errors(value))
-            if problem is not None:
-                raise Unusable(f"{problem.json_path}: {problem.message}"[: answers.MESSAGE_LIMIT])
-        return value
-
-    def _parse(self, text: str) -> Any:
-        if self._format == "text":
-            return text
-        fenced = _FENCED.fullmatch(text)
-        body = fenced[1] if fenced else text
-        try:
-            return orjson.loads(body) if self._format == "json" else yaml.safe_load(body)
-        except (orjson.JSONDecodeError, yaml.YAMLError) as error:
-            raise Unusable(f"the answer is not {self._format.upper()}: {error}") from error
+    def value(self, generation: dict[str, Any]) -> Any:
+        """The answer as a value, which the host has read and checked; raises Unusable."""
+        if "parsed" in generation:
+            return generation["parsed"]
+        problems = generation.get("problems") or [{"path": "", "message": "it could not be read"}]
+        named = [f"{each['path'] or 'the answer'}: {each['message']}" for each in problems[:PROBLEMS]]
+        raise Unusable("; ".join(named)[: answers.MESSAGE_LIMIT])
 
     def repair(self, messages: list[dict[str, str]], text: str, problem: Unusable) -> list[dict[str, str]]:
         """The conversation with what was wrong appended."""
@@ -115,7 +97,7 @@ class Prompt:
 
 
 class LlmRunner:
-    """Starts executions of prompts; templates and validators are kept by content."""
+    """Starts executions of prompts; templates are kept by content."""
 
     def __init__(self) -> None:
         self._prompts: OrderedDict[str, Prompt] = OrderedDict()
@@ -125,6 +107,8 @@ class LlmRunner:
         try:
             prompt = self._prompt(artifact)
             messages = [{"role": "user", "content": prompt.render(inputs)}]
+        except ToolFailed as failed:
+            return answers.error(failed.code, failed.message)
         except MemoryError:
             return answers.error("SANDBOX_OUT_OF_MEMORY", "The prompt used more memory than its pool allows.")
         except Exception as failure:  # templates are the owner's code: anything may come out of them
@@ -132,18 +116,17 @@ class LlmRunner:
                 "HANDLER_FAILED", f"The prompt cannot be rendered: {type(failure).__name__}: {failure}"
             )
         try:
-            text = _text_of((yield ToolCall(GENERATE, prompt.arguments(messages, inputs))))
+            generation = yield ToolCall(GENERATE, prompt.arguments(messages))
             try:
-                return answers.generic(prompt.read(text))
+                return answers.generic(prompt.value(generation))
             except Unusable as problem:
-                messages = prompt.repair(messages, text, problem)
-            text = _text_of((yield ToolCall(GENERATE, prompt.arguments(messages, inputs))))
-            return answers.generic(prompt.read(text))
+                messages = prompt.repair(messages, _text_of(generation), problem)
+            return answers.generic(prompt.value((yield ToolCall(GENERATE, prompt.arguments(messages)))))
         except Unusable as problem:
             return answers.error("BAD_MODEL_ANSWER", f"After one repair round: {problem}")
         except ToolFailed as failed:
             return answers.error(failed.code, failed.message, retryable=failed.retryable)
-        except Exception as failure:  # for example an answer nested too deep for the validator
+        except Exception as failure:  # for example a result of the tool that is not what it should be
             return answers.error("BAD_MODEL_ANSWER", f"{type(failure).__name__}: {failure}")
 
     def _prompt(self, artifact: Artifact) -> Prompt:

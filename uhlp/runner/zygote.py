@@ -30,7 +30,7 @@ from . import seccomp, sweep, walls
 from .walls import Settings, WallReport
 
 PACKET_BYTES = 64 * 1024
-# the worker with orjson, Jinja2, YAML and jsonschema, and what handlers import most
+# the worker with orjson and Jinja2, and what handlers import most
 _PRELOADED = (
     "uhlp_runner.worker",
     "collections",

@@ -13,6 +13,7 @@ class ToolContext:
 
     `deadline` is in the clock's monotonic seconds. `configuration` is the component's, merged over all levels.
     `purpose` says what the execution is for: `serving`, `shadow`, `coder`, `judge`, …
+    `input` is what the execution was given; a recording is searched for it.
     """
 
     app_id: str
@@ -24,3 +25,4 @@ class ToolContext:
     llm: LlmConfig
     configuration: Mapping[str, Any]
     purpose: str
+    input: Any = None

@@ -21,6 +21,7 @@ from uhlp.sandbox.manager import SandboxManager
 
 GENERATION = {
     "text": '{"label": "a"}',
+    "parsed": {"label": "a"},
     "usage": {"tokensIn": 7, "tokensOut": 3},
     "costUsd": 0.25,
     "model": "m",

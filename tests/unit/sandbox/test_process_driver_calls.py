@@ -10,6 +10,7 @@ import pytest_asyncio
 from raw_runner import Closed, Json, RawRunner, isolated_driver, new_data_dir, raw_runner, request, sha256, spec
 
 from uhlp.sandbox.drivers.process import ProcessSandbox
+from uhlp.tools.core.output_reader import OutputReader
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -39,15 +40,21 @@ LABEL_SCHEMA = {"type": "object", "properties": {"label": {"enum": ["a", "b"]}},
 
 
 class Model:
-    """Answers core.llm.generate with the next of some texts, and keeps what it was asked."""
+    """Answers core.llm.generate with the next of some texts, read as the host reads it; keeps what it was asked."""
 
     def __init__(self, *texts: str) -> None:
         self.texts = list(texts)
         self.calls: list[Json] = []
+        self.reader = OutputReader()
 
     async def __call__(self, params: Json) -> Json:
         self.calls.append(params)
-        return {"result": {"text": self.texts.pop(0), "usage": {"tokensIn": 7, "tokensOut": 3}}}
+        text, asked = self.texts.pop(0), params["arguments"]
+        reading = await self.reader.read(
+            text, asked["outputFormat"], await self.reader.validator(asked.get("outputSchema"))
+        )
+        read: Json = {"problems": list(reading.problems)} if reading.problems else {"parsed": reading.value}
+        return {"result": {"text": text, "usage": {"tokensIn": 7, "tokensOut": 3}, **read}}
 
 
 async def ask(runner: RawRunner, artifact: str, inputs: Json | None = None) -> Json:
@@ -237,7 +244,6 @@ async def test_a_prompt_is_rendered_asked_and_read(runner: RawRunner) -> None:
         "parameters": {"temperature": 0},
         "outputFormat": "json",
         "outputSchema": LABEL_SCHEMA,
-        "replayInput": {"text": "pears"},
     }
 
 
@@ -268,7 +274,7 @@ async def test_an_invalid_answer_gets_one_repair_round_with_the_reason(runner: R
     messages = model.calls[1]["arguments"]["messages"]
     assert [message["role"] for message in messages] == ["user", "assistant", "user"]
     assert messages[1]["content"] == '{"label": "z"}'
-    assert "'z' is not one of ['a', 'b']" in messages[2]["content"]
+    assert '/label: "z" is not one of "a" or "b"' in messages[2]["content"]
 
 
 async def test_a_second_invalid_answer_is_a_bad_model_answer(runner: RawRunner) -> None:
@@ -302,10 +308,39 @@ async def test_many_prompts_are_in_flight_and_finish_in_any_order(runner: RawRun
     calls = [await runner.receive() for _ in bodies]
     for call in reversed(calls):
         text = call["params"]["arguments"]["messages"][0]["content"]
-        await runner.send({"jsonrpc": "2.0", "id": call["id"], "result": {"text": text}})
+        await runner.send({"jsonrpc": "2.0", "id": call["id"], "result": {"text": text, "parsed": int(text)}})
     answers = [await runner.receive() for _ in bodies]
     assert [answer["id"] - 1000 for answer in answers] == list(reversed(range(20)))
     assert [answer["result"]["data"] for answer in answers] == list(reversed(range(20)))
+
+
+@pytest.mark.parametrize(
+    ("template", "inputs", "code"),
+    [
+        ("{{ 'a' * 20000000 }}", {}, "PAYLOAD_TOO_LARGE"),
+        ("{{ 'a' * 60000000 }}", {}, "PAYLOAD_TOO_LARGE"),
+        ("{{ 'a' * 2000000000 }}", {}, "SANDBOX_OUT_OF_MEMORY"),
+        ("{{ text }}{{ text }}", {"text": "x" * 9_500_000}, "PAYLOAD_TOO_LARGE"),
+        ("{{ '\\ud800' }}", {}, "PAYLOAD_TOO_LARGE"),
+    ],
+)
+async def test_a_prompt_that_cannot_be_sent_fails_alone(
+    runner: RawRunner, template: str, inputs: Json, code: str
+) -> None:
+    small, large = prompt("{{ n }}"), prompt(template)
+    await runner.put(small)
+    body = request(small, {"n": 1}, handler_type="LLM")
+    await runner.send({"jsonrpc": "2.0", "id": 800, "method": "execute", "params": body})
+    waiting = await runner.receive()
+    assert (await ask(runner, large, inputs))["data"]["code"] == code
+    await runner.send({"jsonrpc": "2.0", "id": waiting["id"], "result": {"text": "1", "parsed": 1}})
+    assert (await runner.receive())["result"]["data"] == 1
+
+
+async def test_a_large_body_of_any_shape_leaves_the_worker_alive(runner: RawRunner) -> None:
+    runner.tools = Model(*["1"] * 3)
+    for large in ("x" * 9_500_000, [[]] * 1_000_000, list(range(1_400_000))):
+        assert (await ask(runner, prompt("{{ n }}"), {"n": 1, "large": large}))["data"] == 1
 
 
 async def test_a_cancelled_prompt_is_answered_and_its_tool_answer_dropped(runner: RawRunner) -> None:

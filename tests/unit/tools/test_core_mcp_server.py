@@ -22,6 +22,7 @@ from uhlp.llm import GenerateRequest, Generation, LlmSettings, ModelGateway
 from uhlp.metering import NullMeter
 from uhlp.models.definition import LlmConfig, ModelBudget
 from uhlp.tools import CoreMCPServer, ToolContext, ToolSession
+from uhlp.tools.core.output_reader import OutputReader
 
 GENERATE = "core.llm.generate"
 EVERY_TOOL = (GENERATE, "core.metrics.record", "core.framework.getConfigValue", "core.framework.logFrameworkMessage")
@@ -139,6 +140,38 @@ async def test_an_answer_that_is_not_what_was_asked_for_is_given_as_text_alone(
     result = await desk.call(GENERATE, arguments)
     assert result["text"] == ANSWERS[replay_input]
     assert "parsed" not in result
+    assert all(set(problem) == {"path", "message"} and problem["message"] for problem in result["problems"])
+
+
+async def test_what_is_wrong_with_an_answer_is_said_by_its_place(desk: Desk) -> None:
+    schema = {"properties": {"desk": {"enum": ["parcels"]}}}
+    arguments = {"prompt": "?", "replayInput": "a", "outputFormat": "json", "outputSchema": schema}
+    (problem,) = (await desk.call(GENERATE, arguments))["problems"]
+    assert problem["path"] == "/desk"
+    assert "billing" in problem["message"]
+    assert "problems" not in await desk.call(GENERATE, {**arguments, "outputSchema": None})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps({"q": "a" * 40 + "!"}),
+        "```json\n" + " " * 1_000_000 + "x",
+        " " * 1_000_000 + "```",
+        "```\n" * 200_000,
+        "- a\n" * 20_000,
+    ],
+)
+@pytest.mark.parametrize("output_format", ["json", "yaml"])
+async def test_no_text_takes_the_reader_long(text: str, output_format: str) -> None:
+    reader = OutputReader()
+    validator = await reader.validator({"properties": {"q": {"pattern": "^(a+)+$"}}})
+    assert (await reader.read(text, output_format, validator)).problems or output_format == "yaml"
+
+
+async def test_a_recording_is_searched_for_the_input_of_the_execution(desk: Desk) -> None:
+    result = await desk.call(GENERATE, {"prompt": "?"}, input="a")
+    assert result["text"] == ANSWERS["a"]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-DEPENDENCIES = ("orjson", "jinja2", "pyyaml", "jsonschema", "pytest")
+DEPENDENCIES = ("orjson", "jinja2", "pytest")
 _RUNNER_SOURCE = Path(__file__).parents[2] / "runner"
 _PACKAGE = "uhlp_runner"
 

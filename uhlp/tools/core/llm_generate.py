@@ -8,7 +8,7 @@ from uhlp.llm import GenerateRequest, Generation, Message, ModelGateway
 from uhlp.metering import CounterChild, Meter
 from uhlp.tools.budget_ledger import BudgetLedger
 from uhlp.tools.context import ToolContext
-from uhlp.tools.core.output_reader import UNREADABLE, OutputReader
+from uhlp.tools.core.output_reader import OutputReader
 from uhlp.tools.tool import JsonObject, Tool, arguments
 
 LLM_GENERATE = "core.llm.generate"
@@ -27,12 +27,17 @@ INPUT_SCHEMA = arguments(
     parameters={"type": "object", "maxProperties": 50},
     outputFormat={"enum": ["json", "text", "yaml"]},
     outputSchema={"type": ["object", "null"]},
-    replayInput={"description": "What a recording is searched for; the component's input."},
+    replayInput={"description": "What a recording is searched for, instead of the input of the execution."},
 )
 OUTPUT_SCHEMA = arguments(
     ["text", "usage", "costUsd", "model", "latencyMs"],
     text=_TEXT,
     parsed={"description": "The answer as a value; absent when it is not of outputFormat and outputSchema."},
+    problems={
+        "type": "array",
+        "items": arguments(["path", "message"], path=_TEXT, message=_TEXT),
+        "description": "Why the answer is not of outputFormat and outputSchema; absent when it is.",
+    },
     usage=arguments(["tokensIn", "tokensOut"], tokensIn=_COUNT, tokensOut=_COUNT),
     costUsd={"type": ["number", "null"], "description": "null when no price is known."},
     model=_TEXT,
@@ -80,9 +85,11 @@ class LlmGenerate:
         self._count(generation, context)
         result = _result(generation)
         if "outputFormat" in given or validator is not None:
-            value = self._reader.read(generation.text, given.get("outputFormat", "json"), validator)
-            if value is not UNREADABLE:
-                result["parsed"] = value
+            reading = await self._reader.read(generation.text, given.get("outputFormat", "json"), validator)
+            if reading.problems:
+                result["problems"] = list(reading.problems)
+            else:
+                result["parsed"] = reading.value
         return result
 
     def _count(self, generation: Generation, context: ToolContext) -> None:
@@ -116,7 +123,7 @@ def _request(given: JsonObject, context: ToolContext, *, providers: tuple[str, .
         model=model,
         provider=provider,
         parameters=parameters,
-        replay_input=given.get("replayInput"),
+        replay_input=given.get("replayInput", context.input),
     )
 
 

@@ -3,18 +3,27 @@
 import asyncio
 import re
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Any
 
 from uhlp import strict_json
 from uhlp.errors import DefinitionInvalid, MalformedJson, ValidationFailed
-from uhlp.jsonschemas import Validator, check_schema, compile_validator
+from uhlp.jsonschemas import Problem, Validator, check_schema, compile_validator
 from uhlp.strict_yaml import YamlDocument
 
-_FENCED = re.compile(r"\s*```[a-z]*[ \t]*\n(.*?)\n?[ \t]*```\s*", re.DOTALL)
+_FENCE = "```"
+_READ_IN_PLACE = {"json": 64 * 1024, "yaml": 2 * 1024, "text": 2**31}
+"""Characters that take a few milliseconds at most."""
 _MOST_SCHEMAS = 256
+_LONGEST_MESSAGE = 300
 
-UNREADABLE = object()
-"""What `read` gives for a text that is not a value of the format and schema; None is a value."""
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The `value` of a text, unless `problems` say why it has none of the format and schema."""
+
+    value: Any
+    problems: tuple[Problem, ...] = ()
 
 
 class OutputReader:
@@ -35,12 +44,19 @@ class OutputReader:
                 self._validators.popitem(last=False)
         return found
 
-    def read(self, text: str, output_format: str, validator: Validator | None) -> Any:
-        """The value in `text` (a Markdown fence around it is dropped), or UNREADABLE."""
-        value = text if output_format == "text" else _parsed(text, output_format)
-        if value is UNREADABLE or (validator is not None and not validator.is_valid(value)):
-            return UNREADABLE
-        return value
+    async def read(self, text: str, output_format: str, validator: Validator | None) -> Reading:
+        """The value in `text`, without a Markdown fence around it; what may take long is read in a thread."""
+        if len(text) > _READ_IN_PLACE[output_format]:
+            return await asyncio.to_thread(_read, text, output_format, validator)
+        return _read(text, output_format, validator)
+
+
+def _read(text: str, output_format: str, validator: Validator | None) -> Reading:
+    reading = Reading(text) if output_format == "text" else _parsed(text, output_format)
+    if reading.problems or validator is None or validator.is_valid(reading.value):
+        return reading
+    unknown = Problem(path="", message="the answer does not match the schema")
+    return Reading(None, tuple(validator.problems(reading.value)) or (unknown,))
 
 
 def _compile(schema: dict[str, Any]) -> Validator:
@@ -52,10 +68,22 @@ def _compile(schema: dict[str, Any]) -> Validator:
     return compile_validator(schema)
 
 
-def _parsed(text: str, output_format: str) -> Any:
-    fenced = _FENCED.fullmatch(text)
-    body = (fenced[1] if fenced else text).encode()
+def _parsed(text: str, output_format: str) -> Reading:
+    body = _unfenced(text).encode(errors="replace")
     try:
-        return strict_json.loads(body) if output_format == "json" else YamlDocument(body, path="answer").value
-    except (MalformedJson, DefinitionInvalid):
-        return UNREADABLE
+        if output_format == "json":
+            return Reading(strict_json.loads(body, subject="The answer"))
+        return Reading(YamlDocument(body, path="answer").value)
+    except (MalformedJson, DefinitionInvalid) as error:
+        message = error.message if output_format == "json" else f"The answer is not YAML: {error.message}"
+        return Reading(None, (Problem(path="", message=message[:_LONGEST_MESSAGE]),))
+
+
+def _unfenced(text: str) -> str:
+    """What stands between Markdown fences (```json), if the text is nothing else. By hand: a pattern that skips blanks
+    on both sides takes quadratic time for a text of blanks."""
+    stripped = text.strip()
+    opening, _, rest = stripped.partition("\n")
+    if opening.startswith(_FENCE) and rest.endswith(_FENCE) and re.fullmatch("[a-z]*", opening[len(_FENCE) :].strip()):
+        return rest[: -len(_FENCE)]
+    return text
