@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-HEALTH_CHECK_S = 3
+HEALTH_CHECK_S = 30
+"""How long a worker may be too busy to answer its supervisor; one that died is noticed at once."""
+
 DRAIN_S = 30
 
 
@@ -34,7 +36,7 @@ def serve(
         port=port,
         workers=1,
         loop="uvloop",
-        http="httptools",
+        http="uhlp.web.http_protocol:BoundedHttpProtocol",
         lifespan="on",
         access_log=False,
         server_header=False,

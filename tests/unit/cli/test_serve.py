@@ -56,6 +56,11 @@ def test_a_killed_worker_is_replaced_and_no_connection_is_refused(serving: Servi
     assert (answer.status_code, answer.json()["status"]) == (200, "ready")
 
 
+def test_a_request_with_endless_headers_is_refused(serving: Serving) -> None:
+    answer = httpx.get(f"{serving.url}/healthz", headers={"X-Long": "a" * 300_000}, timeout=30)
+    assert answer.status_code == 431
+
+
 def test_the_admin_token_is_kept_for_its_owner_only(serving: Serving) -> None:
     file = serving.data / "admin_token"
     assert file.stat().st_mode & 0o777 == 0o600
