@@ -3,9 +3,16 @@
 import asyncio
 from collections.abc import Mapping
 
-from starlette.types import Receive
+from starlette.types import Receive, Send
 
 from uhlp.errors import BadInput, PayloadTooLarge
+
+LARGE_BYTES = 256 * 1024
+"""What is read beyond this is worth a thread: 10 MB of JSON take most of a second."""
+
+_DRAIN_S = 2.0
+_DRAIN_IDLE_S = 0.25
+_MOST_DRAINED_BYTES = 32 * 1024 * 1024
 
 
 class ClientDisconnected(Exception):
@@ -43,6 +50,33 @@ async def read_body(receive: Receive, headers: Mapping[bytes, bytes], *, limit_b
         raise
     finally:
         timer.cancel()
+
+
+async def send_whole(
+    send: Send, receive: Receive, status: int, headers: list[tuple[bytes, bytes]], body: bytes
+) -> None:
+    """Send a response. Of a body that was too large the rest is read and dropped for a moment, before the connection
+    is closed: clients that send all before they read would otherwise see a reset instead of the 413.
+    """
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    if status == PayloadTooLarge.status:
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+        await _drain(receive)
+        body = b""
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _drain(receive: Receive) -> None:
+    left = _MOST_DRAINED_BYTES
+    try:
+        async with asyncio.timeout(_DRAIN_S):
+            while left > 0:
+                message = await asyncio.wait_for(receive(), _DRAIN_IDLE_S)
+                left -= len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return
+    except TimeoutError:
+        return
 
 
 async def _read(receive: Receive, limit_bytes: int) -> bytes:

@@ -7,12 +7,15 @@ from importlib import import_module
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from uhlp.errors import BadInput
 from uhlp.web.admin.lane import AdminLane
 from uhlp.web.admin_token import AdminToken
+from uhlp.web.answers import WALLS, error_response
 from uhlp.web.built_when_needed import BuiltWhenNeeded
 from uhlp.web.ingress import PREFIX, Ingress
 from uhlp.web.panel.lane import PANEL, PanelLane
 from uhlp.web.services import Services
+from uhlp.web.trace import trace_id_of
 
 
 class Edge:
@@ -25,7 +28,11 @@ class Edge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
-        if scope["type"] == "http" and path.startswith(PREFIX):
+        if scope["type"] == "http" and (fault := _ambiguity(scope)):
+            status, headers, body = error_response(BadInput(fault), trace_id_of(None))
+            await send({"type": "http.response.start", "status": status, "headers": [*WALLS, *headers]})
+            await send({"type": "http.response.body", "body": body})
+        elif scope["type"] == "http" and path.startswith(PREFIX):
             await self._ingress(scope, receive, send)
         elif path == PANEL or path.startswith(PANEL + "/"):
             await self._panel(scope, receive, send)
@@ -33,6 +40,17 @@ class Edge:
             await self._admin(scope, receive, send)
         else:
             await send({"type": "websocket.close", "code": 1008})
+
+
+def _ambiguity(scope: Scope) -> str | None:
+    """Why a request could be read in two ways: by a proxy before this server in one, here in the other."""
+    names = [name for name, _ in scope["headers"]]
+    if names.count(b"authorization") > 1 or names.count(b"x-api-key") > 1:
+        return "Send one credential: a header that carries it comes twice."
+    hosts = names.count(b"host")
+    if hosts > 1 or (hosts == 0 and scope.get("http_version") == "1.1"):
+        return f"HTTP/1.1 asks for one Host header; this request has {hosts}."
+    return None
 
 
 @asynccontextmanager

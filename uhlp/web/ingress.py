@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
@@ -13,7 +14,7 @@ from uhlp.errors import InputInvalid, InternalError, MethodNotAllowed, RouteNotF
 from uhlp.routing.request import RoutedAnswer, RoutedRequest
 from uhlp.web.answers import WALLS, Headers, answer_response, error_response
 from uhlp.web.app_keys import AppKeys
-from uhlp.web.body import ClientDisconnected, read_body
+from uhlp.web.body import LARGE_BYTES, ClientDisconnected, read_body, send_whole
 from uhlp.web.disconnect import DisconnectWatch
 from uhlp.web.failure_limiter import FailureLimiter
 from uhlp.web.input_assembly import assemble_input, is_json
@@ -63,8 +64,7 @@ class Ingress:
         except Exception:
             log.exception("request_failed", path=scope["path"], trace_id=trace_id)
             status, response_headers, body = self._refuse(InternalError(), trace_id)
-        await send({"type": "http.response.start", "status": status, "headers": response_headers})
-        await send({"type": "http.response.body", "body": body})
+        await send_whole(send, receive, status, response_headers, body)
 
     async def _respond(
         self, scope: Scope, receive: Receive, headers: Mapping[bytes, bytes], trace_id: str, started: float
@@ -86,13 +86,15 @@ class Ingress:
             limit_bytes=self._settings.max_body_bytes,
             timeout_s=self._settings.body_timeout_s,
         )
-        values = assemble_input(
+        assemble = partial(
+            assemble_input,
             body=body,
             content_type=headers.get(b"content-type"),
             query=scope["query_string"],
             path_params=match.path_params,
             types=component.properties_types,
         )
+        values = assemble() if len(body) <= LARGE_BYTES else await asyncio.to_thread(assemble)
         _validate(component, values, bool(body) and not is_json(headers.get(b"content-type")))
         request = RoutedRequest(
             app=app,

@@ -1,9 +1,11 @@
 """Strict JSON at both edges: a body may be refused with 4xx, never answered with 500."""
 
 import asyncio
+import socket
 
 import pytest
 
+from uhlp.web.config import WebSettings
 from uhlp.web.edge import open_edge
 from web.fakes import ADMIN_TOKEN, SnapshotsOnly, application, component, listening, services
 
@@ -150,3 +152,41 @@ async def test_unreadable_queries_and_paths_are_refused(port: int) -> None:
         assert status == 400, answer
     status, _ = await exchange(port, post("/apps/%ff/closed", b"{}"))
     assert status == 404
+
+
+async def test_a_client_that_sends_all_before_it_reads_sees_the_413(port: int) -> None:
+    for path in ("/apps/shop/closed", "/record"):
+        request = post(path, b" " * 11_000_000)
+        status, answer = await asyncio.to_thread(send_all_then_read, port, request)
+        assert (status, b"PAYLOAD_TOO_LARGE" in answer) == (413, True)
+
+
+def send_all_then_read(port: int, request: bytes) -> tuple[int, bytes]:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(request)
+        answer = b"".join(iter(lambda: connection.recv(65_536), b""))
+    return int(answer.split(b" ", 2)[1]), answer
+
+
+async def test_a_large_body_is_read_as_strictly_as_a_small_one() -> None:
+    large = WebSettings(max_body_bytes=1_000_000)
+    registry = SnapshotsOnly({"shop": application("shop", component("echo", "/echo", "POST"))})
+    async with open_edge(services(registry=registry, settings=large)) as edge, listening(edge) as port:
+        for text, expected in ((b"x" * 300_000, 200), (b"\\ud800" + b"x" * 300_000, 400)):
+            status, answer = await exchange(port, post("/apps/shop/echo", b'{"a": "' + text + b'"}'))
+            assert status == expected, answer[:300]
+        status, _ = await exchange(port, post("/admin/v1/ledger/verify", b"[" * 300_000, extra=ADMIN))
+        assert status == 400
+
+
+async def test_a_request_that_can_be_read_in_two_ways_is_refused(port: int) -> None:
+    for head in (
+        b"GET /healthz HTTP/1.1\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b"GET /admin/v1/apps HTTP/1.1\r\nHost: x\r\n" + ADMIN.encode() + b"Authorization: Bearer other\r\n\r\n",
+        b"POST /apps/shop/closed HTTP/1.1\r\nHost: x\r\nX-API-Key: a\r\nX-API-Key: b\r\n\r\n",
+    ):
+        status, answer = await exchange(port, head.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        assert (status, b"BAD_REQUEST" in answer) == (400, True), answer
+    status, _ = await exchange(port, b"GET /healthz HTTP/1.0\r\n\r\n")
+    assert status == 200

@@ -4,6 +4,8 @@ The gate authenticates /admin/v1 (unknown paths too), reads every body as strict
 security headers, logs each change with its actor, and turns what is left over into the error envelope.
 """
 
+import asyncio
+
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -11,7 +13,7 @@ from uhlp import strict_json
 from uhlp.errors import InternalError, UhlpError
 from uhlp.web.admin_token import AdminToken
 from uhlp.web.answers import error_response
-from uhlp.web.body import ClientDisconnected, read_body
+from uhlp.web.body import LARGE_BYTES, ClientDisconnected, read_body, send_whole
 from uhlp.web.config import WebSettings
 from uhlp.web.input_assembly import is_json
 from uhlp.web.trace import trace_id_of
@@ -40,7 +42,7 @@ class AdminLane:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         trace_id = trace_id_of(headers.get(b"traceparent"))
-        response = _Response(send, trace_id)
+        response = _Response(send, receive, trace_id)
         path: str = scope["path"]
         actor: str | None = None
         try:
@@ -53,7 +55,9 @@ class AdminLane:
                 limit_bytes=self._settings.max_body_bytes,
                 timeout_s=self._settings.body_timeout_s,
             )
-            if body and is_json(headers.get(b"content-type")):
+            if len(body) > LARGE_BYTES and is_json(headers.get(b"content-type")):
+                await asyncio.to_thread(strict_json.loads, body)
+            elif body and is_json(headers.get(b"content-type")):
                 strict_json.loads(body)
             state = {**scope.get("state", {}), "actor": actor, "trace_id": trace_id}
             await self._app({**scope, "state": state}, _replay(body, receive), response.send)
@@ -86,8 +90,9 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 class _Response:
     """Sends a response with the lane's headers, and knows whether it has begun."""
 
-    def __init__(self, send: Send, trace_id: str) -> None:
+    def __init__(self, send: Send, receive: Receive, trace_id: str) -> None:
         self._send = send
+        self._receive = receive
         self._trace_id = trace_id
         self.status: int | None = None
 
@@ -103,5 +108,4 @@ class _Response:
         """Answer with the envelope, unless an answer is on its way already."""
         if self.status is None:
             status, headers, body = error_response(error, self._trace_id)
-            await self.send({"type": "http.response.start", "status": status, "headers": headers})
-            await self.send({"type": "http.response.body", "body": body})
+            await send_whole(self.send, self._receive, status, headers, body)
