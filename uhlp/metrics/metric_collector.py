@@ -1,6 +1,8 @@
 """MetricCollector: takes metrics from sandboxes, tools and the server's rooms, shows them to Prometheus (seed 001)."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections import Counter as Tally
+from collections.abc import Container, Mapping, Sequence
 from math import isfinite
 from typing import Any, NamedTuple
 
@@ -24,6 +26,10 @@ METRICS_CONTENT_TYPE = prometheus_client.CONTENT_TYPE_LATEST
 """Content-Type of `generate_latest_metrics`."""
 
 APPLICATION_LABEL = "appId"
+_RECORDS_AT_A_TIME = 250
+"""After so many records of a list other work has its turn: about 10 ms."""
+
+_SHARED = ""
 
 log = structlog.get_logger(__name__)
 
@@ -41,7 +47,10 @@ class MetricCollector:
         self._registry = prometheus_client.CollectorRegistry()
         self._families: dict[str, MetricFamily] = {}
         self._label_sets: dict[tuple[str, str], int] = {}
-        self._series = 0
+        self._app_series: Tally[str] = Tally()
+        self._shared_metrics = 0
+        self._recording = asyncio.Lock()
+        self._rendering: asyncio.Task[bytes] | None = None
         self._accepted = self.counter("uhlp_metric_records", "Metric records accepted").labels()
         self._refused = self.counter("uhlp_metric_records_refused", "Metric records refused", ("code",))
 
@@ -54,28 +63,51 @@ class MetricCollector:
         """
         await self.record_many([metric_data])
 
-    async def record_many(self, records: Sequence[Mapping[str, Any]]) -> int:
-        """Record all of them or, when one is refused, none; the error's details name its `index`. Returns how many."""
+    async def record_many(
+        self, records: Sequence[Mapping[str, Any]], *, applications: Container[str] | None = None
+    ) -> int:
+        """Record all of them or, when one is refused, none; the error's details name its `index`. Returns how many.
+
+        With `applications`, a label `appId` that is not among them has no share of its own in the series.
+        """
         if len(records) > self._config.max_records:
             raise PayloadTooLarge(f"{len(records)} records; the limit is {self._config.max_records} in one list.")
-        batch = _Batch()
+        async with self._recording:
+            batch = _Batch(applications)
+            try:
+                await self._plan_all(records, batch)
+            except BaseException:
+                self._shared_metrics -= batch.shared_metrics
+                for family in batch.new_families:
+                    self._registry.unregister(family.instrument)
+                    del self._families[family.name]
+                raise
+            for (name, app_id), label_sets in batch.new_label_sets.items():
+                self._label_sets[name, app_id] = self._label_sets.get((name, app_id), 0) + len(label_sets)
+            self._app_series += batch.new_series
+            for done, (family, label_values, value) in enumerate(batch.planned, 1):
+                family.record(label_values, value)
+                if done % _RECORDS_AT_A_TIME == 0:
+                    await asyncio.sleep(0)
+        self._accepted.inc(len(records))
+        return len(records)
+
+    async def _plan_all(self, records: Sequence[Mapping[str, Any]], batch: "_Batch") -> None:
         for index, record in enumerate(records):
             try:
                 batch.planned.append(self._plan(record, batch))
             except UhlpError as error:
-                for family in batch.new_families:
-                    self._registry.unregister(family.instrument)
-                    del self._families[family.name]
                 self._refused.labels(error.code).inc(len(records))
                 error.details["index"] = index
                 raise
-        for key, label_sets in batch.new_label_sets.items():
-            self._label_sets[key] = self._label_sets.get(key, 0) + len(label_sets)
-        self._series += batch.new_series
-        for family, label_values, value in batch.planned:
-            family.record(label_values, value)
-        self._accepted.inc(len(records))
-        return len(records)
+            if (index + 1) % _RECORDS_AT_A_TIME == 0:
+                await asyncio.sleep(0)
+
+    async def latest(self) -> bytes:
+        """`generate_latest_metrics` in a thread; those who ask while it works get the same answer."""
+        if self._rendering is None or self._rendering.done():
+            self._rendering = asyncio.create_task(asyncio.to_thread(self.generate_latest_metrics))
+        return await asyncio.shield(self._rendering)
 
     def generate_latest_metrics(self) -> bytes:
         """All metrics in Prometheus' text format (METRICS_CONTENT_TYPE). May run in a thread."""
@@ -123,21 +155,28 @@ class MetricCollector:
         if buckets is not None and metric_type != "histogram":
             raise ValidationFailed(f"A {metric_type} has no buckets.", details={"path": "/buckets"})
 
+        app_id = batch.owner(labels.get(APPLICATION_LABEL, _SHARED))
         label_names, label_values = tuple(labels), tuple(labels.values())
         family = self._families.get(name)
         if family is None:
             if len(self._families) >= self._config.max_metrics:
                 raise CardinalityLimit(f"There are {self._config.max_metrics} metrics already; {name} is one too many.")
+            if app_id == _SHARED and self._shared_metrics >= self._config.max_shared_metrics:
+                raise CardinalityLimit(
+                    f"Records without a registered application have made {self._shared_metrics} metrics already."
+                )
             help_text = (record.get("help") or "Recorded metric") + (
                 f" ({record['unit']})" if record.get("unit") else ""
             )
             family = self._new_family(name, metric_type, help_text, label_names, buckets)
             batch.new_families.append(family)
+            batch.shared_metrics += app_id == _SHARED
+            self._shared_metrics += app_id == _SHARED
             log.debug("metric_created", metric=name, metric_type=metric_type, labels=label_names)
         else:
             family.require_same(metric_type, label_names, checked_buckets(buckets) if buckets else None)
         if label_values not in family.children:
-            self._check_cardinality(name, labels.get(APPLICATION_LABEL, ""), label_values, batch)
+            self._check_cardinality(name, app_id, label_values, batch)
         return _Planned(family, label_values, value)
 
     def _check_values(self, name: str, metric_type: str, value: float, labels: Mapping[str, str]) -> None:
@@ -163,10 +202,15 @@ class MetricCollector:
                 f"{name} has {self._config.max_label_sets} label sets in application {app_id or '(none)'} already.",
                 details={"metric": name, APPLICATION_LABEL: app_id},
             )
-        if self._series + batch.new_series >= self._config.max_series:
+        if self._app_series[app_id] + batch.new_series[app_id] >= self._config.max_app_series:
+            raise CardinalityLimit(
+                f"Application {app_id or '(none that is registered)'} has its {self._config.max_app_series} series.",
+                details={"metric": name, APPLICATION_LABEL: app_id},
+            )
+        if self._app_series.total() + batch.new_series.total() >= self._config.max_series:
             raise CardinalityLimit(f"There are {self._config.max_series} series already.", details={"metric": name})
         label_sets.add(label_values)
-        batch.new_series += 1
+        batch.new_series[app_id] += 1
 
     def _new_family(
         self,
@@ -197,11 +241,17 @@ class _Planned(NamedTuple):
 class _Batch:
     """What a list of records will do, until all of them are known to be good."""
 
-    def __init__(self) -> None:
+    def __init__(self, applications: Container[str] | None) -> None:
+        self._applications = applications
         self.planned: list[_Planned] = []
         self.new_families: list[MetricFamily] = []
         self.new_label_sets: dict[tuple[str, str], set[tuple[str, ...]]] = {}
-        self.new_series = 0
+        self.new_series: Tally[str] = Tally()
+        self.shared_metrics = 0
+
+    def owner(self, app_id: str) -> str:
+        """Whose share of the series a record uses."""
+        return app_id if self._applications is None or app_id in self._applications else _SHARED
 
 
 class _Unlabelled:

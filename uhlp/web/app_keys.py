@@ -1,13 +1,15 @@
 """Who may call an application's routes: application keys (contracts §7)."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from uhlp.errors import PermissionDenied, Unauthorized
 from uhlp.web.failure_limiter import FailureLimiter
 
 if TYPE_CHECKING:
+    from uhlp.registry.api_keys import ApiKeyIdentity
     from uhlp.registry.application_registry import ApplicationRegistry
+    from uhlp.web.services import Services
 
 
 class AppKeys:
@@ -19,11 +21,27 @@ class AppKeys:
         self._registry = registry
         self._limiter = limiter
 
+    @classmethod
+    def of(cls, services: "Services") -> Self:
+        per_minute = services.settings.failed_logins_per_minute
+        return cls(
+            registry=services.registry, limiter=FailureLimiter(clock=services.clock, failures_per_minute=per_minute)
+        )
+
     async def authorize(self, headers: Mapping[bytes, bytes], *, app_id: str, component_id: str, client: str) -> None:
         """Returns when the key may invoke the component; raises Unauthorized, PermissionDenied, TooManyRequests."""
         raw = key_of(headers)
         if raw is None:
             raise Unauthorized("This application needs a key: send X-API-Key, or Authorization: Bearer.")
+        identity = await self.identify(raw, client=client)
+        if identity.app_id != app_id:
+            raise PermissionDenied("The key belongs to another application.")
+        granted = identity.permissions
+        if not ("invoke:*" in granted or f"invoke:{component_id}" in granted or "*" in granted):
+            raise PermissionDenied(f"The key lacks the permission invoke:{component_id}.")
+
+    async def identify(self, raw: str, *, client: str) -> "ApiKeyIdentity":
+        """Whose key this is; raises Unauthorized, TooManyRequests."""
         identity = self._registry.known_api_key(raw)
         if identity is None:
             self._limiter.check(client)
@@ -31,11 +49,7 @@ class AppKeys:
             if identity is None:
                 self._limiter.failed(client)
                 raise Unauthorized("The application key is not valid.")
-        if identity.app_id != app_id:
-            raise PermissionDenied("The key belongs to another application.")
-        granted = identity.permissions
-        if not ("invoke:*" in granted or f"invoke:{component_id}" in granted or "*" in granted):
-            raise PermissionDenied(f"The key lacks the permission invoke:{component_id}.")
+        return identity
 
 
 def key_of(headers: Mapping[bytes, bytes]) -> str | None:

@@ -11,6 +11,8 @@ class WebSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_body_bytes: Annotated[int, Field(ge=1_024)] = 10 * 1024 * 1024
+    max_record_bytes: Annotated[int, Field(ge=1_024)] = 4 * 1024 * 1024
+    """A body of POST /record."""
     body_timeout_s: Annotated[float, Field(gt=0)] = 30.0
     failed_logins_per_minute: Annotated[int, Field(ge=1)] = 20
     panel_session_s: Annotated[int, Field(ge=60)] = 8 * 3600

@@ -11,9 +11,11 @@ from uhlp.errors import BadInput
 from uhlp.web.admin.lane import AdminLane
 from uhlp.web.admin_token import AdminToken
 from uhlp.web.answers import WALLS, error_response
+from uhlp.web.app_keys import AppKeys
 from uhlp.web.built_when_needed import BuiltWhenNeeded
 from uhlp.web.ingress import PREFIX, Ingress
 from uhlp.web.panel.lane import PANEL, PanelLane
+from uhlp.web.record_access import RecordAccess
 from uhlp.web.services import Services
 from uhlp.web.trace import trace_id_of
 
@@ -62,6 +64,9 @@ async def open_edge(services: Services) -> AsyncIterator[Edge]:
         failures_per_minute=services.settings.failed_logins_per_minute,
     )
 
+    keys = AppKeys.of(services)
+    recording = RecordAccess(token=token, keys=keys, is_open=services.deployment_mode != "production")
+
     async def admin() -> ASGIApp:
         application = await asyncio.to_thread(import_module, "uhlp.web.admin.application")
         built: ASGIApp = application.build_admin(services)
@@ -69,7 +74,7 @@ async def open_edge(services: Services) -> AsyncIterator[Edge]:
 
     async with AsyncExitStack() as stack:
         yield Edge(
-            ingress=Ingress(services),
-            admin=AdminLane(BuiltWhenNeeded(admin), token=token, settings=services.settings),
+            ingress=Ingress(services, keys=keys),
+            admin=AdminLane(BuiltWhenNeeded(admin), token=token, recording=recording, settings=services.settings),
             panel=PanelLane(services, token=token, stack=stack),
         )

@@ -16,7 +16,6 @@ from uhlp.web.answers import WALLS, Headers, answer_response, error_response
 from uhlp.web.app_keys import AppKeys
 from uhlp.web.body import LARGE_BYTES, ClientDisconnected, read_body, send_whole
 from uhlp.web.disconnect import DisconnectWatch
-from uhlp.web.failure_limiter import FailureLimiter
 from uhlp.web.input_assembly import assemble_input, is_json
 from uhlp.web.trace import trace_id_of
 
@@ -37,16 +36,11 @@ log = structlog.get_logger(__name__)
 class Ingress:
     """ASGI application for one request to one component: find, authorise, read, validate, route, answer."""
 
-    def __init__(self, services: "Services") -> None:
+    def __init__(self, services: "Services", *, keys: AppKeys) -> None:
         self._registry = services.registry
         self._router = services.router
         self._settings = services.settings
-        self._keys = AppKeys(
-            registry=services.registry,
-            limiter=FailureLimiter(
-                clock=services.clock, failures_per_minute=services.settings.failed_logins_per_minute
-            ),
-        )
+        self._keys = keys
         self._refusals = services.metrics.counter(
             "uhlp_http_refusals", "Application requests answered with an error", ("code",)
         )

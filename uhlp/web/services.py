@@ -62,6 +62,7 @@ class Services:
     sandboxes: "SandboxManager"
     evolution: Evolution
     admin_token: str = field(repr=False)
+    deployment_mode: str = "development"
     settings: WebSettings = field(default_factory=WebSettings)
     probes: Mapping[str, Probe] = field(default_factory=dict)
     effective_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -1,5 +1,6 @@
 """The collector takes what it is given as a whole, shows it to Prometheus, and stays within its bounds."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -196,3 +197,55 @@ async def test_rooms_count_through_it_as_a_meter() -> None:
     assert shown["latency_seconds_bucket", (("handler", "jit"), ("le", "1.0"))] == 1
     with pytest.raises(MetricConflict):
         metrics.counter("requests", "Requests", ("handler", "app"))
+
+
+async def test_one_caller_cannot_use_up_the_series_and_metrics_of_all() -> None:
+    metrics = collector(max_app_series=3, max_shared_metrics=2)
+    known = {"applications": {"shop"}}
+    await metrics.record_many([record("a", labels={"appId": f"made-up-{n}"}) for n in range(3)], **known)
+    with pytest.raises(CardinalityLimit, match="none that is registered"):
+        await metrics.record_many([record("a", labels={"appId": "another"})], **known)
+    await metrics.record_many([record("a", labels={"appId": "shop"})], **known)
+    with pytest.raises(CardinalityLimit):
+        await metrics.record_many([record("b")], **known)
+    with pytest.raises(CardinalityLimit, match="have made 2 metrics"):
+        await collector(max_shared_metrics=2).record_many([record(f"m{n}") for n in range(3)], **known)
+    await metrics.record_many([record("c", labels={"appId": "shop"})], **known)
+
+
+async def test_metrics_of_a_refused_list_are_not_counted() -> None:
+    metrics = collector(max_shared_metrics=1)
+    for _ in range(3):
+        with pytest.raises(MetricConflict):
+            await metrics.record_many([record("a"), record("a", "gauge")])
+    await metrics.record_metric(record("b"))
+
+
+async def test_a_long_list_lets_other_work_have_its_turn_and_stays_whole() -> None:
+    metrics = collector()
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(other())
+    good = [record("a", labels={"n": str(n % 900)}) for n in range(5_000)]
+    with pytest.raises(MetricConflict):
+        await metrics.record_many([*good, record("a", "gauge")])
+    assert samples(metrics) == {}
+    assert turns > 10
+    recorded = await asyncio.gather(metrics.record_many(good), metrics.record_many(good))
+    task.cancel()
+    assert recorded == [5_000, 5_000]
+    assert sum(samples(metrics).values()) == 10_000
+
+
+async def test_scrapes_at_the_same_time_share_one_reading() -> None:
+    metrics = collector()
+    first, second = await asyncio.gather(metrics.latest(), metrics.latest())
+    assert first is second
+    await metrics.record_metric(record())
+    assert b"app_custom_orders_total 1.0" in await metrics.latest()

@@ -5,6 +5,7 @@ import httpx
 import pytest
 import structlog
 
+from uhlp.web.app_keys import AppKeys
 from uhlp.web.edge import open_edge
 from uhlp.web.ingress import Ingress
 from uhlp.web.services import Services
@@ -33,7 +34,7 @@ async def caller_of() -> AsyncIterator[Callable[[Services], Awaitable[httpx.Asyn
     async with AsyncExitStack() as stack:
 
         async def make(services: Services) -> httpx.AsyncClient:
-            transport = httpx.ASGITransport(app=Ingress(services))
+            transport = httpx.ASGITransport(app=Ingress(services, keys=AppKeys.of(services)))
             return await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://uhlp.test"))
 
         yield make

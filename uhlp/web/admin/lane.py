@@ -16,6 +16,7 @@ from uhlp.web.answers import error_response
 from uhlp.web.body import LARGE_BYTES, ClientDisconnected, read_body, send_whole
 from uhlp.web.config import WebSettings
 from uhlp.web.input_assembly import is_json
+from uhlp.web.record_access import RECORD, RecordAccess
 from uhlp.web.trace import trace_id_of
 
 ADMIN = "/admin"
@@ -34,9 +35,10 @@ log = structlog.get_logger(__name__)
 class AdminLane:
     """ASGI application around the FastAPI one, which finds `actor` and `trace_id` in the request's state."""
 
-    def __init__(self, app: ASGIApp, *, token: AdminToken, settings: WebSettings) -> None:
+    def __init__(self, app: ASGIApp, *, token: AdminToken, recording: RecordAccess, settings: WebSettings) -> None:
         self._app = app
         self._token = token
+        self._recording = recording
         self._settings = settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,13 +48,17 @@ class AdminLane:
         path: str = scope["path"]
         actor: str | None = None
         try:
+            client = scope["client"][0] if scope.get("client") else ""
+            limit_bytes = self._settings.max_body_bytes
             if path == ADMIN or path.startswith(ADMIN + "/"):
-                client = scope.get("client")
-                actor = self._token.authenticate(headers, client=client[0] if client else "")
+                actor = self._token.authenticate(headers, client=client)
+            elif path == RECORD:
+                await self._recording.authorize(headers, client=client)
+                limit_bytes = min(limit_bytes, self._settings.max_record_bytes)
             body = await read_body(
                 receive,
                 headers,
-                limit_bytes=self._settings.max_body_bytes,
+                limit_bytes=limit_bytes,
                 timeout_s=self._settings.body_timeout_s,
             )
             if len(body) > LARGE_BYTES and is_json(headers.get(b"content-type")):
