@@ -60,7 +60,8 @@ class Sandbox(Protocol):
     spec: SandboxSpec
 
     async def start_worker(self) -> Worker:
-        """A new worker, ready for its first call. Raises SandboxDied when the sandbox has ended."""
+        """A new worker, ready for its first call. Raises SandboxDied when the sandbox has ended or cannot start one;
+        workers that it has already are not harmed by that."""
         ...
 
     async def stop(self, reason: str) -> None:

@@ -1,4 +1,5 @@
-"""WorkerSource: where a pool's new workers come from: one sandbox, started at first need and replaced when it ends."""
+"""WorkerSource: where a pool's new workers come from: one sandbox, started at first need and replaced when it ends or
+can start no more workers. Those it has may then finish their calls."""
 
 import asyncio
 
@@ -23,18 +24,23 @@ class WorkerSource:
         self._clock = clock
         self._sandbox: Sandbox | None = None
         self._sandbox_start = asyncio.Lock()
-        self._stuck: list[Sandbox] = []
+        self._set_aside: list[Sandbox] = []
         self._failures = 0
         self._cause: UhlpError | None = None
         self._next_try_s = clock.monotonic()
 
     @property
     def has_sandbox(self) -> bool:
-        return self._sandbox is not None or bool(self._stuck)
+        return self._sandbox is not None or bool(self._set_aside)
 
     @property
     def sandbox_id(self) -> str | None:
         return self._sandbox.sandbox_id if self._sandbox is not None else None
+
+    @property
+    def set_aside(self) -> frozenset[str]:
+        """Ids of sandboxes that start no more workers; their workers take no further call."""
+        return frozenset(sandbox.sandbox_id for sandbox in self._set_aside)
 
     @property
     def may_start(self) -> bool:
@@ -73,7 +79,8 @@ class WorkerSource:
             async with asyncio.timeout(self._settings.start_timeout_s):
                 return await self._start_worker()
         except TimeoutError:
-            self._set_aside()
+            if self._sandbox is not None:
+                self._put_aside(self._sandbox)
             self.failed(SandboxDied(f"it was not ready within {self._settings.start_timeout_s:g} s."))
         except UhlpError as error:
             self.failed(error)
@@ -92,8 +99,9 @@ class WorkerSource:
         sandbox = await self._running_sandbox()
         try:
             worker = await sandbox.start_worker()
-        except SandboxDied:  # it ended since its last use: replaced once, then the failure stands
-            await self._replace(sandbox)
+        except SandboxDied as died:  # it has ended, or cannot fork: replaced once, then the failure stands
+            log.warning("sandbox_set_aside", sandbox_id=sandbox.sandbox_id, reason=died.message)
+            self._put_aside(sandbox)
             sandbox = await self._running_sandbox()
             worker = await sandbox.start_worker()
         client = WorkerClient(worker=worker, sandbox=sandbox, settings=self._settings, clock=self._clock)
@@ -110,26 +118,20 @@ class WorkerSource:
                 self._sandbox = await self._driver.start(self._spec)
             return self._sandbox
 
-    async def _replace(self, ended: Sandbox) -> None:
-        if self._sandbox is ended:
-            self._sandbox = None
-        await self._stop(ended, "it has ended")
-
-    def _set_aside(self) -> None:
-        """The sandbox hangs: start no more from it, but let its workers finish their calls."""
-        if self._sandbox is not None:
-            self._stuck.append(self._sandbox)
+    def _put_aside(self, sandbox: Sandbox) -> None:
+        if self._sandbox is sandbox:
+            self._set_aside.append(sandbox)
             self._sandbox = None
 
     async def sweep(self, in_use: set[str]) -> None:
         """Stop sandboxes that were set aside and have no worker left; `in_use` names sandboxes with live workers."""
-        for sandbox in [each for each in self._stuck if each.sandbox_id not in in_use]:
-            self._stuck.remove(sandbox)
-            await self._stop(sandbox, "it hangs")
+        for sandbox in [each for each in self._set_aside if each.sandbox_id not in in_use]:
+            self._set_aside.remove(sandbox)
+            await self._stop(sandbox, "it starts no more workers")
 
     async def stop(self, reason: str) -> None:
         """Stop the sandbox and all its workers; the next `start_worker` starts another."""
-        sandboxes, self._stuck = self._stuck, []
+        sandboxes, self._set_aside = self._set_aside, []
         if self._sandbox is not None:
             sandboxes.append(self._sandbox)
             self._sandbox = None
