@@ -4,6 +4,10 @@ Prompts wait for their tool calls without blocking, so any number is in flight. 
 process to itself until it returns; its own tool calls are waited for on the spot, and frames that arrive meanwhile
 are served afterwards. Generated code in this process can reach every object in it and so can send any frame: the
 host takes everything as untrusted, and never lets one worker hold calls whose answers must not know of each other.
+
+What a handler leaves behind stays: module globals, patched libraries, threads and files are there at the next call that
+this worker serves. The host therefore binds a worker that has run code to one component and one artifact, for life; a
+new version starts in a new process, tests in one that ends with them, prompts (no generated code) in one of their own.
 """
 
 import os

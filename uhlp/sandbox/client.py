@@ -31,6 +31,9 @@ CallTool = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
 LaneName = Literal["handler", "model"]
 """A worker runs handlers, one call at a time, or model calls, many at a time; a handler never shares a process."""
 
+Identity = tuple[str, str]
+"""(component id, sha256 of its code): what a handler's worker is bound to with its first call, for life."""
+
 ARTIFACT_MISSING = -32001
 TOOL_FAILED = -32000
 INVALID_PARAMS = -32602
@@ -57,13 +60,14 @@ class _Call:
 
 
 class WorkerClient:
-    """Executes on one worker. `in_flight`, `lane`, `fresh` and `idle_since_s` belong to the pool that holds it."""
+    """Executes on one worker. `in_flight`, `lane`, `identity`, `fresh`, `idle_since_s` belong to the pool it is in."""
 
     def __init__(self, *, worker: Worker, sandbox: Sandbox, settings: SandboxSettings, clock: Clock) -> None:
         self.worker = worker
         self.sandbox_id = sandbox.sandbox_id
         self.instance_id = f"{sandbox.sandbox_id}/{worker.worker_id}"
         self.lane: LaneName | None = None
+        self.identity: Identity | None = None
         self.fresh = False
         self.in_flight = 0
         self.requests = 0

@@ -4,30 +4,72 @@ import asyncio
 from collections import deque
 
 from uhlp.errors import UhlpError
-from uhlp.sandbox.client import LaneName, WorkerClient
+from uhlp.sandbox.client import Identity, LaneName, WorkerClient
 
 
 class Waiter:
     """A caller in the queue. A fresh one takes only a worker that has served nothing."""
 
-    __slots__ = ("fresh", "future")
+    __slots__ = ("first_since_s", "fresh", "future", "identity")
 
-    def __init__(self, *, fresh: bool) -> None:
+    def __init__(self, identity: Identity | None, *, fresh: bool) -> None:
+        self.identity = identity
         self.fresh = fresh
         self.future: asyncio.Future[WorkerClient] = asyncio.get_running_loop().create_future()
+        self.first_since_s: float | None = None
+        """When it came to the head of the queue and found no worker."""
 
     def fail(self, error: UhlpError) -> None:
         if not self.future.done():
             self.future.set_exception(error)
 
 
+class IdleWorkers:
+    """Workers without a call, found by what they are bound to."""
+
+    def __init__(self) -> None:
+        self._by_identity: dict[Identity | None, list[WorkerClient]] = {}
+        self._by_age: dict[WorkerClient, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_age)
+
+    def put(self, worker: WorkerClient) -> None:
+        self._by_identity.setdefault(worker.identity, []).append(worker)
+        self._by_age[worker] = None
+
+    def take(self, identity: Identity | None) -> WorkerClient | None:
+        """The last one used, so that the others may idle out."""
+        workers = self._by_identity.get(identity)
+        if not workers:
+            return None
+        worker = workers.pop()
+        del self._by_age[worker]
+        return worker
+
+    def least_recently_used(self) -> WorkerClient | None:
+        return next(iter(self._by_age), None)
+
+    def remove(self, worker: WorkerClient) -> None:
+        """Forget the worker, if it is here, and its identity, if it was the last."""
+        workers = self._by_identity.get(worker.identity, [])
+        if worker in self._by_age:
+            del self._by_age[worker]
+            workers.remove(worker)
+        if not workers:
+            self._by_identity.pop(worker.identity, None)
+
+
 class Lane:
-    """`each` calls share a worker: 1 for handlers, many for model calls."""
+    """`each` calls share a worker: 1 for handlers, many for model calls.
+
+    A handler worker serves one identity for life; model workers are bound to nothing (`identity` None).
+    """
 
     def __init__(self, name: LaneName) -> None:
         self.name: LaneName = name
         self.workers: set[WorkerClient] = set()
-        self.idle: list[WorkerClient] = []
+        self.idle = IdleWorkers()
         self.waiters: deque[Waiter] = deque()
         self.starting = 0
         self.ending = 0
@@ -42,10 +84,10 @@ class Lane:
         """Calls in flight."""
         return sum(worker.in_flight for worker in self.workers)
 
-    def pick_used(self, *, each: int, most_requests: int) -> WorkerClient | None:
-        """A worker of this lane with room: the last one used, so that the others may idle out."""
+    def pick_used(self, identity: Identity | None, *, each: int, most_requests: int) -> WorkerClient | None:
+        """A worker of this lane with room, bound to `identity`."""
         if self.name == "handler":
-            return self.idle.pop() if self.idle else None
+            return self.idle.take(identity)
         for worker in self.workers:
             has_room = worker.in_flight < each and worker.requests < most_requests
             if has_room and not (worker.broken or worker.worn or worker.fresh):
@@ -55,15 +97,14 @@ class Lane:
     def give_back(self, worker: WorkerClient) -> None:
         """The worker is free for the next call."""
         if self.name == "handler":
-            self.idle.append(worker)
+            self.idle.put(worker)
 
     def remove(self, worker: WorkerClient) -> bool:
         """Take the worker out for good; False when it is out already."""
         if worker not in self.workers:
             return False
         self.workers.remove(worker)
-        if worker in self.idle:
-            self.idle.remove(worker)
+        self.idle.remove(worker)
         return True
 
     def leave(self, waiter: Waiter) -> None:
@@ -74,3 +115,11 @@ class Lane:
     def fail_waiters(self, error: UhlpError) -> None:
         while self.waiters:
             self.waiters.popleft().fail(error)
+
+    def fail_unservable(self, error: UhlpError) -> None:
+        """No worker will start for now: fail those whom no worker that lives could serve."""
+        bound = {worker.identity for worker in self.workers if not (worker.broken or worker.worn)}
+        for waiter in list(self.waiters):
+            if waiter.fresh or waiter.identity not in bound:
+                self.waiters.remove(waiter)
+                waiter.fail(error)

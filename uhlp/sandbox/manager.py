@@ -10,7 +10,7 @@ from uhlp.clock import Clock
 from uhlp.errors import InternalError, ShuttingDown, UhlpError
 from uhlp.metering import Meter
 from uhlp.models.definition import PoolDefinition
-from uhlp.sandbox.client import CallTool, LaneName, WorkerClient
+from uhlp.sandbox.client import CallTool, Identity, LaneName, WorkerClient
 from uhlp.sandbox.config import SandboxSettings
 from uhlp.sandbox.driver import Capabilities, Driver, Group
 from uhlp.sandbox.instruments import SandboxInstruments
@@ -29,13 +29,17 @@ class AllocationStatus(StrEnum):
 
 @dataclass(slots=True, kw_only=True)
 class AllocateSandboxRequest:
-    """Seed 003 §3.2.6. `pool` spares the look-up by name; the lane says what the instance is for."""
+    """Seed 003 §3.2.6. `pool` spares the look-up by name; the lane says what the instance is for.
+
+    A handler's instance serves one `identity`; without one it has served nothing before and ends when it is released.
+    """
 
     app_id: str
     required_pool_name: str
     pool: PoolDefinition | None = None
     group: Group = "serving"
     lane: LaneName = "handler"
+    identity: Identity | None = None
     fresh: bool = False
     timeout_s: float = 30.0
 
@@ -115,11 +119,17 @@ class SandboxManager:
         SandboxOutOfMemory, OutputInvalid, PayloadTooLarge, ExecutionFailed.
         """
         deadline_s = self._clock.monotonic() + timeout_s
-        lane: LaneName = "model" if request["context"]["handlerType"] == "LLM" else "handler"
+        context = request["context"]
+        lane: LaneName = "handler"
+        identity: Identity | None = None
+        if context["handlerType"] == "LLM":
+            lane = "model"  # templates are the owner's: no generated code runs there
+        else:
+            identity = (context["componentId"], context["task"]["artifact"]["sha256"])
         workers = self._pool(app_id, pool, group)
-        worker = workers.take(lane, fresh=fresh)
+        worker = workers.take(lane, identity, fresh=fresh)
         if worker is None:
-            worker = await workers.wait(lane, fresh=fresh, timeout_s=timeout_s)
+            worker = await workers.wait(lane, identity, fresh=fresh, timeout_s=timeout_s)
         try:
             return await worker.execute(
                 request,
@@ -137,9 +147,10 @@ class SandboxManager:
             return AllocateSandboxResponse(status=AllocationStatus.POOL_NOT_FOUND)
         try:
             pool = self._pool(request.app_id, definition, request.group)
-            worker = pool.take(request.lane, fresh=request.fresh)
+            fresh = request.fresh or (request.lane == "handler" and request.identity is None)
+            worker = pool.take(request.lane, request.identity, fresh=fresh)
             if worker is None:
-                worker = await pool.wait(request.lane, fresh=request.fresh, timeout_s=request.timeout_s)
+                worker = await pool.wait(request.lane, request.identity, fresh=fresh, timeout_s=request.timeout_s)
         except UhlpError as error:
             return AllocateSandboxResponse(status=AllocationStatus.NO_INSTANCE_AVAILABLE, error=error)
         self._allocated[worker.instance_id] = (pool, worker)

@@ -1,7 +1,9 @@
 """SandboxPool: the workers of one application, pool and group.
 
-A worker is a spare until its first call, which puts it into a lane for life: "handler" workers run one call at a time,
-"model" workers many. Each lane holds at most `maxInstances` workers and queues in order of arrival.
+A worker is a spare until its first call, which puts it into a lane for life: "handler" workers run one call at a time
+and only ever the code of one component (`Identity`), because code can leave anything behind in its process; "model"
+workers run many calls, of templates alone. Each lane holds at most `maxInstances` workers and queues in order of
+arrival; at the maximum, an idle worker that nobody waits for makes room for one of another identity.
 The pool owns the tasks that start and end workers; `close` awaits them.
 """
 
@@ -12,7 +14,7 @@ from typing import Any
 from uhlp.clock import Clock
 from uhlp.errors import NoSandboxAvailable, SandboxDied, ShuttingDown, UhlpError
 from uhlp.models.definition import PoolDefinition
-from uhlp.sandbox.client import LaneName, WorkerClient
+from uhlp.sandbox.client import Identity, LaneName, WorkerClient
 from uhlp.sandbox.config import SandboxSettings
 from uhlp.sandbox.driver import Driver, Group, SandboxSpec
 from uhlp.sandbox.instruments import SandboxInstruments
@@ -20,6 +22,10 @@ from uhlp.sandbox.lane import Lane, Waiter
 from uhlp.sandbox.worker_source import WorkerSource
 
 RETRY_AFTER_S = 1.0
+PATIENCE_S = 0.02
+"""How long the head of the queue lets workers of other identities go on with their own callers before one must end for
+it. Under full load of several components this makes a worker serve a run of calls, instead of ending with each."""
+
 EARLY_END_S = 1.0
 """A worker that ends this soon, before any call, counts as a failed start."""
 
@@ -68,22 +74,26 @@ class SandboxPool:
 
     # Claims
 
-    def take(self, lane_name: LaneName, *, fresh: bool = False) -> WorkerClient | None:
+    def take(
+        self, lane_name: LaneName, identity: Identity | None = None, *, fresh: bool = False
+    ) -> WorkerClient | None:
         """A worker that is free now; None when there is none or others wait. A fresh one ends after its call."""
         lane = self._lanes[lane_name]
         if lane.waiters or self._closing:
             return None
-        worker = self._pick(lane, fresh)
+        worker = self._pick(lane, identity, fresh)
         if worker is not None:
             self._counts.hit.inc()
         return worker
 
-    async def wait(self, lane_name: LaneName, *, fresh: bool, timeout_s: float) -> WorkerClient:
+    async def wait(
+        self, lane_name: LaneName, identity: Identity | None, *, fresh: bool, timeout_s: float
+    ) -> WorkerClient:
         """The next worker, in order of arrival. Raises NoSandboxAvailable, IsolationRefused, ShuttingDown."""
         lane = self._lanes[lane_name]
         try:
             self._refuse_if_hopeless(lane)
-            worker = await self._queue(lane, Waiter(fresh=fresh), timeout_s)
+            worker = await self._queue(lane, Waiter(identity, fresh=fresh), timeout_s)
         except UhlpError:
             self._counts.refused.inc()
             raise
@@ -109,13 +119,13 @@ class SandboxPool:
         if self._quiet is not None and not self._quiet.done() and self.busy == 0:
             self._quiet.set_result(None)
 
-    def _pick(self, lane: Lane, fresh: bool) -> WorkerClient | None:
-        worker = None if fresh else lane.pick_used(each=self._each(lane), most_requests=self._most_requests)
+    def _pick(self, lane: Lane, identity: Identity | None, fresh: bool) -> WorkerClient | None:
+        worker = None if fresh else lane.pick_used(identity, each=self._each(lane), most_requests=self._most_requests)
         if worker is None:
-            if not self._spares:
+            if not self._spares or lane.size >= self.definition.max_instances:
                 return None
             worker = self._spares.pop()
-            worker.lane, worker.fresh = lane.name, fresh
+            worker.lane, worker.identity, worker.fresh = lane.name, identity, fresh
             lane.workers.add(worker)
         worker.in_flight += 1
         return worker
@@ -163,29 +173,50 @@ class SandboxPool:
 
     def _dispatch(self, lane: Lane) -> None:
         while lane.waiters:
-            waiter = lane.waiters[0]
-            if not waiter.future.done():
-                worker = self._pick(lane, waiter.fresh)
+            first = lane.waiters[0]
+            if not first.future.done():
+                worker = self._pick(lane, first.identity, first.fresh)
                 if worker is None:
-                    self._make_room(lane, waiter)
+                    self._make_room(lane, first)
                     return
-                waiter.future.set_result(worker)
+                first.future.set_result(worker)
             lane.waiters.popleft()
 
     def _make_room(self, lane: Lane, first: Waiter) -> None:
-        """Start workers for those who wait; at the maximum, end an idle used one if the first needs a fresh one."""
+        """Nothing is free for the first in the queue: start workers, ending idle ones of other identities for them."""
         if self._closing:
             return
         if not self._source.may_start:
-            if lane.size == 0 or (first.fresh and lane.starting == 0):
-                lane.fail_waiters(self._source.refusal())
+            if lane.starting == 0:
+                lane.fail_unservable(self._source.refusal())
+                self._serve_others(lane)
             return
+        now_s = self._clock.monotonic()
+        if first.first_since_s is None:
+            first.first_since_s = now_s
+        if lane.starting == lane.ending == 0 and now_s - first.first_since_s >= PATIENCE_S:
+            self._retire_idle(lane)
+        self._serve_others(lane)
         wanted = -(-len(lane.waiters) // self._each(lane)) - lane.starting
         for _ in range(min(wanted, self.definition.max_instances - lane.size)):
             lane.starting += 1
+            wanted -= 1
             self._run(self._start_for(lane))
-        if first.fresh and lane.idle and lane.starting == lane.ending == 0:
-            self._retire(lane.idle[0], "A fresh worker is needed.")
+        for _ in range(min(wanted - lane.ending, len(lane.idle))):
+            self._retire_idle(lane)
+
+    def _serve_others(self, lane: Lane) -> None:
+        """Give idle workers to those of their identity, who wait behind one of another."""
+        for waiter in list(lane.waiters) if len(lane.idle) else ():
+            if not waiter.fresh and not waiter.future.done() and (worker := lane.idle.take(waiter.identity)):
+                worker.in_flight += 1
+                waiter.future.set_result(worker)
+                lane.waiters.remove(waiter)
+
+    def _retire_idle(self, lane: Lane) -> None:
+        worker = lane.idle.least_recently_used()
+        if worker is not None:
+            self._retire(worker, "Another component needs its place.")
 
     # Starting and ending
 
@@ -210,6 +241,17 @@ class SandboxPool:
         worker.on_lost = self._lost
         if worker.broken:  # it ended between its start and this line
             self._lost(worker)
+        if self._source.set_aside:
+            self._leave_what_was_set_aside()
+
+    def _leave_what_was_set_aside(self) -> None:
+        """A sandbox that cannot fork has been replaced: its workers finish their calls, and take no others."""
+        for worker in self.workers:
+            if worker.sandbox_id in self._source.set_aside:
+                worker.worn = True
+                if worker.in_flight == 0:
+                    self._retire(worker, "Its sandbox can start no more workers.")
+        self._run(self._source.sweep({worker.sandbox_id for worker in self.workers}))
 
     def _lost(self, worker: WorkerClient) -> None:
         """The worker's channel ended. Its calls fail by themselves and bring it back; an idle one is removed here."""
@@ -234,6 +276,8 @@ class SandboxPool:
         exit_reason = await worker.end(reason)
         if worker.outlived_kill:
             await self._source.stop("a worker outlived its kill")
+        elif self._source.set_aside:
+            await self._source.sweep({worker.sandbox_id for worker in self.workers})
         self._counts.workers.dec()
         self._counts.ended(exit_reason)
         if lane is not None:

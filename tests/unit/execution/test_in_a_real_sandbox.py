@@ -1,5 +1,6 @@
 """The executor and generated tests over the process driver: the real runner, real pytest, real kills."""
 
+import asyncio
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -97,6 +98,36 @@ async def test_handlers_end_in_every_way_and_the_next_one_still_runs(sandboxes: 
         ("ok", None),
     ]
     assert ended["return inputs['text'].upper()"].data == "2 APPLES"
+
+
+async def test_what_one_component_does_to_its_process_no_other_sees_nor_its_own_next_version(
+    sandboxes: SandboxManager,
+) -> None:
+    executor = executor_of(sandboxes)
+    poison = "import json; json.dumps = lambda *a, **k: 'poisoned'; return json.dumps(1)"
+    honest = "import json; return json.dumps(inputs['text'])"
+    assert (await run_code(executor, poison)).data == "poisoned"
+    assert (await run_code(executor, poison)).data == "poisoned"
+    for component in (component_of(), component_of(componentId="other")):
+        for _ in range(3):
+            assert (await run_code(executor, honest, component=component)).data == '"2 apples"'
+
+
+async def test_a_full_tmp_stops_nobody_else(sandboxes: SandboxManager) -> None:
+    executor = executor_of(sandboxes)
+    fill = (
+        "import os; made = 0\n    try:\n"
+        "        while True: open(f'/tmp/f{made}', 'wb').write(b'x' * 20_000); made += 1\n"
+        "    except OSError: pass\n    while True: pass"
+    )
+    filling = asyncio.ensure_future(run_code(executor, fill, timeout_s=1.0))
+    await asyncio.sleep(0)
+    results = []
+    while not filling.done():
+        component = component_of(componentId=f"c{len(results)}")
+        results.append(await run_code(executor, "return inputs['text']", component=component))
+    assert {result.data for result in results} == {"2 apples"}
+    assert (await filling).failure == "timeout"
 
 
 async def test_a_prompt_is_rendered_asked_and_checked(sandboxes: SandboxManager) -> None:

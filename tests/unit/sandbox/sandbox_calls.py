@@ -19,16 +19,26 @@ POOL = PoolDefinition(pool_name="default", max_instances=2)
 _ids = count(1)
 
 
-def execute_request(data: dict[str, Any] | None = None, *, handler_type: str = "JIT", request_id: str = "") -> dict:
+def execute_request(
+    data: dict[str, Any] | None = None,
+    *,
+    handler_type: str = "JIT",
+    request_id: str = "",
+    component_id: str = "parse",
+    code: bytes = CODE,
+) -> dict:
     return {
         "requestId": request_id or f"r{next(_ids)}",
         "requestData": {"source": "http", "input": data or {}},
         "context": {
             "appId": "shop",
-            "componentId": "parse",
+            "componentId": component_id,
             "handlerType": handler_type,
             "revision": "0" * 40,
-            "task": {"artifact": {"sha256": SHA256, "path": "handler.py"}, "function": "handle"},
+            "task": {
+                "artifact": {"sha256": hashlib.sha256(code).hexdigest(), "path": "handler.py"},
+                "function": "handle",
+            },
             "configuration": {},
             "applicationInfo": {"deploymentMode": "development"},
             "deadlineMs": 5000,

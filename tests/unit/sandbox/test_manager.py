@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from sandbox_calls import ARTIFACTS, POOL, execute_request, manager_of
+from sandbox_calls import CODE, POOL, execute_request, manager_of
 
 from uhlp.clock import FakeClock
 from uhlp.errors import DeadlineExceeded, NoSandboxAvailable, SandboxDied, SandboxOutOfMemory, ShuttingDown
@@ -32,15 +32,18 @@ def run(
     app_id: str = "shop",
     pool: PoolDefinition = POOL,
     handler_type: str = "JIT",
+    component_id: str = "parse",
+    code: bytes = CODE,
     timeout_s: float = 2.0,
     **options: Any,
 ) -> "asyncio.Task[dict[str, Any]]":
     """One execution, as a task."""
+    request = execute_request(data, handler_type=handler_type, component_id=component_id, code=code)
     call = manager.execute(
         app_id,
         pool,
-        execute_request(data, handler_type=handler_type),
-        artifacts=ARTIFACTS,
+        request,
+        artifacts={request["context"]["task"]["artifact"]["sha256"]: code},
         call_tool=None,
         timeout_s=timeout_s,
         group=options.pop("group", "serving"),
@@ -133,6 +136,90 @@ async def test_callers_of_one_pool_take_turns() -> None:
     gate.open(*order)
     await asyncio.gather(*calls)
     assert gate.entered == order
+    await manager.close()
+
+
+async def where(worker: FakeWorker, request: dict) -> dict:
+    """A behaviour that answers with its worker and what runs there."""
+    return response(request, worker.worker_id)
+
+
+async def test_a_worker_runs_the_code_of_one_component_for_life() -> None:
+    driver = FakeDriver(where)
+    manager = manager_of(driver)
+    await manager.open()
+    pool = PoolDefinition(pool_name="default", max_instances=4)
+    seen = {
+        name: {(await run(manager, pool=pool, component_id=name[0], code=name.encode()))["data"] for _ in range(2)}
+        for name in ("a1", "b1", "a2")
+    }
+    again = await run(manager, pool=pool, component_id="b", code=b"b1")
+    other = await run(manager, pool=pool, component_id="c", code=b"b1")
+    assert all(len(workers) == 1 for workers in seen.values())
+    assert len(set.union(*seen.values())) == 3
+    assert again["data"] in seen["b1"]
+    assert other["data"] not in set.union(*seen.values())
+    await manager.close()
+
+
+async def test_at_the_maximum_the_least_recently_used_idle_worker_makes_room() -> None:
+    driver = FakeDriver(where)
+    manager = manager_of(driver)
+    await manager.open()
+    for name in ("a", "b", "a", "c"):
+        await run(manager, component_id=name)
+    assert [worker.is_alive for worker in driver.workers] == [True, False, True]
+    await run(manager, component_id="a")
+    assert len(driver.workers) == 3
+    await asyncio.gather(*(run(manager, component_id=name) for name in "abcdefgh" * 3))
+    assert sum(worker.is_alive for worker in driver.workers) <= 2
+    await manager.close()
+
+
+async def test_a_worker_goes_on_with_its_own_callers_until_the_one_before_them_is_out_of_patience() -> None:
+    gate, clock = Gate(), FakeClock()
+    driver = FakeDriver(gate)
+    manager = manager_of(driver, clock=clock)
+    await manager.open()
+    pool = PoolDefinition(pool_name="default", max_instances=1)
+    order = ["a1", "b1", "a2", "a3", "a4", "b2"]
+    calls = [run(manager, {"name": name}, pool=pool, component_id=name[0], timeout_s=60) for name in order]
+    gate.open("a1", "a2")
+    await gate.until(3)
+    await settle()
+    assert gate.entered == ["a1", "a2", "a3"]
+    clock.advance(1)
+    gate.open(*order)
+    await asyncio.gather(*calls)
+    assert gate.entered == ["a1", "a2", "a3", "b1", "b2", "a4"]
+    await manager.close()
+
+
+async def test_when_no_worker_starts_only_those_whom_none_can_serve_are_refused() -> None:
+    gate, clock = Gate(), FakeClock()
+    driver = FakeDriver(gate)
+    manager = manager_of(driver, clock=clock)
+    await manager.open()
+    busy = run(manager, {"name": "busy"}, component_id="a")
+    await gate.until(1)
+    driver.start = driver.sandboxes[0].start_worker = refuse_to_start
+    with pytest.raises(NoSandboxAvailable):
+        await run(manager, {"name": "b"}, component_id="b")
+    waiting = run(manager, {"name": "waits"}, component_id="a")
+    await settle()
+    with pytest.raises(NoSandboxAvailable):
+        await run(manager, {"name": "b"}, component_id="b")
+    gate.open("busy", "waits")
+    assert [(await call)["data"] for call in (busy, waiting)] == ["busy", "waits"]
+    await manager.close()
+
+
+async def test_model_calls_of_all_components_share_a_worker() -> None:
+    driver = FakeDriver(where)
+    manager = manager_of(driver)
+    await manager.open()
+    answers = [await run(manager, handler_type=LLM, component_id=name, code=name.encode()) for name in "abc"]
+    assert len({answer["data"] for answer in answers}) == 1
     await manager.close()
 
 
@@ -251,6 +338,31 @@ async def test_a_sandbox_that_ended_is_replaced_at_the_next_use() -> None:
     await settle()
     assert (await run(manager, {"n": 1}))["data"] == {"n": 1}
     assert len(driver.sandboxes) == 2
+    await manager.close()
+
+
+async def refuse_to_start(*_: Any) -> Any:
+    raise SandboxDied("No space left on device")
+
+
+async def test_a_sandbox_that_cannot_fork_is_replaced_and_its_calls_finish() -> None:
+    gate = Gate()
+    driver = FakeDriver(gate)
+    manager = manager_of(driver)
+    await manager.open()
+    gate.open("idle", "new")
+    await run(manager, {"name": "idle"}, component_id="idle")
+    running = run(manager, {"name": "running"}, component_id="running", handler_type=LLM)
+    await gate.until(2)
+    full = driver.sandboxes[0]
+    full.start_worker = refuse_to_start
+    assert (await run(manager, {"name": "new"}, component_id="new"))["data"] == "new"
+    assert len(driver.sandboxes) == 2
+    assert [worker.is_alive for worker in full.workers] == [False, True]
+    assert not full.ended.is_set()
+    gate.open("running")
+    assert (await running)["data"] == "running"
+    await asyncio.wait_for(full.ended.wait(), 2)
     await manager.close()
 
 
@@ -468,7 +580,7 @@ async def test_a_caller_that_leaves_at_the_moment_of_its_turn_passes_it_on() -> 
     manager = manager_of(driver)
     await manager.open()
     pool = PoolDefinition(pool_name="default", max_instances=1)
-    claim = AllocateSandboxRequest(app_id="shop", required_pool_name="default", pool=pool)
+    claim = AllocateSandboxRequest(app_id="shop", required_pool_name="default", pool=pool, identity=("c", "0"))
     held = await manager.allocate_sandbox(claim)
     leaving, staying = (asyncio.ensure_future(manager.allocate_sandbox(claim)) for _ in range(2))
     await settle()
