@@ -30,6 +30,16 @@ def test_a_session_is_valid_until_it_expires() -> None:
     assert not one.is_valid(cookie)
 
 
+def test_a_session_that_was_ended_is_not_valid_wherever_its_cookie_is_kept() -> None:
+    one = session()
+    mine, other = cookie_of(one.issue()), cookie_of(one.issue())
+    one.end(b"x=y; " + mine)
+    one.end(None)
+    one.end(b"uhlp_panel=forged")
+    assert (one.is_valid(mine), one.is_valid(other)) == (False, True)
+    assert not session().is_valid(other)
+
+
 def test_a_session_cannot_be_forged_prolonged_or_used_with_another_token() -> None:
     one = session()
     cookie = cookie_of(one.issue())
@@ -74,6 +84,9 @@ async def test_only_the_admin_token_opens_the_panel(client_of) -> None:
     assert (await client.get("/panel/logout")).status_code == 405
     left = await client.post("/panel/logout")
     assert "Max-Age=0" in left.headers["set-cookie"]
+    kept = entered.headers["set-cookie"].partition(";")[0]
+    back = await client.get("/panel", headers={"Cookie": kept})
+    assert (back.status_code, back.headers["location"]) == (303, "/panel/login")
 
 
 async def test_a_form_on_another_site_cannot_log_in(client_of) -> None:

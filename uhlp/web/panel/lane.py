@@ -54,7 +54,7 @@ class PanelLane:
             if not (self._session.is_valid(headers.get(b"cookie")) and _is_same_origin(headers, required=True)):
                 await send({"type": "websocket.close", "code": 1008})
                 return
-            await self._serve(scope, receive, send)
+            await self._serve(scope, self._while_open(headers.get(b"cookie"), receive), send)
             return
         try:
             await self._http(scope, receive, send, headers)
@@ -73,7 +73,7 @@ class PanelLane:
         elif path == LOGOUT:
             if method != "POST":
                 raise MethodNotAllowed(details={"allow": ["POST"]})
-            await _redirect(send, LOGIN, self._session.end())
+            await _redirect(send, LOGIN, self._session.end(headers.get(b"cookie")))
         elif self._session.is_valid(headers.get(b"cookie")):
             await self._serve(scope, receive, _with_headers(send))
         elif method in ("GET", "HEAD"):
@@ -102,6 +102,17 @@ class PanelLane:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"] if scope["path"] != PANEL else PANEL + "/"
         await self._panel({**scope, "path": path, "root_path": PANEL}, receive, send)
+
+    def _while_open(self, cookie: bytes | None, receive: Receive) -> Receive:
+        """What a websocket receives, until its session ends: then it is told that the browser has gone."""
+
+        async def receiving() -> Message:
+            message = await receive()
+            if self._session.is_valid(cookie):
+                return message
+            return {"type": "websocket.disconnect", "code": 1008}
+
+        return receiving
 
     async def _build(self) -> ASGIApp:
         try:
