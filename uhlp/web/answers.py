@@ -27,7 +27,15 @@ _FRAMING = """connection keep-alive proxy-authenticate proxy-authorization proxy
     transfer-encoding upgrade content-length date server"""
 _ACT_ON_THE_ORIGIN = """set-cookie set-cookie2 service-worker-allowed clear-site-data refresh strict-transport-security
     alt-svc nel report-to reporting-endpoints www-authenticate content-security-policy
-    content-security-policy-report-only x-content-type-options origin-agent-cluster"""
+    content-security-policy-report-only x-content-type-options origin-agent-cluster accept-ch critical-ch origin-trial
+    permissions-policy speculation-rules supports-loading-mode timing-allow-origin use-as-dictionary x-sendfile
+    set-login public-key-pins"""
+_REFUSED_PREFIXES = ("x-uhlp-", "access-control-", "cross-origin-", "x-accel-", "x-lighttpd-", "x-litespeed-",
+                     "x-reproxy-", "x-forwarded-", "sec-", "proxy-")  # fmt: skip
+"""The server's own words, the origin's walls, and orders to a proxy that stands before it."""
+
+MOST_OWN_HEADERS = 100
+MOST_OWN_HEADER_BYTES = 16 * 1024
 _SAID_BY_UHLP = "x-trace-id server-timing"
 _REFUSED_HEADERS = frozenset(f"{_FRAMING} {_ACT_ON_THE_ORIGIN} {_SAID_BY_UHLP}".split())
 _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
@@ -115,7 +123,7 @@ def _http_response(data: Any) -> tuple[int, Headers, bytes]:
     own = data.get("headers", {})
     if not isinstance(own, dict):
         raise OutputInvalid("An httpResponse's headers must be an object.")
-    headers = [pair for name, value in own.items() for pair in _safe_headers(name, value)]
+    headers = _own_headers(own)
     body = _http_body(data)
     if not isinstance(data.get("body"), str | None) and not any(name == b"content-type" for name, _ in headers):
         headers.append(JSON_TYPE)
@@ -138,10 +146,25 @@ def _http_body(data: dict[str, Any]) -> bytes:
     return body.encode("utf-8", "replace")
 
 
+def _own_headers(given: dict[str, Any]) -> Headers:
+    headers: Headers = []
+    left = MOST_OWN_HEADER_BYTES
+    for name, value in given.items():
+        for pair in _safe_headers(name, value):
+            headers.append(pair)
+            left -= len(pair[0]) + len(pair[1]) + 4
+            if left < 0 or len(headers) > MOST_OWN_HEADERS:
+                limits = f"{MOST_OWN_HEADERS} headers and {MOST_OWN_HEADER_BYTES} bytes of them"
+                raise OutputInvalid(f"An httpResponse may have at most {limits}.")
+    return headers
+
+
 def _safe_headers(name: str, value: Any) -> Headers:
     """The header as it may leave, a list for several values; nothing where it may not."""
     lower = name.lower()
-    if not lower or not _TOKEN.issuperset(lower) or lower in _REFUSED_HEADERS or lower.startswith("x-uhlp-"):
+    if not lower or not _TOKEN.issuperset(lower) or lower in _REFUSED_HEADERS:
+        return []
+    if lower.startswith(_REFUSED_PREFIXES):
         return []
     safe: Headers = []
     for one in value if isinstance(value, list) else [value]:

@@ -214,6 +214,14 @@ async def test_an_http_response_is_proxied_without_headers_that_reach_beyond_it(
         "Transfer-Encoding": "chunked",
         "Content-Length": "1",
         "X-UHLP-Handler": "llm",
+        "Access-Control-Allow-Origin": "*",
+        "Cross-Origin-Opener-Policy": "unsafe-none",
+        "X-Accel-Redirect": "/etc/passwd",
+        "X-Sendfile": "/etc/passwd",
+        "Strict-Transport-Security": "max-age=1",
+        "Alt-Svc": "clear",
+        "NEL": "{}",
+        "Report-To": "{}",
         "X-Bad": "a\r\nSet-Cookie: b=c",
         "Bad Name": "x",
         "X-Nul\n": "x",
@@ -227,8 +235,20 @@ async def test_an_http_response_is_proxied_without_headers_that_reach_beyond_it(
     assert response.headers["x-uhlp-handler"] == "jit"
     assert response.headers["content-length"] == "9"
     assert response.headers.get_list("content-security-policy") == ["sandbox"]
-    for name in ("set-cookie", "clear-site-data", "refresh", "service-worker-allowed", "transfer-encoding", "x-bad"):
-        assert name not in response.headers
+    kept = {"content-type", "x-kind", "link"}
+    assert {name.lower() for name in headers if name.lower() in response.headers} == kept | {
+        "content-length",
+        "content-security-policy",
+        "x-uhlp-handler",
+    }
+
+
+async def test_headers_of_an_http_response_are_limited_in_number_and_size(caller_of) -> None:
+    for headers in ({f"h{n}": "x" for n in range(101)}, {"link": ["x"] * 101}, {"h": "x" * 17_000}):
+        response = await answered(caller_of, Result({"headers": headers}, "httpResponse"))
+        assert (response.status_code, response.json()["error"]["code"]) == (502, "OUTPUT_INVALID")
+    full = {f"h{n}": "x" * 100 for n in range(100)}
+    assert (await answered(caller_of, Result({"headers": full}, "httpResponse"))).status_code == 200
 
 
 async def test_an_http_response_may_be_binary_empty_or_json(caller_of) -> None:

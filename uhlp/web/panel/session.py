@@ -34,7 +34,7 @@ class PanelSession:
         return self._cookie(f"{claim}.{self._sign(claim)}", self._lasts_s)
 
     def end(self, cookie_header: bytes | None) -> str:
-        """End the session of this cookie, wherever it is kept; a `Set-Cookie` value that removes it from the browser."""
+        """End the session of this cookie; a `Set-Cookie` value that removes it from the browser."""
         self._open.pop(self._claim_of(cookie_header) or "", None)
         return self._cookie("", 0)
 
