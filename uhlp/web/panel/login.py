@@ -15,8 +15,8 @@ _PAGE = """<!doctype html>
   }}
   body {{ margin: 0; min-height: 100vh; display: grid; place-items: center; background: var(--paper);
          color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }}
-  form {{ width: min(22rem, 84vw); padding: 2rem; background: var(--card); border: 1px solid var(--line);
-         border-radius: 10px; }}
+  form {{ box-sizing: border-box; width: min(26rem, 92vw); padding: 2rem; background: var(--card);
+         border: 1px solid var(--line); border-radius: 10px; }}
   h1 {{ margin: 0 0 .25rem; font-size: 1.25rem; }}
   p {{ margin: 0 0 1.25rem; font-size: .9rem; opacity: .75; }}
   label {{ display: block; font-size: .85rem; margin-bottom: .35rem; }}
