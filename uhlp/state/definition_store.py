@@ -3,6 +3,7 @@
 import asyncio
 import re
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,7 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 _APP_ID = re.compile(r"[a-z][a-z0-9-]{1,62}")
 _OWN_REFS = "refs/uhlp/"
+_PROBE_BYTES = 64 * 1024
 
 
 class DefinitionStore:
@@ -35,23 +37,27 @@ class DefinitionStore:
         self._clock = clock or SystemClock()
         self._locks: dict[str, asyncio.Lock] = {}
         self._unlocked: set[str] = set()
+        self._is_rooted = False
 
     async def create(self, app_id: str) -> None:
         """Make an empty repository; nothing happens when there is one."""
         path = self._path(app_id)
         async with self._lock(app_id):
-            await asyncio.to_thread(_create, path)
+            await _in_thread(app_id, lambda: _create(path))
 
     async def delete(self, app_id: str) -> None:
         """Remove a repository with its history."""
         path = self._path(app_id)
         async with self._lock(app_id):
-            await asyncio.to_thread(_delete, path)
+            await _in_thread(app_id, lambda: _delete(path))
 
     async def app_ids(self) -> list[str]:
         """Every application that has a repository, in order of name."""
 
         def names() -> list[str]:
+            if not self._is_rooted:
+                self._root.mkdir(parents=True, exist_ok=True)
+                self._is_rooted = True
             paths = self._root.glob("*.git") if self._root.is_dir() else ()
             return sorted(path.stem for path in paths if _APP_ID.fullmatch(path.stem))
 
@@ -71,6 +77,20 @@ class DefinitionStore:
             return found
 
         return await asyncio.to_thread(tips)
+
+    async def unready(self) -> str | None:
+        """Why definitions cannot be written (the directory is gone, the disk full or read-only); None when they can."""
+
+        def probe() -> str | None:
+            try:
+                with tempfile.TemporaryFile(dir=self._root, prefix=".probe-") as file:
+                    file.write(b"\0" * _PROBE_BYTES)
+                    file.flush()
+            except OSError as error:
+                return f"definitions cannot be written to {self._root}: {error.strerror or error}"
+            return None
+
+        return await asyncio.to_thread(probe)
 
     async def commit(
         self, app_id: str, changes: Mapping[str, bytes | None], note: CommitNote, *, expected: str | None = None
@@ -152,10 +172,7 @@ class DefinitionStore:
 
         A repository or a disk that fails gives Unavailable with the reason.
         """
-        try:
-            return await asyncio.to_thread(lambda: work(self._open(app_id)))
-        except (pygit2.GitError, OSError) as error:
-            raise Unavailable(f"the definition repository of {app_id} fails: {error}") from error
+        return await _in_thread(app_id, lambda: work(self._open(app_id)))
 
     async def write(self, app_id: str, work: Callable[[DefinitionRepository], T]) -> T:
         """Run `work` on the repository in a thread, one writer of an application after the other."""
@@ -181,6 +198,13 @@ class DefinitionStore:
         return self._locks.setdefault(app_id, asyncio.Lock())
 
 
+async def _in_thread(app_id: str, work: Callable[[], T]) -> T:
+    try:
+        return await asyncio.to_thread(work)
+    except (pygit2.GitError, OSError) as error:
+        raise Unavailable(f"the definition repository of {app_id} fails: {error}") from error
+
+
 def _create(path: Path) -> None:
     """Build beside and rename, so that a killed process leaves a whole repository or none."""
     if path.exists():
@@ -188,10 +212,14 @@ def _create(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".new-{path.name}")
     shutil.rmtree(beside, ignore_errors=True)
-    pygit2.init_repository(str(beside), bare=True, initial_head="main")
-    for made in (beside / "HEAD", beside / "config", beside):
-        sync_path(made)
-    beside.rename(path)
+    try:
+        pygit2.init_repository(str(beside), bare=True, initial_head="main")
+        for made in (beside / "HEAD", beside / "config", beside):
+            sync_path(made)
+        beside.rename(path)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
     sync_path(path.parent)
 
 

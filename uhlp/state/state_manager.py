@@ -44,6 +44,10 @@ class StateManager:
         """The applications that have a repository."""
         return await self._definitions.app_ids()
 
+    async def definitions_unready(self) -> str | None:
+        """Why definitions cannot be written now, for /readyz; None when they can."""
+        return await self._definitions.unready()
+
     async def revisions(self) -> dict[str, str]:
         """The present revision of every application that has a commit."""
         return await self._definitions.revisions()
