@@ -9,6 +9,7 @@ write it). A crash can therefore lose some clean comparisons, never a wrong one.
 """
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -17,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from uhlp.clock import Clock
-from uhlp.errors import CandidateNotFound
+from uhlp.errors import CandidateNotFound, Unavailable
 from uhlp.evolution.attempts import Attempts, attempts_of
 from uhlp.evolution.candidate import OPEN, PROGRESS, Candidate, CandidateState
 from uhlp.evolution.database import EvolutionDatabase
@@ -31,6 +32,7 @@ class EvolutionStore:
     """Keeps what was decided. Open it with `async with` (or `open` and `aclose`)."""
 
     def __init__(self, *, path: Path, clock: Clock, evidence_save_s: float = 5.0) -> None:
+        self._path = path
         self._database = EvolutionDatabase(path)
         self._clock = clock
         self._evidence_save_s = evidence_save_s
@@ -89,16 +91,23 @@ class EvolutionStore:
         if not payloads and _wrong(candidate) <= wrong and now - saved_at < self._evidence_save_s:
             self._unsaved[candidate.id] = candidate
             return False
-        self._unsaved.pop(candidate.id, None)
+        self._unsaved[candidate.id] = candidate  # should the disk be full, `flush` tries again
         await self._run(self._database.save_progress, [candidate], payloads or {})
+        if self._unsaved.get(candidate.id) is candidate:
+            del self._unsaved[candidate.id]
         self._saved_at[candidate.id] = (now, _wrong(candidate))
         return True
 
     async def flush(self) -> None:
         """Write all evidence that is still in memory."""
         unsaved, self._unsaved = list(self._unsaved.values()), {}
-        if unsaved:
+        if not unsaved:
+            return
+        try:
             await self._run(self._database.save_progress, unsaved, {})
+        except Unavailable:
+            self._unsaved = {one.id: one for one in unsaved} | self._unsaved
+            raise
 
     async def candidate(self, candidate_id: str) -> Candidate:
         """Raises CandidateNotFound."""
@@ -220,7 +229,11 @@ class EvolutionStore:
         return replace(stored, **{name: getattr(unsaved, name) for name in PROGRESS})
 
     async def _run(self, work: Callable[..., T], *arguments: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+        """Run `work` in the store's thread; a full disk or an unwritable file gives Unavailable with the reason."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+        except sqlite3.OperationalError as error:
+            raise Unavailable(f"the evolution database {self._path} fails: {error}") from error
 
 
 def _wrong(candidate: Candidate) -> int:

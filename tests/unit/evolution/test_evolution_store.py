@@ -1,5 +1,6 @@
 """The evolution store on a real file: transactions, restarts, tampering."""
 
+import resource
 import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from uhlp.clock import FakeClock
-from uhlp.errors import CandidateNotFound, StateConflict
+from uhlp.errors import CandidateNotFound, StateConflict, Unavailable
 from uhlp.evolution.candidate import Candidate, CandidateState, Costs
 from uhlp.evolution.decisions import create, decide
 from uhlp.evolution.ledger import Event, LedgerEntry, StoredRow, genesis, verify_rows
@@ -378,3 +379,21 @@ def test_entries_keep_the_names_of_the_wire() -> None:
     values = entry.to_dict()
     assert (values["app"], values["from"], values["codeSha"]) == ("shop", "shadow", None)
     assert LedgerEntry.from_dict({"seq": 1, **values}) == entry
+
+
+async def test_a_full_disk_is_named_and_loses_no_evidence(store: EvolutionStore, path: Path) -> None:
+    candidate = await discover(store)
+    better = replace(candidate, evidence={**candidate.evidence, "k": 1})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        with pytest.raises(Unavailable, match=r"the evolution database .*evolution.db fails: "):
+            await store.update_evidence(better)
+        with pytest.raises(Unavailable):
+            await store.flush()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (await store.candidate(candidate.id)).evidence["k"] == 1
+    await store.flush()
+    async with EvolutionStore(path=path, clock=FakeClock()) as another:
+        assert (await another.candidate(candidate.id)).evidence["k"] == 1
