@@ -1,7 +1,7 @@
 """Lane: the workers of one kind in a pool, and who waits for them, in order of arrival."""
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 
 from uhlp.errors import UhlpError
 from uhlp.sandbox.client import Identity, LaneName, WorkerClient
@@ -69,10 +69,14 @@ class Lane:
     def __init__(self, name: LaneName) -> None:
         self.name: LaneName = name
         self.workers: set[WorkerClient] = set()
+        self.bound: Counter[Identity | None] = Counter()
+        """How many of the workers are bound to what."""
         self.idle = IdleWorkers()
         self.waiters: deque[Waiter] = deque()
         self.starting = 0
         self.ending = 0
+        self.second_look: asyncio.TimerHandle | None = None
+        """Set while the first in the queue waits for its own kind though others idle."""
 
     @property
     def size(self) -> int:
@@ -99,13 +103,26 @@ class Lane:
         if self.name == "handler":
             self.idle.put(worker)
 
+    def add(self, worker: WorkerClient) -> None:
+        self.workers.add(worker)
+        self.bound[worker.identity] += 1
+
     def remove(self, worker: WorkerClient) -> bool:
         """Take the worker out for good; False when it is out already."""
         if worker not in self.workers:
             return False
         self.workers.remove(worker)
         self.idle.remove(worker)
+        self.bound[worker.identity] -= 1
+        if not self.bound[worker.identity]:
+            del self.bound[worker.identity]
         return True
+
+    @property
+    def needed(self) -> int:
+        """Workers without which somebody in the queue cannot be served at all: one for each identity that has none."""
+        fresh = sum(waiter.fresh for waiter in self.waiters)
+        return fresh + len({waiter.identity for waiter in self.waiters if not waiter.fresh} - self.bound.keys())
 
     def leave(self, waiter: Waiter) -> None:
         """The caller waits no longer."""

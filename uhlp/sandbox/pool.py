@@ -23,8 +23,8 @@ from uhlp.sandbox.worker_source import WorkerSource
 
 RETRY_AFTER_S = 1.0
 PATIENCE_S = 0.02
-"""How long the head of the queue lets workers of other identities go on with their own callers before one must end for
-it. Under full load of several components this makes a worker serve a run of calls, instead of ending with each."""
+"""How long the head of the queue waits for a worker of its own identity, before one of another must end for it. Under
+full load of several components a worker so serves a run of calls, instead of ending with each."""
 
 EARLY_END_S = 1.0
 """A worker that ends this soon, before any call, counts as a failed start."""
@@ -126,7 +126,7 @@ class SandboxPool:
                 return None
             worker = self._spares.pop()
             worker.lane, worker.identity, worker.fresh = lane.name, identity, fresh
-            lane.workers.add(worker)
+            lane.add(worker)
         worker.in_flight += 1
         return worker
 
@@ -183,7 +183,8 @@ class SandboxPool:
             lane.waiters.popleft()
 
     def _make_room(self, lane: Lane, first: Waiter) -> None:
-        """Nothing is free for the first in the queue: start workers, ending idle ones of other identities for them."""
+        """Nothing is free for the first in the queue: start workers; at the maximum, end idle ones of other identities
+        for those that have none at all, and for a first that has waited too long for its own."""
         if self._closing:
             return
         if not self._source.may_start:
@@ -200,10 +201,16 @@ class SandboxPool:
         wanted = -(-len(lane.waiters) // self._each(lane)) - lane.starting
         for _ in range(min(wanted, self.definition.max_instances - lane.size)):
             lane.starting += 1
-            wanted -= 1
             self._run(self._start_for(lane))
-        for _ in range(min(wanted - lane.ending, len(lane.idle))):
-            self._retire_idle(lane)
+        if len(lane.idle):
+            for _ in range(min(lane.needed - lane.starting - lane.ending, len(lane.idle))):
+                self._retire_idle(lane)
+            if lane.starting == lane.ending == 0 and lane.second_look is None:
+                lane.second_look = asyncio.get_running_loop().call_later(PATIENCE_S, self._look_again, lane)
+
+    def _look_again(self, lane: Lane) -> None:
+        lane.second_look = None
+        self._dispatch(lane)
 
     def _serve_others(self, lane: Lane) -> None:
         """Give idle workers to those of their identity, who wait behind one of another."""

@@ -195,6 +195,25 @@ async def test_a_worker_goes_on_with_its_own_callers_until_the_one_before_them_i
     await manager.close()
 
 
+async def test_an_idle_worker_ends_for_another_component_only_when_its_own_are_busy_for_long() -> None:
+    gate, clock = Gate(), FakeClock()
+    driver = FakeDriver(gate)
+    manager = manager_of(driver, clock=clock)
+    await manager.open()
+    gate.open("b", "a2")
+    first = run(manager, {"name": "a1"}, component_id="a", timeout_s=60)
+    await run(manager, {"name": "b"}, component_id="b")
+    second = run(manager, {"name": "a2"}, component_id="a", timeout_s=60)
+    await settle()
+    assert [worker.is_alive for worker in driver.workers] == [True, True]
+    clock.advance(1)
+    assert (await second)["data"] == "a2"
+    assert [worker.is_alive for worker in driver.workers] == [True, False, True]
+    gate.open("a1")
+    await first
+    await manager.close()
+
+
 async def test_when_no_worker_starts_only_those_whom_none_can_serve_are_refused() -> None:
     gate, clock = Gate(), FakeClock()
     driver = FakeDriver(gate)
