@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from uhlp.cli.failure import CommandError
 from uhlp.cli.output import AsJson, percent, print_json, print_table
 from uhlp.cli.traffic import GoldField, InputFields, OutputField, read_log
 
@@ -41,6 +42,8 @@ def estimate(
     from uhlp.optimization.estimate import estimate as estimated
 
     rows = read_log(file, inputs=input_, output=output, gold=gold)
+    if decision_field is not None:
+        _check_decision_field(rows, decision_field)
     report = estimated(rows, upper_bound=clopper_pearson_upper, decision_field=decision_field)
     written = asyncio.run(_ask_coder(coder, rows)) if coder else None
     if json_:
@@ -54,6 +57,16 @@ def estimate(
             print(f"What would help: {report.instead}.")
     if written:
         _print_coder(written)
+
+
+def _check_decision_field(rows: "Sequence[ImportedRow]", field: str) -> None:
+    """A field that no output has is a slip of the pen, not a property of the log."""
+    first = field.split(".")[0]
+    found = {name: None for row in rows if isinstance(row.output, dict) for name in row.output}
+    if first in found:
+        return
+    has = f"have {', '.join(found)}" if found else "are no objects; --output NAME=FIELD makes them some"
+    raise CommandError(f"no output of the log has the field {first!r}", hint=f"the outputs {has}")
 
 
 async def _ask_coder(model: str, rows: "Sequence[ImportedRow]") -> "EstimateReport":
@@ -107,6 +120,7 @@ def _print(report: "EstimateReport", who: str, *, every_rule: bool) -> None:
             for label, counts in sorted(report.labels.items(), key=lambda one: -one[1].get("answered", 0))
         ],
         empty="No labels.",
+        folds="label",
     )
     for one in report.wrong[:5]:
         console.print(f"differs, line {one.line}: {one.input} → {one.got}, the log has {one.expected}", markup=False)

@@ -10,7 +10,7 @@ from typing import Any
 
 from uhlp.evals.comparator import Comparator
 from uhlp.optimization.proposer import TrainSample
-from uhlp.optimization.rule_learner.labels import Labelling, NotLabels
+from uhlp.optimization.rule_learner.labels import Labelling, NotLabels, TooFewSamples
 from uhlp.optimization.rule_learner.rule_learner import RuleLearner
 from uhlp.optimization.rule_learner.rules import RuleSet
 from uhlp.traffic.importing import ImportedRow
@@ -105,6 +105,8 @@ def estimate(
     try:
         labelling = learner.labelling(train, decision_field=decision_field, policies=policies)
         rules = learner.learn(train, labelling)
+    except TooFewSamples as reason:
+        return replace(blank, reason=str(reason), instead="a longer log: half of it teaches, half is asked")
     except NotLabels as reason:
         return replace(blank, reason=str(reason), instead=_WHAT_WOULD)
     if not rules.margins:

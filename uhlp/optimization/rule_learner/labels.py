@@ -19,6 +19,10 @@ class NotLabels(Exception):
     """The outputs are no labels; the text says why."""
 
 
+class TooFewSamples(NotLabels):
+    """Nothing can be said of the outputs yet: there are too few."""
+
+
 @dataclass(frozen=True, slots=True)
 class Labelling:
     """`outputs` maps a label to the output it stands for; `label_of` the canonical bytes of an output to its label.

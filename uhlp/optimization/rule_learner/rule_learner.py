@@ -8,7 +8,7 @@ from uhlp.errors import DefinitionInvalid
 from uhlp.evals.comparator import Comparator
 from uhlp.optimization.proposer import Counterexample, Failures, Proposal, ProposalFailed, ProposalTask, TrainSample
 from uhlp.optimization.rule_learner.config import LearnerConfig
-from uhlp.optimization.rule_learner.labels import Labelling, NotLabels, find_labels
+from uhlp.optimization.rule_learner.labels import Labelling, NotLabels, TooFewSamples, find_labels
 from uhlp.optimization.rule_learner.learning import learn
 from uhlp.optimization.rule_learner.matching import text_fields
 from uhlp.optimization.rule_learner.rendering import guard_sentence, handler_source, tests_source
@@ -56,7 +56,7 @@ class RuleLearner:
     ) -> Labelling:
         """The labels of these samples. Raises NotLabels with the reason why this proposer cannot help."""
         if len(train) < self._config.min_samples:
-            raise NotLabels(f"{len(train)} TRAIN samples, needs {self._config.min_samples}")
+            raise TooFewSamples(f"{len(train)} TRAIN samples, needs {self._config.min_samples}")
         if not any(True for sample in train for _ in text_fields(sample.input)):
             raise NotLabels("the inputs hold no text")
         try:
