@@ -12,11 +12,23 @@ if TYPE_CHECKING:
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 DEFAULT_DATA_DIR = "uhlp-data"
+SHOWN_PROBLEMS = 20
+ASKS_A_SERVER = (
+    f"Asks the server at UHLP_URL ({DEFAULT_URL}) as the administrator: UHLP_ADMIN_TOKEN, else the token in "
+    f"UHLP_DATA_DIR ({DEFAULT_DATA_DIR}). Or: uhlp --url URL --token TOKEN COMMAND."
+)
+"""What the help of every command with an AdminClient says."""
 
 
 def data_dir() -> Path:
     """The data directory that `uhlp serve` would use here."""
     return Path(os.environ.get("UHLP_DATA_DIR", DEFAULT_DATA_DIR))
+
+
+def server_url() -> str:
+    """UHLP_URL without a slash at its end; `host:port` stands for http://host:port."""
+    url = (os.environ.get("UHLP_URL") or DEFAULT_URL).rstrip("/")
+    return url if "://" in url else f"http://{url}"
 
 
 def admin_token() -> str:
@@ -39,13 +51,16 @@ class AdminClient:
     def __init__(self, *, timeout_s: float = 60.0) -> None:
         import httpx
 
-        self.url = os.environ.get("UHLP_URL", DEFAULT_URL).rstrip("/")
-        self._http: httpx.Client = httpx.Client(
-            base_url=f"{self.url}/admin/v1",
-            headers={"Authorization": f"Bearer {admin_token()}"},
-            timeout=timeout_s,
-            trust_env=False,
-        )
+        self.url = server_url()
+        try:
+            self._http: httpx.Client = httpx.Client(
+                base_url=f"{self.url}/admin/v1",
+                headers={"Authorization": f"Bearer {admin_token()}"},
+                timeout=timeout_s,
+                trust_env=False,
+            )
+        except httpx.InvalidURL as error:
+            raise CommandError(f"{self.url} is no URL: {error}", hint=f"for example {DEFAULT_URL}") from None
 
     def __enter__(self) -> Self:
         return self
@@ -95,14 +110,21 @@ class AdminClient:
         error = body.get("error") if isinstance(body, dict) else None
         if not isinstance(error, dict):
             raise CommandError(f"{self.url} answered {response.status_code}")
-        raise CommandError(str(error.get("message")), hint=_hint(response.status_code, error))
+        raise _failure(response.status_code, error)
 
 
-def _hint(status: int, error: dict[str, Any]) -> str:
+def _failure(status: int, error: dict[str, Any]) -> CommandError:
+    """One problem stands in the message; several are listed below a line that counts them."""
     if status == 401:
-        return "set UHLP_ADMIN_TOKEN to this server's admin token"
+        return CommandError(str(error.get("message")), hint="set UHLP_ADMIN_TOKEN to this server's admin token")
     problems = error.get("details", {}).get("problems") or []
-    return "\n  ".join(_place(problem) + str(problem.get("message")) for problem in problems[:10])
+    if len(problems) < 2:
+        return CommandError(str(error.get("message")))
+    what = "definition" if error.get("code") == "DEFINITION_INVALID" else "request"
+    lines = [_place(problem) + str(problem.get("message")) for problem in problems[:SHOWN_PROBLEMS]]
+    if len(problems) > SHOWN_PROBLEMS:
+        lines.append(f"… and {len(problems) - SHOWN_PROBLEMS} more")
+    return CommandError(f"the {what} has {len(problems)} problems:", hint="\n  ".join(lines))
 
 
 def _place(problem: dict[str, Any]) -> str:

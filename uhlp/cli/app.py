@@ -1,34 +1,74 @@
 """All commands of `uhlp`, by subject."""
 
+import os
+from typing import Annotated
+
 import typer
 
 from uhlp.cli import candidates, definitions, demo, estimate, ledger, serve, settings, starter, status, traffic
+from uhlp.cli.admin_client import ASKS_A_SERVER
 
 app = typer.Typer(
     name="uhlp",
     help="Endpoints that start as prompts and become code when they have earned it.",
+    epilog="First steps: `uhlp demo` shows everything in two minutes. Of your own: `uhlp serve`, then "
+    "`uhlp init my-app` and `uhlp apply my-app`; without a key for a model, `uhlp simulate-model`. "
+    "What of a log could be code: `uhlp estimate LOG`.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            print(f"uhlp {version('uhlp')}")
+        except PackageNotFoundError:
+            print("uhlp, a checkout that is not installed")
+        raise typer.Exit
+
+
+@app.callback()
+def connection(
+    url: Annotated[str | None, typer.Option(help="The server to ask.", envvar="UHLP_URL")] = None,
+    token: Annotated[str | None, typer.Option(help="Its admin token.", envvar="UHLP_ADMIN_TOKEN")] = None,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Which server the commands ask."""
+    for variable, value in (("UHLP_URL", url), ("UHLP_ADMIN_TOKEN", token)):
+        if value:
+            os.environ[variable] = value
+
+
 app.command()(serve.serve)
 app.command()(demo.demo)
 app.command()(demo.simulate_model)
 app.command()(starter.init)
-app.command()(definitions.apply)
-app.command()(status.status)
-app.command()(candidates.candidates)
-app.command()(candidates.why)
-app.command()(candidates.optimize)
-app.command()(candidates.rollback)
 app.command()(estimate.estimate)
-app.command()(settings.settings)
+for asks_a_server in (
+    definitions.apply,
+    status.status,
+    candidates.candidates,
+    candidates.show,
+    candidates.why,
+    candidates.optimize,
+    candidates.approve,
+    candidates.reject,
+    candidates.rollback,
+    settings.settings,
+):
+    app.command(epilog=ASKS_A_SERVER)(asks_a_server)
 
 _traffic = typer.Typer(help="Recorded traffic of components.", no_args_is_help=True)
-_traffic.command("import")(traffic.import_file)
+_traffic.command("import", epilog=ASKS_A_SERVER)(traffic.import_file)
 app.add_typer(_traffic, name="traffic")
 
 _ledger = typer.Typer(help="The hash-chained history of decisions.", no_args_is_help=True)
-_ledger.command("show")(ledger.show)
-_ledger.command("verify")(ledger.verify)
+_ledger.command("show", epilog=ASKS_A_SERVER)(ledger.show)
+_ledger.command("verify", epilog=ASKS_A_SERVER)(ledger.verify)
 app.add_typer(_ledger, name="ledger")

@@ -1,13 +1,15 @@
-"""Commands of oversight: `uhlp candidates`, `why`, `optimize`, `rollback`."""
+"""Commands of oversight: `uhlp candidates`, `show`, `why`, `optimize`, `approve`, `reject`, `rollback`."""
 
 from typing import Annotated
 
 import typer
 
-from uhlp.cli.output import AsJson, moment, percent, print_json, print_table
+from uhlp.cli.output import AsJson, moment, percent, print_entries, print_json
 
 App = Annotated[str, typer.Argument(metavar="APP", help="Application id.")]
 Component = Annotated[str, typer.Argument(metavar="COMPONENT", help="Component id.")]
+CandidateId = Annotated[str, typer.Argument(metavar="CANDIDATE", help="Candidate id; `uhlp candidates` lists them.")]
+Reason = Annotated[str, typer.Option(help="Why, for the ledger.")]
 
 
 def candidates(
@@ -23,22 +25,48 @@ def candidates(
     if json_:
         print_json(found)
         return
-    print_table(
-        ("candidate", "component", "state", "#compared", "#wrong", "#coverage", "reason"),
+    print_entries(
+        ("candidate", "component", "state", "#compared", "#wrong", "#coverage"),
         [
             (
-                one["candidateId"],
-                f"{one['appId']}/{one['componentId']}",
-                one["state"],
-                one.get("n"),
-                one.get("k"),
-                percent(one.get("coverage")),
-                one.get("reason"),
+                (
+                    one["candidateId"],
+                    f"{one['appId']}/{one['componentId']}",
+                    one["state"],
+                    one.get("n"),
+                    one.get("k"),
+                    percent(one.get("coverage")),
+                ),
+                one.get("reason") or "",
             )
             for one in found
         ],
         empty="No candidates.",
     )
+
+
+def show(
+    candidate: CandidateId,
+    code: Annotated[bool, typer.Option("--code", help="Print the handler and nothing else.")] = False,
+    tests: Annotated[bool, typer.Option("--tests", help="Print the handler's tests and nothing else.")] = False,
+    json_: AsJson = False,
+) -> None:
+    """One candidate: its figures, its drafts, what it got wrong, and every decision about it."""
+    from uhlp.cli.admin_client import AdminClient
+    from uhlp.cli.candidate_view import print_candidate
+    from uhlp.cli.failure import CommandError
+
+    with AdminClient() as client:
+        one = client.get(f"/candidates/{candidate}")
+    if json_:
+        print_json(one)
+    elif code or tests:
+        texts = [one.get(name) for name, is_asked in (("code", code), ("tests", tests)) if is_asked]
+        if not any(texts):
+            raise CommandError(f"{candidate} has no code yet")
+        print("\n\n".join(text for text in texts if text))
+    else:
+        print_candidate(one)
 
 
 def why(app: App, component: Component, json_: AsJson = False) -> None:
@@ -71,19 +99,30 @@ def optimize(
     with AdminClient() as client:
         answer = client.post(f"/apps/{app}/components/{component}/optimize", {"action": action, "reason": reason})
     print(answer["candidateId"])
+    print(f"  next: uhlp why {app} {component}")
 
 
-def rollback(
-    candidate: Annotated[str, typer.Argument(metavar="CANDIDATE", help="Candidate id.")],
-    reason: Annotated[str, typer.Option(help="Why, for the ledger.")],
-    json_: AsJson = False,
-) -> None:
+def approve(candidate: CandidateId, reason: Reason, json_: AsJson = False) -> None:
+    """Let a candidate that waits for approval go on. Verification is never skipped."""
+    _act(candidate, "approve", reason, json_)
+
+
+def reject(candidate: CandidateId, reason: Reason, json_: AsJson = False) -> None:
+    """End a candidate that is not in service."""
+    _act(candidate, "reject", reason, json_)
+
+
+def rollback(candidate: CandidateId, reason: Reason, json_: AsJson = False) -> None:
     """Take a candidate out of service; what ran before answers from the next request on."""
+    _act(candidate, "rollback", reason, json_)
+
+
+def _act(candidate: str, action: str, reason: str, json_: bool) -> None:
     from uhlp.cli.admin_client import AdminClient
 
     with AdminClient() as client:
-        answer = client.post(f"/candidates/{candidate}/rollback", {"reason": reason})
+        answer = client.post(f"/candidates/{candidate}/{action}", {"reason": reason})
     if json_:
         print_json(answer)
     else:
-        print(f"{candidate} is {answer.get('state', 'rolled back')}")
+        print(f"{candidate} is {answer['state']}")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from uhlp.cli.failure import CommandError
+from uhlp.cli.failure import CommandError, cannot_listen
 
 if TYPE_CHECKING:
     from uhlp.demo.banking77_demo import RecordedReport
@@ -113,18 +113,20 @@ def simulate_model(
     from uhlp.demo.simulated_model import serve_simulated_model
 
     errors = dict(_share_of(one) for one in fail or ())
+    serving = serve_simulated_model(
+        host=host,
+        port=port,
+        seed=seed,
+        latency_ms=latency_ms,
+        noise=noise,
+        errors=errors,
+        on_listening=_say_how_to_use_it,
+    )
     with suppress(KeyboardInterrupt):
-        asyncio.run(
-            serve_simulated_model(
-                host=host,
-                port=port,
-                seed=seed,
-                latency_ms=latency_ms,
-                noise=noise,
-                errors=errors,
-                on_listening=_say_how_to_use_it,
-            )
-        )
+        try:
+            asyncio.run(serving)
+        except OSError as error:
+            raise cannot_listen(host, port, error, command="simulate-model") from None
 
 
 def _say_how_to_use_it(url: str) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from uhlp.cli.failure import CommandError
-from uhlp.cli.output import AsJson, moment, print_json, print_table
+from uhlp.cli.output import AsJson, moment, print_entries, print_json
 
 
 def show(
@@ -23,15 +23,27 @@ def show(
     if json_:
         print_json(entries)
         return
-    print_table(
-        ("#seq", "when", "actor", "application", "component", "from", "to", "reason"),
+    print_entries(
+        ("time", "candidate", "component", "decision"),
         [
-            [entry["seq"], moment(entry["ts"])]
-            + [entry.get(name) for name in ("actor", "app", "component", "from", "to", "reason")]
+            (
+                (
+                    moment(entry["ts"]),
+                    entry.get("candidate") or None,
+                    entry.get("component"),
+                    _decision(entry),
+                ),
+                f"#{entry['seq']} {entry.get('app') or 'everywhere'}, {entry.get('actor')}: {entry.get('reason')}",
+            )
             for entry in entries
         ],
         empty="The ledger is empty.",
     )
+
+
+def _decision(entry: dict[str, Any]) -> str | None:
+    before, after = entry.get("from"), entry.get("to")
+    return f"{before or 'new'} → {after}" if after else entry.get("event")
 
 
 def verify(

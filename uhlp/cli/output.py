@@ -5,12 +5,17 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 PIPED_WIDTH = 240
 """Where nobody looks at a terminal, rows stay whole for grep."""
+
+WIDEST = 10_000
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -20,23 +25,69 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
-    """A table; columns that begin with `#` are numbers and stand to the right. `empty` is said instead of no rows."""
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str, folds: str = "") -> None:
+    """A table; columns that begin with `#` are numbers and stand to the right. `empty` is said instead of no rows.
+
+    Cells stay on one line, so that an id can be copied and found; only the column `folds` is broken to the width.
+    """
     from rich import box
-    from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        table.add_column(column.lstrip("#"), justify="right" if column.startswith("#") else "left", overflow="fold")
+        is_number, is_whole = column.startswith("#"), column != folds
+        table.add_column(
+            column.lstrip("#"), justify="right" if is_number else "left", overflow="fold", no_wrap=is_whole
+        )
     for row in rows:
-        table.add_row(*(Text("-" if value is None else str(value)) for value in row))
-    console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPED_WIDTH)
+        table.add_row(*(Text(_cell(value)) for value in row))
+    console = _console()
     if table.row_count:
+        least = Measurement.get(console, console.options.update(max_width=WIDEST), table).minimum
+        console.width = max(console.width, least)
         console.print(table)
     else:
         console.print(empty, style="dim", highlight=False)
+
+
+def print_entries(columns: Sequence[str], entries: Iterable[tuple[Sequence[object], str]], *, empty: str) -> None:
+    """A table whose rows have text of any length beneath them, broken at the width of the terminal."""
+    from textwrap import wrap
+
+    from rich.text import Text
+
+    shown = [([_cell(value) for value in cells], text) for cells, text in entries]
+    console = _console()
+    if not shown:
+        console.print(empty, style="dim", highlight=False)
+        return
+    head = [column.lstrip("#") for column in columns]
+    widths = [max(len(cells[at]) for cells in [head, *(cells for cells, _ in shown)]) for at in range(len(head))]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = (
+            cell.rjust(width) if column.startswith("#") else cell.ljust(width)
+            for cell, width, column in zip(cells, widths, columns, strict=True)
+        )
+        return "  ".join(padded).rstrip()
+
+    console.print(Text(line(head), style="bold"), soft_wrap=True)
+    for cells, text in shown:
+        console.print(Text(line(cells)), soft_wrap=True)
+        for part in wrap(text, console.width - 4):
+            console.print(Text(f"    {part}", style="dim"), soft_wrap=True)
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPED_WIDTH)
+
+
+def _cell(value: object) -> str:
+    return "-" if value is None else str(value)
 
 
 def percent(share: float | None) -> str | None:

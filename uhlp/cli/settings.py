@@ -16,4 +16,5 @@ def settings(json_: AsJson = False) -> None:
         ("setting", "value", "origin"),
         [(name, setting["value"], setting["origin"]) for name, setting in sorted(found.items())],
         empty="No settings.",
+        folds="value",
     )

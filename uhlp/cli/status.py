@@ -1,10 +1,13 @@
 """`uhlp status`."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from uhlp.cli.output import AsJson, print_json, print_table
+
+if TYPE_CHECKING:
+    from uhlp.cli.admin_client import AdminClient
 
 
 def status(
@@ -17,12 +20,7 @@ def status(
     with AdminClient() as client:
         applications = client.get("/apps")["applications"]
         for application in applications:
-            app_id = application["appId"]
-            usage = client.get(f"/apps/{app_id}/usage", windowS=window_s)["components"]
-            components = client.get(f"/apps/{app_id}/components")["components"]
-            application["componentList"] = [
-                {**component, "usage": usage.get(component["componentId"])} for component in components
-            ]
+            application["componentList"] = _components(client, application, window_s)
     if json_:
         print_json(applications)
         return
@@ -30,20 +28,29 @@ def status(
         (
             application["appId"],
             application["status"],
-            component["componentId"],
-            component["handlerType"],
-            component["implementation"],
-            (component["usage"] or {}).get("count"),
-            _ms(((component["usage"] or {}).get("latencyMs") or {}).get("p50")),
+            component.get("componentId"),
+            component.get("implementation"),
+            (component.get("usage") or {}).get("count"),
+            _ms(((component.get("usage") or {}).get("latencyMs") or {}).get("p50")),
         )
         for application in applications
-        for component in application["componentList"]
+        for component in application["componentList"] or [{}]
     ]
     print_table(
-        ("application", "status", "component", "handler", "implementation", "#requests", "#p50"),
+        ("application", "status", "component", "runs as", "#requests", "#p50"),
         rows,
         empty="No applications yet: uhlp init my-app && uhlp apply my-app",
     )
+
+
+def _components(client: "AdminClient", application: dict[str, Any], window_s: int) -> list[dict[str, Any]]:
+    """The components with their figures; none of an application that nothing can be served of."""
+    if application["details"]["revision"] is None:
+        return []
+    app_id = application["appId"]
+    usage = client.get(f"/apps/{app_id}/usage", windowS=window_s)["components"]
+    components = client.get(f"/apps/{app_id}/components")["components"]
+    return [{**component, "usage": usage.get(component["componentId"])} for component in components]
 
 
 def _ms(value: float | None) -> str | None:

@@ -4,12 +4,14 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
-from web.fakes import ADMIN_TOKEN, listening
+from web.fakes import ADMIN_TOKEN, QuietEvolution, listening
 from web.stores import stored_services
 
 from uhlp.web.edge import open_edge
+from uhlp.web.services import Services
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,41 @@ def uhlp(tmp_path: Path) -> Run:
     return run
 
 
+class JudgedEvolution(QuietEvolution):
+    """One candidate, with all that a person judges it by."""
+
+    async def candidate(self, candidate_id: str) -> dict[str, Any]:
+        figures = {"n": 48, "k": 1, "coverage": 0.9, "executions": 1_200, "costUsd": 0.02}
+        judged = {"approvalRequired": True, "approvedBy": None, "holds": None, "paused": False}
+        case = {"input": {"text": "late"}, "expected": {"queue": "shipping"}, "got": {"queue": "other"}}
+        moved = {
+            "seq": 3,
+            "ts": 1_750_000_000.0,
+            "event": "moved",
+            "from": "shadow",
+            "to": "canary",
+            "actor": "governor",
+        }
+        return {
+            **await super().candidate(candidate_id),
+            "appId": "shop", "componentId": "echo", "kind": "jit", "proposer": "coder", "state": "canary",
+            "reason": "shadow passed", **figures, **judged,
+            "drafts": [{"sha": "ab" * 32, "stage": "replay", "reason": "3 of 40 wrong", "counterexamples": 3}],
+            "mismatches": [{"payload": "x", "stage": "shadow", "reference": "majority", "ts": 0, "case": case}],
+            "timeline": [{**moved, "reason": "proven"}],
+            "code": "def handle(inputs, context): ...", "tests": "def test_it(): ...",
+        }  # fmt: skip
+
+
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[dict[str, str]]:
-    """A listening server on real stores; the environment in which `uhlp` finds it."""
-    async with stored_services(tmp_path / "data") as services, open_edge(services) as edge, listening(edge) as port:
+async def services(tmp_path: Path) -> AsyncIterator[Services]:
+    """Real stores behind the edge."""
+    async with stored_services(tmp_path / "data", evolution=JudgedEvolution()) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def server(services: Services) -> AsyncIterator[dict[str, str]]:
+    """A listening server; the environment in which `uhlp` finds it."""
+    async with open_edge(services) as edge, listening(edge) as port:
         yield {"UHLP_URL": f"http://127.0.0.1:{port}", "UHLP_ADMIN_TOKEN": ADMIN_TOKEN}

@@ -1,0 +1,56 @@
+"""How `uhlp show` prints one candidate."""
+
+import json
+from typing import Any
+
+from uhlp.cli.output import moment, percent, print_entries
+
+SHOWN_MISMATCHES = 10
+
+
+def print_candidate(one: dict[str, Any]) -> None:
+    """Figures, drafts, lost comparisons side by side and the timeline of GET /candidates/{id}."""
+    print(f"{one['candidateId']}: {one['kind']} of {one['appId']}/{one['componentId']} by {one['proposer'] or '-'}")
+    print(f"  {one['state']}{' (paused)' if one['paused'] else ''}: {one['reason']}")
+    for line in _figures(one):
+        print(f"  {line}")
+    for number, draft in enumerate(one["drafts"], start=1):
+        refused = f"refused by {draft['stage']}: {draft['reason']}" if draft["stage"] else "let in"
+        print(f"\ndraft {number} ({draft['sha'][:10]}) {refused}")
+    for mismatch in one["mismatches"][:SHOWN_MISMATCHES]:
+        case = mismatch["case"] or {}
+        print(f"\nwrong at {mismatch['stage']}; what is right says {mismatch['reference']}")
+        for name in ("input", "expected", "got"):
+            print(f"  {name + ':':<10}{json.dumps(case[name], ensure_ascii=False) if name in case else 'deleted'}")
+    if len(one["mismatches"]) > SHOWN_MISMATCHES:
+        print(f"\n… and {len(one['mismatches']) - SHOWN_MISMATCHES} more wrong ones; --json prints all")
+    print()
+    print_entries(
+        ("time", "decision"),
+        [
+            (
+                (moment(entry["ts"]), f"{entry['from'] or 'new'} → {entry['to']}" if entry["to"] else entry["event"]),
+                f"#{entry['seq']} {entry['actor']}: {entry['reason']}",
+            )
+            for entry in one["timeline"]
+        ],
+        empty="No decisions.",
+    )
+    if one["code"]:
+        print(f"\nits code: uhlp show {one['candidateId']} --code, --tests")
+
+
+def _figures(one: dict[str, Any]) -> list[str]:
+    lines = []
+    if one["approvalRequired"] and not one["approvedBy"]:
+        lines.append(f"waits for approval: uhlp approve {one['candidateId']} --reason …")
+    elif one["approvedBy"]:
+        lines.append(f"approved by {one['approvedBy']}")
+    if one["holds"]:
+        lines.append(f"waits: {one['holds']}")
+    if one["n"]:
+        lines.append(
+            f"{one['k']} of {one['n']} compared answers wrong; coverage {percent(one['coverage']) or 'unknown'}"
+        )
+    cost = "" if one["costUsd"] is None else f", cost ${one['costUsd']:.4f}"
+    return [*lines, f"{one['executions']:,} executions{cost}"]
