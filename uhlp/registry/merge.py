@@ -4,7 +4,7 @@ The folder wins, file by file, with two exceptions, for things that the server m
 * a component that was promoted (JIT, script below `_jit_code/`) stays promoted when the folder says LLM and the
   component still means the same (equal spec_hash); a changed meaning sends it back to the model;
 * API keys in app.yaml that the folder does not list stay; `delete_api_key` removes a key.
-Files that the folder does not hold are left alone.
+A file that is not named stays: `uhlp apply` names what its folder no longer has.
 """
 
 from collections.abc import Mapping
