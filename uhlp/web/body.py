@@ -52,18 +52,21 @@ async def read_body(receive: Receive, headers: Mapping[bytes, bytes], *, limit_b
         timer.cancel()
 
 
-async def send_whole(
+def has_body(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether a body comes with the request."""
+    return headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
+
+
+async def send_early(
     send: Send, receive: Receive, status: int, headers: list[tuple[bytes, bytes]], body: bytes
 ) -> None:
-    """Send a response. Of a body that was too large the rest is read and dropped for a moment, before the connection
-    is closed: clients that send all before they read would otherwise see a reset instead of the 413.
+    """Send a response to a request whose body was not read. The body is then read and dropped for a moment, before the
+    connection may be closed: clients that send all before they read would see a reset instead of the answer.
     """
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    if status == PayloadTooLarge.status:
-        await send({"type": "http.response.body", "body": body, "more_body": True})
-        await _drain(receive)
-        body = b""
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    await _drain(receive)
+    await send({"type": "http.response.body", "body": b""})
 
 
 async def _drain(receive: Receive) -> None:

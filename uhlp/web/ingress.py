@@ -14,7 +14,7 @@ from uhlp.errors import InputInvalid, InternalError, MethodNotAllowed, RouteNotF
 from uhlp.routing.request import RoutedAnswer, RoutedRequest
 from uhlp.web.answers import WALLS, Headers, answer_response, error_response
 from uhlp.web.app_keys import AppKeys
-from uhlp.web.body import LARGE_BYTES, ClientDisconnected, read_body, send_whole
+from uhlp.web.body import LARGE_BYTES, ClientDisconnected, has_body, read_body, send_early
 from uhlp.web.disconnect import DisconnectWatch
 from uhlp.web.input_assembly import assemble_input, is_json
 from uhlp.web.trace import trace_id_of
@@ -58,7 +58,11 @@ class Ingress:
         except Exception:
             log.exception("request_failed", path=scope["path"], trace_id=trace_id)
             status, response_headers, body = self._refuse(InternalError(), trace_id)
-        await send_whole(send, receive, status, response_headers, body)
+        if "body_was_read" not in scope and status >= 400 and has_body(headers):
+            await send_early(send, receive, status, response_headers, body)
+            return
+        await send({"type": "http.response.start", "status": status, "headers": response_headers})
+        await send({"type": "http.response.body", "body": body})
 
     async def _respond(
         self, scope: Scope, receive: Receive, headers: Mapping[bytes, bytes], trace_id: str, started: float
@@ -80,6 +84,7 @@ class Ingress:
             limit_bytes=self._settings.max_body_bytes,
             timeout_s=self._settings.body_timeout_s,
         )
+        scope["body_was_read"] = True
         assemble = partial(
             assemble_input,
             body=body,

@@ -13,7 +13,7 @@ from uhlp import strict_json
 from uhlp.errors import InternalError, UhlpError
 from uhlp.web.admin_token import AdminToken
 from uhlp.web.answers import error_response
-from uhlp.web.body import LARGE_BYTES, ClientDisconnected, read_body, send_whole
+from uhlp.web.body import LARGE_BYTES, ClientDisconnected, has_body, read_body, send_early
 from uhlp.web.config import WebSettings
 from uhlp.web.input_assembly import is_json
 from uhlp.web.record_access import RECORD, RecordAccess
@@ -45,6 +45,7 @@ class AdminLane:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         trace_id = trace_id_of(headers.get(b"traceparent"))
         response = _Response(send, receive, trace_id)
+        response.body_is_waiting = has_body(headers)
         path: str = scope["path"]
         actor: str | None = None
         try:
@@ -61,6 +62,7 @@ class AdminLane:
                 limit_bytes=limit_bytes,
                 timeout_s=self._settings.body_timeout_s,
             )
+            response.body_is_waiting = False
             if len(body) > LARGE_BYTES and is_json(headers.get(b"content-type")):
                 await asyncio.to_thread(strict_json.loads, body)
             elif body and is_json(headers.get(b"content-type")):
@@ -101,6 +103,7 @@ class _Response:
         self._receive = receive
         self._trace_id = trace_id
         self.status: int | None = None
+        self.body_is_waiting = False
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -114,4 +117,8 @@ class _Response:
         """Answer with the envelope, unless an answer is on its way already."""
         if self.status is None:
             status, headers, body = error_response(error, self._trace_id)
-            await send_whole(self.send, self._receive, status, headers, body)
+            if self.body_is_waiting:
+                await send_early(self.send, self._receive, status, headers, body)
+                return
+            await self.send({"type": "http.response.start", "status": status, "headers": headers})
+            await self.send({"type": "http.response.body", "body": body})
