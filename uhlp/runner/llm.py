@@ -23,6 +23,9 @@ PROMPTS = 256
 GENERATE = "core.llm.generate"
 PROBLEMS = 5
 PROMPT_CHARACTERS = 8 * 1024 * 1024
+_LARGE_CHARACTERS = 64 * 1024
+_RESERVE_BYTES = 64 * 1024 * 1024
+"""What reading the largest frames takes at once; where memory runs out there, the whole worker ends."""
 _environment = SandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False)
 
 
@@ -101,12 +104,15 @@ class LlmRunner:
 
     def __init__(self) -> None:
         self._prompts: OrderedDict[str, Prompt] = OrderedDict()
+        self._reserve_bytes = min(_RESERVE_BYTES, answers.free_bytes() / 4)
 
     def start(self, artifact: Artifact, inputs: dict[str, Any]) -> Execution:
         """One execution, not yet begun."""
         try:
             prompt = self._prompt(artifact)
             messages = [{"role": "user", "content": prompt.render(inputs)}]
+            del inputs  # it would be kept until the model has answered
+            self._check_room(messages)
         except ToolFailed as failed:
             return answers.error(failed.code, failed.message)
         except MemoryError:
@@ -121,13 +127,24 @@ class LlmRunner:
                 return answers.generic(prompt.value(generation))
             except Unusable as problem:
                 messages = prompt.repair(messages, _text_of(generation), problem)
+                self._check_room(messages)
             return answers.generic(prompt.value((yield ToolCall(GENERATE, prompt.arguments(messages)))))
+        except MemoryError:
+            return answers.error("SANDBOX_OUT_OF_MEMORY", "The model's answer took more memory than the pool allows.")
         except Unusable as problem:
             return answers.error("BAD_MODEL_ANSWER", f"After one repair round: {problem}")
         except ToolFailed as failed:
             return answers.error(failed.code, failed.message, retryable=failed.retryable)
         except Exception as failure:  # for example a result of the tool that is not what it should be
             return answers.error("BAD_MODEL_ANSWER", f"{type(failure).__name__}: {failure}")
+
+    def _check_room(self, messages: list[dict[str, str]]) -> None:
+        """Raise MemoryError when prompts in flight have left too little to write this one and read what comes next."""
+        longest = max(len(message["content"]) for message in messages)
+        if longest > _LARGE_CHARACTERS:
+            needed_bytes = longest * answers.CHARACTER_BYTES + self._reserve_bytes
+            if answers.free_bytes() < needed_bytes:
+                raise MemoryError
 
     def _prompt(self, artifact: Artifact) -> Prompt:
         prompt = self._prompts.get(artifact.sha256)

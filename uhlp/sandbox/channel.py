@@ -16,6 +16,7 @@ from uhlp.errors import PayloadTooLarge, SandboxDied
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 MAX_UNREAD_BYTES = 2 * MAX_FRAME_BYTES
 
+_LARGE_BYTES = 1024 * 1024
 _LENGTH = Struct(">I")
 
 
@@ -63,14 +64,26 @@ class Channel(asyncio.Protocol):
     def is_open(self) -> bool:
         return self._problem is None
 
-    def call(self, method: str, params: dict[str, Any], *, max_bytes: int = MAX_FRAME_BYTES) -> asyncio.Future[Answer]:
-        """Send a request; the future holds the answer. Raises PayloadTooLarge, SandboxDied (the channel has ended)."""
+    def call(
+        self,
+        method: str,
+        params: dict[str, Any],
+        *,
+        max_bytes: int = MAX_FRAME_BYTES,
+        max_values: int | None = None,
+    ) -> asyncio.Future[Answer]:
+        """Send a request; the future holds the answer. Raises PayloadTooLarge, SandboxDied (the channel has ended).
+
+        `max_values` bounds the commas of a request over 1 MiB: small values take many times their bytes when read.
+        """
         if self._problem is not None:
             raise SandboxDied(self._problem)
         self._last_id = rpc_id = self._last_id + 1
         frame = orjson.dumps({"jsonrpc": "2.0", "id": rpc_id, "method": method, "params": params})
         if len(frame) > max_bytes:
             raise PayloadTooLarge(f"{method} takes {len(frame)} bytes; a sandbox accepts {max_bytes}.")
+        if max_values is not None and len(frame) > _LARGE_BYTES and frame.count(b",") > max_values:
+            raise PayloadTooLarge(f"{method} holds too many values: more than {max_values} where models share memory.")
         future: asyncio.Future[Answer] = self._create_future()
         self._pending[rpc_id] = future
         self._write(frame)

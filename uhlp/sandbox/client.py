@@ -40,6 +40,9 @@ INVALID_PARAMS = -32602
 METHOD_NOT_FOUND = -32601
 INTERNAL_ERROR = -32603
 
+BYTES_PER_VALUE = 512
+"""Memory that reading one small JSON value may take, with room for what else is in flight."""
+
 MAX_TOOL_CALLS_AT_ONCE = 32
 MAX_LOG_LINES = 1_000
 MAX_LOG_LINE_CHARS = 2_000
@@ -81,6 +84,7 @@ class WorkerClient:
         """The driver could not end it: its whole sandbox has to go."""
 
         self._settings = settings
+        self._most_values = sandbox.spec.pool.resource_limits.memory_bytes // BYTES_PER_VALUE
         self._channel: Channel | None = None
         self._artifacts: set[str] = set()
         self._calls: dict[str, _Call] = {}
@@ -164,7 +168,8 @@ class WorkerClient:
     async def _call(self, request: dict[str, Any], deadline_s: float) -> Answer:
         channel = self._open_channel()
         loop = asyncio.get_running_loop()
-        future = channel.call("execute", request, max_bytes=MAX_BODY_BYTES)
+        most = self._most_values if self.lane == "model" else None  # the calls that share a worker would end with it
+        future = channel.call("execute", request, max_bytes=MAX_BODY_BYTES, max_values=most)
         timer = loop.call_at(deadline_s, _expire, future)
         try:
             return await future

@@ -240,6 +240,14 @@ async def test_a_request_that_is_too_large_is_refused_and_the_worker_lives(open_
     assert (await run(client))["data"] == {"a": 1}
 
 
+async def test_a_request_of_too_many_values_is_refused_where_calls_share_a_worker(open_client: Open) -> None:
+    client, worker = await open_client(lane="model")
+    with pytest.raises(PayloadTooLarge, match="too many values"):
+        await run(client, execute_request({"a": [[]] * 3_000_000}))
+    assert (await run(client))["data"] == {"a": 1}
+    assert worker.received.count("execute") == 1
+
+
 async def test_out_of_memory_is_told_from_other_ends(open_client: Open) -> None:
     client, _ = await open_client(run_out_of_memory)
     with pytest.raises(SandboxOutOfMemory):

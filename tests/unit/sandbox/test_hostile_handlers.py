@@ -388,6 +388,8 @@ async def test_words_that_cannot_be_sent_are_answered_and_the_worker_lives(
         ("list(range(1_000_000))", "SANDBOX_OUT_OF_MEMORY"),
         ("[{}] * 1_000_000", "SANDBOX_OUT_OF_MEMORY"),
         ("{str(n): n for n in range(300_000)}", "SANDBOX_OUT_OF_MEMORY"),
+        ("'x' * 3_000_000", 3_000_000),
+        ("'x' * 9_000_000", "SANDBOX_OUT_OF_MEMORY"),
         ("['x' * 1_000_000] * 1_000", "OUTPUT_INVALID"),
         ("[1] * 6_000_000", "OUTPUT_INVALID"),
     ],

@@ -343,6 +343,21 @@ async def test_a_large_body_of_any_shape_leaves_the_worker_alive(runner: RawRunn
         assert (await ask(runner, prompt("{{ n }}"), {"n": 1, "large": large}))["data"] == 1
 
 
+async def test_prompts_that_fill_the_memory_fail_before_they_end_the_others(runner: RawRunner) -> None:
+    artifact = prompt("{{ text }}", outputFormat="text")
+    await runner.put(artifact)
+    outcomes = []
+    for number in range(30):
+        body = request(artifact, {"text": "x" * 8_000_000}, handler_type="LLM")
+        await runner.send({"jsonrpc": "2.0", "id": number, "method": "execute", "params": body})
+        message = await runner.receive()
+        outcomes.append(message["id"] if "method" in message else message["result"]["data"]["code"])
+    assert outcomes[:3] == ["tool-1", "tool-2", "tool-3"]
+    assert outcomes[-1] == "SANDBOX_OUT_OF_MEMORY"
+    await runner.send({"jsonrpc": "2.0", "id": outcomes[0], "result": {"text": "t", "parsed": "t"}})
+    assert (await runner.receive())["result"]["data"] == "t"
+
+
 async def test_a_cancelled_prompt_is_answered_and_its_tool_answer_dropped(runner: RawRunner) -> None:
     artifact = prompt()
     await runner.put(artifact)
