@@ -19,7 +19,11 @@ class StreamClosed(RunnerError):
 
 
 class NotSendable(RunnerError):
-    """This message is too large or no JSON; the stream is as good as before."""
+    """This message is too large or no JSON (`code` says which); the stream is as good as before."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class FrameStream:
@@ -68,9 +72,9 @@ class FrameStream:
         try:
             body = _dumps(message)
         except TypeError as error:
-            raise NotSendable(str(error)) from error
+            raise NotSendable("BAD_REQUEST", str(error)) from error
         if len(body) > FRAME_LIMIT_BYTES:
-            raise NotSendable(f"it has {len(body)} bytes; the limit is {FRAME_LIMIT_BYTES}")
+            raise NotSendable("PAYLOAD_TOO_LARGE", f"it has {len(body)} bytes; the limit is {FRAME_LIMIT_BYTES}")
         try:
             self._stream.sendall(_HEADER.pack(len(body)) + body)
         except OSError as error:

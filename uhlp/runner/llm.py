@@ -88,9 +88,9 @@ class Prompt:
         """The answer as a value, which the host has read and checked; raises Unusable."""
         if "parsed" in generation:
             return generation["parsed"]
-        problems = generation.get("problems") or [{"path": "", "message": "it could not be read"}]
-        named = [f"{each['path'] or 'the answer'}: {each['message']}" for each in problems[:PROBLEMS]]
-        raise Unusable("; ".join(named)[: answers.MESSAGE_LIMIT])
+        problems = generation.get("problems") or [{"path": "", "message": "It could not be read."}]
+        named = [f"{each['path']}: {each['message']}" if each["path"] else each["message"] for each in problems]
+        raise Unusable("; ".join(named[:PROBLEMS])[: answers.MESSAGE_LIMIT])
 
     def repair(self, messages: list[dict[str, str]], text: str, problem: Unusable) -> list[dict[str, str]]:
         """The conversation with what was wrong appended."""

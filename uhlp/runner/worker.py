@@ -182,7 +182,7 @@ class Worker:
         try:
             self._waiting[self._request_tool(flight.request_id, call)] = flight
         except NotSendable as fault:
-            self._step(flight, ToolFailed("PAYLOAD_TOO_LARGE", f"The call of {call.name} cannot be sent: {fault}"))
+            self._step(flight, ToolFailed(fault.code, f"The call of {call.name} cannot be sent: {fault}"))
 
     def _resume(self, frame: Json) -> None:
         """A tool's answer; one that nobody waits for (any more) is dropped."""

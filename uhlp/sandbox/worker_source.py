@@ -80,7 +80,7 @@ class WorkerSource:
                 return await self._start_worker()
         except TimeoutError:
             if self._sandbox is not None:
-                self._put_aside(self._sandbox)
+                self._put_aside(self._sandbox, "It starts no worker in time.")
             self.failed(SandboxDied(f"it was not ready within {self._settings.start_timeout_s:g} s."))
         except UhlpError as error:
             self.failed(error)
@@ -100,8 +100,7 @@ class WorkerSource:
         try:
             worker = await sandbox.start_worker()
         except SandboxDied as died:  # it has ended, or cannot fork: replaced once, then the failure stands
-            log.warning("sandbox_set_aside", sandbox_id=sandbox.sandbox_id, reason=died.message)
-            self._put_aside(sandbox)
+            self._put_aside(sandbox, died.message)
             sandbox = await self._running_sandbox()
             worker = await sandbox.start_worker()
         client = WorkerClient(worker=worker, sandbox=sandbox, settings=self._settings, clock=self._clock)
@@ -118,8 +117,9 @@ class WorkerSource:
                 self._sandbox = await self._driver.start(self._spec)
             return self._sandbox
 
-    def _put_aside(self, sandbox: Sandbox) -> None:
+    def _put_aside(self, sandbox: Sandbox, reason: str) -> None:
         if self._sandbox is sandbox:
+            log.warning("sandbox_set_aside", sandbox_id=sandbox.sandbox_id, reason=reason)
             self._set_aside.append(sandbox)
             self._sandbox = None
 

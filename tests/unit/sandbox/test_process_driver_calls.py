@@ -321,7 +321,7 @@ async def test_many_prompts_are_in_flight_and_finish_in_any_order(runner: RawRun
         ("{{ 'a' * 60000000 }}", {}, "PAYLOAD_TOO_LARGE"),
         ("{{ 'a' * 2000000000 }}", {}, "SANDBOX_OUT_OF_MEMORY"),
         ("{{ text }}{{ text }}", {"text": "x" * 9_500_000}, "PAYLOAD_TOO_LARGE"),
-        ("{{ '\\ud800' }}", {}, "PAYLOAD_TOO_LARGE"),
+        ("{{ '\\ud800' }}", {}, "BAD_REQUEST"),
     ],
 )
 async def test_a_prompt_that_cannot_be_sent_fails_alone(
