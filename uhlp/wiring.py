@@ -203,8 +203,11 @@ async def open_services() -> AsyncIterator[Services]:
             settings=settings.limits.model_copy(
                 update={"secure_cookies": settings.limits.secure_cookies or settings.deployment_mode == "production"}
             ),
-            probes=_probes(runtime=runtime, sandboxes=sandboxes, settings=settings, loops=loops, book=book),
+            probes=_probes(
+                runtime=runtime, state=state, sandboxes=sandboxes, settings=settings, loops=loops, book=book
+            ),
             effective_settings=describe(settings),
+            deployment_mode=settings.deployment_mode,
         )
 
 
@@ -269,7 +272,13 @@ def _desired_pools(registry: ApplicationRegistry) -> list[tuple[str, PoolDefinit
 
 
 def _probes(
-    *, runtime: RuntimeStore, sandboxes: SandboxManager, settings: Settings, loops: LoopGroup, book: CandidateBook
+    *,
+    runtime: RuntimeStore,
+    state: StateManager,
+    sandboxes: SandboxManager,
+    settings: Settings,
+    loops: LoopGroup,
+    book: CandidateBook,
 ) -> dict[str, Probe]:
     async def runtime_store() -> str | None:
         await runtime.ping()
@@ -288,4 +297,10 @@ def _probes(
     async def ledger() -> str | None:
         return "; ".join(f"{problem.what}: {problem.why}" for problem in book.problems) or None
 
-    return {"runtimeStore": runtime_store, "sandboxes": driver, "loops": background_loops, "ledger": ledger}
+    return {
+        "runtimeStore": runtime_store,
+        "definitions": state.definitions_unready,
+        "sandboxes": driver,
+        "loops": background_loops,
+        "ledger": ledger,
+    }

@@ -17,7 +17,7 @@ async def healthz() -> dict[str, str]:
 
 @router.get("/readyz", responses={503: {"description": "At least one part is not ready; `reasons` says which."}})
 async def readyz(services: ServicesDep, response: Response) -> dict[str, Any]:
-    """Every part answers; otherwise 503 with a reason for each that does not."""
+    """Every part answers; otherwise 503 with a reason for each that does not. `sandboxes` says which walls hold."""
     reasons: dict[str, str] = {}
     for name, probe in services.probes.items():
         try:
@@ -28,4 +28,10 @@ async def readyz(services: ServicesDep, response: Response) -> dict[str, Any]:
             reasons[name] = reason
     if reasons:
         response.status_code = 503
-    return {"status": "unready" if reasons else "ready", "parts": sorted(services.probes), "reasons": reasons}
+    walls = services.sandboxes.capabilities
+    return {
+        "status": "unready" if reasons else "ready",
+        "parts": sorted(services.probes),
+        "reasons": reasons,
+        "sandboxes": {"driver": walls.driver, "isolation": walls.isolation, "missing": list(walls.missing)},
+    }
