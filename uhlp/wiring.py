@@ -184,6 +184,7 @@ async def open_services() -> AsyncIterator[Services]:
                 *workers("observer", observer.run_cycle, _OBSERVERS),
             ]
         )
+        registry.on_change(lambda app_id: loops.wake("evolution"))  # a changed specification voids at once
         await stack.enter_async_context(loops)
         if is_new:
             print(f"admin token (shown once, kept in {data_dir / 'admin_token'}): {token}", flush=True)

@@ -90,14 +90,15 @@ def why(app: App, component: Component, json_: AsJson = False) -> None:
 def optimize(
     app: App,
     component: Component,
-    action: Annotated[str, typer.Option(help="jit or compress.")] = "jit",
+    proposer: Annotated[str, typer.Option(help="Ask only this one: rule_learner or coder.")] = "",
     reason: Annotated[str, typer.Option(help="Why, for the ledger.")] = "asked for by hand",
 ) -> None:
     """Ask for a candidate now, without waiting for a rule. Verification is never skipped."""
     from uhlp.cli.admin_client import AdminClient
 
     with AdminClient() as client:
-        answer = client.post(f"/apps/{app}/components/{component}/optimize", {"action": action, "reason": reason})
+        body = {"action": "jit", "reason": reason, "proposer": proposer}
+        answer = client.post(f"/apps/{app}/components/{component}/optimize", body)
     print(answer["candidateId"])
     print(f"  next: uhlp why {app} {component}")
 

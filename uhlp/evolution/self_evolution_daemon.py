@@ -124,6 +124,9 @@ class SelfEvolutionDaemon:
         if component is None:
             raise ComponentNotFound(f"{app_id} has no component {component_id!r}.")
         current = self._book.current(app_id, component_id)
+        if current is not None and current.spec_hash != component.spec_hash:
+            await self._governor.supersede(current.id, reason="its specification has changed")
+            current, component = None, self._registry.snapshot(app_id).components[component_id]
         if current is not None:
             raise StateConflict(
                 f"{component_id} has candidate {current.id} in state {current.state}; decide about that one first.",

@@ -148,6 +148,16 @@ async def test_a_prompt_changed_in_the_repository_itself_takes_the_handler_out_a
     assert world.registry.snapshot(APP).components[PARSE].definition.handler_type == "LLM"
 
 
+@pytest.mark.parametrize("state", ["shadow", "promoted"])
+async def test_whoever_changes_a_prompt_may_ask_for_a_new_candidate_at_once(world: World, state: str) -> None:
+    candidate_id = await world.to_state(state)
+    await world.change_prompt()
+    await world.record(lines(60))
+    world.model.coder.append(coder_answer())
+    assert world.state_of(await world.optimize()) == "shadow"
+    assert world.state_of(candidate_id) == "superseded"
+
+
 async def test_a_removed_component_voids_its_candidate(empty_world: World) -> None:
     world = empty_world
     await world.register(component("a"), component("b"))

@@ -147,7 +147,9 @@ class QuietEvolution:
     def __init__(self) -> None:
         self.asked: list[tuple[Any, ...]] = []
 
-    async def optimize(self, app_id: str, component_id: str, *, action: str, actor: str, reason: str) -> str:
+    async def optimize(
+        self, app_id: str, component_id: str, *, action: str, actor: str, reason: str, proposer: str = ""
+    ) -> str:
         self.asked.append(("optimize", app_id, component_id, action, actor, reason))
         return "cand-1"
 

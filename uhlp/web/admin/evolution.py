@@ -19,8 +19,11 @@ CandidateAction = Literal[
 
 
 class Optimize(WireModel):
+    """`proposer` asks one proposer only (rule_learner, coder); without it the cheapest that has something is taken."""
+
     action: Literal["jit", "compress"] = "jit"
     reason: Reason = "asked for by hand"
+    proposer: Annotated[str, Field(max_length=60)] = ""
 
 
 class Because(WireModel):
@@ -42,7 +45,7 @@ async def optimize(
     """Start a candidate without waiting for a rule; verification is never skipped."""
     component_of(services.registry.snapshot(app_id), component_id)
     candidate_id = await services.evolution.optimize(
-        app_id, component_id, action=body.action, actor=actor, reason=body.reason
+        app_id, component_id, action=body.action, actor=actor, reason=body.reason, proposer=body.proposer
     )
     return {"candidateId": candidate_id}
 
