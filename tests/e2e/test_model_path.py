@@ -107,7 +107,7 @@ def test_the_starter_application_is_accepted_and_serves(desk_server: Server, mod
     applied = server.command("apply", str(folder))
     assert applied.returncode == 0, applied.stderr
     assert "created my-desk" in applied.stdout
-    assert "updated my-desk" in server.command("apply", str(folder)).stdout
+    assert "unchanged at revision" in server.command("apply", str(folder)).stdout
     model.says(BILLING)
     ticket = {"subject": "Charged twice", "text": "Two payments on one invoice."}
     assert server.http.post("/apps/my-desk/tickets/classify", json=ticket).json() == BILLING

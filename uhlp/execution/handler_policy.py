@@ -52,7 +52,7 @@ def check_handler(code: str, *, packages: Sequence[str] = (), function: str = "h
         tree = ast.parse(code)
     except SyntaxError as error:
         return [f"line {error.lineno or 0}: the source does not parse: {error.msg}"]
-    except (ValueError, MemoryError, RecursionError) as error:
+    except (ValueError, MemoryError, RecursionError, SystemError) as error:  # the last from a tree too deep to build
         return [f"the source does not parse: {error or type(error).__name__}"]
     problems = [*_signature_problems(tree, function)]
     own_names = _bound_names(tree)

@@ -34,7 +34,7 @@ class PoolDefinition(WireModel):
     pool_name: PoolName
     docker_image: str = RUNNER_IMAGE
     min_instances: Annotated[int, Field(ge=0, le=1000)] = 0
-    max_instances: Annotated[int, Field(ge=1, le=1000)] = 4
+    max_instances: Annotated[int, Field(ge=1, le=1000)] = 16
     resource_limits: ResourceLimits = ResourceLimits()
     volume_mounts: tuple[str, ...] = ()
     concurrency: Annotated[int, Field(ge=1, le=1000)] | None = None
