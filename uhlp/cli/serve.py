@@ -14,6 +14,8 @@ HEALTH_CHECK_S = 30
 """How long a worker may be too busy to answer its supervisor; one that died is noticed at once."""
 
 DRAIN_S = 30
+KEEP_ALIVE_S = 75
+"""Longer than the pools of clients and proxies keep an idle connection, so that none sends into one just closed."""
 BACKLOG = 2048
 
 
@@ -48,6 +50,7 @@ def serve(
         server_header=False,
         timeout_worker_healthcheck=HEALTH_CHECK_S,
         timeout_graceful_shutdown=DRAIN_S,
+        timeout_keep_alive=KEEP_ALIVE_S,
     )
     listener = _listen(host, port)
     name = f"[{host}]" if ":" in host else host
