@@ -70,7 +70,7 @@ class Ear:
 
 async def listen(worker: Worker) -> tuple[Channel, Ear]:
     ear = Ear()
-    return await Channel.open(worker.stream, ear), ear
+    return await Channel.open(worker.endpoint, ear), ear
 
 
 async def answers_ping(channel: Channel) -> bool:
@@ -177,3 +177,13 @@ async def test_calls_run_through_the_manager(driver: Driver) -> None:
     assert [answer["data"] for answer in answers] == [{"pid": os.getpid()}] * 6
     await manager.close()
     assert await driver.list_owned() == []
+
+
+async def test_a_sandbox_says_what_it_takes_until_it_ends(opened: Driver) -> None:
+    sandbox = await opened.start(spec())
+    await sandbox.start_worker()
+    usage = await sandbox.usage()
+    assert usage.memory_bytes > 0
+    assert usage.cpu_s >= 0
+    await sandbox.stop("test")
+    assert (await sandbox.usage()).memory_bytes == 0

@@ -5,11 +5,13 @@ It takes commands from the driver over a sequenced-packet socket, one JSON objec
     {"command": "fork", "worker"}, with the worker's stream as SCM_RIGHTS
     {"command": "kill", "worker"}
     {"command": "memory", "worker"}
+    {"command": "usage", "worker": ""}
 
     {"event": "ready", "pid", "walls"}      first of all
     {"event": "forked", "worker", "pid"}    or {"event": "refused", "worker", "message"}
     {"event": "exited", "worker", "reason", "status"}
     {"event": "memory", "worker", "bytes"}
+    {"event": "usage", "bytes", "cpu_s"}    the supervisor and its workers, ended ones included
 
 It ends, and everything with it, when that socket closes.
 """
@@ -114,6 +116,8 @@ class Zygote:
         child = self._children.get(name)
         if message["command"] == "fork":
             self._fork(name, descriptors[0])
+        elif message["command"] == "usage":
+            self._tell_usage()
         elif child is None:
             return True
         elif message["command"] == "kill":
@@ -182,6 +186,12 @@ class Zygote:
             status = ended[child.pid]
             self._tell(event="exited", worker=child.name, reason=_reason(child, status), status=status)
 
+    def _tell_usage(self) -> None:
+        pids = [os.getpid(), *(child.pid for child in self._children.values())]
+        ended = os.times()
+        cpu_s = sum(map(_cpu_s, pids)) + ended.children_user + ended.children_system
+        self._tell(event="usage", bytes=sum(map(_resident_bytes, pids)), cpu_s=cpu_s)
+
     def _tell(self, **event: Any) -> None:
         try:
             self._control.send(json.dumps(event).encode())
@@ -232,6 +242,15 @@ def _resident_bytes(pid: int) -> int:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
     except (OSError, IndexError):
         return 0
+
+
+def _cpu_s(pid: int) -> float:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123
+            user, system = file.read().rsplit(b")", 1)[1].split()[11:13]
+    except (OSError, ValueError):
+        return 0.0
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def _silence() -> None:

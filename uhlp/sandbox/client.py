@@ -20,7 +20,7 @@ from uhlp.errors import (
 )
 from uhlp.sandbox.channel import Answer, Channel
 from uhlp.sandbox.config import SandboxSettings
-from uhlp.sandbox.driver import ExitReason, Sandbox, Worker
+from uhlp.sandbox.driver import ExitReason, HttpAddress, Sandbox, Worker
 from uhlp.sandbox.untrusted import MAX_BODY_BYTES, checked_response, read_tool_call, states_out_of_memory, text
 
 log = structlog.get_logger(__name__)
@@ -94,7 +94,9 @@ class WorkerClient:
 
     async def open(self) -> None:
         """Attach to the worker's stream."""
-        self._channel = await Channel.open(self.worker.stream, self)
+        if isinstance(self.worker.endpoint, HttpAddress):
+            raise SandboxDied("Workers that speak HTTP are not served here.")
+        self._channel = await Channel.open(self.worker.endpoint, self)
 
     async def execute(
         self,

@@ -1,12 +1,13 @@
 """The driver port: what creates sandboxes. One contract suite holds for every implementation.
 
-A sandbox belongs to one application, one pool and one group, and holds workers: separate processes,
-each with a stream of its own that carries JSON-RPC frames (4-byte big-endian length, UTF-8 JSON).
+A sandbox belongs to one application, one pool and one group, and holds workers. A worker of our own runner is a process
+with a stream of its own that carries JSON-RPC frames (4-byte big-endian length, UTF-8 JSON); one of an image that users
+made is a container that answers `POST /execute`.
 """
 
 import socket
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from uhlp.models.definition import PoolDefinition
 
@@ -38,11 +39,38 @@ class Capabilities:
     facts: tuple[str, ...] = ()
 
 
+Transport = Literal["socketpair", "unix socket", "attached stdio", "http", "none"]
+"""How calls reach a sandbox's workers, for people: found out once, shown in /readyz and /admin/v1/sandboxes."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAddress:
+    """Where a worker answers `POST /execute`; `token` goes along as `Authorization: Bearer`."""
+
+    url: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a sandbox takes: resident memory now, processor time since its start."""
+
+    memory_bytes: int
+    cpu_s: float
+
+
 class Worker(Protocol):
-    """One runner process; `stream` is ready for frames (its `hello` has been read)."""
+    """One runner process, or one container that speaks HTTP.
+
+    `endpoint` is ready for calls: a stream whose `hello` has been read, or an address that answered `GET /healthz`.
+    """
 
     worker_id: str
-    stream: socket.socket
+
+    @property
+    def endpoint(self) -> socket.socket | HttpAddress:
+        """What carries its calls."""
+        ...
 
     async def kill(self) -> ExitReason:
         """End the worker and everything it started; returns when nothing is left. Safe to repeat."""
@@ -59,9 +87,18 @@ class Sandbox(Protocol):
     sandbox_id: str
     spec: SandboxSpec
 
+    @property
+    def transport(self) -> Transport:
+        """How calls reach its workers."""
+        ...
+
     async def start_worker(self) -> Worker:
         """A new worker, ready for its first call. Raises SandboxDied when the sandbox has ended or cannot start one;
         workers that it has already are not harmed by that."""
+        ...
+
+    async def usage(self) -> Usage:
+        """What the whole sandbox takes now; zero when it has ended or cannot be asked."""
         ...
 
     async def stop(self, reason: str) -> None:
@@ -82,6 +119,14 @@ class Driver(Protocol):
 
     async def list_owned(self) -> list[str]:
         """Ids of the sandboxes that live now, as the machine knows them, not as remembered."""
+        ...
+
+    async def run_cycle(self) -> None:
+        """Upkeep, every 10 s: remove what is ours by label and known to nobody, refill spares. Never raises."""
+        ...
+
+    def status(self) -> dict[str, Any]:
+        """For people, beside the capabilities: images and their pulls, spares; empty when there is nothing to say."""
         ...
 
     async def close(self) -> None:

@@ -76,7 +76,7 @@ class RawRunner:
 
     async def send(self, message: Json) -> None:
         body = json.dumps(message).encode()
-        await asyncio.get_running_loop().sock_sendall(self.worker.stream, struct.pack(">I", len(body)) + body)
+        await asyncio.get_running_loop().sock_sendall(self.worker.endpoint, struct.pack(">I", len(body)) + body)
 
     async def receive(self) -> Json:
         async with asyncio.timeout(ANSWER_LIMIT_S):
@@ -87,7 +87,7 @@ class RawRunner:
         data = bytearray()
         while len(data) < number:
             try:
-                chunk = await asyncio.get_running_loop().sock_recv(self.worker.stream, number - len(data))
+                chunk = await asyncio.get_running_loop().sock_recv(self.worker.endpoint, number - len(data))
             except ConnectionError:
                 chunk = b""
             if not chunk:

@@ -36,7 +36,7 @@ class Town:
         newcomer = await raw_runner(self.sandbox)
         answers = [await runner.run(ECHO, {"n": 1}) for runner in (self.neighbour, self.stranger, newcomer)]
         await newcomer.worker.kill()
-        newcomer.worker.stream.close()
+        newcomer.worker.endpoint.close()
         return [answer["data"] for answer in answers] == [{"n": 1}] * 3
 
     def processes(self) -> int:
@@ -62,7 +62,7 @@ async def target(town: Town) -> AsyncIterator[RawRunner]:
     runner = await raw_runner(town.sandbox)
     yield runner
     await runner.worker.kill()
-    runner.worker.stream.close()
+    runner.worker.endpoint.close()
     assert await town.is_unharmed()
     assert town.processes() == before
 

@@ -64,7 +64,7 @@ async def test_a_killed_worker_takes_nobody_with_it(driver: ProcessDriver) -> No
 async def test_a_worker_whose_stream_closes_ends_by_itself(driver: ProcessDriver) -> None:
     sandbox = await driver.start(spec())
     runner = await raw_runner(sandbox)
-    runner.worker.stream.close()
+    runner.worker.endpoint.close()
     assert await asyncio.wait_for(asyncio.shield(runner.worker.ended), 5) == "exited"
     await sandbox.stop("the test is over")
 

@@ -29,7 +29,7 @@ async def runner(sandbox: ProcessSandbox) -> AsyncIterator[RawRunner]:
     runner = await raw_runner(sandbox)
     yield runner
     await runner.worker.kill()
-    runner.worker.stream.close()
+    runner.worker.endpoint.close()
 
 
 def prompt(template: str = "Sort {{ text }}", **document: Any) -> str:

@@ -13,7 +13,7 @@ from struct import Struct
 from typing import Any
 
 from uhlp.errors import SandboxDied
-from uhlp.sandbox.driver import Capabilities, ExitReason, Sandbox, SandboxSpec, Worker
+from uhlp.sandbox.driver import Capabilities, ExitReason, HttpAddress, Sandbox, SandboxSpec, Transport, Usage, Worker
 
 _LENGTH = Struct(">I")
 
@@ -61,11 +61,12 @@ async def answer_another_request(worker: "FakeWorker", request: Body) -> Body | 
 
 
 class FakeWorker:
-    """One worker: the host's end is `stream`; the runner's end is read by a task."""
+    """One worker: the host's end is `endpoint`; the runner's end is read by a task."""
 
     def __init__(self, worker_id: str, behaviour: Behaviour) -> None:
         self.worker_id = worker_id
-        self.stream, self._inside = socket.socketpair()
+        self.endpoint: socket.socket | HttpAddress
+        self.endpoint, self._inside = socket.socketpair()
         self.artifacts: dict[str, str] = {}
         self.cancelled: list[str] = []
         self.received: list[str] = []
@@ -165,6 +166,8 @@ class FakeWorker:
 
 
 class FakeSandbox:
+    transport: Transport = "socketpair"
+
     def __init__(self, sandbox_id: str, spec: SandboxSpec, behaviour: Behaviour) -> None:
         self.sandbox_id = sandbox_id
         self.spec = spec
@@ -180,6 +183,9 @@ class FakeSandbox:
         await worker.start()
         self.workers.append(worker)
         return worker
+
+    async def usage(self) -> Usage:
+        return Usage(sum([await worker.memory_bytes() for worker in self.workers]), 0.0)
 
     async def stop(self, reason: str) -> None:
         self.ended.set()
@@ -206,6 +212,12 @@ class FakeDriver:
 
     async def list_owned(self) -> list[str]:
         return [sandbox.sandbox_id for sandbox in self.sandboxes if not sandbox.ended.is_set()]
+
+    async def run_cycle(self) -> None:
+        """Nothing to do."""
+
+    def status(self) -> dict[str, Any]:
+        return {}
 
     async def close(self) -> None:
         for sandbox in self.sandboxes:

@@ -92,6 +92,13 @@ class ProcessDriver:
         """Ids of living sandboxes, read from /proc."""
         return sorted({sandbox_id for _, sandbox_id in await asyncio.to_thread(lambda: list(self._marked()))})
 
+    async def run_cycle(self) -> None:
+        """Nothing to do: a sandbox ends with the control socket of its server, and `open` ends what a dead one left."""
+
+    def status(self) -> dict[str, Any]:
+        """Nothing beside the capabilities."""
+        return {}
+
     async def close(self) -> None:
         """Stop every sandbox."""
         async with asyncio.TaskGroup() as stops:
@@ -123,7 +130,7 @@ class ProcessDriver:
         sandbox = await self._launch(_PROBE)
         try:
             worker = await sandbox.start_worker()
-            worker.stream.close()
+            worker.endpoint.close()
         finally:
             await sandbox.stop("the probe is over")
         missing = tuple(sandbox.walls["missing"])

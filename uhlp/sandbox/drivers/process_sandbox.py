@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from uhlp.errors import SandboxDied
-from uhlp.sandbox.driver import ExitReason, SandboxSpec
+from uhlp.sandbox.driver import ExitReason, SandboxSpec, Transport, Usage
 from uhlp.sandbox.drivers.zygote_link import Event, ZygoteLink
 
 READY_LIMIT_S = 10.0
@@ -22,11 +22,11 @@ HELLO_LIMIT_BYTES = 64 * 1024
 
 
 class ProcessWorker:
-    """A fork of the zygote. Whoever took `stream` closes it; `hello` is what the runner said of itself."""
+    """A fork of the zygote. Whoever took `endpoint` closes it; `hello` is what the runner said of itself."""
 
-    def __init__(self, sandbox: "ProcessSandbox", worker_id: str, stream: socket.socket) -> None:
+    def __init__(self, sandbox: "ProcessSandbox", worker_id: str, endpoint: socket.socket) -> None:
         self.worker_id = worker_id
-        self.stream = stream
+        self.endpoint = endpoint
         self.hello: dict[str, Any] = {}
         self.ended: asyncio.Future[ExitReason] = asyncio.get_running_loop().create_future()
         self.refusal = ""
@@ -79,6 +79,8 @@ class ProcessWorker:
 class ProcessSandbox:
     """`walls` is the zygote's report of what holds; `ended` is done when the process has gone."""
 
+    transport: Transport = "socketpair"
+
     def __init__(
         self,
         *,
@@ -103,6 +105,7 @@ class ProcessSandbox:
         self._ready: asyncio.Future[None] = loop.create_future()
         self._workers: dict[str, ProcessWorker] = {}
         self._numbers = itertools.count(1)
+        self._usage: asyncio.Future[Usage] | None = None
         self._stop_reason = ""
         self._on_end = on_end
 
@@ -141,6 +144,13 @@ class ProcessSandbox:
             raise SandboxDied(f"The sandbox could not start a worker: {why}") from error
         return worker
 
+    async def usage(self) -> Usage:
+        """Memory and processor time of the zygote and its workers, as the zygote counts them."""
+        if self._usage is None and self.link.is_open:
+            self._usage = asyncio.get_running_loop().create_future()
+            self.link.send("usage", "")
+        return await asyncio.shield(self._usage) if self._usage is not None else Usage(0, 0.0)
+
     async def stop(self, reason: str) -> None:
         """Kill the zygote; in its own process namespace everything inside dies with it."""
         self._kill(reason)
@@ -167,6 +177,9 @@ class ProcessSandbox:
             if not self._ready.done():
                 self._ready.set_result(None)
             return
+        if event["event"] == "usage":
+            self._answer_usage(Usage(event["bytes"], event["cpu_s"]))
+            return
         worker = self._workers.get(event["worker"])
         if worker is not None:
             worker.take(event)
@@ -187,6 +200,12 @@ class ProcessSandbox:
         for worker in self._workers.values():
             worker.end("killed" if self._stop_reason else "exited")
         self._workers.clear()
+        self._answer_usage(Usage(0, 0.0))
+
+    def _answer_usage(self, usage: Usage) -> None:
+        if self._usage is not None and not self._usage.done():
+            self._usage.set_result(usage)
+        self._usage = None
 
     def _process_ended(self) -> None:
         loop = asyncio.get_running_loop()
