@@ -263,6 +263,7 @@ def _driver(settings: Settings, data_dir: Path) -> Driver:
         data_dir=data_dir,
         allow_unisolated=settings.sandbox.allow_unisolated,
         production=settings.deployment_mode == "production",
+        volume_allow=settings.sandbox.volume_allow,
     )
 
 

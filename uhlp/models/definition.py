@@ -37,6 +37,9 @@ class PoolDefinition(WireModel):
     max_instances: Annotated[int, Field(ge=1, le=1000)] = 16
     resource_limits: ResourceLimits = ResourceLimits()
     volume_mounts: tuple[str, ...] = ()
+    network: Literal["none", "bridge"] = "none"
+    """`bridge` lets code in the pool's containers reach the network; no other pool can."""
+
     concurrency: Annotated[int, Field(ge=1, le=1000)] | None = None
     idle_timeout_s: Annotated[float, Field(gt=0)] = 300
     max_requests_per_instance: Annotated[int, Field(ge=1)] = 10_000

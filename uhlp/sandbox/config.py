@@ -2,9 +2,46 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 Seconds = Annotated[float, Field(gt=0)]
+
+
+class RegistryLogin(BaseModel):
+    """Who pulls from a private image registry."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    username: str
+    password: SecretStr
+    """The password itself or `secret:NAME`."""
+
+
+class DockerSettings(BaseModel):
+    """The Docker engine that makes sandboxes (settings `sandbox.docker.*`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str | None = None
+    """`unix:///path` or `tcp://host:port`; DOCKER_HOST, else unix:///var/run/docker.sock, when it is not given."""
+
+    transport: Literal["auto", "unix", "stdio"] = "auto"
+    """How calls reach our runner: a unix socket that the container dials (engines on this machine), or the container's
+    attached standard input and output (any engine). auto tries them in this order."""
+
+    user: Annotated[str, Field(pattern=r"^[1-9]\d*:\d+$")] = "65534:65534"
+    runtime: str | None = None
+    """A container runtime that the engine knows, such as runsc; the engine's default when it is not given."""
+
+    spare_sandboxes: Annotated[int, Field(ge=0, le=16)] = 1
+    """Started containers kept ready for each kind in use, so that a first request waits for no container start."""
+
+    pull_timeout_s: Seconds = 600.0
+    orphan_grace_s: Annotated[float, Field(ge=0)] = 60.0
+    """A container with our label that no sandbox of this server owns is removed when it is older than this."""
+
+    registries: dict[str, RegistryLogin] = {}
+    """By registry host, as it stands in front of the image's name: `registry.example:5000`."""
 
 
 class SandboxSettings(BaseModel):
@@ -15,6 +52,11 @@ class SandboxSettings(BaseModel):
     driver: Literal["auto", "process", "docker", "swarm"] = "auto"
     allow_unisolated: bool = False
     """Run generated code without walls when the machine offers none; never in production."""
+
+    volume_allow: tuple[str, ...] = ()
+    """Host folders that pools may mount (`volumeMounts`), with what is below them; none when it is empty."""
+
+    docker: DockerSettings = DockerSettings()
 
     max_queue: Annotated[int, Field(ge=0)] = 256
     """Calls that may wait in one lane of one pool; more are refused at once."""

@@ -241,5 +241,6 @@ class SandboxManager:
             definition.docker_image,
             limits.cpu_limit,
             limits.memory_limit,
+            definition.network,
             *definition.volume_mounts,
         )
