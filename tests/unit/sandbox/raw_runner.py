@@ -16,7 +16,8 @@ import pytest
 from uhlp.models.definition import PoolDefinition, ResourceLimits
 from uhlp.models.execute import ExecuteRequest, ExecuteResponse
 from uhlp.sandbox.driver import SandboxSpec
-from uhlp.sandbox.drivers.process import ProcessDriver, ProcessSandbox, ProcessWorker
+from uhlp.sandbox.drivers.process import ProcessDriver
+from uhlp.sandbox.drivers.zygote_sandbox import ZygoteSandbox, ZygoteWorker
 
 Json = dict[str, Any]
 ANSWER_LIMIT_S = 10.0
@@ -29,7 +30,7 @@ class Closed(Exception):
 class RawRunner:
     """Sends requests to a worker; tool calls are answered by `tools`, logs and strays are kept."""
 
-    def __init__(self, worker: ProcessWorker) -> None:
+    def __init__(self, worker: ZygoteWorker) -> None:
         self.worker = worker
         self.tools: Callable[[Json], Awaitable[Json]] | None = None
         self.logs: list[Json] = []
@@ -131,7 +132,7 @@ def spec(app_id: str = "shop", *, group: str = "serving", memory: str = "128M", 
     return SandboxSpec(app_id, PoolDefinition(pool_name="default", resource_limits=limits, **pool), group)  # type: ignore[arg-type]
 
 
-async def raw_runner(sandbox: ProcessSandbox) -> RawRunner:
+async def raw_runner(sandbox: ZygoteSandbox) -> RawRunner:
     return RawRunner(await sandbox.start_worker())
 
 

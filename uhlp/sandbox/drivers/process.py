@@ -30,9 +30,9 @@ from uhlp.sandbox.driver import Capabilities, SandboxSpec
 from uhlp.sandbox.drivers import bubblewrap, runner_home
 from uhlp.sandbox.drivers.identities import Identities
 from uhlp.sandbox.drivers.interpreter import Interpreter, is_readable_by_others
-from uhlp.sandbox.drivers.process_sandbox import ProcessSandbox, ProcessWorker
+from uhlp.sandbox.drivers.process_sandbox import ProcessSandbox
 
-__all__ = ["ProcessDriver", "ProcessSandbox", "ProcessWorker"]
+__all__ = ["ProcessDriver", "ProcessSandbox"]
 
 _log = structlog.get_logger(__name__)
 _MARK = "uhlp-sandbox="

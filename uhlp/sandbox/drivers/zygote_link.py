@@ -4,20 +4,44 @@ import asyncio
 import json
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from uhlp.errors import SandboxDied
 
 _PACKET_BYTES = 64 * 1024
 Event = dict[str, Any]
+OnEvent = Callable[[Event], None]
+OnClose = Callable[[], None]
+
+
+class Link(Protocol):
+    """Carries commands to a zygote, with the descriptor of a worker's stream, and its events back.
+
+    It hands every event to the `on_event` that it was made with, and calls `on_close` once, when the zygote has gone.
+    """
+
+    @property
+    def is_open(self) -> bool: ...
+
+    def send(self, command: str, worker: str, descriptor: int | None = None) -> None:
+        """One command; raises SandboxDied when the zygote cannot take it. The descriptor stays the caller's."""
+        ...
+
+    def close(self) -> None:
+        """Let go; the zygote ends itself when it sees this."""
+        ...
+
+
+class Connect(Protocol):
+    """Makes the link of one sandbox."""
+
+    def __call__(self, *, on_event: OnEvent, on_close: OnClose) -> Link: ...
 
 
 class ZygoteLink:
-    """Sends commands and hands every event to `on_event`; `on_close` is called once, when the zygote has gone."""
+    """A link over a sequenced-packet socket on this machine; descriptors travel with the packets."""
 
-    def __init__(
-        self, control: socket.socket, *, on_event: Callable[[Event], None], on_close: Callable[[], None]
-    ) -> None:
+    def __init__(self, control: socket.socket, *, on_event: OnEvent, on_close: OnClose) -> None:
         self._control = control
         self._on_event = on_event
         self._on_close = on_close
