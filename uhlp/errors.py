@@ -8,14 +8,14 @@ UhlpError
 │   ├── DefinitionInvalid        │   ├── RouteNotFound          │   ├── ModelProviderUnavailable
 │   ├── InputInvalid             │   ├── DefinitionFileNotFound │   │   └── NotRecorded
 │   └── ExpressionInvalid        │   ├── CandidateNotFound      │   ├── NoSandboxAvailable
-├── Unauthorized 401             │   └── ToolNotFound           │   ├── IsolationRefused
-├── MethodNotAllowed 405         ├── Conflict 409               │   ├── RuntimeStoreUnavailable
-├── TooManyRequests 429          │   ├── RevisionConflict       │   └── ShuttingDown
-│   ├── BudgetExhausted          │   ├── AppExists              └── DeadlineExceeded 504
-│   └── CardinalityLimit         │   ├── MetricConflict             └── FallbackTooLate
-├── ExecutionFailed 502          │   └── StateConflict
-│   ├── SandboxDied              └── InternalError 500
-│   ├── SandboxOutOfMemory
+├── Unauthorized 401             │   └── ToolNotFound           │   ├── ImageUnavailable
+├── MethodNotAllowed 405         ├── Conflict 409               │   ├── EngineUnavailable
+├── TooManyRequests 429          │   ├── RevisionConflict       │   ├── EngineRefused
+│   ├── BudgetExhausted          │   ├── AppExists              │   ├── IsolationRefused
+│   └── CardinalityLimit         │   ├── MetricConflict         │   ├── RuntimeStoreUnavailable
+├── ExecutionFailed 502          │   └── StateConflict          │   └── ShuttingDown
+│   ├── SandboxDied              └── InternalError 500          └── DeadlineExceeded 504
+│   ├── SandboxOutOfMemory                                          └── FallbackTooLate
 │   ├── HandlerFailed
 │   └── OutputInvalid
 └── HeadersTooLarge 431
@@ -283,6 +283,30 @@ class NoSandboxAvailable(Unavailable):
     """Every sandbox of the pool is busy."""
 
     code = "NO_SANDBOX_AVAILABLE"
+
+
+class ImageUnavailable(Unavailable):
+    """The sandbox image is not there and cannot be had."""
+
+    code = "IMAGE_UNAVAILABLE"
+
+
+class EngineUnavailable(Unavailable):
+    """The Docker engine does not answer."""
+
+    code = "ENGINE_UNAVAILABLE"
+
+
+class EngineRefused(Unavailable):
+    """The Docker engine refuses the request."""
+
+    code = "ENGINE_REFUSED"
+
+    @property
+    def engine_status(self) -> int:
+        """The HTTP status that the engine answered with; 0 when it gave none."""
+        status: int = self.details.get("engineStatus", 0)
+        return status
 
 
 class IsolationRefused(Unavailable):
