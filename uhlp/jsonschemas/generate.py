@@ -6,12 +6,13 @@ from pydantic import BaseModel
 
 from uhlp.jsonschemas.files import CHECKOUT_FOLDER
 from uhlp.models.definition import AppDefinition
-from uhlp.models.execute import ExecuteRequest, ExecuteResponse
+from uhlp.models.execute import ExecuteFault, ExecuteRequest, ExecuteResponse
 from uhlp.models.metric import MetricRecord
 from uhlp.models.prompt import PromptTemplate
 
 PUBLISHED: dict[str, type[BaseModel]] = {
     "app_definition": AppDefinition,
+    "execute_fault": ExecuteFault,
     "execute_request": ExecuteRequest,
     "execute_response": ExecuteResponse,
     "metric_record": MetricRecord,

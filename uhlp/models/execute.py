@@ -90,3 +90,16 @@ class ExecuteResponse(WireModel):
     result_type: Literal["generic", "httpResponse", "error", "workflowStep", "deoptimize"]
     data: Any = None
     metrics: ExecuteMetrics = ExecuteMetrics()
+
+
+class ExecuteFault(WireModel):
+    """Body of every answer over HTTP that is not 200: why there is no ExecuteResponse.
+
+    400: the image cannot run this request. 409 with code ARTIFACT_MISSING: `sha256` names the file of the task that it
+    lacks. 500: the handler failed, `traceback` trimmed to its own frames. 503: what the image needs cannot be reached.
+    """
+
+    code: str
+    message: str
+    traceback: str | None = None
+    sha256: Sha256 | None = None

@@ -1,27 +1,21 @@
-"""WorkerClient: one worker as the host sees it. Nothing that a worker says is trusted."""
+"""WorkerClient: one worker as the host sees it. Nothing that a worker says is trusted.
+
+Two kinds, told apart by the worker's endpoint and only by `open_client`: FramesClient speaks with our own runner, over
+JSON-RPC frames; HttpClient with an image that users made, over `POST /execute`. One contract suite holds for both.
+"""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import structlog
 
 from uhlp.clock import Clock
-from uhlp.errors import (
-    DeadlineExceeded,
-    ExecutionFailed,
-    OutputInvalid,
-    PayloadTooLarge,
-    SandboxDied,
-    SandboxOutOfMemory,
-    ToolNotFound,
-    TooManyRequests,
-    UhlpError,
-)
-from uhlp.sandbox.channel import Answer, Channel
+from uhlp.errors import DeadlineExceeded, ExecutionFailed, SandboxDied, SandboxOutOfMemory
 from uhlp.sandbox.config import SandboxSettings
-from uhlp.sandbox.driver import ExitReason, HttpAddress, Sandbox, Worker
-from uhlp.sandbox.untrusted import MAX_BODY_BYTES, checked_response, read_tool_call, states_out_of_memory, text
+from uhlp.sandbox.driver import ExitReason, Sandbox, Worker
+from uhlp.sandbox.untrusted import states_out_of_memory
 
 log = structlog.get_logger(__name__)
 
@@ -34,35 +28,19 @@ LaneName = Literal["handler", "model"]
 Identity = tuple[str, str]
 """(component id, sha256 of its code): what a handler's worker is bound to with its first call, for life."""
 
-ARTIFACT_MISSING = -32001
-TOOL_FAILED = -32000
-INVALID_PARAMS = -32602
-METHOD_NOT_FOUND = -32601
-INTERNAL_ERROR = -32603
 
-BYTES_PER_VALUE = 512
-"""Memory that reading one small JSON value may take, with room for what else is in flight."""
+class McpAccess(NamedTuple):
+    """Where an execution over HTTP calls its tools, and the short-lived token for it; frames carry tool calls."""
 
-MAX_TOOL_CALLS_AT_ONCE = 32
-MAX_LOG_LINES = 1_000
-MAX_LOG_LINE_CHARS = 2_000
-FLOOD_LOG_LINES = 20 * MAX_LOG_LINES
-MAX_UNASKED_FRAMES = 100
-"""Frames for no execution in flight that a worker may send between two calls."""
+    endpoint: str
+    token: str
 
 
-class _Call:
-    """One execution in flight: what answers its tools, and the tasks that do."""
-
-    __slots__ = ("call_tool", "log_lines", "tasks")
-
-    def __init__(self, call_tool: CallTool | None) -> None:
-        self.call_tool = call_tool
-        self.tasks: set[asyncio.Task[None]] = set()
-        self.log_lines = 0
+class WorkerWorn(SandboxDied):
+    """The worker did not run the call, because of what happened before it; any other worker may."""
 
 
-class WorkerClient:
+class WorkerClient(ABC):
     """Executes on one worker. `in_flight`, `lane`, `identity`, `fresh`, `idle_since_s` belong to the pool it is in."""
 
     def __init__(self, *, worker: Worker, sandbox: Sandbox, settings: SandboxSettings, clock: Clock) -> None:
@@ -76,6 +54,7 @@ class WorkerClient:
         self.requests = 0
         self.started_s = self.idle_since_s = clock.monotonic()
         self.on_lost: Callable[[WorkerClient], None] | None = None
+        """Called when the worker ended, or must, without having been told to."""
         self.broken: str | None = None
         """Why it must serve no further call, and those in flight fail."""
         self.worn = False
@@ -84,19 +63,9 @@ class WorkerClient:
         """The driver could not end it: its whole sandbox has to go."""
 
         self._settings = settings
-        self._most_values = sandbox.spec.pool.resource_limits.memory_bytes // BYTES_PER_VALUE
-        self._channel: Channel | None = None
-        self._artifacts: set[str] = set()
-        self._calls: dict[str, _Call] = {}
+        self._running: set[str] = set()
         self._ending: asyncio.Task[ExitReason] | None = None
-        self._ping: asyncio.TimerHandle | None = None
-        self._unasked = 0
-
-    async def open(self) -> None:
-        """Attach to the worker's stream."""
-        if isinstance(self.worker.endpoint, HttpAddress):
-            raise SandboxDied("Workers that speak HTTP are not served here.")
-        self._channel = await Channel.open(self.worker.endpoint, self)
+        self._check: asyncio.Task[None] | None = None
 
     async def execute(
         self,
@@ -105,42 +74,41 @@ class WorkerClient:
         artifacts: Mapping[str, bytes],
         call_tool: CallTool | None,
         timeout_s: float,
+        mcp: McpAccess | None = None,
     ) -> dict[str, Any]:
         """Run one request; the ExecuteResponse body, checked.
 
-        Raises DeadlineExceeded, SandboxDied, SandboxOutOfMemory, PayloadTooLarge (the request), OutputInvalid (the
-        answer is too large or too deep), ExecutionFailed. After a timeout or a cancellation a handler's worker is
-        broken, because only killing it ends the handler; a model worker is told to drop the call.
+        Raises DeadlineExceeded, WorkerWorn (nothing ran), SandboxDied, SandboxOutOfMemory, PayloadTooLarge (the
+        request), OutputInvalid (the answer is too large or too deep), ExecutionFailed; over HTTP also
+        NoSandboxAvailable and Unavailable, where the image says so. After a timeout or a cancellation a worker that
+        runs one call at a time is broken, because only killing it ends the call; one that calls share is told to drop
+        it, and broken if it then does not answer a ping.
         """
         request_id: str = request["requestId"]
-        if request_id in self._calls:
+        if request_id in self._running:
             raise ExecutionFailed("An execution with this request id is in flight on the same worker.")
+        self._running.add(request_id)
         self.requests += 1
-        self._unasked = 0
-        call = self._calls[request_id] = _Call(call_tool)
-        loop = asyncio.get_running_loop()
-        deadline_s = loop.time() + timeout_s
         try:
-            self._send_artifacts(request, artifacts)
-            answer = await self._call(request, deadline_s)
-            if answer.error is not None and answer.error.get("code") == ARTIFACT_MISSING:
-                self._artifacts.clear()  # a runner may drop what it has; it says so at the next use
-                self._send_artifacts(request, artifacts)
-                answer = await self._call(request, deadline_s)
-            body = checked_response(answer, request_id)
+            body = await self._run(request, artifacts=artifacts, call_tool=call_tool, timeout_s=timeout_s, mcp=mcp)
             self.worn = self.worn or states_out_of_memory(body)
             return body
         except (DeadlineExceeded, asyncio.CancelledError):
-            self._abandon(request_id)
+            if self._is_shared:
+                self._drop(request_id)
+                self._check_after_drop()
+            else:
+                self.broken = "Its call was abandoned."
+            raise
+        except WorkerWorn:
+            self.worn = True
             raise
         except SandboxDied as died:
             if await asyncio.shield(self.end(died.message)) == "oom":
                 raise SandboxOutOfMemory() from None
             raise
         finally:
-            del self._calls[request_id]
-            for task in call.tasks:
-                task.cancel()
+            self._running.discard(request_id)
 
     def end(self, problem: str) -> "asyncio.Task[ExitReason]":
         """Kill the worker, once; the task gives the reason and never raises (see `outlived_kill`)."""
@@ -149,149 +117,67 @@ class WorkerClient:
             self._ending = asyncio.get_running_loop().create_task(self._end(problem))
         return self._ending
 
+    @abstractmethod
+    async def open(self) -> None:
+        """Get ready to speak with the worker."""
+
+    @abstractmethod
+    async def ping(self, timeout_s: float) -> bool:
+        """True when the worker answers in time; never raises, changes nothing."""
+
+    @abstractmethod
     def drain(self) -> None:
         """Tell the worker that no further call will come."""
-        if self._channel is not None:
-            self._channel.notify("drain", {})
+
+    @property
+    @abstractmethod
+    def _is_shared(self) -> bool:
+        """Calls run side by side on this worker: one that is given up must not end the others."""
+
+    @abstractmethod
+    async def _run(
+        self,
+        request: dict[str, Any],
+        *,
+        artifacts: Mapping[str, bytes],
+        call_tool: CallTool | None,
+        timeout_s: float,
+        mcp: McpAccess | None,
+    ) -> dict[str, Any]:
+        """`execute`, less what both kinds of client do."""
+
+    @abstractmethod
+    def _drop(self, request_id: str) -> None:
+        """Nobody waits for this call any more, on a worker that calls share."""
+
+    @abstractmethod
+    async def _disconnect(self, problem: str) -> None:
+        """Speak with the worker no more; calls in flight fail with SandboxDied."""
+
+    def _lose(self, problem: str) -> None:
+        self.broken = self.broken or problem
+        if self.on_lost is not None:
+            self.on_lost(self)
+
+    def _check_after_drop(self) -> None:
+        if self._ending is None and (self._check is None or self._check.done()):
+            self._check = asyncio.get_running_loop().create_task(self._disconnect_unless_it_answers())
+
+    async def _disconnect_unless_it_answers(self) -> None:
+        if not await self.ping(self._settings.ping_timeout_s):
+            problem = "The worker let a call run out of time and hangs."
+            await self._disconnect(problem)
+            if self.broken is None:
+                self._lose(problem)
 
     async def _end(self, problem: str) -> ExitReason:
-        if self._ping is not None:
-            self._ping.cancel()
-        if self._channel is not None:
-            self._channel.close(problem)
+        if self._check is not None:
+            self._check.cancel()
         try:
             async with asyncio.timeout(self._settings.kill_timeout_s):
+                await self._disconnect(problem)
                 return await self.worker.kill()
         except Exception:
             log.exception("worker_kill_failed", instance_id=self.instance_id)
             self.outlived_kill = True
             return "killed"
-
-    async def _call(self, request: dict[str, Any], deadline_s: float) -> Answer:
-        channel = self._open_channel()
-        loop = asyncio.get_running_loop()
-        most = self._most_values if self.lane == "model" else None  # the calls that share a worker would end with it
-        future = channel.call("execute", request, max_bytes=MAX_BODY_BYTES, max_values=most)
-        timer = loop.call_at(deadline_s, _expire, future)
-        try:
-            return await future
-        except (DeadlineExceeded, asyncio.CancelledError):
-            channel.forget(future)
-            raise
-        finally:
-            timer.cancel()
-
-    def _open_channel(self) -> Channel:
-        if self._channel is None:
-            raise SandboxDied("The worker is not open.")
-        return self._channel
-
-    def _send_artifacts(self, request: dict[str, Any], artifacts: Mapping[str, bytes]) -> None:
-        """Send what the task names and the worker lacks, ahead of the call on the same stream: nobody waits for it."""
-        task = request["context"]["task"]
-        for reference in (task["artifact"], task.get("tests")):
-            if reference is None or reference["sha256"] in self._artifacts:
-                continue
-            content = artifacts.get(reference["sha256"])
-            if content is None:
-                raise ExecutionFailed(f"The content of {reference['path']} was not given.")
-            put = self._open_channel().call("artifact.put", {**reference, "content": content.decode()})
-            put.add_done_callback(_drop_outcome)  # a failed put shows as ARTIFACT_MISSING
-            self._artifacts.add(reference["sha256"])
-
-    def _abandon(self, request_id: str) -> None:
-        if self.lane != "model":
-            self.broken = "Its call was abandoned."
-            return
-        if self._channel is None or not self._channel.is_open:
-            return
-        self._channel.notify("cancel", {"requestId": request_id})
-        if self._ping is None:
-            pong = self._channel.call("ping", {})
-            self._ping = asyncio.get_running_loop().call_later(
-                self._settings.ping_timeout_s, self._break, "The worker let a call run out of time and hangs."
-            )
-            pong.add_done_callback(self._pong)
-
-    def _pong(self, pong: "asyncio.Future[Answer]") -> None:
-        _drop_outcome(pong)
-        if self._ping is not None:
-            self._ping.cancel()
-            self._ping = None
-
-    def _break(self, problem: str) -> None:
-        if self._channel is not None:
-            self._channel.close(problem)
-
-    def channel_lost(self, problem: str) -> None:
-        self.broken = self.broken or problem
-        if self.on_lost is not None:
-            self.on_lost(self)
-
-    def notification_received(self, method: str, params: object) -> None:
-        request_id = params.get("requestId") if method == "log" and type(params) is dict else None
-        call = self._calls.get(request_id) if type(request_id) is str else None
-        if call is None or type(params) is not dict:
-            self._count_unasked()
-            return
-        call.log_lines += 1
-        if call.log_lines <= MAX_LOG_LINES:
-            line = text(params.get("message"), MAX_LOG_LINE_CHARS)  # may hold the input: never above debug
-            log.debug("sandbox_log", request_id=request_id, level_inside=text(params.get("level"), 10), text=line)
-        elif call.log_lines > FLOOD_LOG_LINES:
-            self._break("The sandbox floods its log.")
-
-    def _count_unasked(self) -> None:
-        """A thread that a handler left behind may go on sending; it gets no more of the host's time than this."""
-        self._unasked += 1
-        if self._unasked > MAX_UNASKED_FRAMES:
-            self._break("The sandbox speaks without being asked.")
-
-    def request_received(self, rpc_id: int | str, method: str, params: object) -> None:
-        channel = self._open_channel()
-        if method != "tools/call":
-            channel.refuse(rpc_id, METHOD_NOT_FOUND, "A sandbox may only call tools.")
-            return
-        tool_call = read_tool_call(params)
-        if tool_call is None:
-            channel.refuse(rpc_id, INVALID_PARAMS, "tools/call takes requestId, name and arguments.")
-            return
-        call = self._calls.get(tool_call.request_id)
-        if call is None:
-            self._refuse(rpc_id, ToolNotFound("The call names no execution in flight."))
-            self._count_unasked()
-        elif call.call_tool is None:
-            self._refuse(rpc_id, ToolNotFound("This execution may call no tools."))
-        elif len(call.tasks) >= MAX_TOOL_CALLS_AT_ONCE:
-            self._refuse(rpc_id, TooManyRequests(f"At most {MAX_TOOL_CALLS_AT_ONCE} tool calls run at once."))
-        else:
-            answer = self._answer_tool(rpc_id, call.call_tool, tool_call.name, tool_call.arguments)
-            task = asyncio.get_running_loop().create_task(answer)
-            call.tasks.add(task)
-            task.add_done_callback(call.tasks.discard)
-
-    async def _answer_tool(self, rpc_id: int | str, call_tool: CallTool, name: str, arguments: dict[str, Any]) -> None:
-        channel = self._open_channel()
-        try:
-            channel.answer(rpc_id, await call_tool(name, arguments))
-        except PayloadTooLarge as error:  # the result, or what the tool says of the arguments
-            self._refuse(rpc_id, OutputInvalid(error.message))
-        except UhlpError as error:
-            self._refuse(rpc_id, error)
-        except Exception:
-            log.exception("tool_call_failed", tool=name)
-            channel.refuse(rpc_id, INTERNAL_ERROR, "The tool failed.", {"code": "INTERNAL_ERROR", "retryable": False})
-
-    def _refuse(self, rpc_id: int | str, error: UhlpError) -> None:
-        data = {"code": error.code, "retryable": error.retryable}
-        self._open_channel().refuse(rpc_id, TOOL_FAILED, error.message, data)
-
-
-def _expire(future: "asyncio.Future[Answer]") -> None:
-    if not future.done():
-        future.set_exception(DeadlineExceeded())
-
-
-def _drop_outcome(future: "asyncio.Future[Any]") -> None:
-    if not future.cancelled():
-        future.exception()

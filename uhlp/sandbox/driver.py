@@ -6,6 +6,7 @@ made is a container that answers `POST /execute`.
 """
 
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -45,10 +46,14 @@ Transport = Literal["socketpair", "unix socket", "attached stdio", "http", "none
 
 @dataclass(frozen=True, slots=True)
 class HttpAddress:
-    """Where a worker answers `POST /execute`; `token` goes along as `Authorization: Bearer`."""
+    """Where a worker answers `POST /execute`; `token` goes along as `Authorization: Bearer`.
+
+    `new_socket` makes the TCP sockets that connect to it, where it lies in a network namespace of its own.
+    """
 
     url: str
     token: str
+    new_socket: Callable[[], socket.socket] | None = None
 
 
 @dataclass(frozen=True, slots=True)

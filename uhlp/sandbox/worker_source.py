@@ -10,6 +10,7 @@ from uhlp.errors import IsolationRefused, NoSandboxAvailable, SandboxDied, UhlpE
 from uhlp.sandbox.client import WorkerClient
 from uhlp.sandbox.config import SandboxSettings
 from uhlp.sandbox.driver import Driver, Sandbox, SandboxSpec
+from uhlp.sandbox.open_client import open_client
 
 log = structlog.get_logger(__name__)
 
@@ -103,13 +104,11 @@ class WorkerSource:
             self._put_aside(sandbox, died.message)
             sandbox = await self._running_sandbox()
             worker = await sandbox.start_worker()
-        client = WorkerClient(worker=worker, sandbox=sandbox, settings=self._settings, clock=self._clock)
         try:
-            await client.open()
+            return await open_client(worker, sandbox, self._settings, self._clock)
         except BaseException:
             await worker.kill()
             raise
-        return client
 
     async def _running_sandbox(self) -> Sandbox:
         async with self._sandbox_start:

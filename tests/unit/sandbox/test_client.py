@@ -19,10 +19,11 @@ from uhlp.errors import (
     SandboxOutOfMemory,
 )
 from uhlp.models.definition import PoolDefinition
-from uhlp.sandbox.client import WorkerClient
+from uhlp.sandbox.client import WorkerClient, WorkerWorn
 from uhlp.sandbox.config import SandboxSettings
 from uhlp.sandbox.driver import SandboxSpec
 from uhlp.sandbox.drivers.fake import Behaviour, FakeDriver, FakeWorker, hang, response, run_out_of_memory
+from uhlp.sandbox.open_client import open_client
 
 SPEC = SandboxSpec(app_id="shop", pool=PoolDefinition(pool_name="default"), group="serving")
 
@@ -30,7 +31,7 @@ Open = Callable[..., Awaitable[tuple[WorkerClient, FakeWorker]]]
 
 
 @pytest.fixture
-async def open_client() -> AsyncIterator[Open]:
+async def opened() -> AsyncIterator[Open]:
     drivers: list[FakeDriver] = []
 
     async def open_one(
@@ -40,9 +41,8 @@ async def open_client() -> AsyncIterator[Open]:
         drivers.append(driver)
         sandbox = await driver.start(SPEC)
         worker = await sandbox.start_worker()
-        client = WorkerClient(worker=worker, sandbox=sandbox, settings=SandboxSettings(**settings), clock=SystemClock())
+        client = await open_client(worker, sandbox, SandboxSettings(**settings), SystemClock())
         client.lane = lane
-        await client.open()
         return client, driver.workers[0]
 
     yield open_one
@@ -55,37 +55,37 @@ async def run(client: WorkerClient, request: dict | None = None, *, call_tool: A
     return await client.execute(request, artifacts=ARTIFACTS, call_tool=call_tool, timeout_s=timeout_s)
 
 
-async def test_code_is_sent_ahead_once(open_client: Open) -> None:
-    client, worker = await open_client()
+async def test_code_is_sent_ahead_once(opened: Open) -> None:
+    client, worker = await opened()
     assert (await run(client))["data"] == {"a": 1}
     await run(client)
     assert worker.received == ["artifact.put", "execute", "execute"]
 
 
-async def test_code_that_the_runner_dropped_is_sent_again(open_client: Open) -> None:
-    client, worker = await open_client()
+async def test_code_that_the_runner_dropped_is_sent_again(opened: Open) -> None:
+    client, worker = await opened()
     await run(client)
     worker.artifacts.clear()
     assert (await run(client))["data"] == {"a": 1}
     assert worker.received == ["artifact.put", "execute", "execute", "artifact.put", "execute"]
 
 
-async def test_a_runner_that_never_has_the_code_is_not_asked_forever(open_client: Open) -> None:
-    client, worker = await open_client()
+async def test_a_runner_that_never_has_the_code_is_not_asked_forever(opened: Open) -> None:
+    client, worker = await opened()
     worker.artifacts = type("Forgetful", (dict,), {"__setitem__": lambda *_: None})()
     with pytest.raises(ExecutionFailed, match="ARTIFACT_MISSING"):
         await run(client)
 
 
-async def test_a_task_whose_content_was_not_given_fails_without_touching_the_worker(open_client: Open) -> None:
-    client, worker = await open_client()
+async def test_a_task_whose_content_was_not_given_fails_without_touching_the_worker(opened: Open) -> None:
+    client, worker = await opened()
     with pytest.raises(ExecutionFailed, match=r"handler\.py"):
         await client.execute(execute_request(), artifacts={}, call_tool=None, timeout_s=2)
     assert worker.received == []
     assert client.broken is None
 
 
-async def test_tool_calls_are_answered_and_errors_travel_as_codes(open_client: Open) -> None:
+async def test_tool_calls_are_answered_and_errors_travel_as_codes(opened: Open) -> None:
     async def ask(worker: FakeWorker, request: dict) -> dict:
         good = await worker.call_tool(request["requestId"], "core.echo", {"x": 1})
         bad = await worker.call_tool(request["requestId"], "core.fail", {})
@@ -99,7 +99,7 @@ async def test_tool_calls_are_answered_and_errors_travel_as_codes(open_client: O
             raise ZeroDivisionError
         return {"said": arguments}
 
-    client, _ = await open_client(ask)
+    client, _ = await opened(ask)
     data = (await run(client, call_tool=call_tool))["data"]
     assert data["good"] == {"said": {"x": 1}}
     assert data["bad"]["code"] == -32000
@@ -121,9 +121,7 @@ async def test_tool_calls_are_answered_and_errors_travel_as_codes(open_client: O
     ],
     ids=range(8),
 )
-async def test_tool_calls_that_name_another_request_or_make_no_sense_are_refused(
-    open_client: Open, params: Any
-) -> None:
+async def test_tool_calls_that_name_another_request_or_make_no_sense_are_refused(opened: Open, params: Any) -> None:
     async def ask(worker: FakeWorker, request: dict) -> dict:
         worker._answers["t"] = asyncio.get_running_loop().create_future()
         worker.send({"id": "t", "method": "tools/call", "params": params})
@@ -135,13 +133,13 @@ async def test_tool_calls_that_name_another_request_or_make_no_sense_are_refused
         calls.append(name)
         return {}
 
-    client, _ = await open_client(ask)
+    client, _ = await opened(ask)
     answer = await run(client, execute_request(request_id="mine"), call_tool=call_tool)
     assert answer["data"] in (-32000, -32602)
     assert calls == []
 
 
-async def test_a_tool_call_for_a_finished_request_is_refused(open_client: Open) -> None:
+async def test_a_tool_call_for_a_finished_request_is_refused(opened: Open) -> None:
     finished: list[str] = []
 
     async def ask_late(worker: FakeWorker, request: dict) -> dict:
@@ -153,12 +151,12 @@ async def test_a_tool_call_for_a_finished_request_is_refused(open_client: Open) 
     async def call_tool(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         return {}
 
-    client, _ = await open_client(ask_late)
+    client, _ = await opened(ask_late)
     await run(client, call_tool=call_tool)
     assert (await run(client, call_tool=call_tool))["data"]["error"]["data"]["code"] == "TOOL_NOT_FOUND"
 
 
-async def test_a_tool_call_ends_with_its_execution(open_client: Open) -> None:
+async def test_a_tool_call_ends_with_its_execution(opened: Open) -> None:
     started, ended = asyncio.Event(), asyncio.Event()
 
     async def call_tool(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -175,7 +173,7 @@ async def test_a_tool_call_ends_with_its_execution(open_client: Open) -> None:
         asked.cancel()
         return response(request, "left")
 
-    client, _ = await open_client(ask_and_leave)
+    client, _ = await opened(ask_and_leave)
     assert (await run(client, call_tool=call_tool))["data"] == "left"
     await asyncio.wait_for(ended.wait(), 2)
 
@@ -205,16 +203,16 @@ def body(**changes: Any) -> Behaviour:
     ],
     ids=range(11),
 )
-async def test_an_answer_of_the_wrong_shape_ends_the_worker(open_client: Open, behaviour: Behaviour) -> None:
-    client, worker = await open_client(behaviour)
+async def test_an_answer_of_the_wrong_shape_ends_the_worker(opened: Open, behaviour: Behaviour) -> None:
+    client, worker = await opened(behaviour)
     with pytest.raises(SandboxDied):
         await run(client)
     assert client.broken
     assert not worker.is_alive
 
 
-async def test_an_answer_without_metrics_is_accepted(open_client: Open) -> None:
-    client, _ = await open_client(body(metrics=...))
+async def test_an_answer_without_metrics_is_accepted(opened: Open) -> None:
+    client, _ = await opened(body(metrics=...))
     assert (await run(client))["data"] == 1
 
 
@@ -226,46 +224,46 @@ def nested(levels: int) -> Any:
 
 
 @pytest.mark.parametrize("data", ["x" * (10 * 1024 * 1024), nested(65)], ids=["large", "deep"])
-async def test_an_answer_that_is_too_large_or_too_deep_is_invalid_output(open_client: Open, data: Any) -> None:
-    client, worker = await open_client(body(data=data))
+async def test_an_answer_that_is_too_large_or_too_deep_is_invalid_output(opened: Open, data: Any) -> None:
+    client, worker = await opened(body(data=data))
     with pytest.raises(OutputInvalid):
         await run(client)
     assert worker.is_alive
 
 
-async def test_a_request_that_is_too_large_is_refused_and_the_worker_lives(open_client: Open) -> None:
-    client, _ = await open_client()
+async def test_a_request_that_is_too_large_is_refused_and_the_worker_lives(opened: Open) -> None:
+    client, _ = await opened()
     with pytest.raises(PayloadTooLarge):
         await run(client, execute_request({"text": "x" * (10 * 1024 * 1024)}))
     assert (await run(client))["data"] == {"a": 1}
 
 
-async def test_a_request_of_too_many_values_is_refused_where_calls_share_a_worker(open_client: Open) -> None:
-    client, worker = await open_client(lane="model")
+async def test_a_request_of_too_many_values_is_refused_where_calls_share_a_worker(opened: Open) -> None:
+    client, worker = await opened(lane="model")
     with pytest.raises(PayloadTooLarge, match="too many values"):
         await run(client, execute_request({"a": [[]] * 3_000_000}))
     assert (await run(client))["data"] == {"a": 1}
     assert worker.received.count("execute") == 1
 
 
-async def test_out_of_memory_is_told_from_other_ends(open_client: Open) -> None:
-    client, _ = await open_client(run_out_of_memory)
+async def test_out_of_memory_is_told_from_other_ends(opened: Open) -> None:
+    client, _ = await opened(run_out_of_memory)
     with pytest.raises(SandboxOutOfMemory):
         await run(client)
 
 
-async def test_a_handler_over_its_time_breaks_its_worker(open_client: Open) -> None:
-    client, _ = await open_client(hang)
+async def test_a_handler_over_its_time_breaks_its_worker(opened: Open) -> None:
+    client, _ = await opened(hang)
     with pytest.raises(DeadlineExceeded):
         await run(client, timeout_s=0.02)
     assert client.broken
 
 
-async def test_a_model_call_over_its_time_is_cancelled_and_its_worker_goes_on(open_client: Open) -> None:
+async def test_a_model_call_over_its_time_is_cancelled_and_its_worker_goes_on(opened: Open) -> None:
     async def hang_once(worker: FakeWorker, request: dict) -> dict | None:
         return None if request["requestData"]["input"] == {"hang": True} else response(request, "fine")
 
-    client, worker = await open_client(hang_once, lane="model")
+    client, worker = await opened(hang_once, lane="model")
     slow = execute_request({"hang": True}, handler_type="LLM")
     with pytest.raises(DeadlineExceeded):
         await run(client, slow, timeout_s=0.02)
@@ -274,8 +272,8 @@ async def test_a_model_call_over_its_time_is_cancelled_and_its_worker_goes_on(op
     assert client.broken is None
 
 
-async def test_a_model_worker_that_answers_no_ping_is_given_up(open_client: Open) -> None:
-    client, worker = await open_client(hang, lane="model", ping_timeout_s=0.02)
+async def test_a_model_worker_that_answers_no_ping_is_given_up(opened: Open) -> None:
+    client, worker = await opened(hang, lane="model", ping_timeout_s=0.02)
     worker._ping = lambda rpc_id: None
     lost = asyncio.Event()
     client.on_lost = lambda _: lost.set()
@@ -285,7 +283,7 @@ async def test_a_model_worker_that_answers_no_ping_is_given_up(open_client: Open
     assert client.broken
 
 
-async def test_log_lines_are_taken_whatever_they_hold(open_client: Open) -> None:
+async def test_log_lines_are_taken_whatever_they_hold(opened: Open) -> None:
     async def chatter(worker: FakeWorker, request: dict) -> dict:
         for params in [
             {"requestId": request["requestId"], "level": "info", "message": "hello"},
@@ -298,48 +296,48 @@ async def test_log_lines_are_taken_whatever_they_hold(open_client: Open) -> None
         worker.send({"method": "unknown", "params": {}})
         return response(request, "said")
 
-    client, _ = await open_client(chatter)
+    client, _ = await opened(chatter)
     assert (await run(client))["data"] == "said"
 
 
 @pytest.mark.parametrize("level", ["info", "warning", "error", "critical", 7])
-async def test_what_a_handler_prints_is_logged_for_debugging_only(open_client: Open, level: Any) -> None:
+async def test_what_a_handler_prints_is_logged_for_debugging_only(opened: Open, level: Any) -> None:
     async def prints_its_input(worker: FakeWorker, request: dict) -> dict:
         params = {"requestId": request["requestId"], "level": level, "message": "card 4111" + "x" * 10_000}
         worker.send({"method": "log", "params": params})
         return response(request, 1)
 
-    client, _ = await open_client(prints_its_input)
+    client, _ = await opened(prints_its_input)
     with capture_logs() as logs:
         await run(client)
     (line,) = [entry for entry in logs if "4111" in str(entry)]
     assert (line["log_level"], len(line["text"])) == ("debug", 2_000)
 
 
-async def test_a_tools_result_that_is_too_large_is_an_error_of_that_call(open_client: Open) -> None:
+async def test_a_tools_result_that_is_too_large_is_an_error_of_that_call(opened: Open) -> None:
     async def asks(worker: FakeWorker, request: dict) -> dict:
         return response(request, (await worker.call_tool(request["requestId"], "t", {}))["error"]["data"]["code"])
 
     async def call_tool(name: str, arguments: dict) -> dict:
         return {"text": "x" * 17_000_000}
 
-    client, _ = await open_client(asks)
+    client, _ = await opened(asks)
     assert (await run(client, call_tool=call_tool))["data"] == "OUTPUT_INVALID"
     assert (await run(client, call_tool=call_tool))["data"] == "OUTPUT_INVALID"
 
 
-async def test_a_worker_that_floods_its_log_is_cut_off(open_client: Open) -> None:
+async def test_a_worker_that_floods_its_log_is_cut_off(opened: Open) -> None:
     async def flood(worker: FakeWorker, request: dict) -> None:
         for _ in range(20_001):
             worker.send({"method": "log", "params": {"requestId": request["requestId"], "message": "x"}})
 
-    client, _ = await open_client(flood)
+    client, _ = await opened(flood)
     with pytest.raises(SandboxDied, match="floods"):
         await run(client, timeout_s=10)
 
 
-async def test_content_is_addressed_by_its_hash(open_client: Open) -> None:
-    client, worker = await open_client()
+async def test_content_is_addressed_by_its_hash(opened: Open) -> None:
+    client, worker = await opened()
     await run(client)
     assert list(worker.artifacts) == [SHA256]
 
@@ -353,8 +351,8 @@ async def test_content_is_addressed_by_its_hash(open_client: Open) -> None:
     ],
     ids=range(3),
 )
-async def test_a_worker_that_goes_on_talking_after_its_call_is_cut_off(open_client: Open, frame: dict) -> None:
-    client, worker = await open_client()
+async def test_a_worker_that_goes_on_talking_after_its_call_is_cut_off(opened: Open, frame: dict) -> None:
+    client, worker = await opened()
     lost = asyncio.Event()
     client.on_lost = lambda _: lost.set()
     await run(client)
@@ -363,3 +361,27 @@ async def test_a_worker_that_goes_on_talking_after_its_call_is_cut_off(open_clie
         worker.send(frame)
     await asyncio.wait_for(lost.wait(), 2)
     assert client.broken == "The sandbox speaks without being asked."
+
+
+async def test_a_worn_worker_says_so_and_nothing_ran(opened: Open) -> None:
+    client, worker = await opened()
+    await run(client)
+    worker._execute = lambda rpc_id, request: refuse(worker, rpc_id)
+    with pytest.raises(WorkerWorn):
+        await run(client)
+    assert client.worn
+    assert client.broken is None
+
+
+async def refuse(worker: FakeWorker, rpc_id: int) -> None:
+    worker.send({"id": rpc_id, "error": {"code": -32002, "message": "WORKER_WORN"}})
+
+
+async def test_a_ping_tells_a_worker_that_lives_from_one_that_hangs_or_has_ended(opened: Open) -> None:
+    client, worker = await opened()
+    assert await client.ping(2)
+    worker._ping = lambda rpc_id: None
+    assert not await client.ping(0.02)
+    assert client.broken is None
+    worker.end("exited")
+    assert not await client.ping(2)
