@@ -15,20 +15,20 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 DEPENDENCIES = ("orjson", "jinja2", "pytest")
-_RUNNER_SOURCE = Path(__file__).parents[2] / "runner"
-_PACKAGE = "uhlp_runner"
+RUNNER_SOURCE = Path(__file__).parents[2] / "runner"
+PACKAGE = "uhlp_runner"
 
 
 def assemble(data_dir: Path) -> Path:
     """`<data_dir>/runner/<hash>`, made when missing; homes of other hashes are removed. Blocks for a second or two."""
-    distributions = list(_closure())
+    installed = list(distributions())
     root = data_dir / "runner"
-    home = root / _content_hash(distributions)
+    home = root / _content_hash(installed)
     if not home.is_dir():
         root.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(prefix=".building-", dir=root))
-        _copy_runner(building / _PACKAGE)
-        for distribution in distributions:
+        _copy_runner(building / PACKAGE)
+        for distribution in installed:
             _copy(distribution, building)
         command = [sys.executable, "-I", "-m", "compileall", "-q", str(building)]
         subprocess.run(command, check=False, capture_output=True)  # noqa: S603 - a file that does not compile stays source
@@ -40,7 +40,7 @@ def assemble(data_dir: Path) -> Path:
     return home
 
 
-def _closure() -> Iterator[importlib.metadata.Distribution]:
+def distributions() -> Iterator[importlib.metadata.Distribution]:
     """The dependencies and theirs, each once, as this environment's markers say."""
     waiting, seen = list(DEPENDENCIES), set()
     while waiting:
@@ -56,18 +56,18 @@ def _closure() -> Iterator[importlib.metadata.Distribution]:
         yield distribution
 
 
-def _content_hash(distributions: list[importlib.metadata.Distribution]) -> str:
+def _content_hash(installed: list[importlib.metadata.Distribution]) -> str:
     digest = hashlib.sha256(f"{sys.implementation.cache_tag} {sys.version}".encode())
-    for name, version in sorted((d.metadata["Name"], d.version) for d in distributions):
+    for name, version in sorted((d.metadata["Name"], d.version) for d in installed):
         digest.update(f"{name}=={version}\n".encode())
-    for source in sorted(_RUNNER_SOURCE.glob("*.py")):
+    for source in sorted(RUNNER_SOURCE.glob("*.py")):
         digest.update(source.name.encode() + source.read_bytes())
     return digest.hexdigest()[:16]
 
 
 def _copy_runner(target: Path) -> None:
     target.mkdir()
-    for source in _RUNNER_SOURCE.glob("*.py"):
+    for source in RUNNER_SOURCE.glob("*.py"):
         shutil.copy2(source, target)
 
 

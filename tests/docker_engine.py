@@ -1,0 +1,203 @@
+"""A Docker engine for tests: the one that UHLP_TEST_DOCKER_HOST names, else a private one of the whole session.
+
+A private engine has a folder and a bridge of its own and no rule in the machine's packet filter, so that it can stand
+beside any other engine. A named one should be for tests only: `uhlp-runner` is built on it, and images stay there.
+"""
+
+import asyncio
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import aiodocker
+import httpx
+import pytest
+
+from tests.machine_image import http_client, installed_wheels, python_image
+from uhlp.sandbox.drivers.docker.build import build_runner_image
+
+START_S = 30.0
+NAMED_ENGINE = "UHLP_TEST_DOCKER_HOST"
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> Iterator[str]:
+    """The URL of an engine that answers and whose containers this machine reaches by address."""
+    if named := os.environ.get(NAMED_ENGINE):
+        yield named
+        return
+    with private_engine(has_network=True) as engine:
+        yield engine.url
+
+
+@pytest.fixture(scope="session")
+def base_image(docker_engine: str) -> str:
+    """This machine's Python with pip and nothing else, no shell."""
+    return python_image(docker_engine)
+
+
+@pytest.fixture(scope="session")
+def runner_wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of wheels that a runner image can be built from without network."""
+    return installed_wheels(tmp_path_factory.mktemp("wheels"))
+
+
+@pytest.fixture(scope="session")
+def runner_image(docker_engine: str, base_image: str, runner_wheels: Path) -> str:
+    """`uhlp-runner`, as `uhlp sandbox build-image` makes it."""
+    return build_runner(docker_engine, base_image, runner_wheels)
+
+
+def build_runner(engine_url: str, base: str, wheels: Path) -> str:
+    """The runner image on any engine; its exact tag."""
+
+    async def build() -> str:
+        async with aiodocker.Docker(engine_url) as docker:
+            return (await build_runner_image(docker, base=base, wheels=wheels)).tags[-1]
+
+    with ThreadPoolExecutor(1) as thread:  # a session's fixture may be asked for where a loop is set
+        return thread.submit(lambda: asyncio.run(build())).result()
+
+
+class PrivateEngine:
+    """A dockerd of the test's own: started, killed and started again at will, and gone without a trace after `close`.
+
+    `has_network` gives it a bridge whose containers this machine reaches by address, and by published port; without it
+    there are only containers without network.
+    """
+
+    def __init__(self, *, has_network: bool = False) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="uhlp-docker-", dir="/tmp"))  # a socket's path must be short
+        self.url = f"unix://{self.folder}/docker.sock"
+        self._name = f"uhlp{secrets.token_hex(4)}"
+        self._has_network = has_network
+        self._bridge = _Bridge(self._name) if has_network else None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *, live_restore: bool = False) -> None:
+        """Returns when it answers; raises RuntimeError with the end of its log when it does not."""
+        line = ["dockerd", "--host", self.url, "--log-level", "warn", "--iptables=false", "--ip6tables=false"]
+        line += ["--data-root", f"{self.folder}/data", "--exec-root", f"{self.folder}/exec"]
+        line += ["--pidfile", f"{self.folder}/pid", "--config-file", f"{self.folder}/daemon.json"]
+        # were a containerd of the machine used, the engines must not take each other's containers for theirs
+        line += ["--containerd-namespace", self._name, "--containerd-plugins-namespace", f"{self._name}-plugins"]
+        line += self._bridge.options if self._bridge else []
+        line += ["--live-restore"] if live_restore else []
+        (self.folder / "daemon.json").write_text("{}")
+        if self._bridge is None:
+            line = ["unshare", "--net", *line]  # with no bridge, dockerd would delete another engine's docker0
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(line, stdout=log, stderr=log, start_new_session=True)
+        self._wait_until_it_answers()
+
+    def stop(self) -> None:
+        """End it as an operator does; containers end with it, but for `live_restore`."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it as the kernel does for want of memory; containers go on until it starts again."""
+        self._end(signal.SIGKILL)
+
+    def close(self) -> None:
+        """End it and everything that it started, and remove its folder and its bridge."""
+        with suppress(httpx.HTTPError):
+            self._remove_containers()
+        self.stop()
+        self._end_what_is_left()
+        for mount in sorted(_mounts_below(self.folder), reverse=True):
+            subprocess.run(["umount", "--lazy", mount], check=False, capture_output=True)
+        if self._bridge:
+            self._bridge.remove()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def log(self) -> str:
+        """The end of what it had to say."""
+        return (self.folder / "log").read_text(errors="replace")[-2_000:]
+
+    def _wait_until_it_answers(self) -> None:
+        ends_at = time.monotonic() + START_S
+        with http_client(self.url) as http:
+            while time.monotonic() < ends_at and self._process and self._process.poll() is None:
+                with suppress(httpx.HTTPError):
+                    if http.get("/_ping").status_code == 200:
+                        return
+                time.sleep(0.05)
+        raise RuntimeError(f"dockerd does not answer:\n{self.log()}")
+
+    def _end(self, number: signal.Signals) -> None:
+        if self._process and self._process.poll() is None:
+            self._process.send_signal(number)
+            try:
+                self._process.wait(START_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+    def _remove_containers(self) -> None:
+        with http_client(self.url) as http:
+            for container in http.get("/containers/json", params={"all": "1"}).json():
+                http.delete(f"/containers/{container['Id']}", params={"force": "1", "v": "1"})
+
+    def _end_what_is_left(self) -> None:
+        """After a kill: the containers, known by their pid files, then what names our folder on its command line."""
+        left = [int(file.read_text()) for file in (self.folder / "exec").glob("containerd/daemon/*/*/*/init.pid")]
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if f"{self.folder}/".encode() in (process / "cmdline").read_bytes():
+                    left.append(int(process.name))
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+class _Bridge:
+    """A network bridge with an address range that nothing else here uses."""
+
+    def __init__(self, name: str) -> None:
+        taken = subprocess.run(["ip", "-o", "address"], capture_output=True, text=True, check=True).stdout
+        free = [number for number in range(256) if f"10.213.{number}." not in taken]
+        self._name = name
+        number = secrets.choice(free)
+        pool = f"base=10.{214 + number % 16}.{number & 240}.0/20,size=26"
+        self.options = ["--bridge", name, "--default-address-pool", pool]
+        for line in (
+            f"ip link add name {name} type bridge",
+            f"ip address add 10.213.{number}.1/24 dev {name}",
+            f"ip link set {name} up",
+        ):
+            subprocess.run(line.split(), check=True, capture_output=True)
+
+    def remove(self) -> None:
+        subprocess.run(["ip", "link", "delete", self._name], check=False, capture_output=True)
+
+
+@contextmanager
+def private_engine(*, has_network: bool = False) -> Iterator[PrivateEngine]:
+    """A running engine; skips the test where none can be (fails where UHLP_REQUIRE_SERVICES=1)."""
+    give_up = pytest.fail if os.environ.get("UHLP_REQUIRE_SERVICES") == "1" else pytest.skip
+    if os.geteuid() != 0:
+        give_up(f"a Docker engine of its own needs root; {NAMED_ENGINE} may name another")
+    if absent := [name for name in ("dockerd", "ip", "unshare") if shutil.which(name) is None]:
+        give_up(f"not installed: {', '.join(absent)}")
+    engine = PrivateEngine(has_network=has_network)
+    try:
+        try:
+            engine.start()
+        except RuntimeError as error:
+            give_up(str(error))
+        yield engine
+    finally:
+        engine.close()
+
+
+def _mounts_below(folder: Path) -> list[str]:
+    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    return [mount for mount in mounts if mount.startswith(f"{folder}/")]
