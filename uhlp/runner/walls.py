@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import RunnerError, seccomp
+from .promises import Promises, broken
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -36,14 +37,20 @@ class _Filter(ctypes.Structure):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the driver decided about this sandbox. `uid`: the user to become; `own_tmp`: /tmp is a private tmpfs."""
+    """What the driver decided about this sandbox. `uid`: the user to become; `own_tmp`: /tmp is a private tmpfs.
 
-    control_fd: int
+    The control socket is a descriptor or the path of one to dial; without either it comes through the relay.
+    `promises`: what the engine of this container promised; then its walls stand already and are only looked at.
+    """
+
     tmp: str
     memory_bytes: int
-    uid: int | None
-    own_tmp: bool
-    count_threads: bool
+    control_fd: int | None = None
+    control_path: str | None = None
+    uid: int | None = None
+    own_tmp: bool = False
+    count_threads: bool = False
+    promises: Promises | None = None
 
 
 @dataclass(slots=True)
@@ -76,6 +83,9 @@ def build(settings: Settings) -> WallReport:
             return False
         return True
 
+    if settings.promises is not None:
+        built.missing += broken(settings.promises)
+        built.private_tmp = True
     if settings.own_tmp:
         built.private_tmp = attempt("bounds of /tmp", bound_tmp, settings.tmp)
     if settings.uid is not None:
@@ -120,6 +130,34 @@ def drop_capabilities() -> None:
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     _check(_libc.capset(header, (ctypes.c_uint32 * 6)()), "dropping capabilities")
     _prctl(_PR_SET_NO_NEW_PRIVS, 1, "no new privileges")
+
+
+class OomScore:
+    """How gladly the kernel ends this process and its forks when memory runs out; opened before memory is hidden."""
+
+    WORKER = 1000
+
+    def __init__(self) -> None:
+        self._fd = os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
+        self._own = int(os.read(self._fd, 16))
+
+    def offer_forks(self) -> None:
+        """From here to `spare`, a fork is the first to be ended."""
+        self._write(self.WORKER)
+
+    def spare(self) -> None:
+        """Back to what the supervisor was started with: it outlives its workers."""
+        self._write(self._own)
+
+    def close(self) -> None:
+        """In a fork: it keeps the score that it was forked with."""
+        os.close(self._fd)
+
+    def _write(self, score: int) -> None:
+        try:
+            os.pwrite(self._fd, str(score).encode(), 0)
+        except OSError:
+            return  # the kernel then chooses by size alone
 
 
 def end_with_parent() -> None:

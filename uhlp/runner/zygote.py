@@ -1,6 +1,7 @@
 """The supervisor of one sandbox: builds its walls, loads everything once, then forks, kills and reaps workers.
 
-It takes commands from the driver over a sequenced-packet socket, one JSON object each, and answers with events:
+It takes commands from the driver over a sequenced-packet socket, one JSON object each, and answers with events. The
+socket was handed down by a driver on this machine, is dialed (a container), or leads to the relay (`relay.py`):
 
     {"command": "fork", "worker"}, with the worker's stream as SCM_RIGHTS
     {"command": "kill", "worker"}
@@ -28,8 +29,9 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from . import seccomp, sweep, walls
-from .walls import Settings, WallReport
+from . import relay, seccomp, sweep, walls
+from .promises import Promises
+from .walls import OomScore, Settings, WallReport
 
 PACKET_BYTES = 64 * 1024
 # the worker with orjson and Jinja2, and what handlers import most
@@ -71,10 +73,11 @@ def preload() -> None:
 class Zygote:
     """One loop over the driver's socket and the ends of children."""
 
-    def __init__(self, settings: Settings, built: WallReport) -> None:
+    def __init__(self, settings: Settings, built: WallReport, control: socket.socket, oom_score: OomScore) -> None:
         self._settings = settings
         self._walls = built
-        self._control = socket.socket(fileno=settings.control_fd)
+        self._control = control
+        self._oom_score = oom_score
         self._children: dict[str, Child] = {}
         self._ended_read, self._ended_write = os.pipe()
         for end in (self._ended_read, self._ended_write):
@@ -131,13 +134,16 @@ class Zygote:
         folder = f"{self._settings.tmp}/{name}"
         try:
             os.mkdir(folder, 0o700)  # noqa: PTH102 - no pathlib in the supervisor
+            self._oom_score.offer_forks()
             pid = os.fork()
         except OSError as fault:
+            self._oom_score.spare()
             self._tell(event="refused", worker=name, message=str(fault))
             os.close(stream_fd)
             return
         if pid == 0:
             self._become_worker(folder, stream_fd)
+        self._oom_score.spare()
         os.close(stream_fd)
         _lead_group(pid)
         self._children[name] = Child(name, pid)
@@ -150,6 +156,7 @@ class Zygote:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._control.close()
+            self._oom_score.close()
             os.close(self._ended_read)
             os.close(self._ended_write)
             _lead_group(0)
@@ -262,14 +269,36 @@ def _silence() -> None:
 
 
 def main() -> None:
-    """Entry point: one argument, the settings as JSON."""
-    settings = Settings(**json.loads(sys.argv[-1]))
-    os.closerange(3, settings.control_fd)
-    os.closerange(settings.control_fd + 1, 1024)
+    """Entry point: the last argument holds the settings as JSON."""
+    settings = _settings(sys.argv[-1])
+    os.environ.clear()
+    os.environ["HOME"] = "/nonexistent"
+    control = _control(settings)
+    oom_score = OomScore()
     built = walls.build(settings)
     preload()
-    zygote = Zygote(settings, built)
+    zygote = Zygote(settings, built, control, oom_score)
     try:
         zygote.run()
     finally:
         zygote.end()
+
+
+def _settings(text: str) -> Settings:
+    fields = json.loads(text)
+    promises = fields.pop("promises", None)
+    return Settings(**fields, promises=None if promises is None else Promises(**promises))
+
+
+def _control(settings: Settings) -> socket.socket:
+    """The driver's socket; no other descriptor stays open but the standard ones."""
+    if settings.control_fd is not None:
+        os.closerange(3, settings.control_fd)
+        os.closerange(settings.control_fd + 1, 1024)
+        return socket.socket(fileno=settings.control_fd)
+    os.closerange(3, 1024)
+    if settings.control_path is None:
+        return socket.socket(fileno=relay.stand_between(settings.uid))
+    control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    control.connect(settings.control_path)
+    return control
