@@ -17,12 +17,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import aiodocker
 import httpx
 import pytest
 
 from tests.machine_image import http_client, installed_wheels, python_image
 from uhlp.sandbox.drivers.docker.build import build_runner_image
+from uhlp.sandbox.drivers.docker.engine import Engine
 
 START_S = 30.0
 NAMED_ENGINE = "UHLP_TEST_DOCKER_HOST"
@@ -60,8 +60,12 @@ def build_runner(engine_url: str, base: str, wheels: Path) -> str:
     """The runner image on any engine; its exact tag."""
 
     async def build() -> str:
-        async with aiodocker.Docker(engine_url) as docker:
-            return (await build_runner_image(docker, base=base, wheels=wheels)).tags[-1]
+        engine = Engine(url=engine_url)
+        await engine.connect()
+        try:
+            return (await build_runner_image(engine, base=base, wheels=wheels)).tags[-1]
+        finally:
+            await engine.close()
 
     with ThreadPoolExecutor(1) as thread:  # a session's fixture may be asked for where a loop is set
         return thread.submit(lambda: asyncio.run(build())).result()
@@ -78,7 +82,6 @@ class PrivateEngine:
         self.folder = Path(tempfile.mkdtemp(prefix="uhlp-docker-", dir="/tmp"))  # a socket's path must be short
         self.url = f"unix://{self.folder}/docker.sock"
         self._name = f"uhlp{secrets.token_hex(4)}"
-        self._has_network = has_network
         self._bridge = _Bridge(self._name) if has_network else None
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -105,11 +108,22 @@ class PrivateEngine:
     def kill(self) -> None:
         """End it as the kernel does for want of memory; containers go on until it starts again."""
         self._end(signal.SIGKILL)
+        # its containerd dies with it, but not at once, and may stay a zombie that the next dockerd takes for alive
+        file = self.folder / "exec/containerd/containerd.pid"
+        if file.is_file():
+            with suppress(OSError):
+                while " (containerd) Z " not in Path(f"/proc/{file.read_text()}/stat").read_text():
+                    time.sleep(0.01)
+            file.unlink()
 
     def close(self) -> None:
         """End it and everything that it started, and remove its folder and its bridge."""
+        if self._process and self._process.poll() is not None:
+            self._end_what_is_left()
+            with suppress(RuntimeError):
+                self.start()  # it alone knows which networks it made
         with suppress(httpx.HTTPError):
-            self._remove_containers()
+            self._remove_containers_and_networks()
         self.stop()
         self._end_what_is_left()
         for mount in sorted(_mounts_below(self.folder), reverse=True):
@@ -141,10 +155,11 @@ class PrivateEngine:
                 self._process.kill()
                 self._process.wait()
 
-    def _remove_containers(self) -> None:
+    def _remove_containers_and_networks(self) -> None:
         with http_client(self.url) as http:
             for container in http.get("/containers/json", params={"all": "1"}).json():
                 http.delete(f"/containers/{container['Id']}", params={"force": "1", "v": "1"})
+            http.post("/networks/prune")
 
     def _end_what_is_left(self) -> None:
         """After a kill: the containers, known by their pid files, then what names our folder on its command line."""
@@ -162,12 +177,11 @@ class _Bridge:
     """A network bridge with an address range that nothing else here uses."""
 
     def __init__(self, name: str) -> None:
-        taken = subprocess.run(["ip", "-o", "address"], capture_output=True, text=True, check=True).stdout
-        free = [number for number in range(256) if f"10.213.{number}." not in taken]
+        listed = subprocess.run(["ip", "-4", "-o", "address"], capture_output=True, text=True, check=True).stdout
+        number = secrets.choice([number for number in range(256) if f" 10.213.{number}." not in listed])
         self._name = name
-        number = secrets.choice(free)
-        pool = f"base=10.{214 + number % 16}.{number & 240}.0/20,size=26"
-        self.options = ["--bridge", name, "--default-address-pool", pool]
+        # never with --default-address-pool: a dockerd that starts again with one deletes docker0, whosever it is
+        self.options = ["--bridge", name]
         for line in (
             f"ip link add name {name} type bridge",
             f"ip address add 10.213.{number}.1/24 dev {name}",
@@ -187,7 +201,10 @@ def private_engine(*, has_network: bool = False) -> Iterator[PrivateEngine]:
         give_up(f"a Docker engine of its own needs root; {NAMED_ENGINE} may name another")
     if absent := [name for name in ("dockerd", "ip", "unshare") if shutil.which(name) is None]:
         give_up(f"not installed: {', '.join(absent)}")
-    engine = PrivateEngine(has_network=has_network)
+    try:
+        engine = PrivateEngine(has_network=has_network)
+    except subprocess.CalledProcessError as error:
+        give_up(f"no bridge can be made here: {error.stderr.decode()}")
     try:
         try:
             engine.start()

@@ -27,11 +27,11 @@ def python_image(engine_url: str) -> str:
     pip = importlib.metadata.distribution("pip")
     library = Path(_of_base("import sysconfig; print(sysconfig.get_path('stdlib'))"))
     packages = Path(_of_base("import site; print(site.getsitepackages()[0])"))
-    facts = f"2 {sys.version} {interpreter.executable} {library} {packages} {pip.version}"
+    facts = f"3 {sys.version} {interpreter.executable} {library} {packages} {pip.version}"
     name = f"uhlp-test-base:{hashlib.sha256(facts.encode()).hexdigest()[:12]}"
     tree = [(file, file) for file in _files_below(library)]
     for file in pip.files or ():
-        if ".." not in file.parts and file.suffix != ".pyc":
+        if ".." not in file.parts:
             tree.append((Path(str(pip.locate_file(file))), packages / file))
     return image_of(
         engine_url,

@@ -12,11 +12,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import aiodocker
-
-from uhlp.errors import ImageUnavailable
+from uhlp.errors import EngineRefused, ImageUnavailable
 from uhlp.models.definition import RUNNER_IMAGE
 from uhlp.sandbox.drivers import runner_home
+from uhlp.sandbox.drivers.docker.engine import Engine
 
 DEFAULT_BASE = "python:3.11-slim"
 VERSION_LABEL = "uhlp.runner"
@@ -62,7 +61,7 @@ def requirements() -> tuple[str, ...]:
 
 
 async def build_runner_image(
-    docker: aiodocker.Docker,
+    engine: Engine,
     *,
     base: str = DEFAULT_BASE,
     tag: str = RUNNER_IMAGE,
@@ -74,7 +73,7 @@ async def build_runner_image(
     """Build and tag it twice: as `tag`, and by version and content. Takes seconds to minutes.
 
     `wheels` is a folder to install from instead of a package index; `network` is what the installing step may reach.
-    Raises ImageUnavailable with the last lines of output, in a message that says what to do.
+    Raises ImageUnavailable with the last lines of output, in a message that says what to do; EngineUnavailable.
     """
     context = await asyncio.to_thread(_context, wheels)
     arguments = {
@@ -92,20 +91,21 @@ async def build_runner_image(
                 lines.append(line)
                 on_output(line)
 
+    repository = tag if ":" not in tag.rsplit("/", 1)[-1] else tag.rpartition(":")[0]
+    exact = f"{runner_version()}-{runner_content()}"
     try:
-        image_id = await _build(docker, context, tag=tag, network=network, arguments=arguments, hear=hear)
-        repository = tag if ":" not in tag.rsplit("/", 1)[-1] else tag.rpartition(":")[0]
-        exact = f"{runner_version()}-{runner_content()}"
+        image_id = await _build(engine, context, tag=tag, network=network, arguments=arguments, hear=hear)
+    except EngineRefused as refusal:
+        raise ImageUnavailable(_what_to_do(refusal.message, list(lines), base, wheels)) from None
+    async with engine.asking(f"to tag {tag}") as docker:
         await docker.images.tag(image_id, repository, tag=exact)
         facts = await docker.images.inspect(image_id)
-    except aiodocker.DockerError as error:
-        raise ImageUnavailable(_what_to_do(error, list(lines), base, wheels)) from None
     named = tag if tag != repository else f"{repository}:latest"
     return BuiltImage((named, f"{repository}:{exact}"), facts["Id"], facts["Size"])
 
 
 async def _build(
-    docker: aiodocker.Docker,
+    engine: Engine,
     context: bytes,
     *,
     tag: str,
@@ -119,15 +119,18 @@ async def _build(
         fields["networkmode"] = network
     headers = {"Content-Type": "application/x-tar"}
     image_id = ""
-    async with docker._query("build", "POST", params=fields, headers=headers, data=context, timeout=None) as answer:
+    async with (
+        engine.asking("to build the runner image", None) as docker,
+        docker._query("build", "POST", params=fields, headers=headers, data=context, timeout=None) as answer,
+    ):
         async for line in answer.content:
             event = json.loads(line)
             if "error" in event:
-                raise aiodocker.DockerError(0, event["error"])
+                raise EngineRefused(event["error"])
             hear(event.get("stream") or event.get("status") or "")
             image_id = (event.get("aux") or {}).get("ID", image_id)
     if not image_id:
-        raise aiodocker.DockerError(0, "the engine ended the build without an image")
+        raise EngineRefused("the engine ended the build without an image")
     return image_id
 
 
@@ -159,22 +162,20 @@ def _context(wheels: Path | None) -> bytes:
     return buffer.getvalue()
 
 
-def _what_to_do(error: aiodocker.DockerError, lines: list[str], base: str, wheels: Path | None) -> str:
-    """One sentence on what is wrong and what helps, then the end of the build's output."""
-    text = " ".join([error.message, *lines])
-    if error.status == 900:
-        return f"The Docker engine does not answer: {error.message}"
-    if not any("RUN" in line for line in lines):
+def _what_to_do(reason: str, lines: list[str], base: str, wheels: Path | None) -> str:
+    """What is wrong and what helps, then the end of the build's output."""
+    reason = reason.rstrip(".")
+    if not any(" RUN " in line for line in lines):
         return (
-            f"The base image {base} cannot be used: {error.message}. Load or pull it, or name another one that has "
-            "Python 3.11 or newer and pip: --base IMAGE"
+            f"The base image {base} cannot be used: {reason}. Pull or load it, or name another one that has "
+            "Python 3.11 or newer with pip: --base IMAGE"
         )
-    message = f"The build failed: {error.message}."
-    if "No matching distribution" in text or "Could not find a version" in text or "Connection" in text:
+    message = f"The build failed: {reason}."
+    if any("No matching distribution" in line for line in lines):
         pinned = " ".join(requirements())
         message += (
             f" Complete the folder: pip download --only-binary=:all: --dest {wheels} {pinned}"
             if wheels
-            else f" pip reaches no package index: --network host, or pip download --dest DIR {pinned} and --wheels DIR."
+            else f" Where pip reaches no index: --network host; or --wheels DIR, after pip download --dest DIR {pinned}"
         )
     return "\n".join([message, *(f"  {line}" for line in lines)])
