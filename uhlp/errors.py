@@ -8,14 +8,15 @@ UhlpError
 │   ├── DefinitionInvalid        │   ├── RouteNotFound          │   ├── ModelProviderUnavailable
 │   ├── InputInvalid             │   ├── DefinitionFileNotFound │   │   └── NotRecorded
 │   └── ExpressionInvalid        │   ├── CandidateNotFound      │   ├── NoSandboxAvailable
-├── Unauthorized 401             │   └── ToolNotFound           │   ├── ImageUnavailable
-├── MethodNotAllowed 405         ├── Conflict 409               │   ├── EngineUnavailable
-├── TooManyRequests 429          │   ├── RevisionConflict       │   ├── EngineRefused
-│   ├── BudgetExhausted          │   ├── AppExists              │   ├── IsolationRefused
-│   └── CardinalityLimit         │   ├── MetricConflict         │   ├── RuntimeStoreUnavailable
-├── ExecutionFailed 502          │   └── StateConflict          │   └── ShuttingDown
-│   ├── SandboxDied              └── InternalError 500          └── DeadlineExceeded 504
-│   ├── SandboxOutOfMemory                                          └── FallbackTooLate
+├── Unauthorized 401             │   ├── SandboxNotFound        │   ├── ImageUnavailable
+├── MethodNotAllowed 405         │   └── ToolNotFound           │   ├── EngineUnavailable
+├── TooManyRequests 429          ├── Conflict 409               │   ├── EngineRefused
+│   ├── BudgetExhausted          │   ├── RevisionConflict       │   ├── IsolationRefused
+│   └── CardinalityLimit         │   ├── AppExists              │   ├── RuntimeStoreUnavailable
+├── ExecutionFailed 502          │   ├── MetricConflict         │   └── ShuttingDown
+│   ├── SandboxDied              │   └── StateConflict          └── DeadlineExceeded 504
+│   ├── SandboxOutOfMemory       └── InternalError 500              └── FallbackTooLate
+│   ├── CrashLoop
 │   ├── HandlerFailed
 │   └── OutputInvalid
 └── HeadersTooLarge 431
@@ -153,6 +154,12 @@ class CandidateNotFound(NotFound):
     code = "CANDIDATE_NOT_FOUND"
 
 
+class SandboxNotFound(NotFound):
+    """No sandbox has this id."""
+
+    code = "SANDBOX_NOT_FOUND"
+
+
 class ToolNotFound(NotFound):
     """No tool has this name, or the component may not use it."""
 
@@ -229,6 +236,12 @@ class SandboxOutOfMemory(ExecutionFailed):
     """The sandbox ran out of memory."""
 
     code = "SANDBOX_OUT_OF_MEMORY"
+
+
+class CrashLoop(ExecutionFailed):
+    """The code ended its sandbox call after call; it is tried again after a pause."""
+
+    code, retryable = "CRASH_LOOP", True
 
 
 class HandlerFailed(ExecutionFailed):

@@ -70,13 +70,26 @@ class SandboxSettings(BaseModel):
     start_timeout_s: Seconds = 10.0
     kill_timeout_s: Seconds = 5.0
     ping_timeout_s: Seconds = 2.0
-    """A shared worker that let a call run out of time has this long to answer a ping before it is killed."""
+    """How long a worker has to answer a ping before it is killed."""
+
+    idle_ping_s: Annotated[float, Field(ge=0)] = 10.0
+    """A worker that nobody used for this long is asked in each cycle whether it still answers."""
 
     drain_s: Annotated[float, Field(ge=0)] = 20.0
     """How long `close` waits for calls in flight."""
 
     backoff_initial_s: Seconds = 0.5
     backoff_max_s: Seconds = 30.0
+    crash_loop_after: Annotated[int, Field(ge=1)] = 5
+    """Code that ends its worker this many times in a row, with no answer between, is refused until a later try of it
+    is answered; the pauses between tries grow as those between failed starts do."""
+
+    scale_up_busy_share: Annotated[float, Field(gt=0, le=1)] = 0.8
+    """A pool whose workers are busier than this in two cycles in a row gets one ahead of need, up to its maximum."""
+
     max_worker_age_s: Seconds = 3600.0
     recycle_memory_share: Annotated[float, Field(gt=0, le=1)] = 0.8
-    """An idle worker that holds more of its pool's memory limit than this is replaced."""
+    """A worker that holds more of its pool's memory limit than this is replaced."""
+
+    recycle_growth_share: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """So is an idle one that has grown by more than this share of the limit since its first calls."""

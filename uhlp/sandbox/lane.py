@@ -68,6 +68,7 @@ class Lane:
 
     def __init__(self, name: LaneName) -> None:
         self.name: LaneName = name
+        self.each = 1
         self.workers: set[WorkerClient] = set()
         self.bound: Counter[Identity | None] = Counter()
         """How many of the workers are bound to what."""
@@ -88,12 +89,17 @@ class Lane:
         """Calls in flight."""
         return sum(worker.in_flight for worker in self.workers)
 
-    def pick_used(self, identity: Identity | None, *, each: int, most_requests: int) -> WorkerClient | None:
+    @property
+    def busy_share(self) -> float:
+        """Calls in flight over those that the workers could run; 0 without workers."""
+        return self.busy / (self.each * len(self.workers)) if self.workers else 0.0
+
+    def pick_used(self, identity: Identity | None, *, most_requests: int) -> WorkerClient | None:
         """A worker of this lane with room, bound to `identity`."""
         if self.name == "handler":
             return self.idle.take(identity)
         for worker in self.workers:
-            has_room = worker.in_flight < each and worker.requests < most_requests
+            has_room = worker.in_flight < self.each and worker.requests < most_requests
             if has_room and not (worker.broken or worker.worn or worker.fresh):
                 return worker
         return None

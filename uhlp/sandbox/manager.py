@@ -1,62 +1,33 @@
 """SandboxManager: pools of workers, and the one way to execute in them (seed 003 §3.2)."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Mapping
 from typing import Any
 
 from uhlp.clock import Clock
-from uhlp.errors import InternalError, ShuttingDown, UhlpError
+from uhlp.errors import InternalError, SandboxNotFound, UhlpError
 from uhlp.metering import Meter
 from uhlp.models.definition import PoolDefinition
-from uhlp.sandbox.client import CallTool, Identity, LaneName, WorkerClient
+from uhlp.sandbox.allocation import (
+    AllocateSandboxRequest,
+    AllocateSandboxResponse,
+    AllocationStatus,
+    ReleaseSandboxRequest,
+)
+from uhlp.sandbox.claims import Claims
+from uhlp.sandbox.client import CallTool, Identity, LaneName, WorkerClient, WorkerWorn
 from uhlp.sandbox.config import SandboxSettings
 from uhlp.sandbox.driver import Capabilities, Driver, Group
-from uhlp.sandbox.instruments import SandboxInstruments
-from uhlp.sandbox.pool import SandboxPool
+from uhlp.sandbox.pool_set import DesiredPools, PoolSet, RunsCode
+from uhlp.sandbox.sandbox_view import pool_view, sandbox_views
 
-PoolKey = tuple[str, ...]
-DesiredPools = Callable[[], Iterable[tuple[str, PoolDefinition]]]
-"""The (application, pool) pairs that should be ready to serve now."""
-
-
-class AllocationStatus(StrEnum):
-    ALLOCATED = "ALLOCATED"
-    NO_INSTANCE_AVAILABLE = "NO_INSTANCE_AVAILABLE"
-    POOL_NOT_FOUND = "POOL_NOT_FOUND"
-
-
-@dataclass(slots=True, kw_only=True)
-class AllocateSandboxRequest:
-    """Seed 003 §3.2.6. `pool` spares the look-up by name; the lane says what the instance is for.
-
-    A handler's instance serves one `identity`; without one it has served nothing before and ends when it is released.
-    """
-
-    app_id: str
-    required_pool_name: str
-    pool: PoolDefinition | None = None
-    group: Group = "serving"
-    lane: LaneName = "handler"
-    identity: Identity | None = None
-    fresh: bool = False
-    timeout_s: float = 30.0
-
-
-@dataclass(slots=True, kw_only=True)
-class AllocateSandboxResponse:
-    """`instance_id` names the worker (the seed's containerId; it has a channel instead of a network address)."""
-
-    status: AllocationStatus
-    instance_id: str | None = None
-    instance: WorkerClient | None = None
-    error: UhlpError | None = None
-
-
-@dataclass(slots=True, kw_only=True)
-class ReleaseSandboxRequest:
-    instance_id: str
+__all__ = [
+    "AllocateSandboxRequest",
+    "AllocateSandboxResponse",
+    "AllocationStatus",
+    "ReleaseSandboxRequest",
+    "SandboxManager",
+]
 
 
 class SandboxManager:
@@ -70,17 +41,15 @@ class SandboxManager:
         clock: Clock,
         meter: Meter,
         desired: DesiredPools = tuple,
+        runs_code: RunsCode = lambda app_id, identity: True,
     ) -> None:
         self._driver = driver
-        self._config = config
         self._clock = clock
-        self._instruments = SandboxInstruments(meter)
-        self._desired = desired
-        self._pools: dict[PoolKey, SandboxPool] = {}
-        self._warmed: set[PoolKey] = set()
-        self._allocated: dict[str, tuple[SandboxPool, WorkerClient]] = {}
+        self._pools = PoolSet(
+            driver=driver, config=config, clock=clock, meter=meter, desired=desired, runs_code=runs_code
+        )
+        self._allocated: dict[str, tuple[Claims, WorkerClient]] = {}
         self._capabilities: Capabilities | None = None
-        self._closing = False
 
     async def open(self) -> None:
         """Probe the machine; sandboxes start at first need, or at the first cycle where a minimum is asked for."""
@@ -88,8 +57,7 @@ class SandboxManager:
 
     async def close(self) -> None:
         """Drain, then end every sandbox; nothing is left running."""
-        self._closing = True
-        await self._close_pools(list(self._pools))
+        await self._pools.close_all()
         await self._driver.close()
 
     @property
@@ -115,8 +83,8 @@ class SandboxManager:
 
         `artifacts` holds by sha256 what the request's task names; `call_tool` answers the execution's tool calls;
         `timeout_s` covers waiting and running and is kept by killing. `fresh` takes a new worker that ends afterwards.
-        Raises NoSandboxAvailable, IsolationRefused, ShuttingDown (nothing ran); DeadlineExceeded, SandboxDied,
-        SandboxOutOfMemory, OutputInvalid, PayloadTooLarge, ExecutionFailed.
+        Raises NoSandboxAvailable, IsolationRefused, ShuttingDown (nothing ran); CrashLoop (it crashes every time);
+        DeadlineExceeded, SandboxDied, SandboxOutOfMemory, OutputInvalid, PayloadTooLarge, ExecutionFailed.
         """
         deadline_s = self._clock.monotonic() + timeout_s
         context = request["context"]
@@ -126,34 +94,46 @@ class SandboxManager:
             lane = "model"  # templates are the owner's: no generated code runs there
         else:
             identity = (context["componentId"], context["task"]["artifact"]["sha256"])
-        workers = self._pool(app_id, pool, group)
-        worker = workers.take(lane, identity, fresh=fresh)
-        if worker is None:
-            worker = await workers.wait(lane, identity, fresh=fresh, timeout_s=timeout_s)
-        try:
-            return await worker.execute(
-                request,
-                artifacts=artifacts,
-                call_tool=call_tool,
-                timeout_s=deadline_s - self._clock.monotonic(),
-            )
-        finally:
-            workers.release(worker)
+        claims = self._pools.of(app_id, pool, group).claims
+        is_last_try = False
+        while True:
+            worker = claims.take(lane, identity, fresh=fresh)
+            if worker is None:
+                left_s = deadline_s - self._clock.monotonic()
+                worker = await claims.wait(lane, identity, fresh=fresh, timeout_s=left_s)
+            failure: UhlpError | None = None
+            try:
+                return await worker.execute(
+                    request,
+                    artifacts=artifacts,
+                    call_tool=call_tool,
+                    timeout_s=deadline_s - self._clock.monotonic(),
+                )
+            except WorkerWorn as worn:  # nothing ran: another worker may
+                failure = worn
+                if is_last_try:
+                    raise
+                is_last_try = True
+            except UhlpError as error:
+                failure = error
+                raise
+            finally:
+                claims.release(worker, failure)
 
     async def allocate_sandbox(self, request: AllocateSandboxRequest) -> AllocateSandboxResponse:
         """Claim a worker; each claim is released once. Waits in order of arrival for at most `timeout_s`."""
-        definition = request.pool or self._definition(request.app_id, request.required_pool_name)
+        definition = request.pool or self._pools.definition(request.app_id, request.required_pool_name)
         if definition is None:
             return AllocateSandboxResponse(status=AllocationStatus.POOL_NOT_FOUND)
         try:
-            pool = self._pool(request.app_id, definition, request.group)
+            claims = self._pools.of(request.app_id, definition, request.group).claims
             fresh = request.fresh or (request.lane == "handler" and request.identity is None)
-            worker = pool.take(request.lane, request.identity, fresh=fresh)
+            worker = claims.take(request.lane, request.identity, fresh=fresh)
             if worker is None:
-                worker = await pool.wait(request.lane, request.identity, fresh=fresh, timeout_s=request.timeout_s)
+                worker = await claims.wait(request.lane, request.identity, fresh=fresh, timeout_s=request.timeout_s)
         except UhlpError as error:
             return AllocateSandboxResponse(status=AllocationStatus.NO_INSTANCE_AVAILABLE, error=error)
-        self._allocated[worker.instance_id] = (pool, worker)
+        self._allocated[worker.instance_id] = (claims, worker)
         return AllocateSandboxResponse(
             status=AllocationStatus.ALLOCATED, instance_id=worker.instance_id, instance=worker
         )
@@ -163,84 +143,43 @@ class SandboxManager:
         claimed = self._allocated.get(request.instance_id)
         if claimed is None:
             return
-        pool, worker = claimed
-        pool.release(worker)
+        claims, worker = claimed
+        claims.release(worker)
         if worker.in_flight == 0:
             self._allocated.pop(request.instance_id, None)
 
     async def run_cycle(self) -> None:
-        """Bring every pool towards what is desired: minimum kept while serving, idle and worn workers ended.
+        """Bring every pool towards what is desired (see PoolSet)."""
+        await self._pools.run_cycle()
 
-        A pool that nobody has used gets one worker, once, so that its first request need not wait for a sandbox.
-        """
-        minimum: dict[PoolKey, int] = {}
-        desired = list(self._desired())
-        for app_id, definition in desired:
-            if definition.min_instances > 0:
-                self._pool(app_id, definition, "serving")
-                minimum[self._pool_key(app_id, definition, "serving")] = definition.min_instances
-        pools = list(self._pools.items())
-        await asyncio.gather(*(pool.reconcile(minimum.get(key, 0)) for key, pool in pools))
-        for key, pool in pools:
-            if key not in minimum and pool.is_unused() and self._pools.get(key) is pool:
-                del self._pools[key]
-        await self._warm_up({self._pool_key(*each, "serving"): each for each in desired})
-
-    async def _warm_up(self, desired: Mapping[PoolKey, tuple[str, PoolDefinition]]) -> None:
-        self._warmed &= desired.keys()
-        for key, (app_id, definition) in desired.items():
-            if key not in self._pools and key not in self._warmed and len(self._warmed) < self._config.warm_pools:
-                self._warmed.add(key)
-                await self._pool(app_id, definition, "serving").reconcile(1)  # one by one: requests come first
+    async def run_driver_cycle(self) -> None:
+        """The driver's own upkeep: what nobody knows is removed, spares are refilled. An engine may take its time."""
+        await self._driver.run_cycle()
 
     async def stop_application(self, app_id: str) -> None:
         """End every sandbox of the application; calls in flight may finish within the drain time."""
-        await self._close_pools([key for key in self._pools if key[0] == app_id])
+        await self._pools.close(lambda pool: pool.app_id == app_id)
+
+    def recycle(self, sandbox_id: str) -> None:
+        """Replace a sandbox: it gets no new calls, those in flight finish. Raises SandboxNotFound."""
+        if not any(pool.recycle(sandbox_id) for pool in self._pools):
+            raise SandboxNotFound
+
+    def problems(self, app_id: str) -> list[str]:
+        """Why sandboxes cannot serve all of the application now: starts that fail, code that crashes every time."""
+        serving = [pool for pool in self._pools if pool.app_id == app_id and pool.group == "serving"]
+        return [problem for pool in serving for problem in pool.problems()]
 
     def status(self) -> list[dict[str, Any]]:
-        """One entry per pool, for GET /admin/v1/sandboxes."""
+        """One entry per pool."""
         isolation = self.capabilities.isolation
-        return [{**pool.status(), "isolation": isolation} for pool in self._pools.values()]
+        return [{**pool_view(pool, clock=self._clock), "isolation": isolation} for pool in self._pools]
 
-    async def _close_pools(self, keys: list[PoolKey]) -> None:
-        pools = [self._pools.pop(key) for key in keys]
-        await asyncio.gather(*(pool.close(self._config.drain_s) for pool in pools))
+    async def sandboxes(self) -> list[dict[str, Any]]:
+        """One entry per sandbox, with its workers and what it takes."""
+        views = [sandbox_views(pool, self.capabilities, clock=self._clock) for pool in self._pools]
+        return [view for of_pool in await asyncio.gather(*views) for view in of_pool]
 
-    def _definition(self, app_id: str, pool_name: str) -> PoolDefinition | None:
-        for desired_app_id, definition in self._desired():
-            if desired_app_id == app_id and definition.pool_name == pool_name:
-                return definition
-        return None
-
-    def _pool(self, app_id: str, definition: PoolDefinition, group: Group) -> SandboxPool:
-        if self._closing:
-            raise ShuttingDown()
-        key = self._pool_key(app_id, definition, group)
-        pool = self._pools.get(key)
-        if pool is None:
-            pool = self._pools[key] = SandboxPool(
-                app_id=app_id,
-                definition=definition,
-                group=group,
-                driver=self._driver,
-                settings=self._config,
-                clock=self._clock,
-                instruments=self._instruments,
-            )
-        pool.definition = definition
-        return pool
-
-    @staticmethod
-    def _pool_key(app_id: str, definition: PoolDefinition, group: Group) -> PoolKey:
-        """Everything that cannot change after a sandbox's start; the other numbers are exchanged in place."""
-        limits = definition.resource_limits
-        return (
-            app_id,
-            group,
-            definition.pool_name,
-            definition.docker_image,
-            limits.cpu_limit,
-            limits.memory_limit,
-            definition.network,
-            *definition.volume_mounts,
-        )
+    def driver_status(self) -> dict[str, Any]:
+        """What the driver has to say beside its capabilities: images and their pulls, spares."""
+        return self._driver.status()
