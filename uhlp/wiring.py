@@ -31,7 +31,6 @@ from uhlp.evolution.verification import Verifier
 from uhlp.execution import Executor, HandlerTests
 from uhlp.jsonschemas import schema_file
 from uhlp.llm import ModelGateway
-from uhlp.llm.secrets import secret_reader
 from uhlp.logs import configure_logs
 from uhlp.loops import LoopGroup, PeriodicLoop
 from uhlp.metrics import MetricCollector, Windows
@@ -43,6 +42,7 @@ from uhlp.routing.rollout import Rollout
 from uhlp.sandbox.driver import Driver
 from uhlp.sandbox.drivers.process import ProcessDriver
 from uhlp.sandbox.manager import SandboxManager
+from uhlp.secret_references import secret_reader
 from uhlp.settings import Settings, admin_token_of, describe, read_settings
 from uhlp.state.definition_store import DefinitionStore
 from uhlp.state.redis_runtime_store import RedisRuntimeStore

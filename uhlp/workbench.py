@@ -13,7 +13,6 @@ from uhlp.evolution.verification import Verifier
 from uhlp.execution import Executor, HandlerTests
 from uhlp.jsonschemas import schema_file
 from uhlp.llm import ModelGateway
-from uhlp.llm.secrets import secret_reader
 from uhlp.logs import configure_logs
 from uhlp.metering import NullMeter
 from uhlp.metrics import MetricCollector
@@ -21,6 +20,7 @@ from uhlp.models.definition import LlmConfig
 from uhlp.optimization.jit.coder import CoderProposer
 from uhlp.sandbox.drivers.process import ProcessDriver
 from uhlp.sandbox.manager import SandboxManager
+from uhlp.secret_references import secret_reader
 from uhlp.settings import read_settings
 from uhlp.tools import CoreMCPServer
 

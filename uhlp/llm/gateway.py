@@ -27,8 +27,8 @@ from uhlp.llm.provider import HttpAnswer, ModelAnswer, ModelCall, ModelProvider
 from uhlp.llm.providers.anthropic import AnthropicMessages
 from uhlp.llm.providers.openai import OpenAiChat
 from uhlp.llm.providers.replay import RecordedAnswers
-from uhlp.llm.secrets import SecretReader, resolve
 from uhlp.metering import Meter
+from uhlp.secret_references import SecretReader, resolve
 
 if TYPE_CHECKING:
     from uhlp.llm.http import HttpClient

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pytest
 from pydantic import ValidationError
 
@@ -7,7 +5,6 @@ from uhlp.clock import FakeClock
 from uhlp.llm.config import LlmSettings, ModelPrice, ollama_url
 from uhlp.llm.prices import PriceBook
 from uhlp.llm.provider import ModelAnswer
-from uhlp.llm.secrets import resolve, secret_reader
 
 
 def test_a_well_known_variable_alone_configures_a_provider() -> None:
@@ -67,15 +64,6 @@ def test_settings_that_mean_nothing_are_refused(provider: dict[str, str]) -> Non
 def test_a_key_is_masked_wherever_settings_are_printed() -> None:
     settings = LlmSettings().with_environment({"OPENAI_API_KEY": "sk-secret-value"})
     assert "sk-secret-value" not in repr(settings) + settings.model_dump_json()
-
-
-def test_a_secret_is_read_from_the_environment_then_from_a_file(tmp_path: Path) -> None:
-    (tmp_path / "KEY").write_text("from-file\n")
-    assert resolve("secret:KEY", secret_reader({"KEY": "from-env"}, tmp_path)) == "from-env"
-    assert resolve("secret:KEY", secret_reader({}, tmp_path)) == "from-file"
-    assert resolve("secret:../KEY", secret_reader({}, tmp_path / "sub")) is None
-    assert resolve("secret:ABSENT", secret_reader({}, tmp_path)) is None
-    assert resolve("plain", secret_reader({})) == "plain"
 
 
 async def test_the_public_list_prices_known_models_of_known_hosts_only() -> None:
