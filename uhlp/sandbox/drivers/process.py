@@ -151,7 +151,7 @@ class ProcessDriver:
         volumes = [bubblewrap.parse_volume(mount, self._volume_allow) for mount in spec.pool.volume_mounts]
         if volumes and self._bwrap is None:
             raise IsolationRefused("Volumes need bubblewrap, which does not work here.")
-        sandbox_id = f"{self._instance}/{spec.app_id}.{spec.pool.pool_name}.{spec.group}.{next(self._numbers)}"
+        sandbox_id = f"{self._instance}.{spec.app_id}.{spec.pool.pool_name}.{spec.group}.{next(self._numbers)}"
         uid = self._identities.take() if self._bwrap or self._can_change_user() else None
         tmp = bubblewrap.TMP if self._bwrap else _own_folder(uid)
 
@@ -229,7 +229,7 @@ class ProcessDriver:
 
     def _marked(self) -> Iterator[tuple[int, str]]:
         """(process id, sandbox id) of every process that carries our mark."""
-        mark = f"{_MARK}{self._instance}/".encode()
+        mark = f"{_MARK}{self._instance}.".encode()
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 for argument in (folder / "cmdline").read_bytes().split(b"\0"):
