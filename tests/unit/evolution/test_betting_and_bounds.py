@@ -66,6 +66,14 @@ def test_counts_alone_never_claim_more_money_than_graded_losses_earned() -> None
         assert BettingProcess.from_counts(0.3, side, n=60, loss=sum(losses)).log_e <= stepwise.log_e + 1e-9
 
 
+def test_counts_of_negative_losses_give_the_same_money_too() -> None:
+    losses = [0.0] * 50 + [1.0] * 4 + [-1.0] * 6
+    for side in ("below", "above"):
+        stepwise = played(BettingProcess(0.05, side, lowest_loss=-1.0), losses)
+        counted = BettingProcess.from_counts(0.05, side, n=60, loss=4, gain=6, lowest_loss=-1.0)
+        assert isclose(stepwise.log_e, counted.log_e, abs_tol=1e-9)
+
+
 def test_what_is_proven_for_a_bound_is_proven_for_every_larger_one() -> None:
     money = [BettingProcess.from_counts(m / 100, "below", n=200, loss=3).log_e for m in range(1, 60)]
     assert money == sorted(money)

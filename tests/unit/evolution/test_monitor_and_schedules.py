@@ -10,6 +10,7 @@ from uhlp.evolution.statistics import (
     Cusum,
     Monitor,
     audit_share,
+    failure_is_forgiven,
     recompile_allowed,
     recompile_wait,
     serve_and_check_share,
@@ -109,3 +110,10 @@ def test_waits_double_up_to_their_limits_and_end_in_quarantine() -> None:
 def test_the_jitter_is_fixed_so_that_looking_often_gains_nothing() -> None:
     assert len({recompile_wait(2, key="one") for _ in range(50)}) == 1
     assert len({recompile_wait(2, key=f"component {i}") for i in range(50)}) == 50
+
+
+def test_a_failure_is_forgiven_after_a_clean_and_busy_week() -> None:
+    week_s = 7 * 86_400.0
+    assert failure_is_forgiven(week_s, 1000)
+    assert not failure_is_forgiven(week_s - 1, 10**6)
+    assert not failure_is_forgiven(10 * week_s, 999)

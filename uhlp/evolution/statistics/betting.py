@@ -51,15 +51,21 @@ class BettingProcess:
             self._log_money = [-inf if money is None else float(money) for money in log_money]
 
     @classmethod
-    def from_counts(cls, mean: float, side: Side, *, n: int, loss: float) -> "BettingProcess":
-        """The process after `n` losses in [0, 1] that sum to `loss`.
+    def from_counts(
+        cls, mean: float, side: Side, *, n: int, loss: float, gain: float = 0.0, lowest_loss: float = 0.0
+    ) -> "BettingProcess":
+        """The process after `n` losses whose positive ones sum to `loss` and whose negative ones to -`gain`.
 
-        Exact for losses of 0 and 1. For losses in between it holds at most the money of the true process (the log of a
-        factor is concave in z), so it stays valid and is merely slower.
+        Exact for losses of -1, 0 and 1. For losses in between it holds at most the money of the true process (the log
+        of a factor is concave in z), so it stays valid and is merely slower.
         """
-        process = cls(mean, side)
-        for j, (clean, wrong) in enumerate(zip(process._clean, process._wrong, strict=True)):
-            process._log_money[j] += ((n - loss) * clean if n > loss else 0.0) + (loss * wrong if loss else 0.0)
+        process = cls(mean, side, lowest_loss=lowest_loss)
+        counts = [(n - loss - gain, process._clean), (loss, process._wrong)]
+        if gain:
+            counts.append((gain, process._log_factors(-1.0)))
+        for count, factors in counts:
+            for j, factor in enumerate(factors):
+                process._log_money[j] += count * factor if count > 0 else 0.0
         return process
 
     def update(self, loss: float) -> None:
@@ -75,7 +81,7 @@ class BettingProcess:
     @property
     def log_e(self) -> float:
         """Natural logarithm of the money now; the hypothesis falls when it reaches log(1 / error level)."""
-        return _log_sum_exp(self._log_money)
+        return log_sum_exp(self._log_money)
 
     def reached(self, log_threshold: float) -> bool:
         """Whether `log_e >= log_threshold`, mostly without an exponential."""
@@ -101,7 +107,7 @@ class BettingProcess:
         return [None if money == -inf else money for money in self._log_money]
 
     def _log_e_after(self, clean: int) -> float:
-        return _log_sum_exp([money + clean * gain for money, gain in zip(self._log_money, self._clean, strict=True)])
+        return log_sum_exp([money + clean * gain for money, gain in zip(self._log_money, self._clean, strict=True)])
 
     def _log_factors(self, loss: float) -> list[float]:
         if self.side == "below":
@@ -111,6 +117,7 @@ class BettingProcess:
         return [_log((1 - bet) + bet * payoff) for bet in self._bets]
 
 
-def _log_sum_exp(values: Sequence[float]) -> float:
+def log_sum_exp(values: Sequence[float]) -> float:
+    """log(sum(exp(v))) without overflow; -inf where all are."""
     largest = max(values)
     return largest if largest == -inf else largest + log(sum(exp(value - largest) for value in values))

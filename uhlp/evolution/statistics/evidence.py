@@ -1,6 +1,6 @@
 """The evidence account of one candidate: HELD-OUT replay and live comparisons, all into one set of e-processes."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from math import inf, log
 from typing import Any, Self
@@ -28,7 +28,7 @@ class _Bound:
 
 
 class EvidenceAccount:
-    """Gate and published bounds over losses z in [0, 1] (1 = wrong after asking up; a deoptimise is no loss).
+    """Gate and published bounds over losses z in [`lowest_loss`, 1] (1 = wrong after asking up; a deoptimise is none).
 
     accept        evidence against E[z] >= epsilon reaches 1 / delta
     reject        evidence against E[z] <= epsilon reaches 1 / alpha
@@ -37,6 +37,9 @@ class EvidenceAccount:
     Valid at every step (see `betting`): wrongly accepted with probability at most delta, wrongly rejected with at most
     alpha. The verdict is sticky. The bounds go on counting after it, so that 2 % and 1 % can be proven in service;
     "proven" stays too, and all bounds hold together at the one level delta.
+
+    `lowest_loss` is 0 for code. It is -1 for a prompt against a prompt, where both arms are noisy and z = R - N: R is
+    the new prompt's loss, N that of the present one against itself. Never for code: N would excuse its errors.
     """
 
     def __init__(
@@ -47,17 +50,22 @@ class EvidenceAccount:
         alpha: float = 0.05,
         n_max: int = 5000,
         bounds: Iterable[float] = PUBLISHED_BOUNDS,
+        lowest_loss: float = 0.0,
     ) -> None:
         if not (0 < delta < 1 and 0 < alpha < 1):
             raise ValueError(f"error levels lie between 0 and 1, not delta {delta!r}, alpha {alpha!r}")
+        if not -1 <= lowest_loss <= 0:
+            raise ValueError(f"the lowest loss lies between -1 and 0, not {lowest_loss!r}")
         self.epsilon, self.delta, self.alpha, self.n_max = epsilon, delta, alpha, n_max
+        self.lowest_loss = lowest_loss
         self.n = 0
         self.k = 0
         self.loss = 0.0
+        self.gain = 0.0
         self.verdict = Verdict.HOLD
         self.verdict_at: int | None = None
-        self._reject = BettingProcess(epsilon, "above")
-        self._bounds = {m: _Bound(BettingProcess(m, "below")) for m in sorted({*bounds, epsilon}, reverse=True)}
+        self._reject = self._process(epsilon, "above")
+        self._bounds = {m: _Bound(self._process(m, "below")) for m in sorted({*bounds, epsilon}, reverse=True)}
 
     @classmethod
     def for_attempt(cls, attempt: int, *, delta: float = 0.05, **parameters: Any) -> Self:
@@ -65,12 +73,13 @@ class EvidenceAccount:
         return cls(delta=delta_for_attempt(delta, attempt), **parameters)
 
     def observe(self, loss: float) -> Verdict:
-        """Enter one comparison, O(1). ValueError for a loss outside [0, 1] or NaN: no measurement, no progress."""
-        if not 0 <= loss <= 1:
-            raise ValueError(f"a loss lies in [0, 1], not {loss!r}")
+        """Enter one comparison, O(1). ValueError for a loss out of range or NaN: no measurement, no progress."""
+        if not self.lowest_loss <= loss <= 1:
+            raise ValueError(f"a loss lies in [{self.lowest_loss:g}, 1], not {loss!r}")
         self.n += 1
         self.k += loss > 0
-        self.loss += loss
+        self.loss += max(loss, 0.0)
+        self.gain += max(-loss, 0.0)
         self._reject.update(loss)
         for bound in self._bounds.values():
             bound.process.update(loss)
@@ -122,7 +131,7 @@ class EvidenceAccount:
         """The loss lies between these: the lower end wrong with probability at most alpha, the upper at most delta.
 
         A confidence sequence (valid at every step), by bisection on the mean under test, some 100 microseconds.
-        Slightly wide when losses other than 0 and 1 were seen.
+        Slightly wide when losses other than -1, 0 and 1 were seen.
         """
         upper = self._edge("below", self.log_threshold_accept)
         lower = self._edge("above", self.log_threshold_reject)
@@ -130,13 +139,20 @@ class EvidenceAccount:
 
     def _edge(self, side: Side, log_threshold: float) -> float:
         """The mean at which the process of this side just reaches its threshold; 0 or 1 where none does."""
-        low, high = 0.0, 1.0
+        low, high = self.lowest_loss, 1.0
         for _ in range(40):
             middle = (low + high) / 2
-            process = BettingProcess.from_counts(middle, side, n=self.n, loss=self.loss)
-            refuted = process.reached(log_threshold)
+            refuted = self._from_counts(middle, side).reached(log_threshold)
             low, high = (low, middle) if refuted == (side == "below") else (middle, high)
-        return high if side == "below" else low if low > 1e-9 else 0.0
+        return high if side == "below" else low if low > self.lowest_loss + 1e-9 else self.lowest_loss
+
+    def _process(self, mean: float, side: Side, log_money: Sequence[float | None] | None = None) -> BettingProcess:
+        return BettingProcess(mean, side, lowest_loss=self.lowest_loss, log_money=log_money)
+
+    def _from_counts(self, mean: float, side: Side) -> BettingProcess:
+        return BettingProcess.from_counts(
+            mean, side, n=self.n, loss=self.loss, gain=self.gain, lowest_loss=self.lowest_loss
+        )
 
     def needed_more(self, bound: float | None = None) -> int:
         """Comparisons still needed to prove the loss below `bound` (default epsilon) if all of them are right.
@@ -147,7 +163,7 @@ class EvidenceAccount:
         if self.is_proven(bound):
             return 0
         known = self._bounds.get(bound)
-        process = known.process if known else BettingProcess.from_counts(bound, "below", n=self.n, loss=self.loss)
+        process = known.process if known else self._from_counts(bound, "below")
         return process.clean_needed(self.log_threshold_accept)
 
     def expected_when(self, rate_per_s: float, *, now: float, bound: float | None = None) -> float | None:
@@ -195,9 +211,11 @@ class EvidenceAccount:
             "delta": self.delta,
             "alpha": self.alpha,
             "n_max": self.n_max,
+            "lowest_loss": self.lowest_loss,
             "n": self.n,
             "k": self.k,
             "loss": self.loss,
+            "gain": self.gain,
             "verdict": self.verdict,
             "verdict_at": self.verdict_at,
             "reject": self._reject.log_money(),
@@ -216,13 +234,15 @@ class EvidenceAccount:
             alpha=float(state["alpha"]),
             n_max=int(state["n_max"]),
             bounds=(),
+            lowest_loss=float(state.get("lowest_loss", 0.0)),  # rows from before prompts were compared lack both
         )
-        account.n, account.k, account.loss = int(state["n"]), int(state["k"]), float(state["loss"])
+        account.n, account.k = int(state["n"]), int(state["k"])
+        account.loss, account.gain = float(state["loss"]), float(state.get("gain", 0.0))
         account.verdict, account.verdict_at = Verdict(state["verdict"]), state["verdict_at"]
-        account._reject = BettingProcess(account.epsilon, "above", log_money=state["reject"])
+        account._reject = account._process(account.epsilon, "above", state["reject"])
         account._bounds = {}
         for kept in state["bounds"]:
-            process = BettingProcess(float(kept["bound"]), "below", log_money=kept["log_money"])
+            process = account._process(float(kept["bound"]), "below", kept["log_money"])
             account._bounds[process.mean] = _Bound(process, kept["proven_at"])
         return account
 

@@ -7,6 +7,7 @@ _LEAST_AUDIT_SHARE = 0.01
 _LEAST_AUDITS_PER_DAY = 20
 _AUDITS_PER_ALLOWED_WRONG_ANSWER = 8
 _JITTER = 0.1
+_DAY_S = 86_400.0
 
 
 def audit_share(max_wrong_answers: int, answers_per_day: float) -> float:
@@ -81,3 +82,10 @@ def recompile_allowed(
     """Whether both clocks of `recompile_wait` have run since the last failure."""
     wait = recompile_wait(failures, key=key, t0_s=t0_s, t_max_s=t_max_s, n0=n0, n_max=n_max, f_max=f_max)
     return wait is not None and seconds_since >= wait.seconds and new_samples >= wait.samples
+
+
+def failure_is_forgiven(clean_s: float, executions: int, *, days: float = 7.0, least_executions: int = 1000) -> bool:
+    """Whether one failure is taken off f: 7 days without an alarm and 1,000 executions, both since the last failure or
+    the last time one was forgiven.
+    """
+    return clean_s >= days * _DAY_S and executions >= least_executions
