@@ -39,6 +39,7 @@ from uhlp.optimization.optimization_oracle import OptimizationOracle
 from uhlp.registry.application_registry import ApplicationRegistry
 from uhlp.routing.request_router import RequestRouter
 from uhlp.routing.rollout import Rollout
+from uhlp.sandbox.client import Identity
 from uhlp.sandbox.driver import Driver
 from uhlp.sandbox.drivers.process import ProcessDriver
 from uhlp.sandbox.manager import SandboxManager
@@ -99,6 +100,7 @@ async def open_services() -> AsyncIterator[Services]:
             clock=clock,
             meter=metrics,
             desired=lambda: _desired_pools(registry),
+            runs_code=lambda app_id, identity: _runs_code(registry, app_id, identity),
         )
         await sandboxes.open()
         stack.push_async_callback(sandboxes.close)
@@ -177,6 +179,7 @@ async def open_services() -> AsyncIterator[Services]:
                 loop("registry", registry.run_cycle, _RECONCILE_S),
                 loop("models", gateway.run_cycle, _RECONCILE_S),
                 loop("sandboxes", sandboxes.run_cycle, _RECONCILE_S),
+                loop("sandbox-driver", sandboxes.run_driver_cycle, _RECONCILE_S),
                 loop("oracle", oracle.run_optimization_cycle, cycle_s),
                 loop("evolution", daemon.run_cycle, cycle_s),
                 loop("ledger-anchors", anchors.run_cycle, _ANCHOR_S),
@@ -185,6 +188,7 @@ async def open_services() -> AsyncIterator[Services]:
             ]
         )
         registry.on_change(lambda app_id: loops.wake("evolution"))  # a changed specification voids at once
+        registry.on_change(lambda app_id: loops.wake("sandboxes"))  # pools follow what is desired at once
         await stack.enter_async_context(loops)
         if is_new:
             print(f"admin token (shown once, kept in {data_dir / 'admin_token'}): {token}", flush=True)
@@ -271,6 +275,15 @@ def _desired_pools(registry: ApplicationRegistry) -> list[tuple[str, PoolDefinit
     return [
         (app_id, pool) for app_id in registry.app_ids() for pool in registry.snapshot(app_id).definition.pools_in_use
     ]
+
+
+def _runs_code(registry: ApplicationRegistry, app_id: str, identity: Identity) -> bool:
+    if app_id not in registry.app_ids():
+        return False
+    component_id, sha256 = identity
+    component = registry.snapshot(app_id).components.get(component_id)
+    artifact = component.handler_artifact if component and component.definition.handler_type == "JIT" else None
+    return artifact is not None and artifact.sha256 == sha256
 
 
 def _probes(
