@@ -15,11 +15,12 @@ import structlog
 
 from uhlp.clock import Clock
 from uhlp.metering import Meter, NullMeter
+from uhlp.traffic.adjudications import Adjudications
 from uhlp.traffic.importing import ImportedRow
 from uhlp.traffic.redaction import Redaction
 from uhlp.traffic.retention import Retention
 from uhlp.traffic.split import Split, input_hash, split_of
-from uhlp.traffic.table import SCHEMA, SampleCounts, count_samples, insert_sample, new_id, select_samples
+from uhlp.traffic.table import SCHEMA, SampleCounts, count_samples, insert_sample, new_id, select_sample, select_samples
 
 log = structlog.get_logger(__name__)
 
@@ -98,6 +99,7 @@ class SampleStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._connection.executescript(SCHEMA)
+        self.adjudications = Adjudications(connection=self._connection, ask=self._ask)
         self._thread = threading.Thread(target=self._work, name="samples", daemon=True)
         self._thread.start()
 
@@ -200,9 +202,15 @@ class SampleStore:
 
     async def delete_application(self, app_id: str) -> int:
         """Forget everything about an application; the number of samples removed."""
+        await self.adjudications.delete_application(app_id)
         return await self._ask(
             lambda connection: connection.execute("DELETE FROM samples WHERE app_id = ?", (app_id,)).rowcount
         )
+
+    async def sample(self, app_id: str, sample_id: str) -> Sample | None:
+        """One kept sample of an application."""
+        row = await self._ask(lambda connection: select_sample(connection, app_id, sample_id))
+        return None if row is None else Sample(**row)
 
     async def flush(self) -> None:
         """Returns when everything recorded so far is in the file."""

@@ -75,6 +75,13 @@ def select_samples(
     return [_loaded(dict(zip(_FIELDS, row, strict=True))) for row in rows]
 
 
+def select_sample(connection: sqlite3.Connection, app_id: str, sample_id: str) -> dict[str, Any] | None:
+    """One row as keyword arguments of Sample."""
+    query = f"SELECT {', '.join(_FIELDS)} FROM samples WHERE app_id = ? AND id = ?"  # noqa: S608 (own names)
+    row = connection.execute(query, (app_id, sample_id)).fetchone()
+    return None if row is None else _loaded(dict(zip(_FIELDS, row, strict=True)))
+
+
 def count_samples(connection: sqlite3.Connection, app_id: str, component_id: str) -> SampleCounts:
     """The counts of one component."""
     total, train, held_out, failed, imported, distinct = connection.execute(
