@@ -18,11 +18,13 @@ from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.compiler import Compiler
 from uhlp.evolution.drafting import Drafting
 from uhlp.evolution.governor import SafetyGovernor
+from uhlp.evolution.judge import Judge
 from uhlp.evolution.ledger_anchors import LedgerAnchors
 from uhlp.evolution.observation import ObservationQueue
 from uhlp.evolution.observer import Observer
 from uhlp.evolution.oversight import Oversight
 from uhlp.evolution.promotion import Promotion
+from uhlp.evolution.questions import Questions
 from uhlp.evolution.reference import Reference
 from uhlp.evolution.rollouts import Rollouts
 from uhlp.evolution.self_evolution_daemon import SelfEvolutionDaemon
@@ -121,7 +123,9 @@ async def open_services() -> AsyncIterator[Services]:
             global_rules=settings.optimization.rules,
             hold_windows=settings.evolution.hold_windows,
         )  # fmt: skip
-        reference = Reference(executor=executor)
+        judge = Judge(mcp_client=tools, clock=clock, config=settings.evolution.judge)
+        reference = Reference(executor=executor, adjudications=samples.adjudications, judge=judge)
+        questions = Questions(adjudications=samples.adjudications, clock=clock)
         book = CandidateBook(store=store, clock=clock, meter=metrics)
         promotion = Promotion(book=book, app_registry=registry, state_manager=state)
         anchors = LedgerAnchors(store=store, state_manager=state)
@@ -142,8 +146,8 @@ async def open_services() -> AsyncIterator[Services]:
         compiler = Compiler(
             book=book, store=store, governor=governor,
             drafting=Drafting(book=book, store=store, oracle=oracle, verifier=verifier, config=settings.evolution),
-            verifier=verifier, promotion=promotion, reference=reference, executor=executor, samples=samples,
-            app_registry=registry, config=settings.evolution,
+            verifier=verifier, promotion=promotion, reference=reference, questions=questions, executor=executor,
+            samples=samples, app_registry=registry, config=settings.evolution,
         )  # fmt: skip
         daemon = SelfEvolutionDaemon(
             book=book, store=store, rollouts=rollouts, governor=governor, compiler=compiler, promotion=promotion,
@@ -152,8 +156,9 @@ async def open_services() -> AsyncIterator[Services]:
         await daemon.open()
         stack.push_async_callback(daemon.aclose)
         observer = Observer(
-            queue=observations, executor=executor, reference=reference, governor=governor, random=SystemRandom()
-        )
+            queue=observations, executor=executor, reference=reference, questions=questions, governor=governor,
+            random=SystemRandom(),
+        )  # fmt: skip
         oversight = Oversight(
             book=book, store=store, anchors=anchors, governor=governor, daemon=daemon, compiler=compiler,
             promotion=promotion, oracle=oracle, samples=samples, windows=windows, app_registry=registry, clock=clock,

@@ -8,6 +8,7 @@ output). What is within `ignore`, `set`, `multiset` or a scalar policy is not lo
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 from uhlp import strict_json
@@ -37,6 +38,7 @@ class Comparator:
 
     def __init__(self, policies: Mapping[str, Any]) -> None:
         """policies: {field path: policy}. Raises DefinitionInvalid with `problems` for what cannot be kept."""
+        self._raw = dict(policies)
         self._policies: dict[str, Policy] = {}
         problems = []
         for path, raw in policies.items():
@@ -65,6 +67,22 @@ class Comparator:
     def ignored_fields(self) -> tuple[str, ...]:
         """Fields that never matter."""
         return tuple(sorted(path for path, policy in self._policies.items() if isinstance(policy, Ignore)))
+
+    def is_free_text(self, path: str) -> bool:
+        """Whether the field at `path` ("a.b"), or one around it, is free text."""
+        return any(path == one or one == "$" or path.startswith(f"{one}.") for one in self.not_comparable_fields)
+
+    @cached_property
+    def beside_text(self) -> "Comparator":
+        """This comparator without its free text: what can be compared without a judge."""
+        free = self.not_comparable_fields
+        if not free:
+            return self
+        return Comparator({path: "ignore" if path in free else raw for path, raw in self._raw.items()})
+
+    def differ_in_text_alone(self, a: Any, b: Any) -> bool:
+        """Whether two outputs differ, and in free text alone: then a judge has to say whether it matters."""
+        return bool(self.not_comparable_fields) and not self.equal(a, b) and self.beside_text.equal(a, b)
 
     def equal(self, a: Any, b: Any) -> bool:
         """Whether two outputs (JSON values) count as the same."""

@@ -88,7 +88,7 @@ class Mismatch:
     """A comparison the handler lost. `payload` is the digest of {"input", "expected", "got"} in the payload table.
 
     `stage` says where it was found (replay, shadow, audit), `reference` whose answer was upheld (golden, human, judge,
-    majority, call), `split` whether the coder may see it.
+    majority, single), `split` whether the coder may see it. `overruled`: the handler was right, a person said later.
     """
 
     payload: str
@@ -96,6 +96,7 @@ class Mismatch:
     reference: str
     ts: float
     split: Literal["train", "held_out"]
+    overruled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,9 @@ class Figures:
     """`seen` inputs, of which the handler `answered` some; of the answers that were compared, `agreed` were right.
 
     In service only a share of the answers is compared. `handler_right` of the agreed differed from the first model call
-    and were upheld, `wrong` answers were not; `ambiguous` are left out.
+    and were upheld, `wrong` answers were not; `ambiguous` are left out. `withheld` inputs were answered, but in a class
+    that is not trusted, so the model's answer counts. `overruled` losses were no losses, a person said later: they are
+    among the agreed now, and still among the account's evidence.
     """
 
     seen: int = 0
@@ -120,6 +123,8 @@ class Figures:
     handler_right: int = 0
     ambiguous: int = 0
     wrong: int = 0
+    withheld: int = 0
+    overruled: int = 0
 
     @property
     def coverage(self) -> float | None:

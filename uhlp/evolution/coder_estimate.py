@@ -8,6 +8,7 @@ from uhlp.evals.comparator import Comparator
 from uhlp.evals.replay import replay
 from uhlp.evolution.config import EvolutionConfig
 from uhlp.evolution.drafting import refine
+from uhlp.evolution.measuring import Spending
 from uhlp.evolution.statistics import clopper_pearson_upper
 from uhlp.evolution.verification import DraftReport, Verifier, handler_of
 from uhlp.execution import Executor
@@ -53,7 +54,9 @@ class CoderEstimate:
         )
 
         async def examine(draft: Proposal) -> DraftReport:
-            return await self._verifier.examine(app, component, draft, train, comparator, epsilon=self._config.epsilon)
+            return await self._verifier.examine(
+                app, component, draft, train, comparator, epsilon=self._config.epsilon, spending=Spending()
+            )
 
         try:
             proposal = await self._coder.propose(task)

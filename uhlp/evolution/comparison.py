@@ -3,11 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from uhlp.evals.comparator import Comparator
 from uhlp.evolution.records import digest_of
-from uhlp.evolution.reference import Reference
+from uhlp.evolution.reference import Dispute, Outcome, Reference, ReferenceKind
 from uhlp.execution import ExecutionResult
-from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
 from uhlp.traffic.redaction import Redaction
 from uhlp.traffic.split import input_hash
 
@@ -16,18 +14,22 @@ Stage = Literal["replay", "shadow", "audit"]
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The handler answered `got`, or failed (`has_answered` false, `why` says how); the reference says `expected`."""
+    """The handler answered `got`, or failed (`has_answered` false, `why` says how); the reference says `expected`.
+
+    `answers` are the model's, where it was asked up; a person who has to decide sees them.
+    """
 
     stage: Stage
     input_hash: str
     input: dict[str, Any]
-    outcome: Literal["right", "wrong", "ambiguous"]
-    reference: str
+    outcome: Outcome
+    reference: ReferenceKind
     expected: Any
     got: Any
     why: str = ""
     model_was_wrong: bool = False
     has_answered: bool = True
+    answers: tuple[Any, ...] = ()
 
     def payload(self, redaction: Redaction) -> tuple[str, dict[str, Any]]:
         """(digest, value) of what a person needs to judge it; the ledger holds the digest alone.
@@ -41,28 +43,31 @@ class Comparison:
 
 
 async def compare(
-    reference: Reference,
-    app: AppSnapshot,
-    component: ComponentSnapshot,
-    value: dict[str, Any],
-    *,
-    stage: Stage,
-    first: Any,
-    handler_result: ExecutionResult,
-    comparator: Comparator,
+    reference: Reference, dispute: Dispute, *, stage: Stage, handler_result: ExecutionResult
 ) -> Comparison:
-    """Hold one handler result that is no deoptimise against the model's first answer, asking up when they differ.
+    """Settle one handler result that is no deoptimise; `dispute.got` is its data.
 
     An exception, a timeout or a schema failure is wrong without asking. Raises MeasurementFailed.
     """
-    digest = input_hash(value)
+    digest = dispute.input_hash or input_hash(dispute.value)
     if handler_result.outcome == "failed":
         why = f"{handler_result.failure}: {handler_result.error.message if handler_result.error else ''}"
-        return Comparison(stage, digest, value, "wrong", "single", first, None, why, has_answered=False)
-    got = handler_result.data
-    verdict = await reference.judge(app, component, value, first=first, got=got, comparator=comparator)
-    why = "; ".join(comparator.differences(verdict.expected, got)) if verdict.outcome == "wrong" else ""
-    model_was_wrong = verdict.outcome == "right" and not comparator.equal(first, got)
+        return Comparison(stage, digest, dispute.value, "wrong", "single", dispute.first, None, why, has_answered=False)
+    return await settled(reference, dispute, stage=stage)
+
+
+async def settled(reference: Reference, dispute: Dispute, *, stage: Stage) -> Comparison:
+    """The comparison of an answer. Raises MeasurementFailed."""
+    verdict = await reference.settle(dispute)
+    comparator, got = dispute.comparator, dispute.got
+    why = ""
+    if verdict.outcome == "wrong":
+        why = "; ".join(comparator.differences(verdict.expected, got))
+    elif verdict.outcome == "ambiguous":
+        why = "; ".join(comparator.differences(dispute.first, got))
     return Comparison(
-        stage, digest, value, verdict.outcome, verdict.reference, verdict.expected, got, why, model_was_wrong
-    )
+        stage, dispute.input_hash or input_hash(dispute.value), dispute.value, verdict.outcome, verdict.reference,
+        verdict.expected, got, why,
+        model_was_wrong=verdict.outcome == "right" and not comparator.beside_text.equal(dispute.first, got),
+        answers=verdict.answers,
+    )  # fmt: skip

@@ -18,15 +18,17 @@ import structlog
 from uhlp.errors import ComponentNotFound, NotFound, StateConflict, Unavailable
 from uhlp.evals.comparator import Comparator
 from uhlp.evolution.book import CandidateBook
-from uhlp.evolution.candidate import Candidate, CandidateState, Costs
+from uhlp.evolution.candidate import Candidate, CandidateState
 from uhlp.evolution.config import EvolutionConfig
 from uhlp.evolution.drafting import Drafting
 from uhlp.evolution.governor import GOVERNOR, SafetyGovernor
 from uhlp.evolution.held_out import replay_held_out
 from uhlp.evolution.live_evidence import LiveEvidence, short_hashes
+from uhlp.evolution.measuring import Spending
 from uhlp.evolution.noise import NoiseReport, measure_noise
 from uhlp.evolution.observer import comparator_of
 from uhlp.evolution.promotion import Promotion
+from uhlp.evolution.questions import Questions
 from uhlp.evolution.records import digest_of
 from uhlp.evolution.reference import MeasurementFailed, Reference
 from uhlp.evolution.statistics import Verdict
@@ -62,6 +64,7 @@ class Compiler:
         verifier: Verifier,
         promotion: Promotion,
         reference: Reference,
+        questions: Questions,
         executor: Executor,
         samples: SampleStore,
         app_registry: ApplicationRegistry,
@@ -74,6 +77,7 @@ class Compiler:
         self._verifier = verifier
         self._promotion = promotion
         self._reference = reference
+        self._questions = questions
         self._executor = executor
         self._samples = samples
         self._registry = app_registry
@@ -136,17 +140,22 @@ class Compiler:
         train = await self._recorded(candidate, "train")
         if len(train) < self._config.verify.min_train:
             return candidate
-        refusal = self._why_not(component, comparator)
-        refusal = refusal or await self._noise(candidate, app, component, train, comparator)
-        if refusal is not None:
-            cause, reason = refusal
-            return await self._governor.reject(candidate.id, cause=cause, reason=reason)
+        spending = Spending(candidate.costs)
         try:
-            drafted = await self._drafting.draft(candidate, app, component, train, comparator)
+            refusal = await self._why_not(app, component, comparator, spending)
+            refusal = refusal or await self._noise(candidate, app, component, train, comparator, spending)
+            if refusal is not None:
+                cause, reason = refusal
+                return await self._governor.reject(candidate.id, cause=cause, reason=reason)
+            drafted = await self._drafting.draft(candidate, app, component, train, comparator, spending=spending)
+            made = drafted.proposal
+            spending.add(tokens_in=made.tokens_in, tokens_out=made.tokens_out, usd=made.cost_usd)
         except ProposalFailed as failure:
             if failure.retryable:
                 raise MeasurementFailed(failure.reason) from failure
             return await self._governor.reject(candidate.id, cause="proposal", reason=failure.reason)
+        finally:
+            self._book.grow(candidate.id, costs=spending.costs)
         trained = sorted(short_hashes([*(sample.input_hash for sample in train), *drafted.shown]))
         proposal, report, drafts = drafted.proposal, drafted.report, drafted.drafts
         record = {
@@ -157,11 +166,11 @@ class Compiler:
             "tokensOut": proposal.tokens_out,
             "costUsd": proposal.cost_usd,
             "trained": trained,
+            "missedClasses": list(report.missed_classes),
             "counterexamples": [_as_json(example) for example in drafted.counterexamples],
             "noise": self._book.candidate(candidate.id).measurements.get("noise"),
         }
         await self._promotion.keep_code(candidate, code=proposal.code, tests=proposal.tests, record=record)
-        self._book.grow(candidate.id, costs=Costs(proposal.tokens_in, proposal.tokens_out, proposal.cost_usd))
         candidate = await self._book.decide(
             candidate.id, S.SYNTHESIZED, actor=GOVERNOR,
             reason=f"{proposal.proposer} wrote a handler in {len(drafts)} draft{'s' if len(drafts) > 1 else ''}: "
@@ -171,14 +180,25 @@ class Compiler:
         )  # fmt: skip
         return await self._judge_draft(candidate, report)
 
-    def _why_not(self, component: ComponentSnapshot, comparator: Comparator) -> tuple[str, str] | None:
+    async def _why_not(
+        self, app: AppSnapshot, component: ComponentSnapshot, comparator: Comparator, spending: Spending
+    ) -> tuple[str, str] | None:
         """Why this component must not be compiled, whatever its traffic."""
         definition = component.definition
+        decision_field = definition.optimization.decision_field
         if definition.handler_type is not HandlerType.LLM or component.prompt_artifact is None:
             return "not_llm", "only a component that a model runs can be compiled"
         if comparator.not_comparable_fields:
             fields = ", ".join(comparator.not_comparable_fields)
-            return "not_comparable", f"free text in {fields}: no comparator can hold a handler to it without a judge"
+            if decision_field is not None and comparator.is_free_text(decision_field):
+                return "not_comparable", f"{decision_field} decides and is free text: a judge alone must not say so"
+            calibration = await self._reference.calibration(app, component, comparator, spending=spending)
+            if calibration is None:
+                return "not_comparable", (
+                    f"free text in {fields}: no comparator can hold a handler to it without a judge (llm.judgeModel)"
+                )
+            if not calibration.is_trusted:
+                return "not_comparable", f"free text in {fields}: {calibration.describe()}"
         if definition.effective_effects != "none":
             return "effects", f"its effects are {definition.effective_effects}: running it twice to compare is not safe"
         return None
@@ -190,6 +210,7 @@ class Compiler:
         component: ComponentSnapshot,
         train: list[Sample],
         comparator: Comparator,
+        spending: Spending,
     ) -> tuple[str, str] | None:
         """A/A: a model that disagrees with itself is no function, and is not compiled. Measured once a candidate."""
         noise = self._config.noise
@@ -197,23 +218,24 @@ class Compiler:
         if known is not None:
             report = NoiseReport(**known)
         else:
-            by_model = {s.input_hash: s for s in train if not self._reference.golden(component, s.input)[0]}
-            live = [sample for sample in by_model.values() if sample.source == "live"]
-            distinct = (live or list(by_model.values()))[: noise.aa_samples]
-            report = await measure_noise(self._reference, app, component, distinct, comparator)
+            by_model = [s for s in train if self._reference.known(app, component, s.input_hash) is None]
+            live = [sample for sample in by_model if sample.source == "live"]
+            report = await measure_noise(
+                self._reference, app, component, live or by_model, comparator, config=noise, spending=spending
+            )
             if report.unmeasured > report.n:
                 raise MeasurementFailed(f"the model could not be asked again: {report.trouble}")
             self._book.grow(candidate.id, measurements={**candidate.measurements, "noise": dataclasses.asdict(report)})
-        if report.proven_at_least > noise.max_self_disagreement:
-            figures = f"at least {report.proven_at_least:.0%}, allowed {noise.max_self_disagreement:.0%}"
+        if report.is_noise(noise.max_self_disagreement):
+            figures = report.describe(noise.max_self_disagreement)
             if all(sample.source == "import" for sample in train):
                 return "not_a_function", (
-                    f"the model answered {report.disagreed} of {report.n} inputs otherwise than the imported log "
-                    f"({figures}): it is not the function that the log shows. Import a log of this model."
+                    f"the model answers otherwise than the imported log on {figures}: "
+                    "it is not the function that the log shows. Import a log of this model."
                 )
             return "not_a_function", (
-                f"the model disagreed with itself on {report.disagreed} of {report.n} repeated inputs ({figures}): "
-                "not a function. Loosen the comparator, or leave it to the model."
+                f"the model disagreed with itself on {figures}: not a function. "
+                "Loosen the comparator, compress the prompt instead, or leave it to the model."
             )
         return None
 
@@ -230,7 +252,7 @@ class Compiler:
         train = await self._recorded(candidate, "train")
         report = await self._verifier.examine(
             app, component, proposal, train, comparator_of(component),
-            epsilon=component.definition.optimization.epsilon,
+            epsilon=component.definition.optimization.epsilon, spending=Spending(),
         )  # fmt: skip
         return await self._judge_draft(candidate, report)
 
@@ -261,10 +283,14 @@ class Compiler:
             epsilon=component.definition.optimization.epsilon,
             config=self._config,
             trained=frozenset(record.get("trained", ())),
+            decision_field=component.definition.optimization.decision_field,
+            missed_classes=record.get("missedClasses", ()),
+            costs=candidate.costs,
         )
         held_out = await self._recorded(candidate, "held_out")
         report = await replay_held_out(
             evidence,
+            candidate_id=candidate.id,
             app=app,
             component=component,
             handler=handler,
@@ -272,10 +298,12 @@ class Compiler:
             comparator=comparator_of(component),
             executor=self._executor,
             reference=self._reference,
+            questions=self._questions,
             timeout_s=self._verifier.handler_timeout_s(component),
             duplicates_cap=self._config.duplicates_cap,
             concurrency=self._config.verify.concurrency,
         )
+        self._book.grow(candidate.id, costs=evidence.spending.costs)
         if report.trouble is not None:
             await self._wait(candidate, report.trouble)
             return
@@ -309,16 +337,16 @@ class Compiler:
     # -- what it works with ------------------------------------------------------------------------------------------
 
     async def _recorded(self, candidate: Candidate, split: Split) -> list[Sample]:
-        """Model answers to this specification on one side of the split; the owner's golden answers stand above them."""
-        _app, component = self._place(candidate)
+        """Model answers to this specification on one side of the split; what people said is right stands above them."""
+        app, component = self._place(candidate)
         samples = await self._samples.samples(
             candidate.app_id, candidate.component_id, split=split, ok=True, handler="llm",
             spec_hash=candidate.spec_hash, limit=_REPLAY_LIMIT,
         )  # fmt: skip
         corrected = []
         for sample in samples:
-            has_golden, expected = self._reference.golden(component, sample.input)
-            corrected.append(dataclasses.replace(sample, output=expected) if has_golden else sample)
+            known = self._reference.known(app, component, sample.input_hash)
+            corrected.append(sample if known is None else dataclasses.replace(sample, output=known.expected))
         return corrected
 
     def _place(self, candidate: Candidate) -> tuple[AppSnapshot, ComponentSnapshot]:

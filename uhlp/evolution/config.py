@@ -32,10 +32,21 @@ class _Section(BaseModel):
 
 
 class NoiseConfig(_Section):
-    """A/A check: more self-disagreement than this is no function and is not compiled."""
+    """A/A check: more self-disagreement than this is no function and is not compiled. At most `aa_samples` inputs are
+    asked about again, fewer when it is clear.
+    """
 
     max_self_disagreement: Share = 0.10
-    aa_samples: Count = 20
+    aa_samples: Count = 200
+
+
+class JudgeConfig(_Section):
+    """A judge model is trusted when it agrees on at least `known_cases` known answers, and on this share of them."""
+
+    known_cases: Count = 20
+    most_cases: Count = 40
+    min_agreement: Share = 0.9
+    timeout_s: Seconds = 60.0
 
 
 class VerifyConfig(_Section):
@@ -95,6 +106,7 @@ class EvolutionConfig(_Section):
     alpha: ErrorLevel = 0.05
     n_max: Annotated[int, Field(ge=100, le=1_000_000)] = 5000
     noise: NoiseConfig = NoiseConfig()
+    judge: JudgeConfig = JudgeConfig()
     verify: VerifyConfig = VerifyConfig()
     canary: CanaryConfig = CanaryConfig()
     monitor: MonitorConfig = MonitorConfig()

@@ -9,6 +9,7 @@ from uhlp.evals.comparator import Comparator
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate, Draft
 from uhlp.evolution.config import EvolutionConfig
+from uhlp.evolution.measuring import Spending
 from uhlp.evolution.promotion import candidate_ref
 from uhlp.evolution.store import EvolutionStore
 from uhlp.evolution.verification import DraftReport, Verifier
@@ -59,18 +60,22 @@ class Drafting:
         component: ComponentSnapshot,
         train: list[Sample],
         comparator: Comparator,
+        *,
+        spending: Spending,
     ) -> Drafted:
         """Propose, examine, show what failed, again; stops at a draft without fault.
 
         Raises ProposalFailed; MeasurementFailed and Unavailable when a draft could not be run.
         """
-        task, shown = await self._write_task(candidate, train)
+        task, shown = await self._write_task(candidate, app, component, train, comparator)
         proposer, proposal = await self._first_proposal(task, candidate.proposer or None)
         barred = (await self._store.attempts(candidate.app_id, candidate.component_id, candidate.spec_hash)).barred
         epsilon = component.definition.optimization.epsilon
 
         async def examine(draft: Proposal) -> DraftReport:
-            report = await self._verifier.examine(app, component, draft, train, comparator, epsilon=epsilon)
+            report = await self._verifier.examine(
+                app, component, draft, train, comparator, epsilon=epsilon, spending=spending
+            )
             if report.has_passed and report.code_sha in barred:
                 report.stage, report.reason = "barred", "the same code was refused or rolled back before"
             return report
@@ -92,10 +97,18 @@ class Drafting:
             reasons.append(f"{proposer.name}: {reason}")
         raise ProposalFailed("; ".join(reasons) or f"there is no proposer {wanted}", retryable=retryable)
 
-    async def _write_task(self, candidate: Candidate, train: list[Sample]) -> tuple[ProposalTask, frozenset[str]]:
+    async def _write_task(
+        self,
+        candidate: Candidate,
+        app: AppSnapshot,
+        component: ComponentSnapshot,
+        train: list[Sample],
+        comparator: Comparator,
+    ) -> tuple[ProposalTask, frozenset[str]]:
         """The task, and the hashes of the regression cases in it."""
         known = await self._store.regressions(candidate.app_id, candidate.component_id, candidate.spec_hash)
-        cases = [case.case for case in reversed(known) if case.split == "train" and case.case is not None]
+        kept = [case.case for case in reversed(known) if case.split == "train" and case.case is not None]
+        cases = self._verifier.still_wrong(app, component, kept, comparator)
         counterexamples = [
             Counterexample(case["input"], case["expected"], case["got"] if case["got"] is not None else case["why"])
             for case in cases

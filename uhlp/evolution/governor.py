@@ -194,8 +194,10 @@ class SafetyGovernor:
         account, figures = live.account, live.figures
         if account.verdict is Verdict.REJECT:
             await self.reject(candidate.id, cause="evidence", reason=f"evidence against it: {account.describe()}")
-        elif figures.seen >= _MIN_SEEN_FOR_COVERAGE and (figures.coverage or 0.0) < self._config.verify.min_coverage:
-            reason = f"answers {figures.coverage:.0%} itself, needs {self._config.verify.min_coverage:.0%} to pay"
+        elif figures.seen >= _MIN_SEEN_FOR_COVERAGE and live.reachable_coverage < self._config.verify.min_coverage:
+            reason = (
+                f"answers {live.reachable_coverage:.0%} itself, needs {self._config.verify.min_coverage:.0%} to pay"
+            )
             await self.reject(candidate.id, cause="coverage", reason=reason)
         elif account.verdict is Verdict.INCONCLUSIVE:
             await self._move(

@@ -4,13 +4,13 @@ import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from statistics import median
-from typing import Any
 
 from uhlp.evals.comparator import Comparator
 from uhlp.evals.replay import Replayed, replay
-from uhlp.evolution.comparison import Comparison, Stage
+from uhlp.evolution.comparison import Comparison, settled
 from uhlp.evolution.live_evidence import LiveEvidence
-from uhlp.evolution.reference import MeasurementFailed, Reference
+from uhlp.evolution.questions import Questions
+from uhlp.evolution.reference import Dispute, MeasurementFailed, Reference
 from uhlp.execution import Executor, HandlerImplementation
 from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
 from uhlp.traffic.samples import Sample
@@ -32,6 +32,7 @@ class HeldOutReport:
 async def replay_held_out(
     evidence: LiveEvidence,
     *,
+    candidate_id: str,
     app: AppSnapshot,
     component: ComponentSnapshot,
     handler: HandlerImplementation,
@@ -39,6 +40,7 @@ async def replay_held_out(
     comparator: Comparator,
     executor: Executor,
     reference: Reference,
+    questions: Questions,
     timeout_s: float,
     duplicates_cap: int,
     concurrency: int,
@@ -49,7 +51,7 @@ async def replay_held_out(
     the outcomes (all that agree first) would let a bad handler pass.
     """
     report = await replay(
-        executor, app, component, handler, _capped(samples, duplicates_cap), comparator,
+        executor, app, component, handler, capped(samples, duplicates_cap), comparator,
         timeout_s=timeout_s, concurrency=concurrency,
     )  # fmt: skip
     wrong = []
@@ -59,38 +61,39 @@ async def replay_held_out(
     for one in report.results:
         if one.outcome == "refused":
             continue
-        evidence.see(latency_ms=one.latency_ms)
-        if one.outcome == "deoptimised":
+        standing = evidence.standing(one.got) if one.is_answer else "trusted"
+        if standing != "trusted":
+            evidence.withhold(standing, one.latency_ms or 0.0)
+        evidence.see(latency_ms=one.latency_ms if standing == "trusted" else None)
+        if one.outcome == "deoptimised" or standing == "excluded":
             continue
+        dispute = Dispute(
+            app=app, component=component, value=one.input, first=one.expected, got=one.got, comparator=comparator,
+            spending=evidence.spending, input_hash=one.input_hash,
+        )  # fmt: skip
         try:
-            comparison = await _judged(reference, app, component, one, comparator)
+            comparison = await _judged(reference, one, dispute)
         except MeasurementFailed as failure:
             trouble = trouble or str(failure)
             continue
         evidence.enter(comparison, duplicates_cap=duplicates_cap)
         if comparison.outcome == "wrong":
             wrong.append(comparison)
+        elif comparison.outcome == "ambiguous":
+            await questions.ask(candidate_id, app, component, comparison)
     latencies = [sample.latency_ms for sample in samples if sample.latency_ms is not None]
     return HeldOutReport(tuple(wrong), median(latencies) if latencies else None, trouble)
 
 
-async def _judged(
-    reference: Reference, app: AppSnapshot, component: ComponentSnapshot, one: Replayed, comparator: Comparator
-) -> Comparison:
-    place: tuple[Stage, str, dict[str, Any]] = ("replay", one.input_hash, one.input)
-    if one.outcome == "agrees":
-        return Comparison(*place, "right", "single", one.expected, one.got)
+async def _judged(reference: Reference, one: Replayed, dispute: Dispute) -> Comparison:
     if one.outcome == "failed":
-        return Comparison(*place, "wrong", "single", one.expected, None, one.why, has_answered=False)
-    verdict = await reference.judge(app, component, one.input, first=one.expected, got=one.got, comparator=comparator)
-    is_right = verdict.outcome == "right"
-    return Comparison(
-        *place, verdict.outcome, verdict.reference, verdict.expected, one.got,
-        why="" if is_right else one.why, model_was_wrong=is_right,
-    )  # fmt: skip
+        return Comparison(
+            "replay", one.input_hash, one.input, "wrong", "single", one.expected, None, one.why, has_answered=False
+        )
+    return await settled(reference, dispute, stage="replay")
 
 
-def _capped(samples: Sequence[Sample], cap: int) -> list[Sample]:
+def capped(samples: Sequence[Sample], cap: int) -> list[Sample]:
     """Each input at most `cap` times."""
     seen: Counter[str] = Counter()
     kept = []

@@ -1,14 +1,25 @@
-"""What is measured of one candidate while it is in live traffic: evidence account, monitors, counts."""
+"""What is measured of one candidate while it is in live traffic: evidence account, monitors, classes, counts.
+
+Where a component has a `decisionField`, an answer counts by the standing of its class when it is entered: in a trusted
+class it is evidence; before that it only helps the class to trust (the guard would not have let it be served), and one
+miss takes the class out. Which comparisons enter the account is thus known before their outcome, as the e-process asks.
+"""
 
 from collections import Counter, deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from statistics import median, quantiles
-from typing import Any, Self
+from typing import Any, Literal, Self
 
-from uhlp.evolution.candidate import Candidate, Figures
+from uhlp.evolution.candidate import Candidate, Costs, Figures
+from uhlp.evolution.classes import ClassGuard, class_of
 from uhlp.evolution.comparison import Comparison
 from uhlp.evolution.config import EvolutionConfig, MonitorConfig
-from uhlp.evolution.statistics import EvidenceAccount, Monitor
+from uhlp.evolution.measuring import Spending
+from uhlp.evolution.statistics import ClassCounts, EvidenceAccount, Monitor
+
+Standing = Literal["trusted", "unproven", "excluded"]
+"""Of the class that an answer is in: it may be used; it has too few agreeing yet; it was wrong once."""
 
 _HASH_CHARACTERS = 16
 """Enough of an input's hash to tell a few thousand inputs apart."""
@@ -24,7 +35,8 @@ class LiveEvidence:
     timeout, bad schema, memory, dead sandbox). `executions` counts those for users; `step_executions` those in the
     present canary step that did not deoptimise, and starts again at zero after a restart. `unasked` holds comparisons
     whose handler differed from the model while nobody could be asked who is right: leaving them out would flatter the
-    handler, so nothing advances before they are judged.
+    handler, so nothing advances before they are judged. `inputs` and `class_inputs` say how often an input has counted
+    in the account and for its class. `spending` is what asking for references has taken.
     """
 
     account: EvidenceAccount
@@ -38,10 +50,27 @@ class LiveEvidence:
     step_executions: int = 0
     measuring_errors: int = 0
     unasked: deque[Any] = field(default_factory=lambda: deque(maxlen=_UNASKED_KEPT))
+    decision_field: str | None = None
+    classes: ClassCounts = field(default_factory=ClassCounts)
+    class_inputs: Counter[str] = field(default_factory=Counter)
+    spending: Spending = field(default_factory=Spending)
 
     @classmethod
-    def open(cls, *, attempt: int, epsilon: float, config: EvolutionConfig, trained: frozenset[str]) -> Self:
-        """Fresh evidence at the level of this attempt."""
+    def open(
+        cls,
+        *,
+        attempt: int,
+        epsilon: float,
+        config: EvolutionConfig,
+        trained: frozenset[str],
+        decision_field: str | None = None,
+        missed_classes: Iterable[str] = (),
+        costs: Costs | None = None,
+    ) -> Self:
+        """Fresh evidence at the level of this attempt. `missed_classes` were wrong already, on TRAIN."""
+        classes = ClassCounts(min_agreeing=config.verify.class_min_agreeing)
+        for name in missed_classes:
+            classes.observe(name, agrees=False)
         return cls(
             account=EvidenceAccount.for_attempt(
                 attempt, epsilon=epsilon, delta=config.delta, alpha=config.alpha, n_max=config.n_max
@@ -49,6 +78,9 @@ class LiveEvidence:
             audits=_monitor(config.monitor, tolerated=epsilon),
             crashes=_monitor(config.monitor),
             trained=trained,
+            decision_field=decision_field,
+            classes=classes,
+            spending=Spending(costs or Costs()),
         )
 
     @classmethod
@@ -64,7 +96,45 @@ class LiveEvidence:
             executions=candidate.executions,
             inputs=Counter(measurements.get("inputs", {})),
             latencies_ms=deque(measurements.get("latenciesMs", ()), maxlen=500),
+            decision_field=measurements.get("decisionField"),
+            classes=ClassCounts.from_dict(measurements["classes"]) if "classes" in measurements else ClassCounts(),
+            class_inputs=Counter(measurements.get("classInputs", {})),
+            spending=Spending(candidate.costs),
         )
+
+    # -- classes
+
+    def standing(self, answer: Any) -> Standing:
+        """Whether this answer of the handler may be used now. Without a decision field every answer may."""
+        if self.decision_field is None:
+            return "trusted"
+        name = class_of(answer, self.decision_field)
+        if self.classes.is_trusted(name):
+            return "trusted"
+        return "excluded" if self.classes.count(name).missed else "unproven"
+
+    def guard(self) -> ClassGuard | None:
+        """What routing holds answers against; None where every answer is used."""
+        if self.decision_field is None:
+            return None
+        return ClassGuard(self.decision_field, frozenset(self.classes.trusted))
+
+    def withhold(self, standing: Standing, latency_ms: float) -> None:
+        """The handler answered in a class that is not trusted: the model's answer counts (`see` counts the input)."""
+        self.latencies_ms.append(latency_ms)
+        if standing == "unproven":
+            self.figures = replace(self.figures, withheld=self.figures.withheld + 1)
+
+    def _count_class(self, comparison: Comparison, *, duplicates_cap: int) -> None:
+        if self.decision_field is None or not comparison.has_answered:
+            return
+        short = comparison.input_hash[:_HASH_CHARACTERS]
+        name = class_of(comparison.got, self.decision_field)
+        if comparison.outcome == "wrong":
+            self.classes.observe(name, agrees=False)
+        elif short not in self.trained and self.class_inputs[short] < duplicates_cap:
+            self.class_inputs[short] += 1
+            self.classes.observe(name, agrees=True)
 
     def is_evidence(self, comparison: Comparison, *, duplicates_cap: int) -> bool:
         """An ambiguous comparison, an input the proposer worked with and a much repeated input prove nothing.
@@ -84,20 +154,43 @@ class LiveEvidence:
         is_wrong = comparison.outcome == "wrong"
         loss = 1.0 if is_wrong else 0.0
         figures = self.figures
+        # A failure claims no class; it belongs where the model's answer does, or failures alone would count at first.
+        is_used = self.standing(comparison.got if comparison.has_answered else comparison.expected) == "trusted"
         if comparison.outcome == "ambiguous":
             self.figures = replace(figures, ambiguous=figures.ambiguous + 1)
             return
-        self.figures = replace(
-            figures,
-            agreed=figures.agreed + (not is_wrong),
-            wrong=figures.wrong + (is_wrong and comparison.has_answered),
-            handler_right=figures.handler_right + comparison.model_was_wrong,
-        )
-        if is_serving and comparison.has_answered:  # `crashes` watches the failures
-            self.audits.observe(loss)
-        if self.is_evidence(comparison, duplicates_cap=duplicates_cap):
+        self._count_class(comparison, duplicates_cap=duplicates_cap)
+        if is_used or comparison.stage == "audit":
+            self.figures = replace(
+                figures,
+                agreed=figures.agreed + (not is_wrong),
+                wrong=figures.wrong + (is_wrong and comparison.has_answered),
+                handler_right=figures.handler_right + comparison.model_was_wrong,
+            )
+            if is_serving and comparison.has_answered:  # `crashes` watches the failures
+                self.audits.observe(loss)
+        if is_used and self.is_evidence(comparison, duplicates_cap=duplicates_cap):
             self.inputs[comparison.input_hash[:_HASH_CHARACTERS]] += 1
             self.account.observe(loss)
+
+    def overrule(self) -> None:
+        """A person says that a lost comparison was none. The figures say so; the account keeps its loss.
+
+        An e-process cannot take back what it has seen: a loss that may be argued away afterwards is no bet.
+        """
+        self.figures = overruled(self.figures)
+
+    def settle_question(self, *, was_right: bool) -> None:
+        """A person has answered an open question. "Right" is shown and is no evidence: who picks the questions to
+        answer sees the answers, so a right one proves nothing. A wrong one is entered like any other comparison.
+        """
+        figures = self.figures
+        self.figures = replace(
+            figures,
+            ambiguous=max(0, figures.ambiguous - 1),
+            agreed=figures.agreed + was_right,
+            handler_right=figures.handler_right + was_right,
+        )
 
     def see(self, *, latency_ms: float | None = None) -> None:
         """One more input was put to the handler; with its latency when it answered."""
@@ -105,6 +198,12 @@ class LiveEvidence:
         self.figures = replace(self.figures, seen=self.figures.seen + 1, answered=answered)
         if latency_ms is not None:
             self.latencies_ms.append(latency_ms)
+
+    @property
+    def reachable_coverage(self) -> float:
+        """Coverage, had every class that was never wrong been trusted from the start."""
+        figures = self.figures
+        return (figures.answered + figures.withheld) / figures.seen if figures.seen else 0.0
 
     @property
     def p50_ms(self) -> float | None:
@@ -127,12 +226,23 @@ class LiveEvidence:
                 "failures": self.audits.failures + self.crashes.failures,
             },
             "figures": self.figures,
+            "costs": self.spending.costs,
             "measurements": {
+                **self._class_measurements(),
                 "inputs": dict(self.inputs),
                 "latenciesMs": [round(value, 3) for value in self.latencies_ms],
                 "p50Ms": self.p50_ms,
                 "p99Ms": self.p99_ms,
             },
+        }
+
+    def _class_measurements(self) -> dict[str, Any]:
+        if self.decision_field is None:
+            return {}
+        return {
+            "decisionField": self.decision_field,
+            "classes": self.classes.to_dict(),
+            "classInputs": dict(self.class_inputs),
         }
 
     def summary(self) -> dict[str, Any]:
@@ -145,6 +255,17 @@ class LiveEvidence:
             "auditedWrong": self.audits.failures,
             "p50Ms": self.p50_ms,
         }
+
+
+def overruled(figures: Figures) -> Figures:
+    """These figures with one wrong answer that was right after all."""
+    return replace(
+        figures,
+        wrong=max(0, figures.wrong - 1),
+        agreed=figures.agreed + 1,
+        handler_right=figures.handler_right + 1,
+        overruled=figures.overruled + 1,
+    )
 
 
 def short_hashes(input_hashes: list[str]) -> frozenset[str]:

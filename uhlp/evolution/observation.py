@@ -14,7 +14,8 @@ from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
 class Served:
     """One answered request of a component that has a live candidate.
 
-    `handler_result` is None when only the model was asked; `model_result` is None when only the handler was.
+    `handler_result` is None when only the model was asked; `model_result` is None when only the handler was. When both
+    were, the handler declined, failed, or answered in a class that it is not trusted with (`is_withheld`).
     """
 
     app: AppSnapshot
@@ -23,6 +24,11 @@ class Served:
     input: dict[str, Any]
     model_result: ExecutionResult | None
     handler_result: ExecutionResult | None
+
+    @property
+    def is_withheld(self) -> bool:
+        """The handler answered, and its answer was not used."""
+        return self.model_result is not None and self.handler_result is not None and self.handler_result.outcome == "ok"
 
 
 class ObservationQueue:

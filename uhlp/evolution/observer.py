@@ -1,10 +1,12 @@
 """Observer: shadows and audits, off the request path.
 
 Shadow: the model has answered, the candidate's handler runs beside it. Audit: the handler has answered, the reference
-is asked behind it. Both end as one comparison in the governor's account.
+is asked behind it. Both end as one comparison in the governor's account. Between them: the handler has answered, in a
+class that is not trusted, and the model's answer was used; that is a shadow which has run already.
 """
 
 import contextlib
+from dataclasses import replace
 from random import Random
 from uuid import uuid4
 
@@ -13,11 +15,13 @@ import structlog
 from uhlp.evals.comparator import Comparator
 from uhlp.evolution.comparison import Stage, compare
 from uhlp.evolution.governor import SafetyGovernor
-from uhlp.evolution.live_evidence import LiveEvidence
+from uhlp.evolution.live_evidence import LiveEvidence, Standing
 from uhlp.evolution.observation import ObservationQueue, Served
-from uhlp.evolution.reference import MeasurementFailed, Reference
+from uhlp.evolution.questions import Questions
+from uhlp.evolution.reference import Dispute, MeasurementFailed, Reference
 from uhlp.execution import ExecutionCall, ExecutionResult, Executor
 from uhlp.registry.snapshot import ComponentSnapshot
+from uhlp.traffic.split import input_hash
 
 log = structlog.get_logger(__name__)
 
@@ -31,12 +35,14 @@ class Observer:
         queue: ObservationQueue,
         executor: Executor,
         reference: Reference,
+        questions: Questions,
         governor: SafetyGovernor,
         random: Random,
     ) -> None:
         self._queue = queue
         self._executor = executor
         self._reference = reference
+        self._questions = questions
         self._governor = governor
         self._random = random
 
@@ -48,15 +54,17 @@ class Observer:
             return  # decided since
         try:
             if served.handler_result is None:
-                await self._shadow(served)
+                await self._shadow(served, evidence)
+            elif served.is_withheld:
+                await self._take_in(served, evidence, served.handler_result, is_live=True)
             else:
-                await self._audit(served, served.handler_result)
+                await self._audit(served, evidence, served.handler_result)
         except MeasurementFailed as failure:
             await self._governor.record_measuring_error(served.live.candidate_id, str(failure))
         else:
             await self._ask_again(evidence)
 
-    async def _shadow(self, served: Served) -> None:
+    async def _shadow(self, served: Served, evidence: LiveEvidence) -> None:
         model = served.model_result
         definition = served.component.definition
         if model is None or model.outcome != "ok" or definition.effective_effects != "none":
@@ -77,11 +85,23 @@ class Observer:
         )
         if result.is_refusal:
             raise MeasurementFailed(result.error.message if result.error else "no sandbox")
-        await self._governor.record_execution(served.live.candidate_id, result, is_live=False)
-        if result.outcome != "deoptimize":
-            await self._compare(served, "shadow", model.data, result)
+        await self._take_in(served, evidence, result, is_live=False)
 
-    async def _audit(self, served: Served, handler: ExecutionResult) -> None:
+    async def _take_in(
+        self, served: Served, evidence: LiveEvidence, handler: ExecutionResult, *, is_live: bool
+    ) -> None:
+        """The handler ran and the model's answer was used: count the run, and compare the two for nothing."""
+        standing: Standing = evidence.standing(handler.data) if handler.outcome == "ok" else "trusted"
+        counted = handler
+        if served.is_withheld or standing != "trusted":
+            evidence.withhold(standing, handler.latency_ms)
+            counted = replace(handler, outcome="deoptimize", failure="guard")
+        await self._governor.record_execution(served.live.candidate_id, counted, is_live=is_live)
+        model = served.model_result
+        if model is not None and model.outcome == "ok" and handler.outcome != "deoptimize" and standing != "excluded":
+            await self._compare(served, "shadow", model.data, handler)
+
+    async def _audit(self, served: Served, evidence: LiveEvidence, handler: ExecutionResult) -> None:
         if handler.is_refusal:
             return
         await self._governor.record_execution(served.live.candidate_id, handler, is_live=True)
@@ -90,24 +110,32 @@ class Observer:
         if served.model_result is not None and served.model_result.outcome == "ok":
             first = served.model_result.data
         else:
-            has_golden, first = self._reference.golden(served.component, served.input)
-            if not has_golden:
-                first = await self._reference.model_answer(served.app, served.component, served.input)
+            known = self._reference.known(served.app, served.component, input_hash(served.input))
+            first = known.expected if known is not None else await self._model_answer(served, evidence)
         await self._compare(served, "audit", first, handler)
+
+    async def _model_answer(self, served: Served, evidence: LiveEvidence) -> object:
+        return await self._reference.model_answer(
+            served.app, served.component, served.input, spending=evidence.spending
+        )
 
     async def _compare(self, served: Served, stage: Stage, first: object, handler: ExecutionResult) -> None:
         """One comparison into the account. A disagreement that nobody can judge now is kept and asked about later."""
         candidate_id = served.live.candidate_id
+        evidence = self._governor.evidence_of(candidate_id)
+        if evidence is None:
+            return  # decided since
+        dispute = Dispute(
+            app=served.app, component=served.component, value=served.input, first=first, got=handler.data,
+            comparator=comparator_of(served.component), spending=evidence.spending,
+        )  # fmt: skip
         try:
-            comparison = await compare(
-                self._reference, served.app, served.component, served.input,
-                stage=stage, first=first, handler_result=handler, comparator=comparator_of(served.component),
-            )  # fmt: skip
+            comparison = await compare(self._reference, dispute, stage=stage, handler_result=handler)
         except MeasurementFailed:
-            evidence = self._governor.evidence_of(candidate_id)
-            if evidence is not None:
-                evidence.unasked.append((served, stage, first, handler))
+            evidence.unasked.append((served, stage, first, handler))
             raise
+        if comparison.outcome == "ambiguous":
+            await self._questions.ask(candidate_id, served.app, served.component, comparison)
         await self._governor.record(candidate_id, comparison)
 
     async def _ask_again(self, evidence: LiveEvidence) -> None:

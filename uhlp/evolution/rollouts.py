@@ -5,6 +5,7 @@ A rollback is a pointer switch here: it needs neither the model nor the candidat
 
 from dataclasses import dataclass
 
+from uhlp.evolution.classes import ClassGuard
 from uhlp.execution import HandlerImplementation
 
 
@@ -14,7 +15,8 @@ class LiveHandler:
 
     `weight` is the share of requests it answers: 0 in shadow, 1 once promoted. `audit_share` is the share of its own
     answers that the reference checks. `timeout_s` is its own deadline, None for the router's default. It answers only
-    for the specification it was made for (`spec_hash`).
+    for the specification it was made for (`spec_hash`), and where it has a `class_guard` only in classes it is trusted
+    with.
     """
 
     candidate_id: str
@@ -27,6 +29,7 @@ class LiveHandler:
     spec_hash: str
     timeout_s: float | None = None
     is_promoted: bool = False
+    class_guard: ClassGuard | None = None
 
     @property
     def label(self) -> str:

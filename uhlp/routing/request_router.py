@@ -4,6 +4,7 @@ When a handler says "not mine", fails or takes too long, the same request is ans
 What happened then leaves the request path: windows, sample and observation are handed over, never awaited.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from uhlp.clock import Clock
@@ -76,7 +77,7 @@ class RequestRouter:
                 skipped = ExecutionResult(outcome="deoptimize", failure="manual", latency_ms=0.0, usage=Usage())
                 return await self._deoptimise(request, choice, skipped, started, deadline)
         result = await self._run(request, implementation, choice.group, timeout_s)
-        if result.outcome == "ok" or not has_model:
+        if not has_model or (result.outcome == "ok" and not _is_held_back(choice, result)):
             return self._answer(request, choice, result, started)
         return await self._deoptimise(request, choice, result, started, deadline)
 
@@ -89,7 +90,7 @@ class RequestRouter:
     async def _deoptimise(
         self, request: RoutedRequest, choice: Choice, failed: ExecutionResult, started: float, deadline: float
     ) -> RoutedAnswer:
-        """Answer with the model what the handler did not."""
+        """Answer with the model what the handler did not, or is not trusted to."""
         reason = failed.failure or "guard"
         definition = request.component.definition
         left_s = deadline - self._clock.monotonic()
@@ -100,6 +101,7 @@ class RequestRouter:
                 details={"reason": reason},
             )
         if left_s < MIN_FALLBACK_S:
+            failed = replace(failed, outcome="deoptimize") if failed.outcome == "ok" else failed
             self._finish(request, choice, failed, started, handler_result=failed)
             raise FallbackTooLate(details={"reason": reason})
         artifact = request.component.prompt_artifact
@@ -211,6 +213,12 @@ class RequestRouter:
                     handler_result=handler_result,
                 )
             )
+
+
+def _is_held_back(choice: Choice, result: ExecutionResult) -> bool:
+    """Whether the handler is not trusted with the class of this answer; an answer that has acted is used as it is."""
+    guard = choice.live.class_guard if choice.live is not None else None
+    return guard is not None and not result.tool_calls and guard.holds_back(result.data)
 
 
 def _failure_note(result: ExecutionResult) -> dict[str, Any]:

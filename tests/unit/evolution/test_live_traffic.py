@@ -30,14 +30,18 @@ BREAKS_ON_PEARS = GOOD.replace(
 # -- asking up
 
 
-async def test_agreement_costs_no_extra_call_and_disagreement_costs_two(world: World) -> None:
+async def test_agreement_costs_no_extra_call_and_disagreement_no_more_than_settles_it(world: World) -> None:
     await world.to_state("shadow")
     before = len(world.model.asked)
     await world.send(line(5001))
     assert len(world.model.asked) == before + 1
     world.model.answer = lambda inputs: {"quantity": 1, "product": "x"}
     await world.send(line(5002))
-    assert len(world.model.asked) == before + 1 + 3
+    assert len(world.model.asked) == before + 1 + 2, "two of three agree: the third is not asked"
+    answers = iter([{"quantity": number, "product": "x"} for number in (1, 2, 3)])
+    world.model.answer = lambda inputs: next(answers)
+    await world.send(line(5003))
+    assert len(world.model.asked) == before + 3 + 3
 
 
 async def test_a_model_that_was_wrong_once_is_outvoted_and_the_handler_was_right(world: World) -> None:

@@ -110,7 +110,8 @@ async def test_a_candidate_shows_timeline_drafts_code_tests_and_figures(world: W
     assert (shown["n"], shown["k"], shown["agreement"], shown["proven"]) == (60, 0, 1.0, 0.1)
     assert shown["drafts"][0]["stage"] is None
     assert shown["checkpoint"]["revision"]
-    assert (shown["tokensIn"], shown["costUsd"]) == (100, 0.001)
+    calls = len(world.model.specifications) + len(world.model.asked)
+    assert (shown["tokensIn"], shown["costUsd"]) == (100 * calls, pytest.approx(0.001 * calls))
     decision = shown["timeline"][-1]
     assert "proven < 10 %: 0 of 60 wrong" in decision["reason"]
     assert (decision["evidence"]["n"], decision["evidence"]["deltaA"]) == (60, 0.025)

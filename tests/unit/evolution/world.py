@@ -24,11 +24,13 @@ from uhlp.evolution.compiler import Compiler
 from uhlp.evolution.config import CanaryConfig, EvolutionConfig, LimitsConfig, NoiseConfig, RejitConfig, VerifyConfig
 from uhlp.evolution.drafting import Drafting
 from uhlp.evolution.governor import SafetyGovernor
+from uhlp.evolution.judge import Judge
 from uhlp.evolution.ledger_anchors import LedgerAnchors
 from uhlp.evolution.observation import ObservationQueue
 from uhlp.evolution.observer import Observer
 from uhlp.evolution.oversight import Oversight
 from uhlp.evolution.promotion import Promotion
+from uhlp.evolution.questions import Questions
 from uhlp.evolution.reference import Reference
 from uhlp.evolution.rollouts import Rollouts
 from uhlp.evolution.self_evolution_daemon import SelfEvolutionDaemon
@@ -339,7 +341,9 @@ class World:
         self.oracle = OptimizationOracle(
             self.registry, self.state, self.windows, tools, clock=clock, **self._oracle_settings
         )
-        self.reference = Reference(executor=self.executor)
+        judge = Judge(mcp_client=tools, clock=clock, config=config.judge)
+        self.reference = Reference(executor=self.executor, adjudications=self.samples.adjudications, judge=judge)
+        questions = Questions(adjudications=self.samples.adjudications, clock=clock)
         self.book = CandidateBook(store=self.store, clock=clock, meter=meter)
         self.promotion = Promotion(book=self.book, app_registry=self.registry, state_manager=self.state)
         self.anchors = LedgerAnchors(store=self.store, state_manager=self.state)
@@ -356,8 +360,8 @@ class World:
             drafting=Drafting(
                 book=self.book, store=self.store, oracle=self.oracle, verifier=self.verifier, config=config
             ),
-            verifier=self.verifier, promotion=self.promotion, reference=self.reference, executor=self.executor,
-            samples=self.samples, app_registry=self.registry, config=config,
+            verifier=self.verifier, promotion=self.promotion, reference=self.reference, questions=questions,
+            executor=self.executor, samples=self.samples, app_registry=self.registry, config=config,
         )  # fmt: skip
         self.daemon = SelfEvolutionDaemon(
             book=self.book, store=self.store, rollouts=self.rollouts, governor=self.governor, compiler=self.compiler,
@@ -366,8 +370,8 @@ class World:
         )  # fmt: skip
         await self.daemon.open()
         self.observer = Observer(
-            queue=self.observations, executor=self.executor, reference=self.reference, governor=self.governor,
-            random=Random(3),
+            queue=self.observations, executor=self.executor, reference=self.reference, questions=questions,
+            governor=self.governor, random=Random(3),
         )  # fmt: skip
         self.oversight = Oversight(
             book=self.book, store=self.store, anchors=self.anchors, governor=self.governor, daemon=self.daemon,
