@@ -3,6 +3,7 @@
 `sandbox_program()` holds for the supervisor and all it forks: nothing that reaches the kernel's rarer subsystems, other
 processes' memory, namespaces or the network. `worker_program(pid)` comes on top after a fork: a worker is one process
 that can signal only itself, start nothing, and stand in nobody's way. Calls newer than this list do not exist (ENOSYS).
+Where a pool has a network, both leave out what they say about sockets; its container's own filter still says which.
 """
 
 import errno
@@ -45,27 +46,30 @@ def is_supported() -> bool:
     return platform.machine() in _AUDIT_ARCH
 
 
-def sandbox_program(machine: str) -> bytes:
+def sandbox_program(machine: str, *, has_network: bool = False) -> bytes:
     """The filter of a whole sandbox."""
     refusals = [Refusal(call) for call in syscalls.SANDBOX]
     refusals += [
         Refusal("clone3", error=errno.ENOSYS),  # its flags lie in memory, out of a filter's sight; libc then uses clone
         Refusal("clone", argument=0, has_bits=_CLONE_NEW_NAMESPACES),
-        Refusal("socket", argument=0, equals=(_AF_UNIX,), unless=True),
     ]
+    if not has_network:
+        refusals.append(Refusal("socket", argument=0, equals=(_AF_UNIX,), unless=True))
     return assemble(refusals, machine)
 
 
-def worker_program(machine: str, pid: int) -> bytes:
+def worker_program(machine: str, pid: int, *, has_network: bool = False) -> bytes:
     """The second filter, for the worker with this process id (as the worker sees it)."""
-    return worker_template(machine).replace(struct.pack("=I", _SOME_PID), struct.pack("=I", pid))
+    return worker_template(machine, has_network=has_network).replace(
+        struct.pack("=I", _SOME_PID), struct.pack("=I", pid)
+    )
 
 
 @functools.cache
-def worker_template(machine: str) -> bytes:
+def worker_template(machine: str, *, has_network: bool = False) -> bytes:
     """The second filter with a stand-in for the process id: assembled once, before the forks."""
     pid = _SOME_PID
-    refusals = [Refusal(call) for call in syscalls.WORKER]
+    refusals = [Refusal(call) for call in syscalls.WORKER if not (has_network and call in syscalls.SOCKETS)]
     refusals += [
         Refusal("kill", argument=0, equals=(pid,), unless=True),
         Refusal("tgkill", argument=0, equals=(pid,), unless=True),

@@ -42,6 +42,9 @@ WORKER: Numbers = {
 }
 """Refused to workers besides: signals to others, leaving the group, new processes, sockets, shared memory."""
 
+SOCKETS = frozenset(("socket", "connect", "bind", "listen", "accept", "accept4"))
+"""Of the workers' refusals, those that a pool with a network does without."""
+
 BY_ARGUMENT: Numbers = {
     "clone": (56, 220), "clone3": (435, 435), "kill": (62, 129), "tgkill": (234, 131), "prlimit64": (302, 261),
     "fcntl": (72, 25), "ioctl": (16, 29),

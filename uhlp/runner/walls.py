@@ -52,6 +52,10 @@ class Settings:
     count_threads: bool = False
     promises: Promises | None = None
 
+    @property
+    def has_network(self) -> bool:
+        return self.promises is not None and self.promises.has_network
+
 
 @dataclass(slots=True)
 class WallReport:
@@ -85,7 +89,7 @@ def build(settings: Settings) -> WallReport:
 
     if settings.promises is not None:
         built.missing += broken(settings.promises)
-        built.private_tmp = True
+        built.private_tmp = not built.missing
     if settings.own_tmp:
         built.private_tmp = attempt("bounds of /tmp", bound_tmp, settings.tmp)
     if settings.uid is not None:
@@ -95,7 +99,7 @@ def build(settings: Settings) -> WallReport:
     attempt("hidden memory", hide_memory)
     attempt("adopted orphans", adopt_orphans)
     if seccomp.is_supported():
-        built.system_calls = attempt("filter of system calls", filter_sandbox_calls)
+        built.system_calls = attempt("filter of system calls", filter_sandbox_calls, settings.has_network)
     else:
         built.missing.append("filter of system calls: none for this architecture")
     built.uid = os.getuid()
@@ -175,14 +179,14 @@ def adopt_orphans() -> None:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1, "adopting orphans")
 
 
-def filter_sandbox_calls() -> None:
+def filter_sandbox_calls(has_network: bool = False) -> None:
     """The first filter: for the supervisor and everything it forks."""
-    _install(seccomp.sandbox_program(platform.machine()))
+    _install(seccomp.sandbox_program(platform.machine(), has_network=has_network))
 
 
-def filter_worker_calls() -> None:
+def filter_worker_calls(has_network: bool = False) -> None:
     """The second filter: for this worker alone."""
-    _install(seccomp.worker_program(platform.machine(), os.getpid()))
+    _install(seccomp.worker_program(platform.machine(), os.getpid(), has_network=has_network))
 
 
 def _install(program: bytes) -> None:

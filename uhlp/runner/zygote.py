@@ -25,6 +25,7 @@ import platform
 import select
 import signal
 import socket
+import stat
 import sys
 from dataclasses import asdict
 from typing import Any
@@ -60,12 +61,12 @@ class Child:
         self.name, self.pid, self.killed = name, pid, False
 
 
-def preload() -> None:
+def preload(has_network: bool) -> None:
     """Load what workers need, so that a fork has it for nothing."""
     for module in _PRELOADED:
         importlib.import_module(module)
     if seccomp.is_supported():
-        seccomp.worker_template(platform.machine())
+        seccomp.worker_template(platform.machine(), has_network=has_network)
     gc.collect()
     gc.freeze()
 
@@ -167,7 +168,7 @@ class Zygote:
             limits = walls.Limits(self._settings.memory_bytes, self._settings.count_threads)
             walls.apply_limits(limits, workers=len(self._children) + 2)
             if self._walls.system_calls:
-                walls.filter_worker_calls()
+                walls.filter_worker_calls(self._settings.has_network)
             from . import worker
 
             worker.Worker(socket.socket(fileno=stream_fd), asdict(self._walls)).serve()
@@ -189,9 +190,15 @@ class Zygote:
         for child in [child for child in self._children.values() if child.pid in ended]:
             del self._children[child.name]
             _end_group(child.pid)
-            sweep.sweep(self._settings.tmp, keep=self._children.keys())
+            self._sweep()
             status = ended[child.pid]
             self._tell(event="exited", worker=child.name, reason=_reason(child, status), status=status)
+
+    def _sweep(self) -> None:
+        """Empty our /tmp, or the folder that stands in for it; never one that others write to."""
+        tmp = self._settings.tmp
+        if self._walls.private_tmp or not os.stat(tmp).st_mode & stat.S_IWOTH:  # noqa: PTH116
+            sweep.sweep(tmp, keep=self._children.keys())
 
     def _tell_usage(self) -> None:
         pids = [os.getpid(), *(child.pid for child in self._children.values())]
@@ -276,7 +283,7 @@ def main() -> None:
     control = _control(settings)
     oom_score = OomScore()
     built = walls.build(settings)
-    preload()
+    preload(settings.has_network)
     zygote = Zygote(settings, built, control, oom_score)
     try:
         zygote.run()

@@ -4,11 +4,10 @@ The system call filters, the user id and the limits are set from inside, by `run
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from uhlp.errors import IsolationRefused
 from uhlp.sandbox.drivers.interpreter import Interpreter
+from uhlp.sandbox.drivers.volumes import Volume
 
 HOME = Path("/runner")
 TMP = "/tmp"  # noqa: S108 - the sandbox's own
@@ -17,34 +16,6 @@ _SYSTEM_FOLDERS = ("/usr/lib", "/usr/lib32", "/usr/lib64", "/lib", "/lib32", "/l
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 # for the supervisor's first steps (bounds of /tmp, change of user), dropped before anything else is loaded
 _FIRST_CAPABILITIES = {True: ("CAP_SYS_ADMIN", "CAP_SETUID", "CAP_SETGID"), False: ("CAP_SYS_ADMIN",)}
-
-
-@dataclass(frozen=True, slots=True)
-class Volume:
-    """An application's own data: a host path seen inside, read-only unless it says otherwise."""
-
-    source: Path
-    target: Path
-    writable: bool
-
-
-def parse_volume(mount: str, allowed: Sequence[str]) -> Volume:
-    """`<host path>:<path inside>[:ro|:rw]`; raises IsolationRefused outside the allow list (links followed)."""
-    parts = mount.split(":")
-    if len(parts) not in (2, 3) or (len(parts) == 3 and parts[2] not in ("ro", "rw")):
-        raise IsolationRefused(f"The volume {mount!r} is not <host path>:<path inside>[:ro|:rw].")
-    source, target = Path(parts[0]).resolve(), Path(parts[1])
-    if not any(source.is_relative_to(Path(folder).resolve()) for folder in allowed):
-        raise IsolationRefused(f"The volume {mount!r} is outside the folders that sandbox.volume_allow names.")
-    if not target.is_absolute() or ".." in target.parts or target.parts[:2] in _own_targets():
-        raise IsolationRefused(f"The volume {mount!r} would cover a part of the sandbox.")
-    return Volume(source, target, writable=parts[2:] == ["rw"])
-
-
-def _own_targets() -> set[tuple[str, ...]]:
-    return {("/",)} | {
-        ("/", name) for name in ("bin", "dev", "etc", "lib", "lib64", "proc", "runner", "sys", "tmp", "usr")
-    }
 
 
 def command(

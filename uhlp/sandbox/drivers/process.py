@@ -31,6 +31,7 @@ from uhlp.sandbox.drivers import bubblewrap, runner_home
 from uhlp.sandbox.drivers.identities import Identities
 from uhlp.sandbox.drivers.interpreter import Interpreter, is_readable_by_others
 from uhlp.sandbox.drivers.process_sandbox import ProcessSandbox
+from uhlp.sandbox.drivers.volumes import Volume, parse_volume
 
 __all__ = ["ProcessDriver", "ProcessSandbox"]
 
@@ -148,7 +149,9 @@ class ProcessDriver:
         return Capabilities("process", "none" if missing else "namespaces", missing, tuple(facts))
 
     async def _launch(self, spec: SandboxSpec) -> ProcessSandbox:
-        volumes = [bubblewrap.parse_volume(mount, self._volume_allow) for mount in spec.pool.volume_mounts]
+        volumes = [
+            parse_volume(mount, self._volume_allow, hidden=[self._data_dir]) for mount in spec.pool.volume_mounts
+        ]
         if volumes and self._bwrap is None:
             raise IsolationRefused("Volumes need bubblewrap, which does not work here.")
         sandbox_id = f"{self._instance}.{spec.app_id}.{spec.pool.pool_name}.{spec.group}.{next(self._numbers)}"
@@ -195,7 +198,7 @@ class ProcessDriver:
         return sandbox
 
     def _exec(
-        self, sandbox_id: str, volumes: list[bubblewrap.Volume], settings: dict[str, Any], info_fd: int, control_fd: int
+        self, sandbox_id: str, volumes: list[Volume], settings: dict[str, Any], info_fd: int, control_fd: int
     ) -> "subprocess.Popen[bytes]":
         """One millisecond in the loop's thread: `--die-with-parent` would fire when a helper thread ends."""
         line: list[str] = []
