@@ -5,7 +5,19 @@ from typing import Annotated
 
 import typer
 
-from uhlp.cli import candidates, definitions, demo, estimate, ledger, serve, settings, starter, status, traffic
+from uhlp.cli import (
+    candidates,
+    definitions,
+    demo,
+    estimate,
+    ledger,
+    sandboxes,
+    serve,
+    settings,
+    starter,
+    status,
+    traffic,
+)
 from uhlp.cli.admin_client import ASKS_A_SERVER
 
 app = typer.Typer(
@@ -53,6 +65,7 @@ app.command()(estimate.estimate)
 for asks_a_server in (
     definitions.apply,
     status.status,
+    sandboxes.sandboxes,
     candidates.candidates,
     candidates.show,
     candidates.why,

@@ -80,6 +80,13 @@ def print_entries(columns: Sequence[str], entries: Iterable[tuple[Sequence[objec
             console.print(Text(f"    {part}", style="dim"), soft_wrap=True)
 
 
+def print_note(text: str) -> None:
+    """A line beneath a table, whole, as it is."""
+    from rich.text import Text
+
+    _console().print(Text(text), soft_wrap=True)
+
+
 def _console() -> "Console":
     from rich.console import Console
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from uhlp.cli.output import AsJson, print_json, print_table
+from uhlp.cli.output import AsJson, print_json, print_note, print_table
 
 if TYPE_CHECKING:
     from uhlp.cli.admin_client import AdminClient
@@ -14,13 +14,14 @@ def status(
     window_s: Annotated[int, typer.Option("--window", help="Seconds that the figures look back.")] = 3_600,
     json_: AsJson = False,
 ) -> None:
-    """Applications and their components: what runs, and how it does."""
+    """Applications and their components: what runs, how it does, and how its sandboxes are walled."""
     from uhlp.cli.admin_client import AdminClient
 
     with AdminClient() as client:
         applications = client.get("/apps")["applications"]
         for application in applications:
             application["componentList"] = _components(client, application, window_s)
+        walls = client.get("/sandboxes") if not json_ else {}
     if json_:
         print_json(applications)
         return
@@ -41,6 +42,11 @@ def status(
         rows,
         empty="No applications yet: uhlp init my-app && uhlp apply my-app",
     )
+    for application in applications:
+        if (problem := application["details"].get("message")) is not None:
+            for each in application["details"].get("sandboxProblems", [problem]):
+                print_note(f"{application['appId']}: {each}")
+    print_note(walls_line(walls))
 
 
 def _components(client: "AdminClient", application: dict[str, Any], window_s: int) -> list[dict[str, Any]]:
@@ -51,6 +57,12 @@ def _components(client: "AdminClient", application: dict[str, Any], window_s: in
     usage = client.get(f"/apps/{app_id}/usage", windowS=window_s)["components"]
     components = client.get(f"/apps/{app_id}/components")["components"]
     return [{**component, "usage": usage.get(component["componentId"])} for component in components]
+
+
+def walls_line(told: dict[str, Any]) -> str:
+    """Which driver makes sandboxes, and what holds them apart, as GET /sandboxes told it."""
+    missing = f" (missing: {'; '.join(told['missing'])})" if told["missing"] else ""
+    return f"Sandboxes: {told['driver']} driver, isolation: {told['isolation']}{missing}"
 
 
 def _ms(value: float | None) -> str | None:

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+import structlog
+
 from uhlp.clock import Clock
 from uhlp.errors import InternalError, SandboxNotFound, UhlpError
 from uhlp.metering import Meter
@@ -20,6 +22,8 @@ from uhlp.sandbox.config import SandboxSettings
 from uhlp.sandbox.driver import Capabilities, Driver, Group
 from uhlp.sandbox.pool_set import DesiredPools, PoolSet, RunsCode
 from uhlp.sandbox.sandbox_view import pool_view, sandbox_views
+
+log = structlog.get_logger(__name__)
 
 __all__ = [
     "AllocateSandboxRequest",
@@ -160,10 +164,11 @@ class SandboxManager:
         """End every sandbox of the application; calls in flight may finish within the drain time."""
         await self._pools.close(lambda pool: pool.app_id == app_id)
 
-    def recycle(self, sandbox_id: str) -> None:
+    def recycle(self, sandbox_id: str, *, actor: str) -> None:
         """Replace a sandbox: it gets no new calls, those in flight finish. Raises SandboxNotFound."""
         if not any(pool.recycle(sandbox_id) for pool in self._pools):
             raise SandboxNotFound
+        log.info("sandbox_recycled", sandbox_id=sandbox_id, actor=actor)
 
     def problems(self, app_id: str) -> list[str]:
         """Why sandboxes cannot serve all of the application now: starts that fail, code that crashes every time."""
@@ -175,9 +180,10 @@ class SandboxManager:
         isolation = self.capabilities.isolation
         return [{**pool_view(pool, clock=self._clock), "isolation": isolation} for pool in self._pools]
 
-    async def sandboxes(self) -> list[dict[str, Any]]:
-        """One entry per sandbox, with its workers and what it takes."""
-        views = [sandbox_views(pool, self.capabilities, clock=self._clock) for pool in self._pools]
+    async def sandboxes(self, app_id: str | None = None) -> list[dict[str, Any]]:
+        """One entry per sandbox, of one application or of all, with its workers and what it takes."""
+        pools = [pool for pool in self._pools if app_id in (None, pool.app_id)]
+        views = [sandbox_views(pool, self.capabilities, clock=self._clock) for pool in pools]
         return [view for of_pool in await asyncio.gather(*views) for view in of_pool]
 
     def driver_status(self) -> dict[str, Any]:

@@ -140,6 +140,15 @@ class NoSandboxes:
     def status(self) -> list[dict[str, Any]]:
         return []
 
+    async def sandboxes(self, app_id: str | None = None) -> list[dict[str, Any]]:
+        return []
+
+    def problems(self, app_id: str) -> list[str]:
+        return []
+
+    def driver_status(self) -> dict[str, Any]:
+        return {}
+
 
 class QuietEvolution:
     """Remembers what it was asked to do."""

@@ -10,6 +10,7 @@ from uhlp.models.definition import AppDefinition
 from uhlp.models.wire import WireModel
 from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
 from uhlp.web.admin.access import ActorDep, ServicesDep
+from uhlp.web.application_status import application_status
 
 router = APIRouter(prefix="/apps", tags=["applications"])
 
@@ -83,7 +84,7 @@ async def deregister_application(
 
 
 @router.get("/{app_id}/status")
-async def application_status(app_id: str, services: ServicesDep) -> dict[str, Any]:
+async def get_status(app_id: str, services: ServicesDep) -> dict[str, Any]:
     return await _summary(services, app_id)
 
 
@@ -176,7 +177,7 @@ def implementation(component: ComponentSnapshot) -> str:
 
 
 async def _summary(services: ServicesDep, app_id: str) -> dict[str, Any]:
-    status, details = await services.registry.get_application_status(app_id)
+    status, details = await application_status(services, app_id)
     summary: dict[str, Any] = {"appId": app_id, "status": status, "details": details}
     if details["revision"] is None:
         return {**summary, "displayName": "", "version": "", "components": 0}

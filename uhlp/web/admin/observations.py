@@ -1,4 +1,4 @@
-"""What was observed of an application: numbers, samples, sandboxes (contracts §7)."""
+"""What was observed of an application: numbers, samples (contracts §7)."""
 
 from typing import Annotated, Any
 
@@ -115,22 +115,3 @@ def _mismatch(component: ComponentSnapshot, call: RecordedCall) -> dict[str, Any
             first = validator.problems(value)[0]
             return {"path": f"/{where}{first['path']}", "message": first["message"]}
     return None
-
-
-@router.get("/apps/{app_id}/sandboxes")
-async def application_sandboxes(app_id: str, services: ServicesDep) -> dict[str, Any]:
-    services.registry.snapshot(app_id)
-    return {"sandboxes": [one for one in services.sandboxes.status() if one["appId"] == app_id]}
-
-
-@router.get("/sandboxes")
-async def sandboxes(services: ServicesDep) -> dict[str, Any]:
-    """Every pool, and what the driver promises on this machine."""
-    capabilities = services.sandboxes.capabilities
-    return {
-        "driver": capabilities.driver,
-        "isolation": capabilities.isolation,
-        "missing": list(capabilities.missing),
-        "facts": list(capabilities.facts),
-        "sandboxes": services.sandboxes.status(),
-    }

@@ -5,6 +5,7 @@ from typing import Any
 
 from uhlp.registry.snapshot import ComponentSnapshot
 from uhlp.web.admin.apps import implementation
+from uhlp.web.application_status import application_status
 from uhlp.web.services import Services
 
 WINDOW_S = 3_600
@@ -28,6 +29,9 @@ class ApplicationCard:
     app_id: str
     display_name: str
     status: str
+    problems: tuple[str, ...]
+    """Why its sandboxes cannot serve all of it now."""
+
     revision: str
     components: tuple[ComponentRow, ...]
 
@@ -40,7 +44,7 @@ async def applications(services: Services) -> list[ApplicationCard]:
     cards = []
     for app_id in services.registry.app_ids():
         snapshot = services.registry.snapshot(app_id)
-        status, _ = await services.registry.get_application_status(app_id)
+        status, details = await application_status(services, app_id)
         rows = tuple(
             _row(services, app_id, component, newest.get((app_id, component_id), ""))
             for component_id, component in snapshot.components.items()
@@ -49,7 +53,8 @@ async def applications(services: Services) -> list[ApplicationCard]:
             ApplicationCard(
                 app_id=app_id,
                 display_name=snapshot.definition.display_name or app_id,
-                status=str(status),
+                status=status,
+                problems=tuple(details.get("sandboxProblems", ())),
                 revision=snapshot.revision[:10],
                 components=rows,
             )

@@ -113,6 +113,8 @@ def _application(card: ApplicationCard) -> None:
             ui.badge(card.status).props(f"color={'positive' if card.status == 'ACTIVE' else 'warning'}")
             ui.space()
             ui.label(f"{card.app_id} @ {card.revision}").classes("uhlp-mono uhlp-quiet")
+        for problem in card.problems:
+            ui.label(problem).classes("text-warning")
         rows = [
             {
                 "component": row.component_id,
