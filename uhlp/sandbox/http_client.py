@@ -84,25 +84,12 @@ class HttpClient(WorkerClient):
         if not isinstance(address, HttpAddress):
             raise SandboxDied("The worker speaks frames, not HTTP.")
         self._url = address.url
-        new_socket = address.new_socket
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=0,
-                keepalive_timeout=KEEP_ALIVE_S,
-                socket_factory=None if new_socket is None else lambda _: new_socket(),
-            ),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
-            headers={"Authorization": f"Bearer {address.token}", "Accept-Encoding": "identity"},
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-        )
+        self._session = new_session(address)
 
     async def ping(self, timeout_s: float) -> bool:
-        try:
-            async with asyncio.timeout(timeout_s):
-                return (await self._send("GET", "/healthz", most_bytes=MAX_FAULT_BYTES)).status == 200
-        except (SandboxDied, OutputInvalid, TimeoutError):
+        if self._session is None or self._problem is not None:
             return False
+        return await is_healthy(self._session, self._url, timeout_s)
 
     def drain(self) -> None:
         """The protocol has no word for it: an image learns of its end by SIGKILL."""
@@ -155,8 +142,6 @@ class HttpClient(WorkerClient):
         path: str,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
-        *,
-        most_bytes: int = MAX_BODY_BYTES,
     ) -> _Reply:
         """One exchange. Raises WorkerWorn when the worker takes no connection, SandboxDied, OutputInvalid."""
         if self._session is None:
@@ -167,7 +152,7 @@ class HttpClient(WorkerClient):
             async with self._session.request(
                 method, self._url + path, data=body, headers=headers, allow_redirects=False
             ) as response:
-                return _Reply(response.status, await _read(response, most_bytes), response.headers.get("Retry-After"))
+                return _Reply(response.status, await _read(response), response.headers.get("Retry-After"))
         except aiohttp.ClientConnectorError as error:
             self.broken = self.broken or "It takes no connection."
             raise WorkerWorn(f"The sandbox takes no connection: {error.os_error.strerror}.") from None
@@ -183,6 +168,31 @@ class HttpClient(WorkerClient):
             await self._session.close()
 
 
+def new_session(address: HttpAddress) -> aiohttp.ClientSession:
+    """Connections to one worker, with no limit of time but for connecting."""
+    new_socket = address.new_socket
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(
+            limit=0,
+            keepalive_timeout=KEEP_ALIVE_S,
+            socket_factory=None if new_socket is None else lambda _: new_socket(),
+        ),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
+        headers={"Authorization": f"Bearer {address.token}", "Accept-Encoding": "identity"},
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+    )
+
+
+async def is_healthy(session: aiohttp.ClientSession, url: str, timeout_s: float) -> bool:
+    """True when `GET <url>/healthz` answers 200 in time; the body is not read."""
+    try:
+        async with asyncio.timeout(timeout_s), session.get(f"{url}/healthz", allow_redirects=False) as response:
+            return response.status == 200
+    except (aiohttp.ClientError, OSError):
+        return False
+
+
 def _headers(request_id: str) -> dict[str, str]:
     headers = {"Content-Type": "application/json", "X-Request-ID": _NOT_IN_A_HEADER.sub("_", request_id)[:200]}
     trace_id = _TRACE_ID.match(request_id)  # an execution's id is its trace's id and a number
@@ -191,14 +201,14 @@ def _headers(request_id: str) -> dict[str, str]:
     return headers
 
 
-async def _read(response: aiohttp.ClientResponse, most_bytes: int) -> bytes:
-    """The body; never more than one chunk beyond `most_bytes` is read, and then the connection is closed."""
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """The body; never more than one chunk beyond the limit is read, and then the connection is closed."""
     chunks, size_bytes = [], 0
     async for chunk in response.content.iter_any():
         size_bytes += len(chunk)
-        if size_bytes > most_bytes:
+        if size_bytes > MAX_BODY_BYTES:
             response.close()
-            raise OutputInvalid(f"The answer takes more than {most_bytes} bytes.")
+            raise OutputInvalid(f"The answer takes more bytes than {MAX_BODY_BYTES}, which is the limit.")
         chunks.append(chunk)
     return b"".join(chunks)
 
