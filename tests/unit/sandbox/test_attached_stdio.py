@@ -227,3 +227,14 @@ async def test_a_container_that_is_not_there_cannot_be_attached_to(engine: Engin
     with pytest.raises(EngineUnavailable):
         await AttachedPipe.open(remote, "uhlp-test-no-such-container")
     await remote.close()
+
+
+async def test_attachments_leave_the_engine_free_for_requests(engine: Engine, runner_image: str) -> None:
+    container = await engine.create("uhlp-test-attachments", {"Image": runner_image, **ATTACHED})
+    try:
+        pipes = [await AttachedPipe.open(engine, container) for _ in range(110)]  # a client's own limit is 100
+        await engine.ping()
+        for pipe in pipes:
+            await pipe.close()
+    finally:
+        await engine.remove(container)

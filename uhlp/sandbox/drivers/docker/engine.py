@@ -76,6 +76,8 @@ class Engine:
                 self._docker = library.Docker(url=self.url)
             except (ValueError, OSError) as error:
                 raise EngineUnavailable(f"{self.url} is no address of a Docker engine: {error}") from error
+            # attachments hold their connections: the library's limit of 100 would leave none for requests
+            self._docker.connector._limit = 0
         async with self.asking("its version") as docker:
             version = await docker._query_json("version", versioned_api=False)
             docker.api_version = "v" + _agreed(version, self.url)
