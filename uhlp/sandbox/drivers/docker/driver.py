@@ -1,0 +1,243 @@
+"""The Docker driver: sandboxes as containers of one engine, on this machine or another.
+
+What holds is found out by starting a container and having its supervisor look; one that misses a wall is refused, in
+development too. While the engine is down, sandboxes that run go on serving; new ones fail until it answers again.
+"""
+
+import asyncio
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import structlog
+
+from uhlp.clock import Clock
+from uhlp.errors import EngineUnavailable, IsolationRefused, UhlpError
+from uhlp.models.definition import PoolDefinition
+from uhlp.sandbox.config import SandboxSettings
+from uhlp.sandbox.driver import Capabilities, Sandbox, SandboxSpec
+from uhlp.sandbox.drivers.docker import container
+from uhlp.sandbox.drivers.docker.engine import Engine
+from uhlp.sandbox.drivers.docker.http_sandbox import HttpSandbox, check_reach
+from uhlp.sandbox.drivers.docker.images import ImageFacts, ImageStore
+from uhlp.sandbox.drivers.docker.launcher import Launcher
+from uhlp.sandbox.drivers.docker.orphans import Orphans
+from uhlp.sandbox.drivers.docker.sandbox import DockerSandbox
+from uhlp.sandbox.drivers.docker.spares import Spares
+from uhlp.sandbox.drivers.docker.tasks import OwnedTasks
+from uhlp.sandbox.drivers.zygote_sandbox import ZygoteWorker
+from uhlp.secret_references import SecretReader
+
+_log = structlog.get_logger(__name__)
+_PROBE = SandboxSpec(app_id="uhlp-probe", pool=PoolDefinition(pool_name="probe"), group="trial")
+_PINGS = 100
+_PING = b'\x00\x00\x00\x2c{"jsonrpc":"2.0","id":1,"method":"ping"}    '
+
+
+class DockerDriver:
+    """`environment` gives DOCKER_HOST where the settings name no engine."""
+
+    def __init__(
+        self,
+        *,
+        data_dir: Path,
+        config: SandboxSettings,
+        clock: Clock,
+        read_secret: SecretReader,
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
+        self._data_dir = data_dir.resolve()
+        self._instance = hashlib.sha256(str(self._data_dir).encode()).hexdigest()[:12]
+        self._engine = Engine(url=config.docker.url or environment.get("DOCKER_HOST"))
+        self._images = ImageStore(engine=self._engine, config=config, clock=clock, read_secret=read_secret)
+        self._tasks = OwnedTasks()
+        self._orphans = Orphans(
+            engine=self._engine, instance=self._instance, grace_s=config.docker.orphan_grace_s, clock=clock
+        )
+        self._launcher = Launcher(
+            engine=self._engine,
+            settings=config.docker,
+            instance=self._instance,
+            data_dir=self._data_dir,
+            volume_allow=config.volume_allow,
+            start_limit_s=config.start_timeout_s,
+            clock=clock,
+            remove=self._orphans.remove,
+            discard=lambda name: self._tasks.spawn(self._orphans.remove(name)),
+            on_end=self._ended,
+        )
+        self._spares = Spares(number=config.docker.spare_sandboxes, launch=self._launcher.launch)
+        self._sandboxes: dict[str, DockerSandbox | HttpSandbox] = {}
+        self._known_images: dict[str, ImageFacts] = {}
+        self._starts = {"cold": 0, "claimed": 0}
+        self._capabilities: Capabilities | None = None
+        self._opening = asyncio.Lock()
+        self._problem = ""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What was found out; that nothing could be, while the engine has not answered yet."""
+        return self._capabilities or Capabilities("docker", "container", (self._problem or "not looked at yet",))
+
+    async def open(self) -> Capabilities:
+        """Remove what a dead server left behind and start a container to see which walls hold.
+
+        Where the engine or the runner's image is missing, this is tried again with the first start and in each cycle.
+        """
+        try:
+            await self._open()
+        except UhlpError as error:
+            self._problem = error.message
+            _log.error("docker_driver_not_ready", reason=error.message)
+        return self.capabilities
+
+    async def start(self, spec: SandboxSpec) -> Sandbox:
+        """A sandbox: a spare of its kind where there is one, else a new container."""
+        await self._open()
+        began_s = time.perf_counter()
+        image = await self._image(spec.pool.docker_image)
+        if not image.is_runner:
+            return await self._start_http(spec, image)
+        kind = container.kind(spec.pool, image.image_id)
+        sandbox = self._spares.take(kind, spec)
+        way = "cold" if sandbox is None else "claimed"
+        if sandbox is None:
+            sandbox = await self._launcher.launch(spec, image.image_id)
+        self._starts[way] += 1
+        self._sandboxes[sandbox.sandbox_id] = sandbox
+        self._spares.refill(kind, spec, image.image_id)
+        took_ms = round((time.perf_counter() - began_s) * 1e3, 1)
+        _log.info("sandbox_started", sandbox=sandbox.sandbox_id, app_id=spec.app_id, group=spec.group, ms=took_ms,
+                  start=way, transport=sandbox.transport)  # fmt: skip
+        return sandbox
+
+    async def list_owned(self) -> list[str]:
+        """Ids of living sandboxes, as the engine knows them; spares belong to nobody yet."""
+        return sorted(await self._orphans.living() - self._spares.names())
+
+    async def run_cycle(self) -> None:
+        """Look after the engine: what is nobody's is removed, what could not be opened is opened. Never raises."""
+        try:
+            await self._engine.ping()
+            await self._open()
+            await self._orphans.sweep(self._known())
+            await self._spares.keep_only(self._kinds())
+            self._problem = ""
+        except UhlpError as error:
+            self._problem = error.message
+            _log.warning("docker_upkeep_failed", reason=error.message)
+
+    def status(self) -> dict[str, Any]:
+        """`problem` says why no sandbox can be started now; it is empty when nothing stands in the way."""
+        facts = self._engine.facts
+        return {
+            "problem": self._problem,
+            "engine": {"url": self._engine.url, "version": facts.version if facts else None},
+            "transport": self._launcher.transport,
+            "isolation": {"missing": list(self.capabilities.missing), "facts": list(self.capabilities.facts)},
+            "starts": dict(self._starts),
+            "spares": self._spares.status(),
+            "images": self._images.status(),
+        }
+
+    async def close(self) -> None:
+        """Stop every sandbox and remove every container; what an engine that is down keeps goes at the next start."""
+        await self._spares.close()
+        async with asyncio.TaskGroup() as stops:
+            for sandbox in list(self._sandboxes.values()):
+                stops.create_task(sandbox.stop("the server ends"))
+        await self._images.close()
+        await self._tasks.finish()
+        try:
+            await self._launcher.bridge.close()
+        except UhlpError as error:
+            _log.warning("docker_network_left", reason=error.message)
+        await asyncio.to_thread(shutil.rmtree, self._data_dir / "dial", True)
+        await self._engine.close()
+
+    async def _open(self) -> None:
+        """Once, when it succeeds. Raises EngineUnavailable, ImageUnavailable, IsolationRefused, SandboxDied …"""
+        async with self._opening:
+            if self._capabilities is not None:
+                return
+            facts = await self._engine.connect()
+            await asyncio.to_thread(shutil.rmtree, self._data_dir / "dial", True)
+            await self._orphans.remove_all()
+            image = await self._image(_PROBE.pool.docker_image)
+            try:
+                seen = await self._self_test(image)
+            except IsolationRefused as refusal:
+                missing = tuple(refusal.details.get("missing", ())) or (refusal.message,)
+                self._capabilities = Capabilities("docker", "none", missing, (f"Docker {facts.version}",))
+                self._problem = refusal.message
+            else:
+                self._capabilities = Capabilities("docker", "container", (), (f"Docker {facts.version}", *seen))
+                self._problem = ""
+            _log.info("docker_driver_opened", engine=self._engine.url, isolation=self._capabilities.isolation,
+                      facts=self._capabilities.facts, missing=self._capabilities.missing)  # fmt: skip
+
+    async def _self_test(self, image: ImageFacts) -> list[str]:
+        """Start a sandbox and a worker; what they report, and how fast they are reached. It may be the first spare."""
+        sandbox = await self._launcher.launch(_PROBE, image.image_id)
+        worker = await sandbox.start_worker()
+        took_us = await _ping_us(worker)
+        await worker.kill()
+        worker.endpoint.close()
+        if not self._spares.add(sandbox):
+            await sandbox.stop("the probe is over")
+        return [
+            f"user {sandbox.walls['uid']}",
+            f"Python {worker.hello['python']}",
+            f"calls over {sandbox.transport} ({took_us} µs)",
+            "filters of system calls: the container's own, in supervisor and workers besides",
+            "no network, no capabilities, read-only root; memory, processor and processes bounded for each sandbox",
+        ]
+
+    async def _image(self, name: str) -> ImageFacts:
+        """The image; as it was last seen while the engine is down, because spares of it may be left."""
+        try:
+            image = self._known_images[name] = await self._images.ensure(name)
+        except EngineUnavailable as error:
+            self._problem = error.message
+            if name not in self._known_images:
+                raise
+            return self._known_images[name]
+        return image
+
+    async def _start_http(self, spec: SandboxSpec, image: ImageFacts) -> HttpSandbox:
+        check_reach(spec, self._engine.url)
+        name = self._launcher.new_name()
+        config = await self._launcher.walled(name, spec, image.image_id)
+        # kept when it ends by itself, so that the reason can be read; whoever owns it removes it
+        config = {**config, "HostConfig": {**config["HostConfig"], "AutoRemove": False, "Init": True}}
+        sandbox = HttpSandbox(sandbox_id=name, spec=spec, engine=self._engine, config=config, port=image.http_port)
+        self._sandboxes[name] = sandbox
+        return sandbox
+
+    def _known(self) -> set[str]:
+        """Sandboxes that are ours and meant to live, by the label of their containers."""
+        return {*self._sandboxes, *self._spares.names(), *self._launcher.names}
+
+    def _kinds(self) -> set[str]:
+        return {each.kind for each in self._sandboxes.values() if isinstance(each, DockerSandbox)}
+
+    def _ended(self, sandbox: DockerSandbox) -> None:
+        """Its zygote has gone, and so has its container in a moment; what the engine forgets, the sweep finds."""
+        self._spares.forget(sandbox)
+        self._sandboxes.pop(sandbox.sandbox_id, None)
+
+
+async def _ping_us(worker: ZygoteWorker) -> int:
+    """The median time of a ping and its answer."""
+    loop, times_s = asyncio.get_running_loop(), []
+    for _ in range(_PINGS):
+        began_s = time.perf_counter()
+        await loop.sock_sendall(worker.endpoint, _PING)
+        await loop.sock_recv(worker.endpoint, 4096)
+        times_s.append(time.perf_counter() - began_s)
+    return round(median(times_s) * 1e6)

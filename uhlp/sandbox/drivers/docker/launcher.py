@@ -1,0 +1,220 @@
+"""Launcher: makes a container of our runner's image, and a sandbox of it when its zygote has answered.
+
+The zygote answers over a unix socket that it dials, where engine and server share a machine, else over the container's
+attached standard input and output. Which of them works is found out once.
+"""
+
+import asyncio
+import contextlib
+import functools
+import itertools
+import secrets
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from uhlp.clock import Clock
+from uhlp.errors import EngineUnavailable, IsolationRefused, SandboxDied, UhlpError
+from uhlp.sandbox.config import DockerSettings
+from uhlp.sandbox.driver import SandboxSpec, Transport
+from uhlp.sandbox.drivers.docker import container
+from uhlp.sandbox.drivers.docker.attached import ATTACHED, AttachedPipe
+from uhlp.sandbox.drivers.docker.bridge_network import BridgeNetwork
+from uhlp.sandbox.drivers.docker.dial import DialHome
+from uhlp.sandbox.drivers.docker.engine import Engine
+from uhlp.sandbox.drivers.docker.last_words import LastWords, first_of
+from uhlp.sandbox.drivers.docker.sandbox import LIFETIME_S, DockerSandbox
+from uhlp.sandbox.drivers.relay_link import RelayLink
+from uhlp.sandbox.drivers.volumes import parse_volume
+from uhlp.sandbox.drivers.zygote_link import Connect, ZygoteLink
+
+_log = structlog.get_logger(__name__)
+_TRANSPORTS: dict[str, tuple[Transport, ...]] = {
+    "auto": ("unix socket", "attached stdio"),
+    "unix": ("unix socket",),
+    "stdio": ("attached stdio",),
+}
+_LAST_WORDS_S = 1.0
+
+
+class Launcher:
+    """`names` are the containers that are being started now. `remove` ends one by its name, `discard` does not wait."""
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        settings: DockerSettings,
+        instance: str,
+        data_dir: Path,
+        volume_allow: tuple[str, ...],
+        start_limit_s: float,
+        clock: Clock,
+        remove: Callable[[str], Awaitable[None]],
+        discard: Callable[[str], None],
+        on_end: Callable[[DockerSandbox], None],
+    ) -> None:
+        self.names: set[str] = set()
+        self.bridge = BridgeNetwork(engine=engine, instance=instance)
+        self._engine = engine
+        self._settings = settings
+        self._instance = instance
+        self._data_dir = data_dir
+        self._volume_allow = volume_allow
+        self._start_limit_s = start_limit_s
+        self._clock = clock
+        self._remove = remove
+        self._discard = discard
+        self._on_end = on_end
+        self._transports = _TRANSPORTS[settings.transport]
+        self._numbers = itertools.count(1)
+
+    @property
+    def transport(self) -> Transport | None:
+        """The one that works; None before that is known."""
+        return self._transports[0] if len(self._transports) == 1 else None
+
+    def new_name(self) -> str:
+        """A container's name: ours, known before the engine is asked, never used twice."""
+        return f"uhlp-{self._instance}-{next(self._numbers)}-{secrets.token_hex(3)}"
+
+    async def walled(self, name: str, spec: SandboxSpec, image_id: str) -> dict[str, Any]:
+        """A create configuration with every wall and label, for any image. Raises IsolationRefused for its volumes."""
+        socket_of_engine = Path(self._engine.url.removeprefix("unix://"))
+        hidden = [self._data_dir, *([socket_of_engine] if self._engine.url.startswith("unix://") else [])]
+        volumes = [parse_volume(mount, self._volume_allow, hidden=hidden) for mount in spec.pool.volume_mounts]
+        network = await self.bridge.ensure() if spec.pool.network == "bridge" else "none"
+        labels = {
+            container.INSTANCE_LABEL: self._instance,
+            container.POOL_LABEL: container.kind(spec.pool, image_id),
+            container.SANDBOX_LABEL: name,
+            container.EXPIRES_LABEL: str(int(self._clock.now() + LIFETIME_S)),
+        }
+        return container.walled(
+            image_id=image_id, pool=spec.pool, settings=self._settings, network=network, volumes=volumes, labels=labels
+        )
+
+    async def launch(self, spec: SandboxSpec, image_id: str) -> DockerSandbox:
+        """A sandbox that is ready for its first worker, with every wall seen from inside.
+
+        Raises IsolationRefused (a wall is missing, a volume is not allowed), SandboxDied (it never answered),
+        EngineUnavailable, EngineRefused.
+        """
+        problem: UhlpError | None = None
+        for transport in self._transports:
+            try:
+                sandbox = await self._launch(spec, image_id, transport)
+            except (IsolationRefused, EngineUnavailable):
+                raise
+            except UhlpError as error:
+                _log.warning("container_did_not_answer", transport=transport, reason=error.message)
+                problem = problem or error
+            else:
+                self._transports = (transport,)
+                return sandbox
+        assert problem is not None  # noqa: S101 - there is at least one transport
+        raise problem
+
+    async def _launch(self, spec: SandboxSpec, image_id: str, transport: Transport) -> DockerSandbox:
+        name = self.new_name()
+        self.names.add(name)
+        try:
+            async with contextlib.AsyncExitStack() as stack:
+                over = self._over_unix_socket if transport == "unix socket" else self._over_standard_streams
+                sandbox = await over(name, spec, image_id, stack)
+            if sandbox.walls["missing"]:
+                raise IsolationRefused(
+                    f"The Docker engine did not build every wall: {'; '.join(sandbox.walls['missing'])}.",
+                    details={"missing": sandbox.walls["missing"]},
+                )
+        except BaseException:
+            self._discard(name)
+            raise
+        finally:
+            self.names.discard(name)
+        return sandbox
+
+    async def _over_unix_socket(
+        self, name: str, spec: SandboxSpec, image_id: str, stack: contextlib.AsyncExitStack
+    ) -> DockerSandbox:
+        try:
+            dial = DialHome(self._data_dir / "dial", name)
+        except OSError as error:
+            raise SandboxDied(f"No unix socket can be made below {self._data_dir}: {error}") from error
+        stack.callback(dial.close)
+        config = await self.walled(name, spec, image_id)
+        await self._engine.create(name, container.running_our_runner(config, pool=spec.pool, dial=dial.folder))
+        words = LastWords(self._engine, name)
+        stack.push_async_callback(words.close)
+        await words.open()
+        await self._engine.start(name)
+        control = await self._accept(name, dial, words)
+        sandbox = self._sandbox(name, spec, image_id, "unix socket", functools.partial(ZygoteLink, control))
+        try:
+            await sandbox.until_ready(self._start_limit_s)
+        except (SandboxDied, TimeoutError) as error:
+            raise SandboxDied(f"The sandbox did not start: {await _end_of(words) or error}") from error
+        return sandbox
+
+    async def _accept(self, name: str, dial: DialHome, words: LastWords) -> socket.socket:
+        """The control socket of this container and of no other process."""
+        accepting = asyncio.ensure_future(dial.accept())
+        try:
+            if not await first_of(words, accepting, self._start_limit_s):
+                raise SandboxDied(f"The sandbox did not start: {words.text.strip() or 'its container ended at once'}")
+        except TimeoutError as error:
+            raise SandboxDied(
+                f"The sandbox did not start: its container runs, and dialed nobody within {self._start_limit_s:g} s"
+            ) from error
+        finally:
+            accepting.cancel()
+        control, pid = accepting.result()
+        state = (await self._engine.inspect(name) or {}).get("State", {})
+        if state.get("Pid") != pid:
+            control.close()
+            raise SandboxDied(f"Process {pid} dialed in place of the container's ({state.get('Pid')}).")
+        return control
+
+    async def _over_standard_streams(
+        self, name: str, spec: SandboxSpec, image_id: str, stack: contextlib.AsyncExitStack
+    ) -> DockerSandbox:
+        config = await self.walled(name, spec, image_id)
+        await self._engine.create(name, {**container.running_our_runner(config, pool=spec.pool, dial=None), **ATTACHED})
+        pipe = await AttachedPipe.open(self._engine, name)
+        try:
+            await self._engine.start(name)
+        except BaseException:
+            await pipe.close()
+            raise
+        sandbox = self._sandbox(name, spec, image_id, "attached stdio", functools.partial(RelayLink, pipe))
+        try:
+            await sandbox.until_ready(self._start_limit_s)
+        except (SandboxDied, TimeoutError) as error:
+            sandbox.link.close()
+            raise SandboxDied(f"The sandbox did not start: {pipe.last_words.strip() or error}") from error
+        return sandbox
+
+    def _sandbox(
+        self, name: str, spec: SandboxSpec, image_id: str, transport: Transport, connect: Connect
+    ) -> DockerSandbox:
+        return DockerSandbox(
+            sandbox_id=name,
+            spec=spec,
+            kind=container.kind(spec.pool, image_id),
+            transport=transport,
+            connect=connect,
+            clock=self._clock,
+            remove=self._remove,
+            on_end=self._on_end,
+        )
+
+
+async def _end_of(words: LastWords) -> str:
+    try:
+        async with asyncio.timeout(_LAST_WORDS_S):
+            return await words.until_end()
+    except TimeoutError:
+        return words.text.strip()

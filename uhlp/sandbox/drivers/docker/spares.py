@@ -1,0 +1,93 @@
+"""Spares: started containers that have served nobody, so that a first request waits for a fork and not for a start.
+
+They are kept by kind (everything that cannot change after a start) and not by application: whoever needs one of that
+kind gets it, once. One that has been used is never a spare again.
+"""
+
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable
+
+import structlog
+
+from uhlp.errors import UhlpError
+from uhlp.sandbox.driver import SandboxSpec
+from uhlp.sandbox.drivers.docker.sandbox import DockerSandbox
+from uhlp.sandbox.drivers.docker.tasks import OwnedTasks
+
+_log = structlog.get_logger(__name__)
+
+Launch = Callable[[SandboxSpec, str], Awaitable[DockerSandbox]]
+"""Starts a container for a spec's pool and an image's id."""
+
+
+class Spares:
+    """Up to `number` of each kind, made one at a time."""
+
+    def __init__(self, *, number: int, launch: Launch) -> None:
+        self._number = number
+        self._launch = launch
+        self._ready: defaultdict[str, list[DockerSandbox]] = defaultdict(list)
+        self._refilling: set[str] = set()
+        self._tasks = OwnedTasks()
+
+    def take(self, kind: str, spec: SandboxSpec) -> DockerSandbox | None:
+        """A spare of this kind, for this application from now on; None when there is none."""
+        while self._ready[kind]:
+            sandbox = self._ready[kind].pop()
+            if sandbox.is_fit:
+                sandbox.spec = spec
+                return sandbox
+        return None
+
+    def add(self, sandbox: DockerSandbox) -> bool:
+        """Keep one that has served nobody; False when there are enough of its kind."""
+        if len(self._ready[sandbox.kind]) >= self._number:
+            return False
+        self._ready[sandbox.kind].append(sandbox)
+        return True
+
+    def refill(self, kind: str, spec: SandboxSpec, image_id: str) -> None:
+        """Start what is missing of a kind, in the background; does nothing while that is under way."""
+        if kind not in self._refilling and len(self._ready[kind]) < self._number:
+            self._refilling.add(kind)
+            self._tasks.spawn(self._refill(kind, spec, image_id))
+
+    def forget(self, sandbox: DockerSandbox) -> None:
+        """It has ended."""
+        if sandbox in self._ready[sandbox.kind]:
+            self._ready[sandbox.kind].remove(sandbox)
+
+    async def keep_only(self, kinds: Iterable[str]) -> None:
+        """End spares that have grown old and those of kinds that nobody uses."""
+        wanted = set(kinds)
+        for kind, ready in self._ready.items():
+            for sandbox in [each for each in ready if kind not in wanted or not each.is_fit]:
+                ready.remove(sandbox)
+                await sandbox.stop("nobody needs this spare")
+
+    def names(self) -> set[str]:
+        """The containers that are ready."""
+        return {sandbox.sandbox_id for ready in self._ready.values() for sandbox in ready}
+
+    def status(self) -> dict[str, int]:
+        """How many are ready, by kind."""
+        return {kind: len(ready) for kind, ready in self._ready.items() if ready}
+
+    async def settle(self) -> None:
+        """Returns when no spare is being started."""
+        await self._tasks.finish()
+
+    async def close(self) -> None:
+        """End them all, and make no more."""
+        self._number = 0
+        await self._tasks.close()
+        await self.keep_only(())
+
+    async def _refill(self, kind: str, spec: SandboxSpec, image_id: str) -> None:
+        try:
+            while len(self._ready[kind]) < self._number:
+                self.add(await self._launch(spec, image_id))
+        except UhlpError as error:  # the next start or cycle tries again
+            _log.warning("spare_not_started", reason=error.message)
+        finally:
+            self._refilling.discard(kind)
