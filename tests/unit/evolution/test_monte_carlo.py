@@ -252,7 +252,7 @@ def slower(rng: random.Random, is_candidate: bool) -> float:
     [
         ((0.05, 0.10), model_latency, 4000),
         ((0.05, 0.25), model_latency, 500),
-        ((0.05, 0.05), slower, 1500),
+        ((0.05, 0.05), slower, 3000),
         ((0.05, 0.05), lambda rng, is_candidate: model_latency(rng, is_candidate) * (1 + is_candidate), 300),
     ],
     ids=["errors x 2", "errors x 5", "latency x 1.3", "latency x 2"],
