@@ -20,7 +20,7 @@ from uhlp.sandbox.config import SandboxSettings
 from uhlp.sandbox.driver import SandboxSpec
 from uhlp.sandbox.drivers.docker.bridge_network import BridgeNetwork
 from uhlp.sandbox.drivers.docker.engine import Engine
-from uhlp.sandbox.drivers.docker.http_sandbox import HttpSandbox, check_reach, http_port, speaks_http
+from uhlp.sandbox.drivers.docker.http_sandbox import HttpSandbox, check_reach
 from uhlp.sandbox.open_client import open_client
 
 REACHES = """
@@ -167,22 +167,3 @@ async def test_with_a_network_the_port_is_published_on_loopback_and_asks_for_the
 def test_a_pool_whose_containers_cannot_be_reached_is_refused_in_words() -> None:
     with pytest.raises(IsolationRefused, match="cannot be reached from here"):
         check_reach(spec(), "tcp://10.0.0.1:2375")
-
-
-@pytest.mark.parametrize(
-    ("image", "port"),
-    [
-        ({}, 8080),
-        ({"Labels": {"uhlp.port": "9000"}, "ExposedPorts": {"80/tcp": {}}}, 9000),
-        ({"Labels": {"uhlp.port": "70000"}, "ExposedPorts": {"53/udp": {}, "81/tcp": {}, "80/tcp": {}}}, 80),
-        ({"Labels": None, "ExposedPorts": None}, 8080),
-    ],
-    ids=range(4),
-)
-def test_an_image_says_where_it_listens(image: Json, port: int) -> None:
-    assert http_port({"Config": image}) == port
-
-
-def test_an_image_without_the_runners_label_speaks_http() -> None:
-    assert speaks_http({"Config": {"Labels": None}})
-    assert not speaks_http({"Config": {"Labels": {"uhlp.runner": "1"}}})

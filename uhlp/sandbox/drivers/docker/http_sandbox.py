@@ -33,29 +33,10 @@ from uhlp.sandbox.http_client import is_healthy, new_session
 
 log = structlog.get_logger(__name__)
 
-PORT_LABEL = "uhlp.port"
-DEFAULT_PORT = 8080
-RUNNER_LABEL = "uhlp.runner"
-
 _FIRST_LOOK_S, _LONGEST_LOOK_S = 0.01, 0.2
 _ANSWER_S = 2.0
 _LOOKS_PER_INSPECTION = 4
 _KILL_S = 5.0
-
-
-def speaks_http(image: Mapping[str, Any]) -> bool:
-    """True for an image (as the engine inspects it) that is not our runner's."""
-    return RUNNER_LABEL not in (image["Config"].get("Labels") or {})
-
-
-def http_port(image: Mapping[str, Any]) -> int:
-    """Where an image listens: its label uhlp.port, else the first TCP port that it exposes, else 8080."""
-    label = (image["Config"].get("Labels") or {}).get(PORT_LABEL, "")
-    if label.isdecimal() and 0 < int(label) < 65536:
-        return int(label)
-    exposed = image["Config"].get("ExposedPorts") or {}
-    ports = sorted(int(each.removesuffix("/tcp")) for each in exposed if each.removesuffix("/tcp").isdecimal())
-    return ports[0] if ports else DEFAULT_PORT
 
 
 def check_reach(spec: SandboxSpec, engine_url: str) -> None:
