@@ -42,8 +42,7 @@ from uhlp.registry.application_registry import ApplicationRegistry
 from uhlp.routing.request_router import RequestRouter
 from uhlp.routing.rollout import Rollout
 from uhlp.sandbox.client import Identity
-from uhlp.sandbox.driver import Driver
-from uhlp.sandbox.drivers.process import ProcessDriver
+from uhlp.sandbox.drivers.choice import make_driver
 from uhlp.sandbox.manager import SandboxManager
 from uhlp.secret_references import secret_reader
 from uhlp.settings import Settings, admin_token_of, describe, read_settings
@@ -88,16 +87,23 @@ async def open_services() -> AsyncIterator[Services]:
 
         samples = SampleStore(data_dir / "samples.db", clock=clock, meter=metrics)
         stack.push_async_callback(samples.close)
+        read_secret = secret_reader(os.environ, data_dir / "secrets")
         gateway = ModelGateway(
             settings=settings.llm,
             clock=clock,
             meter=metrics,
-            read_secret=secret_reader(os.environ, data_dir / "secrets"),
+            read_secret=read_secret,
         )
         stack.push_async_callback(gateway.aclose)
         tools = CoreMCPServer(gateway=gateway, metrics=metrics, clock=clock, meter=metrics)
         sandboxes = SandboxManager(
-            driver=_driver(settings, data_dir),
+            driver=await make_driver(
+                settings.sandbox,
+                data_dir=data_dir,
+                production=settings.deployment_mode == "production",
+                clock=clock,
+                read_secret=read_secret,
+            ),
             config=settings.sandbox,
             clock=clock,
             meter=metrics,
@@ -265,17 +271,6 @@ def _runtime_store(settings: Settings, data_dir: Path) -> RuntimeStore:
     return RedisRuntimeStore(settings.runtime.url, timeout_s=settings.runtime.timeout_s)
 
 
-def _driver(settings: Settings, data_dir: Path) -> Driver:
-    if settings.sandbox.driver not in ("auto", "process"):
-        raise ValidationFailed(f"sandbox.driver {settings.sandbox.driver} is not offered yet; use auto or process.")
-    return ProcessDriver(
-        data_dir=data_dir,
-        allow_unisolated=settings.sandbox.allow_unisolated,
-        production=settings.deployment_mode == "production",
-        volume_allow=settings.sandbox.volume_allow,
-    )
-
-
 def _desired_pools(registry: ApplicationRegistry) -> list[tuple[str, PoolDefinition]]:
     return [
         (app_id, pool) for app_id in registry.app_ids() for pool in registry.snapshot(app_id).definition.pools_in_use
@@ -308,7 +303,7 @@ def _probes(
         capabilities = sandboxes.capabilities
         if capabilities.isolation == "none" and settings.deployment_mode == "production":
             return f"isolation: none ({'; '.join(capabilities.missing)})"
-        return None
+        return sandboxes.driver_status().get("problem") or None
 
     async def background_loops() -> str | None:
         unhealthy = [f"{one.name}: {one.last_error or 'stopped'}" for one in loops.status() if not one.is_healthy]

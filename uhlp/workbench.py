@@ -18,7 +18,7 @@ from uhlp.metering import NullMeter
 from uhlp.metrics import MetricCollector
 from uhlp.models.definition import LlmConfig
 from uhlp.optimization.jit.coder import CoderProposer
-from uhlp.sandbox.drivers.process import ProcessDriver
+from uhlp.sandbox.drivers.choice import make_driver
 from uhlp.sandbox.manager import SandboxManager
 from uhlp.secret_references import secret_reader
 from uhlp.settings import read_settings
@@ -32,13 +32,14 @@ async def open_coder_estimate(coder_model: str) -> AsyncIterator[CoderEstimate]:
     configure_logs(settings.log.format, "warning")
     async with AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="uhlp-estimate-")))
-        gateway = ModelGateway(
-            settings=settings.llm, clock=clock, meter=meter, read_secret=secret_reader(os.environ, directory)
-        )
+        read_secret = secret_reader(os.environ, directory)
+        gateway = ModelGateway(settings=settings.llm, clock=clock, meter=meter, read_secret=read_secret)
         stack.push_async_callback(gateway.aclose)
         metrics = MetricCollector(schema=schema_file("metric_record"), config=settings.metrics)
         tools = CoreMCPServer(gateway=gateway, metrics=metrics, clock=clock, meter=meter)
-        driver = ProcessDriver(data_dir=directory, allow_unisolated=settings.sandbox.allow_unisolated, production=False)
+        driver = await make_driver(
+            settings.sandbox, data_dir=directory, production=False, clock=clock, read_secret=read_secret
+        )
         sandboxes = SandboxManager(driver=driver, config=settings.sandbox, clock=clock, meter=meter)
         await sandboxes.open()
         stack.push_async_callback(sandboxes.close)

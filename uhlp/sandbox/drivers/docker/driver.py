@@ -81,8 +81,9 @@ class DockerDriver:
 
     @property
     def capabilities(self) -> Capabilities:
-        """What was found out; that nothing could be, while the engine has not answered yet."""
-        return self._capabilities or Capabilities("docker", "container", (self._problem or "not looked at yet",))
+        """What was found out; before that, what is kept: a container that misses a wall is refused."""
+        waiting = ("not looked at yet: the engine or the image was not there",)
+        return self._capabilities or Capabilities("docker", "container", facts=waiting)
 
     async def open(self) -> Capabilities:
         """Remove what a dead server left behind and start a container to see which walls hold.
