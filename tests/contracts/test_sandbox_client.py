@@ -150,7 +150,15 @@ async def peer(request: pytest.FixtureRequest, data_dir: Path) -> AsyncIterator[
         image = await asyncio.to_thread(node_image, url)
         config = {**CONTAINER, "Image": image}
         name = f"uhlp-test-{secrets.token_hex(4)}"
-        sandbox = HttpSandbox(sandbox_id=name, spec=SPEC, engine=engine, config=config, port=8080)
+        sandbox = HttpSandbox(
+            sandbox_id=name,
+            spec=SPEC,
+            engine=engine,
+            config=config,
+            port=8080,
+            remove=engine.remove,
+            on_end=lambda ended: None,
+        )
         client = await connect(await sandbox.start_worker(), sandbox)
         yield Peer(client, JAVASCRIPT)
         await client.end("test")

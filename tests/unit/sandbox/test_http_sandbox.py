@@ -67,7 +67,15 @@ async def sandbox(engine: Engine, config: Json) -> AsyncIterator[HttpSandbox]:
 
 def sandbox_of(engine: Engine, config: Json, port: int = 8080) -> HttpSandbox:
     name = f"uhlp-test-{secrets.token_hex(4)}"
-    return HttpSandbox(sandbox_id=name, spec=spec(), engine=engine, config=config, port=port)
+    return HttpSandbox(
+        sandbox_id=name,
+        spec=spec(),
+        engine=engine,
+        config=config,
+        port=port,
+        remove=engine.remove,
+        on_end=lambda ended: None,
+    )
 
 
 async def owned(engine: Engine, config: Json) -> list[str]:

@@ -118,8 +118,8 @@ class DockerDriver:
         return sandbox
 
     async def list_owned(self) -> list[str]:
-        """Ids of living sandboxes, as the engine knows them; spares belong to nobody yet."""
-        return sorted(await self._orphans.living() - self._spares.names())
+        """Ids of living sandboxes, as the engine knows them; spares and what is being started belong to nobody yet."""
+        return sorted(await self._orphans.living() - self._spares.names() - self._launcher.names)
 
     async def run_cycle(self) -> None:
         """Look after the engine: what is nobody's is removed, what could not be opened is opened. Never raises."""
@@ -214,9 +214,15 @@ class DockerDriver:
         check_reach(spec, self._engine.url)
         name = self._launcher.new_name()
         config = await self._launcher.walled(name, spec, image.image_id)
-        # kept when it ends by itself, so that the reason can be read; whoever owns it removes it
-        config = {**config, "HostConfig": {**config["HostConfig"], "AutoRemove": False, "Init": True}}
-        sandbox = HttpSandbox(sandbox_id=name, spec=spec, engine=self._engine, config=config, port=image.http_port)
+        sandbox = HttpSandbox(
+            sandbox_id=name,
+            spec=spec,
+            engine=self._engine,
+            config=config,
+            port=image.http_port,
+            remove=self._orphans.remove,
+            on_end=self._forget,
+        )
         self._sandboxes[name] = sandbox
         return sandbox
 
@@ -230,6 +236,10 @@ class DockerDriver:
     def _ended(self, sandbox: DockerSandbox) -> None:
         """Its zygote has gone, and so has its container in a moment; what the engine forgets, the sweep finds."""
         self._spares.forget(sandbox)
+        self._sandboxes.pop(sandbox.sandbox_id, None)
+
+    def _forget(self, sandbox: HttpSandbox) -> None:
+        """It was stopped: a container that is left of it is nobody's."""
         self._sandboxes.pop(sandbox.sandbox_id, None)
 
 

@@ -18,7 +18,7 @@ Containers are named `<sandbox id>-<number>`, so that one whose creation got no 
 
 import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from itertools import count
 from typing import Any
@@ -55,18 +55,29 @@ def check_reach(spec: SandboxSpec, engine_url: str) -> None:
 
 
 class HttpSandbox:
-    """The containers of one pool. `config` is a create configuration with every wall and label in it."""
+    """The containers of one pool. `config` is a create configuration with every wall and label in it; `remove` ends a
+    container by its name, now or when the engine answers again."""
 
     transport: Transport = "http"
 
     def __init__(
-        self, *, sandbox_id: str, spec: SandboxSpec, engine: Engine, config: Mapping[str, Any], port: int
+        self,
+        *,
+        sandbox_id: str,
+        spec: SandboxSpec,
+        engine: Engine,
+        config: Mapping[str, Any],
+        port: int,
+        remove: Callable[[str], Awaitable[None]],
+        on_end: Callable[["HttpSandbox"], None],
     ) -> None:
         self.sandbox_id = sandbox_id
         self.spec = spec
         self._engine = engine
         self._config = config
         self._port = port
+        self._remove_container = remove
+        self._on_end = on_end
         self._numbers = count(1)
         self._workers: dict[str, HttpWorker] = {}
         self._ended = False
@@ -75,7 +86,8 @@ class HttpSandbox:
         if self._ended:
             raise SandboxDied("The sandbox has ended.")
         worker_id = str(next(self._numbers))
-        worker = HttpWorker(worker_id=worker_id, name=f"{self.sandbox_id}-{worker_id}", engine=self._engine)
+        name = f"{self.sandbox_id}-{worker_id}"
+        worker = HttpWorker(worker_id=worker_id, name=name, engine=self._engine, remove=self._remove_container)
         self._workers[worker_id] = worker
         try:
             await worker.start(self._config, self._port)
@@ -94,20 +106,21 @@ class HttpSandbox:
     async def stop(self, reason: str) -> None:
         self._ended = True
         await asyncio.gather(*(self._remove(worker) for worker in list(self._workers.values())))
+        self._on_end(self)
 
     async def _remove(self, worker: "HttpWorker") -> None:
-        with suppress(UhlpError):  # the sweep finds what an engine that does not answer keeps
-            await worker.kill()
+        await worker.kill()
         self._workers.pop(worker.worker_id, None)
 
 
 class HttpWorker:
     """One container."""
 
-    def __init__(self, *, worker_id: str, name: str, engine: Engine) -> None:
+    def __init__(self, *, worker_id: str, name: str, engine: Engine, remove: Callable[[str], Awaitable[None]]) -> None:
         self.worker_id = worker_id
         self.name = name
         self._engine = engine
+        self._remove = remove
         self._token = secrets.token_urlsafe(32)
         self._address: HttpAddress | None = None
         self._namespace: NetworkNamespace | None = None
@@ -145,9 +158,13 @@ class HttpWorker:
         await self._wait_until_healthy(self._address)
 
     async def kill(self) -> ExitReason:
+        """Kill and remove the container; while the engine does not answer it lives on, and nothing calls it."""
         if self._exit is None:
-            reason = await self._end()
-            await self._engine.remove(self.name)
+            try:
+                reason = await self._end()
+            except UhlpError:
+                reason = "killed"
+            await self._remove(self.name)
             self._exit = reason
             if self._namespace is not None:
                 self._namespace.close()
