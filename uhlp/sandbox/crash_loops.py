@@ -8,6 +8,7 @@ from uhlp.clock import Clock
 from uhlp.errors import CrashLoop, SandboxDied, SandboxOutOfMemory, UhlpError
 from uhlp.sandbox.client import Identity, WorkerClient, WorkerWorn
 from uhlp.sandbox.config import SandboxSettings
+from uhlp.sandbox.driver import Group
 from uhlp.sandbox.instruments import PoolInstruments
 
 log = structlog.get_logger(__name__)
@@ -32,7 +33,8 @@ class CrashLoops:
     neither a crash nor an answer.
     """
 
-    def __init__(self, *, settings: SandboxSettings, clock: Clock, counts: PoolInstruments) -> None:
+    def __init__(self, *, group: Group, settings: SandboxSettings, clock: Clock, counts: PoolInstruments) -> None:
+        self._is_in_service = group == "serving"
         self._settings = settings
         self._clock = clock
         self._counts = counts
@@ -54,10 +56,11 @@ class CrashLoops:
     def judge(self, worker: WorkerClient, failure: UhlpError | None) -> None:
         """Learn how a call ended: whether it crashed, was answered, or neither.
 
-        What ends a model worker is the fault of none of its templates; WorkerWorn says that nothing ran.
+        What ends a model worker is the fault of none of its templates; WorkerWorn says that nothing ran. Code on trial
+        runs every time: all that it does is evidence.
         """
         identity = worker.identity
-        if identity is None or isinstance(failure, WorkerWorn):
+        if identity is None or not self._is_in_service or isinstance(failure, WorkerWorn):
             return
         if isinstance(failure, SandboxDied | SandboxOutOfMemory):
             self._crashed(identity, failure)

@@ -44,7 +44,7 @@ class SandboxPool:
             counts=counts,
         )
         self.workforce = Workforce(source=self.source, clock=clock, counts=counts, on_free=self._serve)
-        self.crash_loops = CrashLoops(settings=settings, clock=clock, counts=counts)
+        self.crash_loops = CrashLoops(group=group, settings=settings, clock=clock, counts=counts)
         self.claims = Claims(
             definition=definition,
             workforce=self.workforce,

@@ -49,6 +49,12 @@ async def run_out_of_memory(worker: "FakeWorker", request: Body) -> Body | None:
     return None
 
 
+async def refuse_as_worn(worker: "FakeWorker", request: Body) -> Body | None:
+    """Runs nothing: an earlier call left something behind."""
+    worker.refuse_execute(-32002, "WORKER_WORN")
+    return None
+
+
 async def send_garbage(worker: "FakeWorker", request: Body) -> Body | None:
     """Answers with a frame that is not JSON."""
     worker.send_raw(_LENGTH.pack(9) + b"not json!")
@@ -67,6 +73,9 @@ class FakeWorker:
         self.worker_id = worker_id
         self.endpoint: socket.socket | HttpAddress
         self.endpoint, self._inside = socket.socketpair()
+        self.resident_bytes = 1024 * 1024
+        self.is_deaf = False
+        """It answers no ping."""
         self.artifacts: dict[str, str] = {}
         self.cancelled: list[str] = []
         self.received: list[str] = []
@@ -75,6 +84,7 @@ class FakeWorker:
         self._exit: ExitReason | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._answers: dict[str, asyncio.Future[Body]] = {}
+        self._executing: int | None = None
         self._ids = count(1)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -89,6 +99,10 @@ class FakeWorker:
         params = {"requestId": request_id, "name": name, "arguments": arguments}
         self.send({"id": rpc_id, "method": "tools/call", "params": params})
         return await self._answers[rpc_id]
+
+    def refuse_execute(self, code: int, message: str) -> None:
+        """Answer the `execute` that runs with an error."""
+        self.send({"id": self._executing, "error": {"code": code, "message": message, "data": {}}})
 
     def send(self, message: Body) -> None:
         frame = json.dumps({"jsonrpc": "2.0", **message}).encode()
@@ -118,7 +132,7 @@ class FakeWorker:
         return self._exit or "killed"
 
     async def memory_bytes(self) -> int:
-        return 1024 * 1024 if self.is_alive else 0
+        return self.resident_bytes if self.is_alive else 0
 
     async def _serve(self, reader: asyncio.StreamReader) -> None:
         try:
@@ -147,7 +161,8 @@ class FakeWorker:
             self.cancelled.append(params["requestId"])
 
     def _ping(self, rpc_id: int) -> None:
-        self.send({"id": rpc_id, "result": {}})
+        if not self.is_deaf:
+            self.send({"id": rpc_id, "result": {}})
 
     async def _execute(self, rpc_id: int, request: Body) -> None:
         sha256 = request["context"]["task"]["artifact"]["sha256"]
@@ -155,6 +170,7 @@ class FakeWorker:
             error = {"code": -32001, "message": "ARTIFACT_MISSING", "data": {"sha256": sha256}}
             self.send({"id": rpc_id, "error": error})
             return
+        self._executing = rpc_id
         answer = await self._behaviour(self, request)
         if answer is not None:
             self.send({"id": rpc_id, "result": answer})
@@ -247,6 +263,20 @@ class GarbageDriver(FakeDriver):
 
 class WrongRequestDriver(FakeDriver):
     behaviour = staticmethod(answer_another_request)
+
+
+class SlowDriver(FakeDriver):
+    """A sandbox starts when `may_start` is set."""
+
+    def __init__(self, behaviour: Behaviour | None = None) -> None:
+        super().__init__(behaviour)
+        self.may_start = asyncio.Event()
+        self.attempts = 0
+
+    async def start(self, spec: SandboxSpec) -> Sandbox:
+        self.attempts += 1
+        await self.may_start.wait()
+        return await super().start(spec)
 
 
 class NeverStartsDriver(FakeDriver):
