@@ -2,13 +2,22 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from web.fakes import ADMIN_TOKEN, listening
 
 from cli.conftest import Run
 from uhlp.clock import FakeClock
 from uhlp.evolution.store import EvolutionStore
+from uhlp.metering import NullMeter
+from uhlp.models.definition import PoolDefinition
+from uhlp.sandbox.config import SandboxSettings
+from uhlp.sandbox.drivers.fake import FakeDriver, NeverStartsDriver
+from uhlp.sandbox.manager import SandboxManager
+from uhlp.web.edge import open_edge
+from uhlp.web.services import Services
 
 LOG = [
     {"question": "where is my parcel", "label": "shipping"},
@@ -29,6 +38,37 @@ async def test_the_starter_application_is_accepted_and_applied_again(uhlp: Run, 
     shown = await uhlp("status", **server)
     assert "classify-ticket" in shown.out
     assert json.loads((await uhlp("status", "--json", **server)).out)[0]["appId"] == "my-shop"
+
+
+async def test_sandboxes_are_told_with_their_walls_and_problems(uhlp: Run, services: Services, tmp_path: Path) -> None:
+    clock = FakeClock()
+    driver = FakeDriver()
+    pools = [("desk", PoolDefinition(pool_name="default"))]
+    manager = SandboxManager(
+        driver=driver, config=SandboxSettings(), clock=clock, meter=NullMeter(), desired=lambda: pools
+    )
+    await manager.open()
+    await manager.run_cycle()
+    shown = replace(services, sandboxes=manager)
+    async with open_edge(shown) as edge, listening(edge) as port:
+        server = {"UHLP_URL": f"http://127.0.0.1:{port}", "UHLP_ADMIN_TOKEN": ADMIN_TOKEN}
+        await uhlp("init", "desk")
+        await uhlp("apply", "desk", **server)
+        listed = await uhlp("sandboxes", **server)
+        assert "fake-1" in listed.out, listed.err
+        assert "Sandboxes: fake driver, isolation: none (missing: everything: it runs in the server)" in listed.out
+        driver.start = NeverStartsDriver().start  # type: ignore[method-assign]
+        await driver.sandboxes[0].stop("the machine ended it")
+        clock.advance(11)
+        pools[0] = ("desk", PoolDefinition(pool_name="default", min_instances=1))
+        await manager.run_cycle()
+        status = await uhlp("status", **server)
+        assert "DEGRADED" in status.out
+        assert "desk: No sandbox of pool default starts: it never said hello." in status.out
+        assert "Sandboxes: fake driver, isolation: none" in status.out
+        told = json.loads((await uhlp("sandboxes", "--json", **server)).out)
+        assert "it never said hello" in told["pools"][0]["problem"]
+    await manager.close()
 
 
 async def test_recorded_calls_are_imported_and_the_misfits_named_by_line(uhlp: Run, server, tmp_path: Path) -> None:
