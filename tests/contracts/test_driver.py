@@ -1,9 +1,13 @@
-"""What every Driver keeps. Each one runs a real sandbox where it has one, and answers the same frames."""
+"""What every Driver keeps. Each one runs a real sandbox where it has one, and answers the same frames.
+
+What only a driver with real sandboxes can show (limits, crashes) stands at the end.
+"""
 
 import asyncio
 import hashlib
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,19 +15,20 @@ from typing import Any
 
 import pytest
 
+from tests.machine_image import http_client
 from uhlp.clock import SystemClock
-from uhlp.errors import SandboxDied
+from uhlp.errors import SandboxDied, SandboxOutOfMemory
 from uhlp.metering import NullMeter
 from uhlp.models.definition import PoolDefinition
 from uhlp.sandbox.channel import Channel
-from uhlp.sandbox.config import SandboxSettings
-from uhlp.sandbox.driver import Driver, SandboxSpec, Worker
+from uhlp.sandbox.config import DockerSettings, SandboxSettings
+from uhlp.sandbox.driver import Driver, Sandbox, SandboxSpec, Worker
+from uhlp.sandbox.drivers.docker.driver import DockerDriver
 from uhlp.sandbox.drivers.fake import FakeDriver
 from uhlp.sandbox.drivers.process import ProcessDriver
 from uhlp.sandbox.manager import SandboxManager
 
 CODE = b"def handle(inputs, context):\n    return inputs\n"
-SHA256 = hashlib.sha256(CODE).hexdigest()
 POOL = PoolDefinition(pool_name="default", max_instances=2)
 
 
@@ -40,11 +45,22 @@ def data_dir() -> Any:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(params=["fake", "process"])
+REAL = ["process", "docker", "docker over stdio"]
+
+
+@pytest.fixture(params=["fake", *REAL])
 def driver(request: pytest.FixtureRequest, data_dir: Path) -> Driver:
     if request.param == "fake":
         return FakeDriver()
-    return ProcessDriver(data_dir=data_dir, allow_unisolated=True, production=False)
+    if request.param == "process":
+        return ProcessDriver(data_dir=data_dir, allow_unisolated=True, production=False)
+    request.getfixturevalue("runner_image")
+    docker = DockerSettings(
+        url=request.getfixturevalue("docker_engine"), transport="stdio" if "stdio" in request.param else "unix"
+    )
+    return DockerDriver(
+        data_dir=data_dir, config=SandboxSettings(docker=docker), clock=SystemClock(), read_secret=lambda name: None
+    )
 
 
 @pytest.fixture
@@ -142,39 +158,47 @@ async def test_closing_leaves_nothing(driver: Driver) -> None:
     assert await driver.list_owned() == []
 
 
-async def test_calls_run_through_the_manager(driver: Driver) -> None:
-    config = SandboxSettings()
-    manager = SandboxManager(driver=driver, config=config, clock=SystemClock(), meter=NullMeter())
+@pytest.fixture
+async def manager(driver: Driver) -> AsyncIterator[SandboxManager]:
+    manager = SandboxManager(driver=driver, config=SandboxSettings(), clock=SystemClock(), meter=NullMeter())
     await manager.open()
+    yield manager
+    await manager.close()
+
+
+async def run(manager: SandboxManager, code: bytes, number: int = 0, inputs: Any = None) -> Any:
+    """The answer's data; an error's code in place of an error."""
+    sha256 = hashlib.sha256(code).hexdigest()
     request = {
-        "requestId": "",
-        "requestData": {"source": "http", "input": {"pid": os.getpid()}},
+        "requestId": f"r{number}",
+        "requestData": {"source": "http", "input": inputs or {}},
         "context": {
             "appId": "shop",
             "componentId": "parse",
             "handlerType": "JIT",
             "revision": "0" * 40,
-            "task": {"artifact": {"sha256": SHA256, "path": "handler.py"}, "function": "handle"},
+            "task": {"artifact": {"sha256": sha256, "path": "handler.py"}, "function": "handle"},
             "configuration": {},
             "applicationInfo": {"deploymentMode": "development"},
-            "deadlineMs": 5000,
+            "deadlineMs": 10_000,
         },
     }
-    calls = (
-        manager.execute(
-            "shop",
-            POOL,
-            {**request, "requestId": f"r{number}"},
-            artifacts={SHA256: CODE},
-            call_tool=None,
-            timeout_s=5,
-            group="serving",
-            fresh=number == 3,
-        )
-        for number in range(6)
+    answer = await manager.execute(
+        "shop",
+        POOL,
+        request,
+        artifacts={sha256: code},
+        call_tool=None,
+        timeout_s=10,
+        group="serving",
+        fresh=number == 3,
     )
-    answers = await asyncio.gather(*calls)
-    assert [answer["data"] for answer in answers] == [{"pid": os.getpid()}] * 6
+    return answer["data"]["code"] if answer["resultType"] == "error" else answer["data"]
+
+
+async def test_calls_run_through_the_manager(driver: Driver, manager: SandboxManager) -> None:
+    answers = await asyncio.gather(*(run(manager, CODE, number, {"pid": os.getpid()}) for number in range(6)))
+    assert answers == [{"pid": os.getpid()}] * 6
     await manager.close()
     assert await driver.list_owned() == []
 
@@ -187,3 +211,71 @@ async def test_a_sandbox_says_what_it_takes_until_it_ends(opened: Driver) -> Non
     assert usage.cpu_s >= 0
     await sandbox.stop("test")
     assert (await sandbox.usage()).memory_bytes == 0
+
+
+# -- what only real sandboxes show
+
+real = pytest.mark.parametrize("driver", REAL, indirect=True)
+
+
+@real
+async def test_code_that_wants_more_memory_than_its_pool_has_fails_alone(manager: SandboxManager) -> None:
+    try:
+        answer = await run(manager, b"def handle(i, c):\n    return len(bytearray(400 << 20))\n")
+    except SandboxOutOfMemory as error:
+        answer = error.code
+    assert answer == SandboxOutOfMemory.code
+    assert await run(manager, CODE, inputs={"n": 1}) == {"n": 1}
+
+
+@real
+async def test_threads_are_counted_and_neighbours_still_start(opened: Driver, manager: SandboxManager) -> None:
+    bomb = (
+        b"import threading\n"
+        b"def handle(i, c):\n"
+        b"    end, number = threading.Event(), 0\n"
+        b"    try:\n"
+        b"        for number in range(10_000):\n"
+        b"            threading.Thread(target=end.wait, daemon=True).start()\n"
+        b"    except RuntimeError:\n"
+        b"        pass\n"
+        b"    end.set()\n"
+        b"    return number\n"
+    )
+    assert 0 < await run(manager, bomb) < 200
+    assert await run(manager, CODE, inputs={"n": 1}) == {"n": 1}
+
+
+@real
+async def test_a_worker_that_crashes_is_an_error_and_the_next_call_is_answered(manager: SandboxManager) -> None:
+    with pytest.raises(SandboxDied):
+        await run(manager, b"import os\ndef handle(i, c):\n    os._exit(3)\n")
+    assert await run(manager, CODE, inputs={"n": 1}) == {"n": 1}
+
+
+@real
+async def test_a_sandbox_that_is_killed_ends_its_workers_and_another_can_be_started(opened: Driver) -> None:
+    sandbox = await opened.start(spec())
+    worker = await sandbox.start_worker()
+    _, ear = await listen(worker)
+    kill_from_outside(opened, sandbox)
+    await asyncio.wait_for(ear.lost.wait(), 5)
+    assert await asyncio.wait_for(worker.kill(), 5) in ("exited", "killed")
+    with pytest.raises(SandboxDied):
+        await sandbox.start_worker()
+    assert (await sandbox.usage()).memory_bytes == 0
+    another = await opened.start(spec())
+    channel, _ = await listen(await another.start_worker())
+    assert await answers_ping(channel)
+    await sandbox.stop("it has ended")
+
+
+def kill_from_outside(driver: Driver, sandbox: Sandbox) -> None:
+    """As the kernel or an operator would."""
+    if isinstance(driver, DockerDriver):
+        with http_client(driver.status()["engine"]["url"]) as http:
+            assert http.post(f"/containers/{sandbox.sandbox_id}/kill").is_success
+    else:
+        assert isinstance(driver, ProcessDriver)
+        zygote, *_ = [pid for pid, sandbox_id in driver._marked() if sandbox_id == sandbox.sandbox_id]
+        os.kill(zygote, signal.SIGKILL)

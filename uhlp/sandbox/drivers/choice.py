@@ -1,7 +1,7 @@
 """Which driver the settings mean on this machine.
 
 `auto` is Docker when an engine answers at once and has the runner's image: whoever built that image wants sandboxes of
-it. Else it is processes, which work everywhere. The Docker client takes most of a second to load; without it nobody waits.
+it. Else it is processes, which work everywhere. Loading the Docker client takes most of a second: only where it is used.
 """
 
 import asyncio

@@ -26,7 +26,7 @@ from uhlp.sandbox.drivers.docker.engine import Engine
 from uhlp.sandbox.drivers.docker.http_sandbox import HttpSandbox, check_reach
 from uhlp.sandbox.drivers.docker.images import ImageFacts, ImageStore
 from uhlp.sandbox.drivers.docker.launcher import Launcher
-from uhlp.sandbox.drivers.docker.orphans import Orphans
+from uhlp.sandbox.drivers.docker.orphans import Orphans, living
 from uhlp.sandbox.drivers.docker.sandbox import DockerSandbox
 from uhlp.sandbox.drivers.docker.spares import Spares
 from uhlp.sandbox.drivers.docker.tasks import OwnedTasks
@@ -68,7 +68,7 @@ class DockerDriver:
             start_limit_s=config.start_timeout_s,
             clock=clock,
             remove=self._orphans.remove,
-            discard=lambda name: self._tasks.spawn(self._orphans.remove(name)),
+            spawn=self._tasks.spawn,
             on_end=self._ended,
         )
         self._spares = Spares(number=config.docker.spare_sandboxes, launch=self._launcher.launch)
@@ -119,7 +119,10 @@ class DockerDriver:
 
     async def list_owned(self) -> list[str]:
         """Ids of living sandboxes, as the engine knows them; spares and what is being started belong to nobody yet."""
-        return sorted(await self._orphans.living() - self._spares.names() - self._launcher.names)
+        if self._engine.is_connected:
+            return sorted(await living(self._engine, self._instance) - self._spares.names() - self._launcher.names)
+        async with Engine(url=self._engine.url) as engine:  # before `open` and after `close` it can be asked as well
+            return sorted(await living(engine, self._instance))
 
     async def run_cycle(self) -> None:
         """Look after the engine: what is nobody's is removed, what could not be opened is opened. Never raises."""

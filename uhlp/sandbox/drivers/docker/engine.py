@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from uhlp.errors import EngineRefused, EngineUnavailable
 
@@ -67,6 +67,18 @@ class Engine:
         if self._docker is None:
             raise EngineUnavailable(f"The Docker engine at {self.url} has not been connected.")
         return self._docker
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether `connect` has been called and `close` has not; an engine that is down keeps nobody from it."""
+        return self._docker is not None
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
 
     async def connect(self) -> EngineFacts:
         """Ask who is there and agree on a version of the API. May be repeated until it succeeds."""

@@ -10,7 +10,7 @@ import functools
 import itertools
 import secrets
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,8 @@ _LAST_WORDS_S = 1.0
 
 
 class Launcher:
-    """`names` are the containers that are being started now. `remove` ends one by its name, `discard` does not wait."""
+    """`names` are the containers that are being started now. `remove` ends one by its name; `spawn` runs what nobody
+    waits for."""
 
     def __init__(
         self,
@@ -54,7 +55,7 @@ class Launcher:
         start_limit_s: float,
         clock: Clock,
         remove: Callable[[str], Awaitable[None]],
-        discard: Callable[[str], None],
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
         on_end: Callable[[DockerSandbox], None],
     ) -> None:
         self.names: set[str] = set()
@@ -67,10 +68,11 @@ class Launcher:
         self._start_limit_s = start_limit_s
         self._clock = clock
         self._remove = remove
-        self._discard = discard
+        self._spawn = spawn
         self._on_end = on_end
         self._transports = _TRANSPORTS[settings.transport]
         self._numbers = itertools.count(1)
+        self._creating: dict[str, asyncio.Future[str]] = {}
 
     @property
     def transport(self) -> Transport | None:
@@ -131,11 +133,23 @@ class Launcher:
                     details={"missing": sandbox.walls["missing"]},
                 )
         except BaseException:
-            self._discard(name)
+            self._spawn(self._clear_away(name, self._creating.get(name)))
             raise
         finally:
             self.names.discard(name)
+            self._creating.pop(name, None)
         return sandbox
+
+    async def _create(self, name: str, config: dict[str, Any]) -> None:
+        """A request that is given up half-way may still make a container: it is let run to its end."""
+        self._creating[name] = asyncio.ensure_future(self._engine.create(name, config))
+        await asyncio.shield(self._creating[name])
+
+    async def _clear_away(self, name: str, creating: asyncio.Future[str] | None) -> None:
+        if creating is not None:
+            await asyncio.wait((creating,))
+            creating.exception()  # it has been raised where it was waited for, if anywhere
+        await self._remove(name)
 
     async def _over_unix_socket(
         self, name: str, spec: SandboxSpec, image_id: str, stack: contextlib.AsyncExitStack
@@ -146,7 +160,7 @@ class Launcher:
             raise SandboxDied(f"No unix socket can be made below {self._data_dir}: {error}") from error
         stack.callback(dial.close)
         config = await self.walled(name, spec, image_id)
-        await self._engine.create(name, container.running_our_runner(config, pool=spec.pool, dial=dial.folder))
+        await self._create(name, container.running_our_runner(config, pool=spec.pool, dial=dial.folder))
         words = LastWords(self._engine, name)
         stack.push_async_callback(words.close)
         await words.open()
@@ -182,7 +196,7 @@ class Launcher:
         self, name: str, spec: SandboxSpec, image_id: str, stack: contextlib.AsyncExitStack
     ) -> DockerSandbox:
         config = await self.walled(name, spec, image_id)
-        await self._engine.create(name, {**container.running_our_runner(config, pool=spec.pool, dial=None), **ATTACHED})
+        await self._create(name, {**container.running_our_runner(config, pool=spec.pool, dial=None), **ATTACHED})
         pipe = await AttachedPipe.open(self._engine, name)
         try:
             await self._engine.start(name)

@@ -12,6 +12,12 @@ from uhlp.sandbox.drivers.docker.engine import ContainerFacts, Engine
 _log = structlog.get_logger(__name__)
 
 
+async def living(engine: Engine, instance: str) -> set[str]:
+    """The sandboxes of an instance that have a running container."""
+    found = await engine.list_labelled(f"{INSTANCE_LABEL}={instance}")
+    return {_sandbox_of(each) for each in found if each.is_running}
+
+
 class Orphans:
     """Judges by the engine's list of now; all it remembers is since when it has seen a container that nobody knows."""
 
@@ -23,10 +29,6 @@ class Orphans:
         self._unowned_since_s: dict[str, float] = {}
         self._to_remove: set[str] = set()
 
-    async def living(self) -> set[str]:
-        """The sandboxes of this server's data directory that have a running container."""
-        return {_sandbox_of(each) for each in await self._ours() if each.is_running}
-
     async def remove(self, name: str) -> None:
         """End and remove a container; when the engine does not answer or refuses, the next sweep does. Never raises."""
         try:
@@ -37,7 +39,7 @@ class Orphans:
 
     async def remove_all(self) -> None:
         """What a dead server left behind: whoever holds the data directory knows that it is dead."""
-        for each in await self._ours():
+        for each in await self._engine.list_labelled(f"{INSTANCE_LABEL}={self._instance}"):
             await self._remove_orphan(each, "its server has ended")
 
     async def sweep(self, known: Set[str]) -> None:
@@ -54,9 +56,6 @@ class Orphans:
                 await self._remove_orphan(each, "it has expired")
             elif each.name in unowned and now_s - self._unowned_since_s[each.name] >= self._grace_s:
                 await self._remove_orphan(each, "nobody owns it")
-
-    async def _ours(self) -> list[ContainerFacts]:
-        return await self._engine.list_labelled(f"{INSTANCE_LABEL}={self._instance}")
 
     def _is_ours(self, each: ContainerFacts) -> bool:
         return each.labels.get(INSTANCE_LABEL) == self._instance
