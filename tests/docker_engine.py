@@ -10,7 +10,6 @@ import secrets
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +25,7 @@ from uhlp.sandbox.drivers.docker.engine import Engine
 
 START_S = 30.0
 NAMED_ENGINE = "UHLP_TEST_DOCKER_HOST"
+_FOLDERS, _FOLDER = Path("/tmp"), "uhlp-docker-"  # a socket's path must be short
 
 
 @pytest.fixture(scope="session")
@@ -79,10 +79,11 @@ class PrivateEngine:
     """
 
     def __init__(self, *, has_network: bool = False) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="uhlp-docker-", dir="/tmp"))  # a socket's path must be short
+        self.folder = _FOLDERS / f"{_FOLDER}{os.getpid()}-{secrets.token_hex(4)}"
+        self.folder.mkdir(mode=0o700)
         self.url = f"unix://{self.folder}/docker.sock"
-        self._name = f"uhlp{secrets.token_hex(4)}"
-        self._bridge = _Bridge(self._name) if has_network else None
+        self._name = _name_of(self.folder)
+        self._bridge_options = _make_bridge(self._name) if has_network else []
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, *, live_restore: bool = False) -> None:
@@ -92,10 +93,10 @@ class PrivateEngine:
         line += ["--pidfile", f"{self.folder}/pid", "--config-file", f"{self.folder}/daemon.json"]
         # were a containerd of the machine used, the engines must not take each other's containers for theirs
         line += ["--containerd-namespace", self._name, "--containerd-plugins-namespace", f"{self._name}-plugins"]
-        line += self._bridge.options if self._bridge else []
+        line += self._bridge_options
         line += ["--live-restore"] if live_restore else []
         (self.folder / "daemon.json").write_text("{}")
-        if self._bridge is None:
+        if not self._bridge_options:
             line = ["unshare", "--net", *line]  # with no bridge, dockerd would delete another engine's docker0
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(line, stdout=log, stderr=log, start_new_session=True)
@@ -119,18 +120,13 @@ class PrivateEngine:
     def close(self) -> None:
         """End it and everything that it started, and remove its folder and its bridge."""
         if self._process and self._process.poll() is not None:
-            self._end_what_is_left()
+            _end_processes(self.folder)
             with suppress(RuntimeError):
                 self.start()  # it alone knows which networks it made
         with suppress(httpx.HTTPError):
             self._remove_containers_and_networks()
         self.stop()
-        self._end_what_is_left()
-        for mount in sorted(_mounts_below(self.folder), reverse=True):
-            subprocess.run(["umount", "--lazy", mount], check=False, capture_output=True)
-        if self._bridge:
-            self._bridge.remove()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        _remove(self.folder)
 
     def log(self) -> str:
         """The end of what it had to say."""
@@ -161,37 +157,6 @@ class PrivateEngine:
                 http.delete(f"/containers/{container['Id']}", params={"force": "1", "v": "1"})
             http.post("/networks/prune")
 
-    def _end_what_is_left(self) -> None:
-        """After a kill: the containers, known by their pid files, then what names our folder on its command line."""
-        left = [int(file.read_text()) for file in (self.folder / "exec").glob("containerd/daemon/*/*/*/init.pid")]
-        for process in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):
-                if f"{self.folder}/".encode() in (process / "cmdline").read_bytes():
-                    left.append(int(process.name))
-        for pid in left:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-
-
-class _Bridge:
-    """A network bridge with an address range that nothing else here uses."""
-
-    def __init__(self, name: str) -> None:
-        listed = subprocess.run(["ip", "-4", "-o", "address"], capture_output=True, text=True, check=True).stdout
-        number = secrets.choice([number for number in range(256) if f" 10.213.{number}." not in listed])
-        self._name = name
-        # never with --default-address-pool: a dockerd that starts again with one deletes docker0, whosever it is
-        self.options = ["--bridge", name]
-        for line in (
-            f"ip link add name {name} type bridge",
-            f"ip address add 10.213.{number}.1/24 dev {name}",
-            f"ip link set {name} up",
-        ):
-            subprocess.run(line.split(), check=True, capture_output=True)
-
-    def remove(self) -> None:
-        subprocess.run(["ip", "link", "delete", self._name], check=False, capture_output=True)
-
 
 @contextmanager
 def private_engine(*, has_network: bool = False) -> Iterator[PrivateEngine]:
@@ -201,6 +166,7 @@ def private_engine(*, has_network: bool = False) -> Iterator[PrivateEngine]:
         give_up(f"a Docker engine of its own needs root; {NAMED_ENGINE} may name another")
     if absent := [name for name in ("dockerd", "ip", "unshare") if shutil.which(name) is None]:
         give_up(f"not installed: {', '.join(absent)}")
+    _remove_left_behind()
     try:
         engine = PrivateEngine(has_network=has_network)
     except subprocess.CalledProcessError as error:
@@ -215,6 +181,50 @@ def private_engine(*, has_network: bool = False) -> Iterator[PrivateEngine]:
         engine.close()
 
 
-def _mounts_below(folder: Path) -> list[str]:
+def _make_bridge(name: str) -> list[str]:
+    """A network bridge with an address range that nothing else here uses; what dockerd must know of it."""
+    listed = subprocess.run(["ip", "-4", "-o", "address"], capture_output=True, text=True, check=True).stdout
+    number = secrets.choice([number for number in range(256) if f" 10.213.{number}." not in listed])
+    for line in (
+        f"ip link add name {name} type bridge",
+        f"ip address add 10.213.{number}.1/24 dev {name}",
+        f"ip link set {name} up",
+    ):
+        subprocess.run(line.split(), check=True, capture_output=True)
+    # never with --default-address-pool: a dockerd that starts again with one deletes docker0, whosever it is
+    return ["--bridge", name]
+
+
+def _name_of(folder: Path) -> str:
+    """Of an engine's bridge and of its containers' name space."""
+    return f"uhlp{folder.name.rpartition('-')[2]}"
+
+
+def _remove_left_behind() -> None:
+    """Engines of test sessions that were killed."""
+    for folder in _FOLDERS.glob(f"{_FOLDER}*-*"):
+        owner = folder.name.removeprefix(_FOLDER).partition("-")[0]
+        if not Path("/proc", owner).exists():
+            _end_processes(folder)
+            _remove(folder)
+
+
+def _end_processes(folder: Path) -> None:
+    """Kill containers, known by their pid files, and what names the engine's folder on its command line."""
+    left = [int(file.read_text()) for file in (folder / "exec").glob("containerd/daemon/*/*/*/init.pid")]
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if f"{folder}/".encode() in (process / "cmdline").read_bytes():
+                left.append(int(process.name))
+    for pid in left:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _remove(folder: Path) -> None:
+    """What a dead engine leaves: mounts, its bridge, its folder."""
     mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    return [mount for mount in mounts if mount.startswith(f"{folder}/")]
+    for mount in sorted((mount for mount in mounts if mount.startswith(f"{folder}/")), reverse=True):
+        subprocess.run(["umount", "--lazy", mount], check=False, capture_output=True)
+    subprocess.run(["ip", "link", "delete", _name_of(folder)], check=False, capture_output=True)
+    shutil.rmtree(folder, ignore_errors=True)

@@ -62,8 +62,8 @@ def image_of(
         with tempfile.TemporaryFile() as file:
             _write_tar(file, copied, links or {})
             file.seek(0)
-            repository, _, tag = name.partition(":")
-            query = {"fromSrc": "-", "repo": repository, "tag": tag or "latest", "changes": list(changes)}
+            repository, _, tag = name.rpartition(":")
+            query = {"fromSrc": "-", "repo": repository, "tag": tag, "changes": list(changes)}
             answer = engine.post("/images/create", params=query, content=iter(lambda: file.read(1 << 20), b""))
         assert answer.status_code == 200, answer.text
         assert '"error"' not in answer.text, answer.text
