@@ -8,15 +8,15 @@ UhlpError
 │   ├── DefinitionInvalid        │   ├── RouteNotFound          │   ├── ModelProviderUnavailable
 │   ├── InputInvalid             │   ├── DefinitionFileNotFound │   │   └── NotRecorded
 │   └── ExpressionInvalid        │   ├── CandidateNotFound      │   ├── NoSandboxAvailable
-├── Unauthorized 401             │   ├── SandboxNotFound        │   ├── ImageUnavailable
-├── MethodNotAllowed 405         │   └── ToolNotFound           │   ├── EngineUnavailable
-├── TooManyRequests 429          ├── Conflict 409               │   ├── EngineRefused
-│   ├── BudgetExhausted          │   ├── RevisionConflict       │   ├── IsolationRefused
-│   └── CardinalityLimit         │   ├── AppExists              │   ├── RuntimeStoreUnavailable
-├── ExecutionFailed 502          │   ├── MetricConflict         │   └── ShuttingDown
-│   ├── SandboxDied              │   └── StateConflict          └── DeadlineExceeded 504
-│   ├── SandboxOutOfMemory       └── InternalError 500              └── FallbackTooLate
-│   ├── CrashLoop
+├── Unauthorized 401             │   ├── SampleNotFound         │   ├── ImageUnavailable
+├── MethodNotAllowed 405         │   ├── SandboxNotFound        │   ├── EngineUnavailable
+├── TooManyRequests 429          │   └── ToolNotFound           │   ├── EngineRefused
+│   ├── BudgetExhausted          ├── Conflict 409               │   ├── IsolationRefused
+│   └── CardinalityLimit         │   ├── RevisionConflict       │   ├── RuntimeStoreUnavailable
+├── ExecutionFailed 502          │   ├── AppExists              │   └── ShuttingDown
+│   ├── SandboxDied              │   ├── MetricConflict         └── DeadlineExceeded 504
+│   ├── SandboxOutOfMemory       │   └── StateConflict              └── FallbackTooLate
+│   ├── CrashLoop                └── InternalError 500
 │   ├── HandlerFailed
 │   └── OutputInvalid
 └── HeadersTooLarge 431
@@ -152,6 +152,12 @@ class CandidateNotFound(NotFound):
     """No candidate has this id."""
 
     code = "CANDIDATE_NOT_FOUND"
+
+
+class SampleNotFound(NotFound):
+    """There is no such sample."""
+
+    code = "SAMPLE_NOT_FOUND"
 
 
 class SandboxNotFound(NotFound):

@@ -112,7 +112,7 @@ class Judge:
             if isinstance(verdict, BaseException):
                 raise verdict
         words: dict[Any, Word] = {("A", "B"): "first", ("B", "A"): "second", ("both", "both"): "both"}
-        return words.get(verdicts)
+        return words.get(tuple(verdicts))
 
     async def calibration(
         self, app: AppSnapshot, component: ComponentSnapshot, cases: Sequence[KnownCase], *, spending: Spending

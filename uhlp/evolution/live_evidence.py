@@ -258,12 +258,13 @@ class LiveEvidence:
 
 
 def overruled(figures: Figures) -> Figures:
-    """These figures with one wrong answer that was right after all."""
+    """These figures with one wrong answer that was right after all (one that was never used is not among `wrong`)."""
+    moved = min(1, figures.wrong)
     return replace(
         figures,
-        wrong=max(0, figures.wrong - 1),
-        agreed=figures.agreed + 1,
-        handler_right=figures.handler_right + 1,
+        wrong=figures.wrong - moved,
+        agreed=figures.agreed + moved,
+        handler_right=figures.handler_right + moved,
         overruled=figures.overruled + 1,
     )
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from uhlp.clock import Clock
 from uhlp.errors import ComponentNotFound, StateConflict, ValidationFailed
+from uhlp.evolution.adjudicator import Adjudicator
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate, CandidateState
 from uhlp.evolution.compiler import Compiler
@@ -53,6 +54,9 @@ class Oversight:
         self._promotion = promotion
         self._oracle = oracle
         self._samples = samples
+        self._adjudicator = Adjudicator(
+            samples=samples, book=book, store=store, governor=governor, app_registry=app_registry, clock=clock
+        )
         self._windows = windows
         self._registry = app_registry
         self._clock = clock
@@ -120,6 +124,22 @@ class Oversight:
             )
         await self._governor.promote(candidate.id, reason=reason, actor=actor)
 
+    async def adjudicate_sample(
+        self, app_id: str, sample_id: str, *, expected: Any, actor: str, reason: str
+    ) -> dict[str, Any]:
+        """A person says what is right for a recorded input; what follows from it is in the answer."""
+        return await self._adjudicator.adjudicate_sample(
+            app_id, sample_id, expected=expected, actor=actor, reason=reason
+        )
+
+    async def adjudicate_input(
+        self, app_id: str, component_id: str, input_hash: str, *, expected: Any, actor: str, reason: str
+    ) -> dict[str, Any]:
+        """The same for an open question or a lost comparison, whose sample may have rolled over."""
+        return await self._adjudicator.adjudicate_input(
+            app_id, component_id, input_hash, expected=expected, actor=actor, reason=reason
+        )
+
     async def pause(
         self, *, actor: str, reason: str, app_id: str | None = None, component_id: str | None = None
     ) -> dict[str, Any]:
@@ -168,6 +188,10 @@ class Oversight:
             "tests": code[1] if code else None,
             "checkpoint": asdict(one.checkpoint) if one.checkpoint else None,
         }  # fmt: skip
+
+    async def adjudications(self, app_id: str, component_id: str) -> dict[str, Any]:
+        """What waits for a person, and what persons have said."""
+        return self._adjudicator.listing(app_id, component_id)
 
     async def why(self, app_id: str, component_id: str) -> dict[str, Any]:
         """What is missing before this component runs as code, how many, by when."""
@@ -230,6 +254,7 @@ class Oversight:
             "coverage": one.figures.coverage,
             "agreement": one.figures.agreement,
             "figures": asdict(one.figures),
+            "classes": one.measurements.get("classes", {}).get("counts"),
             "proven": account.proven if account else None,
             "evidence": account.describe() if account else None,
             "executions": one.executions,

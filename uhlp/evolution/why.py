@@ -69,6 +69,8 @@ async def explain(
             lines.append(f"It is held: {held}.")
         if (postponed := current.measurements.get("postponedBecause")) is not None:
             lines.append(f"Its compilation is postponed: {postponed}.")
+    if questions := samples.adjudications.questions(app_id, component_id):
+        lines.append(f"{len(questions)} questions wait for a person: `uhlp adjudications {app_id} {component_id}`.")
     if (current is None or current.state is S.DISCOVERED) and counts.train < config.verify.min_train:
         need = config.verify.min_train
         lines.append(f"Needs {need} recorded answers to learn from (TRAIN half), has {counts.train}.")
@@ -149,7 +151,9 @@ def _evidence(
 ) -> None:
     account = live.account
     lines.append(f"Evidence: {account.describe()}.")
-    answered_per_s = rate_per_s * (live.figures.coverage or 0.0)
+    answered_per_s = rate_per_s * live.reachable_coverage
+    if live.decision_field is not None:
+        lines.append(_classes(live, live.decision_field))
     if account.verdict is Verdict.HOLD:
         need = account.n + account.needed_more()
         what = f"clean comparisons to prove < {account.epsilon:.0%}"
@@ -163,6 +167,19 @@ def _evidence(
             _missing("executions in this canary step", live.step_executions, config.canary.min_executions,
                      answered_per_s * share, now)
         )  # fmt: skip
+
+
+def _classes(live: LiveEvidence, decision_field: str) -> str:
+    """Which values of the decision field the handler answers, and why the others are left to the model."""
+    trusted = [f"{name} ({live.classes.count(name).agreeing} agree)" for name in live.classes.trusted]
+    left = [f"{name} ({why})" for name, why in live.classes.excluded.items()]
+    shown = f"Of {decision_field} it is trusted with {_some(trusted) or 'none yet'}"
+    return f"{shown}; left to the model: {_some(left)}." if left else f"{shown}."
+
+
+def _some(names: list[str], most: int = 8) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _missing(what: str, have: int, need: int, rate_per_s: float, now: float) -> dict[str, Any]:

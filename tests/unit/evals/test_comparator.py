@@ -102,13 +102,81 @@ def test_lists_are_paired_by_a_key_and_their_elements_compared_by_their_own_poli
     ]
 
 
+@given(st.lists(json_values, max_size=5), st.randoms(use_true_random=False))
+def test_the_order_of_a_bag_never_matters_and_repeats_only_in_a_multiset(values, random):
+    shuffled = random.sample(values, len(values))
+    assert Comparator({"$": "set"}).equal(values, shuffled)
+    assert Comparator({"$": "multiset"}).equal(values, shuffled)
+    assert Comparator({"$": "set"}).equal(values, values + shuffled)
+    assert Comparator({"$": "multiset"}).equal(values, values + shuffled) == (not values)
+
+
+@given(st.lists(st.integers(0, 50), unique=True, max_size=6), st.randoms(use_true_random=False), json_values)
+def test_keyed_elements_are_paired_in_any_order_and_still_compared(keys, random, value):
+    comparator = Comparator({"$": {"list": {"key": "sku"}}})
+    ours = [{"sku": key, "price": key * 2} for key in keys]
+    theirs = random.sample(ours, len(ours))
+    assert comparator.equal(ours, theirs)
+    if theirs and not Comparator({}).equal(value, theirs[0]["price"]):
+        assert not comparator.equal(ours, [{**theirs[0], "price": value}, *theirs[1:]])
+
+
+@given(scalars, scalars, st.floats(0, 10), st.floats(0, 10))
+def test_a_wider_tolerance_never_parts_what_a_narrower_one_joins(a, b, narrow, more):
+    if Comparator({"$": {"numeric": {"abs": narrow}}}).equal(a, b):
+        assert Comparator({"$": {"numeric": {"abs": narrow + more, "rel": more}}}).equal(a, b)
+
+
+@given(st.text(max_size=20), st.text(max_size=20))
+def test_text_is_compared_by_what_is_left_when_case_and_white_space_are_looked_over(a, b):
+    plain = Comparator({"$": "text"}).equal(a, b)
+    assert plain == (" ".join(a.casefold().split()) == " ".join(b.casefold().split()))
+    assert Comparator({"$": "text"}).equal(a, f"  {a}\n")
+    if Comparator({"$": {"text": {"casefold": True}}}).equal(a, b):
+        assert plain
+
+
+@given(st.dictionaries(st.sampled_from("abcd"), json_values), json_values, policies)
+def test_an_ignored_field_decides_nothing_and_every_other_one_as_before(output, value, chosen):
+    comparator = Comparator({**chosen, "a": "ignore"})
+    other = {**output, "a": value}
+    assert comparator.equal(output, other)
+    for field in "bcd":
+        changed = {**other, field: "something else"}
+        without = {name: one for name, one in output.items() if name != "a"}
+        assert comparator.equal(output, changed) == Comparator(chosen).equal(
+            without, {name: one for name, one in changed.items() if name != "a"}
+        )
+
+
+@given(policies, json_values, json_values)
+def test_what_differs_in_free_text_alone_is_equal_beside_it_and_not_equal(chosen, a, b):
+    comparator = Comparator(chosen)
+    if comparator.differ_in_text_alone(a, b):
+        assert comparator.not_comparable_fields
+        assert not comparator.equal(a, b)
+        assert comparator.beside_text.equal(a, b)
+    elif comparator.beside_text.equal(a, b):
+        assert comparator.equal(a, b)
+
+
 def test_differences_read_like_sentences():
     differences = Comparator({}).differences({"a": {"b": 1}, "l": [1, 2], "x": "y"}, {"a": {"b": 2}, "l": [1]})
     assert differences == ["a.b: 1 ≠ 2", "l: 2 elements ≠ 1 elements", 'x: "y" ≠ (missing)']
 
 
 def test_free_text_marks_the_component_as_not_comparable():
-    assert Comparator({"summary": "free_text", "label": "exact"}).not_comparable_fields == ("summary",)
+    comparator = Comparator({"summary": "free_text", "label": "exact"})
+    assert comparator.not_comparable_fields == ("summary",)
+    assert [comparator.is_free_text(path) for path in ("summary", "summary.title", "label", "summaries")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert Comparator({"$": "free_text"}).is_free_text("label")
+    assert comparator.differ_in_text_alone({"summary": "a", "label": 1}, {"summary": "b", "label": 1})
+    assert not comparator.differ_in_text_alone({"summary": "a", "label": 1}, {"summary": "b", "label": 2})
 
 
 def test_the_version_changes_with_the_policies_and_not_with_their_order():

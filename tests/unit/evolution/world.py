@@ -5,6 +5,7 @@ the fake driver), and the model (a function of the input, behind the gateway).
 """
 
 import json
+import re
 import sys
 import types
 from collections import deque
@@ -63,6 +64,8 @@ from uhlp.traffic.split import input_hash, split_of
 
 APP = "shop"
 PARSE = "parse"
+JUDGE = "judge-1"
+_BLOCK = re.compile(r"```json\n(.*?)\n```", re.DOTALL)
 PRODUCTS = ("apples", "pears", "plums", "nuts", "figs", "limes", "dates")
 
 GOOD = """\
@@ -126,12 +129,17 @@ def lines(
 
 
 class ScriptedGateway:
-    """The model behind the gateway: `answer` is what it does, `coder` what it writes when it is asked for code."""
+    """The model behind the gateway: `answer` is what it does, `coder` what it writes when it is asked for code.
+
+    The model named JUDGE is asked which of two answers is right: `judge` says "A", "B", "both", "neither", or nonsense.
+    """
 
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
         self.answer: Callable[[dict[str, Any]], Any] = parse
         self.coder: deque[str | Exception] = deque()
+        self.judge: Callable[[Any, Any, Any], str] = lambda value, a, b: "neither"
+        self.judgements: list[str] = []
         self.is_down = False
         self.answers_left: int | None = None
         """After so many more answers for components it is down for them; coders are still answered."""
@@ -143,6 +151,8 @@ class ScriptedGateway:
         self._random = Random(7)
 
     async def generate(self, request: GenerateRequest, *, timeout_s: float | None = None) -> Generation:
+        if request.model == JUDGE:
+            return self._judgement(request.messages[0]["content"])
         is_coder = request.replay_input is None
         if self.is_down or (self.answers_left == 0 and not is_coder):
             raise ModelProviderUnavailable("the model is down")
@@ -157,6 +167,12 @@ class ScriptedGateway:
             self.answers_left = None if self.answers_left is None else self.answers_left - 1
             text = json.dumps(self._value(request.replay_input))
         return Generation(text, "scripted-1", "scripted", 100, 10, 0.001, self.latency_s * 1000)
+
+    def _judgement(self, prompt: str) -> Generation:
+        self.judgements.append(prompt)
+        value, a, b = (json.loads(block) for block in _BLOCK.findall(prompt.split("\n---\n")[1]))
+        text = json.dumps({"verdict": self.judge(value, a, b), "why": "so it seems"})
+        return Generation(text, JUDGE, "scripted", 200, 20, 0.002, 0.0)
 
     def _value(self, inputs: dict[str, Any]) -> Any:
         value = self.answer(inputs)

@@ -191,6 +191,18 @@ class QuietEvolution:
             "missing": [{"what": "comparisons", "have": 48, "need": 84, "expectedAt": None}],
         }
 
+    async def adjudications(self, app_id: str, component_id: str) -> dict[str, Any]:
+        question = {"input_hash": "a" * 64, "candidate_id": "cand-1", "got": 1, "answers": (2, 3, 4)}
+        return {"questions": [question], "adjudications": []}
+
+    async def adjudicate_sample(self, app_id: str, sample_id: str, **said: Any) -> dict[str, Any]:
+        self.asked.append(("adjudicate_sample", app_id, sample_id, said))
+        return {"effects": []}
+
+    async def adjudicate_input(self, app_id: str, component_id: str, input_hash: str, **said: Any) -> dict[str, Any]:
+        self.asked.append(("adjudicate_input", app_id, component_id, input_hash, said))
+        return {"effects": []}
+
     async def pause(self, **scope: Any) -> dict[str, Any]:
         self.asked.append(("pause", scope))
         return {"paused": True}
