@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from uhlp.cli import (
+    adjudication,
     candidates,
     definitions,
     demo,
@@ -73,6 +74,8 @@ for asks_a_server in (
     candidates.approve,
     candidates.reject,
     candidates.rollback,
+    adjudication.adjudications,
+    adjudication.adjudicate,
     settings.settings,
 ):
     app.command(epilog=ASKS_A_SERVER)(asks_a_server)
