@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 SecretReader = Callable[[str], str | None]
-"""Gives the secret of a name, None when there is none. May read a file: called in a thread, or while a server starts."""
+"""Gives the secret of a name, None when there is none. May read a file: called in a thread, or at the start."""
 
 _PREFIX = "secret:"
 _NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_.-]{0,127}$")

@@ -35,7 +35,7 @@ from uhlp.web.config import WebSettings
 
 PREFIX = "UHLP_"
 SETTINGS_FILE = Path("uhlp.toml")
-_KNOWN_BESIDE = frozenset({"UHLP_URL", "UHLP_ADMIN_TOKEN", "UHLP_REQUIRE_SERVICES"})
+_KNOWN_BESIDE = frozenset({"UHLP_URL", "UHLP_ADMIN_TOKEN", "UHLP_REQUIRE_SERVICES", "UHLP_TEST_DOCKER_HOST"})
 """Variables with our prefix that are no settings of the server."""
 
 _PASSWORD_IN_URL = re.compile(r"(?<=://)[^/@\s]+(?=@)")

@@ -12,6 +12,7 @@ from uhlp.cli import (
     demo,
     estimate,
     ledger,
+    sandbox,
     sandboxes,
     serve,
     settings,
@@ -88,3 +89,7 @@ _ledger = typer.Typer(help="The hash-chained history of decisions.", no_args_is_
 _ledger.command("show", epilog=ASKS_A_SERVER)(ledger.show)
 _ledger.command("verify", epilog=ASKS_A_SERVER)(ledger.verify)
 app.add_typer(_ledger, name="ledger")
+
+_sandbox = typer.Typer(help="Sandboxes and their image.", no_args_is_help=True)
+_sandbox.command("build-image")(sandbox.build_image)
+app.add_typer(_sandbox, name="sandbox")

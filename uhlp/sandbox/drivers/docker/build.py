@@ -17,7 +17,6 @@ from uhlp.models.definition import RUNNER_IMAGE
 from uhlp.sandbox.drivers import runner_home
 from uhlp.sandbox.drivers.docker.engine import Engine
 
-DEFAULT_BASE = "python:3.11-slim"
 VERSION_LABEL = "uhlp.runner"
 CONTENT_LABEL = "uhlp.runner.content"
 
@@ -63,7 +62,7 @@ def requirements() -> tuple[str, ...]:
 async def build_runner_image(
     engine: Engine,
     *,
-    base: str = DEFAULT_BASE,
+    base: str,
     tag: str = RUNNER_IMAGE,
     wheels: Path | None = None,
     network: str | None = None,
@@ -165,6 +164,8 @@ def _context(wheels: Path | None) -> bytes:
 def _what_to_do(reason: str, lines: list[str], base: str, wheels: Path | None) -> str:
     """What is wrong and what helps, then the end of the build's output."""
     reason = reason.rstrip(".")
+    if not lines:
+        return f"{reason}."
     if not any(" RUN " in line for line in lines):
         return (
             f"The base image {base} cannot be used: {reason}. Pull or load it, or name another one that has "
