@@ -31,18 +31,29 @@ chromium_is_there() {
   case "$(command -v chromium)" in "" | /snap/*) return 1 ;; esac
 }
 
+# What a Docker engine of the tests' own needs; one that UHLP_TEST_DOCKER_HOST names is taken as it is.
+may_start_an_engine() { [ "$(id -u)" = 0 ] && unshare --mount --net true 2>/dev/null; }
+
 is_ubuntu() { grep -q '^ID=ubuntu$' /etc/os-release 2>/dev/null; }
 
-# Packages whose programs are not here: those that apt can bring, and the one that Ubuntu only has as a snap.
+# Packages whose programs are not here and that apt can bring; and what it cannot.
 look_for_missing() {
-  missing="" only_as_snap=""
+  missing="" not_by_apt=""
   if ! python_is_there; then missing="python3 python3-venv"
   elif ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then missing="python3-venv"; fi
   command -v git >/dev/null || missing="$missing git"
   command -v redis-server >/dev/null || missing="$missing redis-server"
   command -v bwrap >/dev/null || missing="$missing bubblewrap"
+  if [ -n "${UHLP_TEST_DOCKER_HOST:-}" ]; then
+    command -v docker-registry >/dev/null || missing="$missing docker-registry"
+  elif may_start_an_engine; then
+    command -v dockerd >/dev/null || missing="$missing docker.io"
+    command -v iptables >/dev/null || missing="$missing iptables"
+    command -v ip >/dev/null || missing="$missing iproute2"
+    command -v docker-registry >/dev/null || missing="$missing docker-registry"
+  else not_by_apt=" a Docker engine (root may start one, or UHLP_TEST_DOCKER_HOST name one)"; fi
   if chromium_is_there; then :
-  elif is_ubuntu; then only_as_snap=" chromium (a snap on Ubuntu, which the tests cannot drive)"
+  elif is_ubuntu; then not_by_apt="$not_by_apt chromium (a snap on Ubuntu, which the tests cannot drive)"
   else missing="$missing chromium"; fi
   if [ $long = yes ]; then command -v wrk >/dev/null || missing="$missing wrk"; fi
 }
@@ -72,10 +83,10 @@ if ! python_is_there; then
   echo "Python 3.11 or newer is needed" >&2
   exit 1
 fi
-if [ -z "$missing$only_as_snap" ]; then
+if [ -z "$missing$not_by_apt" ]; then
   export UHLP_REQUIRE_SERVICES="${UHLP_REQUIRE_SERVICES:-1}"
 else
-  echo "missing, tests that need them are skipped: $missing$only_as_snap"
+  echo "missing, tests that need them are skipped: $missing$not_by_apt"
 fi
 
 venv=.venv-test
