@@ -156,7 +156,7 @@ class Server:
     def sandboxes(self, app_id: str = "") -> list[int]:
         """Bubblewrap, supervisors and workers of all sandboxes or an application's, by the mark in their arguments."""
         instance = hashlib.sha256(str(self.data_dir.resolve()).encode()).hexdigest()[:12]
-        return _processes_with("cmdline", f"uhlp-sandbox={instance}/" + (f"{app_id}." if app_id else ""))
+        return _processes_with("cmdline", f"uhlp-sandbox={instance}." + (f"{app_id}." if app_id else ""))
 
     def processes(self) -> list[int]:
         """Every process that this server consists of."""
