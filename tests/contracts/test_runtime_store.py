@@ -170,6 +170,75 @@ async def test_a_prefix_removes_its_keys_and_no_others(store):
     assert (await store.get("uhlp:runtime:ab:1")).found
 
 
+async def until_free(store: RuntimeStore, key: str) -> None:
+    async with asyncio.timeout(5):
+        while await store.lease(key) is not None:
+            pass
+
+
+async def test_a_lease_has_one_holder_who_may_renew_it(store):
+    mine = await store.take_lease("k", "ann", ttl_seconds=60)
+    assert mine.holder == "ann"
+    assert await store.take_lease("k", "bob", ttl_seconds=60) == mine
+    assert await store.take_lease("k", "ann", ttl_seconds=60) == mine
+    assert await store.lease("k") == mine
+    assert (await store.take_lease("another", "bob", ttl_seconds=60)).holder == "bob"
+
+
+async def test_of_many_who_ask_at_once_one_gets_the_lease(store):
+    found = await asyncio.gather(*(store.take_lease("k", f"server-{n}", ttl_seconds=60) for n in range(40)))
+    assert len({(one.holder, one.token) for one in found}) == 1
+
+
+async def test_a_lease_that_is_not_renewed_goes_to_the_next_with_a_higher_token(store, clock):
+    first = await store.take_lease("k", "ann", ttl_seconds=0.05)
+    clock.advance(1)
+    await until_free(store, "k")
+    second = await store.take_lease("k", "bob", ttl_seconds=60)
+    assert (second.holder, second.token) == ("bob", first.token + 1)
+    assert await store.take_lease("k", "ann", ttl_seconds=60) == second
+    assert not await store.release_lease("k", "ann")
+
+
+async def test_renewing_counts_from_the_renewal(store, clock):
+    await store.take_lease("k", "ann", ttl_seconds=0.05)
+    await store.take_lease("k", "ann", ttl_seconds=3600)
+    await store.take_lease("marker", "ann", ttl_seconds=0.06)
+    clock.advance(1)
+    await until_free(store, "marker")
+    assert (await store.lease("k")).holder == "ann"
+
+
+async def test_a_released_lease_is_free_at_once_and_its_token_is_not_given_again(store):
+    first = await store.take_lease("k", "ann", ttl_seconds=60)
+    assert not await store.release_lease("k", "bob")
+    assert await store.release_lease("k", "ann")
+    assert await store.lease("k") is None
+    assert not await store.release_lease("k", "ann")
+    assert (await store.take_lease("k", "ann", ttl_seconds=60)).token == first.token + 1
+
+
+async def test_a_token_lies_above_what_the_caller_knows_of_earlier_ones(store):
+    assert (await store.take_lease("k", "ann", ttl_seconds=60, above=10**15)).token == 10**15 + 1
+    assert (await store.take_lease("j", "ann", ttl_seconds=60, above=41)).token == 42
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"ttl_seconds": 0}, {"ttl_seconds": 1, "above": -1}, {"ttl_seconds": 1, "above": 2**53}]
+)
+async def test_a_lease_needs_a_time_and_a_counting_token(store, wrong):
+    with pytest.raises(ValidationFailed):
+        await store.take_lease("k", "ann", **wrong)
+
+
+async def test_values_and_leases_of_one_name_are_apart(store):
+    await store.take_lease("k", "ann", ttl_seconds=60)
+    assert not (await store.get("k")).found
+    await store.set("k", 1)
+    assert await store.delete_prefix("k") == 1
+    assert (await store.lease("k")).holder == "ann"
+
+
 async def test_sqlite_values_survive_a_restart_and_old_ones_are_swept(tmp_path, clock):
     first = SqliteRuntimeStore(tmp_path / "runtime.db", clock=clock)
     await first.set("k", {"a": 1})

@@ -12,8 +12,10 @@ from redis.exceptions import RedisError, ResponseError
 from uhlp.errors import RuntimeStoreUnavailable
 from uhlp.state.runtime_store import (
     MISSING,
+    Lease,
     RuntimeValue,
     check_increment,
+    check_lease,
     check_ttl,
     decode,
     encode,
@@ -22,6 +24,33 @@ from uhlp.state.runtime_store import (
 
 T = TypeVar("T")
 _SCAN_COUNT = 500
+
+_HELD = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local kept = redis.call('HMGET', KEYS[1], 'holder', 'token', 'until')
+local held = kept[1] and kept[3] and tonumber(kept[3]) > now
+"""
+_TAKE = (
+    _HELD
+    + """
+if held and kept[1] ~= ARGV[1] then return {kept[1], kept[2]} end
+local token = kept[2]
+if not held then token = string.format('%.0f', math.max(tonumber(kept[2] or '0'), tonumber(ARGV[3])) + 1) end
+redis.call('HSET', KEYS[1], 'holder', ARGV[1], 'token', token, 'until', string.format('%.0f', now + ARGV[2]))
+return {ARGV[1], token}
+"""
+)
+_RELEASE = (
+    _HELD
+    + """
+if not held or kept[1] ~= ARGV[1] then return 0 end
+redis.call('HDEL', KEYS[1], 'holder')
+return 1
+"""
+)
+_LEASE = _HELD + "if held then return {kept[1], kept[2]} else return false end"
+# A lease is one hash that never expires, so that its last token is never given again; `until` is by Redis' own clock.
 
 
 class RedisRuntimeStore:
@@ -68,11 +97,27 @@ class RedisRuntimeStore:
 
         return await self._run(remove)
 
+    async def take_lease(self, key: str, holder: str, *, ttl_seconds: float, above: int = 0) -> Lease:
+        ttl = check_lease(ttl_seconds, above)
+        found = await self._script(_TAKE, key, holder, max(1, round(ttl * 1000)), above)
+        return Lease(found[0].decode(), int(found[1]))
+
+    async def release_lease(self, key: str, holder: str) -> bool:
+        return bool(await self._script(_RELEASE, key, holder))
+
+    async def lease(self, key: str) -> Lease | None:
+        found = await self._script(_LEASE, key)
+        return None if found is None else Lease(found[0].decode(), int(found[1]))
+
     async def ping(self) -> None:
         await self._run(lambda: self._redis.ping())
 
     async def aclose(self) -> None:
         await self._redis.aclose()
+
+    async def _script(self, script: str, key: str, *arguments: str | int) -> Any:
+        """Run a script, which Redis does in one piece, on a lease."""
+        return await self._run(lambda: self._redis.eval(script, 1, f"lease:{key}", *arguments))
 
     async def _run(self, call: Callable[[], Awaitable[T]]) -> T:
         try:

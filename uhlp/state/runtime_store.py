@@ -9,6 +9,8 @@ from uhlp.errors import Conflict, ValidationFailed
 
 MAX_KEY_BYTES = 512
 _INT64 = 2**63
+_MOST_TOKENS = 2**53
+"""Redis counts leases in doubles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,14 @@ class RuntimeValue:
 
 
 MISSING = RuntimeValue(found=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Who holds a lease. `token` is one above every earlier holder's: what is written under a lower one comes late."""
+
+    holder: str
+    token: int
 
 
 class RuntimeStore(Protocol):
@@ -43,6 +53,23 @@ class RuntimeStore(Protocol):
 
     async def delete_prefix(self, prefix: str) -> int:
         """Remove every key that begins with `prefix`; how many there were."""
+        ...
+
+    async def take_lease(self, key: str, holder: str, *, ttl_seconds: float, above: int = 0) -> Lease:
+        """Take a lease that nobody holds, or renew one's own; the lease in force, whosever it is.
+
+        It ends `ttl_seconds` after it was taken or renewed last. A renewed lease keeps its token; one that is taken,
+        also by who held it before, has a token above every earlier one of this key and above `above` (what the caller
+        knows from elsewhere, should the store have forgotten). Keys of leases and of values are apart.
+        """
+        ...
+
+    async def release_lease(self, key: str, holder: str) -> bool:
+        """End one's own lease before its time; False when it is not one's own (any more)."""
+        ...
+
+    async def lease(self, key: str) -> Lease | None:
+        """Who holds it now, if anybody."""
         ...
 
     async def ping(self) -> None:
@@ -72,6 +99,14 @@ def check_ttl(ttl_seconds: float | None) -> float | None:
     if ttl_seconds is not None and not 0 < ttl_seconds < 3_155_760_000:
         raise ValidationFailed("ttlSeconds must be above 0 and below 100 years")
     return ttl_seconds
+
+
+def check_lease(ttl_seconds: float, above: int) -> float:
+    """The time of a lease in seconds."""
+    ttl = check_ttl(ttl_seconds)
+    if ttl is None or not 0 <= above < _MOST_TOKENS:
+        raise ValidationFailed("a lease has a time limit, and tokens are no negative numbers")
+    return ttl
 
 
 def check_increment(by: int) -> int:

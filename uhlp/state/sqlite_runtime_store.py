@@ -9,12 +9,23 @@ from typing import Any, TypeVar
 
 from uhlp.clock import Clock, SystemClock
 from uhlp.errors import RuntimeStoreUnavailable
-from uhlp.state.runtime_store import MISSING, RuntimeValue, check_increment, check_ttl, decode, encode, sum_of
+from uhlp.state.runtime_store import (
+    MISSING,
+    Lease,
+    RuntimeValue,
+    check_increment,
+    check_lease,
+    check_ttl,
+    decode,
+    encode,
+    sum_of,
+)
 
 T = TypeVar("T")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runtime_values (key TEXT PRIMARY KEY, value BLOB NOT NULL, expires_at REAL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS runtime_values_expiry ON runtime_values (expires_at) WHERE expires_at IS NOT NULL;
+CREATE TABLE IF NOT EXISTS leases (key TEXT PRIMARY KEY, holder TEXT, token INTEGER NOT NULL, expires_at REAL NOT NULL);
 """
 _UPSERT = (
     "INSERT INTO runtime_values (key, value, expires_at) VALUES (?, ?, ?)"
@@ -67,6 +78,34 @@ class SqliteRuntimeStore:
         statement = "DELETE FROM runtime_values WHERE key >= ? AND key < ?"
         return await self._run(lambda db: db.execute(statement, (prefix, end)).rowcount)
 
+    async def take_lease(self, key: str, holder: str, *, ttl_seconds: float, above: int = 0) -> Lease:
+        ttl = check_lease(ttl_seconds, above)
+
+        def work(db: sqlite3.Connection) -> Lease:
+            held = self._lease(db, key)
+            if held is None:
+                row = db.execute("SELECT token FROM leases WHERE key = ?", (key,)).fetchone()
+                held = Lease(holder, max(above, row[0] if row else 0) + 1)
+            if held.holder == holder:
+                values = (key, holder, held.token, self._clock.now() + ttl)
+                db.execute("INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?)", values)
+            return held
+
+        return await self._run(work)
+
+    async def release_lease(self, key: str, holder: str) -> bool:
+        def work(db: sqlite3.Connection) -> bool:
+            held = self._lease(db, key)
+            if held is None or held.holder != holder:
+                return False
+            db.execute("UPDATE leases SET holder = NULL WHERE key = ?", (key,))  # its token is never given again
+            return True
+
+        return await self._run(work)
+
+    async def lease(self, key: str) -> Lease | None:
+        return await self._run(lambda db: self._lease(db, key))
+
     async def ping(self) -> None:
         await self._run(lambda db: db.execute("SELECT 1").fetchone())
 
@@ -106,6 +145,11 @@ class SqliteRuntimeStore:
             db.executescript(_SCHEMA)
             self._connection = db
         return self._connection
+
+    def _lease(self, db: sqlite3.Connection, key: str) -> Lease | None:
+        statement = "SELECT holder, token FROM leases WHERE key = ? AND holder IS NOT NULL AND expires_at > ?"
+        row = db.execute(statement, (key, self._clock.now())).fetchone()
+        return None if row is None else Lease(*row)
 
     def _row(self, db: sqlite3.Connection, key: str) -> tuple[bytes, float | None] | None:
         statement = "SELECT value, expires_at FROM runtime_values WHERE key = ?"
