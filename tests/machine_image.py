@@ -70,6 +70,18 @@ def image_of(
     return name
 
 
+def copy_image(name: str, from_url: str, to_url: str) -> None:
+    """Bring an image from one engine to another, with all its tags gone but this one: seconds."""
+    with (
+        http_client(from_url) as source,
+        http_client(to_url) as target,
+        source.stream("GET", f"/images/{name}/get") as saved,
+    ):
+        answer = target.post("/images/load", content=saved.iter_raw(), headers={"Content-Type": "application/x-tar"})
+        answer.raise_for_status()
+        assert "Loaded image" in answer.text, answer.text
+
+
 def http_client(engine_url: str) -> httpx.Client:
     """Speaks to an engine's API, with no version named."""
     if path := engine_url.removeprefix("unix://") if engine_url.startswith("unix://") else "":

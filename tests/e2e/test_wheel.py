@@ -77,3 +77,12 @@ def test_without_the_panel_extra_the_panel_says_how_to_install_it(installed: Ser
     assert answer.status_code == 503
     assert "pip install 'uhlp[panel]'" in answer.json()["error"]["message"]
     assert installed.answers("/readyz")
+
+
+def test_the_installed_wheel_builds_the_same_runner_image_as_the_checkout(
+    installed: Server, docker_engine: str, base_image: str, runner_image: str, runner_wheels: Path
+) -> None:
+    line = ["sandbox", "build-image", "--base", base_image, "--wheels", str(runner_wheels), "--engine", docker_engine]
+    built = installed.command(*line)
+    assert built.returncode == 0, built.stdout + built.stderr
+    assert f"built uhlp-runner:latest and {runner_image}" in built.stdout
