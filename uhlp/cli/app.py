@@ -67,7 +67,6 @@ app.command()(estimate.estimate)
 for asks_a_server in (
     definitions.apply,
     status.status,
-    sandboxes.sandboxes,
     candidates.candidates,
     candidates.show,
     candidates.why,
@@ -92,4 +91,5 @@ app.add_typer(_ledger, name="ledger")
 
 _sandbox = typer.Typer(help="Sandboxes and their image.", no_args_is_help=True)
 _sandbox.command("build-image")(sandbox.build_image)
+_sandbox.command("list", epilog=ASKS_A_SERVER)(sandboxes.list_sandboxes)
 app.add_typer(_sandbox, name="sandbox")

@@ -1,4 +1,4 @@
-"""`uhlp sandboxes`."""
+"""`uhlp sandbox list`."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from uhlp.cli.status import walls_line
 _MIB = 1024 * 1024
 
 
-def sandboxes(json_: AsJson = False) -> None:
+def list_sandboxes(json_: AsJson = False) -> None:
     """What runs in which sandbox, and what it takes."""
     from uhlp.cli.admin_client import AdminClient
 

@@ -54,7 +54,7 @@ async def test_sandboxes_are_told_with_their_walls_and_problems(uhlp: Run, servi
         server = {"UHLP_URL": f"http://127.0.0.1:{port}", "UHLP_ADMIN_TOKEN": ADMIN_TOKEN}
         await uhlp("init", "desk")
         await uhlp("apply", "desk", **server)
-        listed = await uhlp("sandboxes", **server)
+        listed = await uhlp("sandbox", "list", **server)
         assert "fake-1" in listed.out, listed.err
         assert "Sandboxes: fake driver, isolation: none (missing: everything: it runs in the server)" in listed.out
         driver.start = NeverStartsDriver().start  # type: ignore[method-assign]
@@ -66,7 +66,7 @@ async def test_sandboxes_are_told_with_their_walls_and_problems(uhlp: Run, servi
         assert "DEGRADED" in status.out
         assert "desk: No sandbox of pool default starts: it never said hello." in status.out
         assert "Sandboxes: fake driver, isolation: none" in status.out
-        told = json.loads((await uhlp("sandboxes", "--json", **server)).out)
+        told = json.loads((await uhlp("sandbox", "list", "--json", **server)).out)
         assert "it never said hello" in told["pools"][0]["problem"]
     await manager.close()
 
