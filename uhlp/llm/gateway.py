@@ -102,6 +102,16 @@ class ModelGateway:
         instruments.answered(generation)
         return generation
 
+    async def price_usd(self, request: GenerateRequest, *, tokens_in: int, tokens_out: int) -> float | None:
+        """US dollars that so many tokens of the model `request` would reach cost; None when no price is known, or no
+        such model."""
+        try:
+            lane, model = self._choose(request)
+        except UhlpError:
+            return None
+        answer = ModelAnswer(text="", tokens_in=tokens_in, tokens_out=tokens_out)
+        return await lane.prices.cost_usd(model, answer, tokens_in=tokens_in, tokens_out=tokens_out)
+
     async def run_cycle(self) -> None:
         """Load what the first call would wait for: half a second, mostly of imports."""
         lanes = [lane for lane in self._lanes.values() if lane.fault is None and lane.provider.price_url is not None]

@@ -7,9 +7,8 @@ import structlog
 from uhlp.clock import Clock
 from uhlp.errors import InternalError, ToolNotFound, UhlpError, ValidationFailed
 from uhlp.jsonschemas import compile_validator
-from uhlp.llm import ModelGateway
+from uhlp.llm import Budgets, ModelGateway, UsageBook
 from uhlp.metering import CounterChild, Meter
-from uhlp.tools.budget_ledger import BudgetLedger
 from uhlp.tools.context import ToolContext
 from uhlp.tools.core.framework import FRAMEWORK_TOOLS
 from uhlp.tools.core.llm_generate import LlmGenerate
@@ -25,11 +24,20 @@ log = structlog.get_logger(__name__)
 
 
 class CoreMCPServer:
-    """The `core.*` tools, in this process. `budgets` holds what applications have spent on models today."""
+    """The `core.*` tools, in this process. `budgets` says what may still be asked of models today; without it, only
+    applications' own limits hold, and nothing is kept over a restart."""
 
-    def __init__(self, *, gateway: ModelGateway, metrics: MetricRecorder, clock: Clock, meter: Meter) -> None:
+    def __init__(
+        self,
+        *,
+        gateway: ModelGateway,
+        metrics: MetricRecorder,
+        clock: Clock,
+        meter: Meter,
+        budgets: Budgets | None = None,
+    ) -> None:
         self.clock = clock
-        self.budgets = BudgetLedger(clock=clock)
+        self.budgets = budgets or Budgets(usage=UsageBook(clock=clock), clock=clock)
         generate = LlmGenerate(gateway=gateway, budgets=self.budgets, clock=clock, meter=meter)
         tools = (generate.tool(), MetricsRecord(metrics=metrics).tool(), *FRAMEWORK_TOOLS)
         self._tools = {tool.name: (tool, compile_validator(tool.input_schema)) for tool in tools}

@@ -252,9 +252,14 @@ async def test_refused_requests_and_short_limits_do_not_open_the_breaker() -> No
 async def test_a_price_is_the_settings_or_unknown_but_never_free(prices: dict[str, Any], cost: float | None) -> None:
     async with scripted_model_server() as server:
         desk = Desk(server, {"providers": {"main": {"kind": "openai", "base_url": server.url, "prices": prices}}})
-        generation = await desk.gateway.generate(GenerateRequest(ASK.messages, model="m"))
+        request = GenerateRequest(ASK.messages, model="m")
+        generation = await desk.gateway.generate(request)
+        asked_before = await desk.gateway.price_usd(request, tokens_in=11, tokens_out=7)
+        nobody = await desk.gateway.price_usd(GenerateRequest((), provider="nobody"), tokens_in=1, tokens_out=1)
         await desk.gateway.aclose()
         assert generation.cost_usd == (None if cost is None else pytest.approx(cost))
+        assert asked_before == generation.cost_usd
+        assert nobody is None
 
 
 async def test_an_answer_without_usage_is_estimated_and_says_so(desk: Desk) -> None:

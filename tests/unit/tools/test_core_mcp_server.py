@@ -255,21 +255,16 @@ async def test_a_spent_budget_refuses_until_midnight(desk: Desk, budget: ModelBu
     await desk.call(GENERATE, arguments, llm=llm)
 
 
-async def test_what_was_spent_today_survives_a_restart_and_what_was_spent_yesterday_does_not(
-    desk: Desk, tmp_path: Path
-) -> None:
-    llm = LlmConfig(budget=ModelBudget(tokens_per_day=100))
-    arguments = {"prompt": "?", "replayInput": "a"}
-    await desk.call(GENERATE, arguments, llm=llm)
-    spent = json.loads(json.dumps(desk.server.budgets.spent()))
-    restarted = Desk(tmp_path)
-    restarted.server.budgets.restore(spent)
+async def test_every_model_call_is_counted_by_what_it_is_for(desk: Desk) -> None:
+    llm = LlmConfig(budget=ModelBudget(tokens_per_day=360))
+    for purpose in ("serve", "coder", "serve"):
+        await desk.call(GENERATE, {"prompt": "?", "replayInput": "a"}, llm=llm, purpose=purpose)
     with pytest.raises(BudgetExhausted):
-        await restarted.call(GENERATE, arguments, llm=llm)
-    tomorrow = Desk(tmp_path)
-    tomorrow.clock.advance(86_400)
-    tomorrow.server.budgets.restore(spent)
-    await tomorrow.call(GENERATE, arguments, llm=llm)
+        await desk.call(GENERATE, {"prompt": "?", "replayInput": "a"}, llm=llm, purpose="serve")
+    counted = {key.kind: use for key, use in desk.server.budgets.usage.changed()}
+    assert sorted(counted) == ["coder", "serve"]
+    serve = counted["serve"]
+    assert (serve.calls, serve.refused, serve.tokens, serve.usd, serve.seconds) == (2, 1, 240, 1.0, 0.5)
 
 
 async def test_a_budget_in_dollars_without_a_price_is_said_once(tmp_path: Path) -> None:

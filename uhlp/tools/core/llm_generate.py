@@ -4,9 +4,9 @@ from typing import Any
 
 from uhlp.clock import Clock
 from uhlp.errors import DeadlineExceeded, ValidationFailed
-from uhlp.llm import GenerateRequest, Generation, Message, ModelGateway
+from uhlp.llm import Budgets, GenerateRequest, Generation, Message, ModelGateway
 from uhlp.metering import CounterChild, Meter
-from uhlp.tools.budget_ledger import BudgetLedger
+from uhlp.models.definition import LlmConfig
 from uhlp.tools.context import ToolContext
 from uhlp.tools.core.output_reader import OutputReader
 from uhlp.tools.tool import JsonObject, Tool, arguments
@@ -51,7 +51,7 @@ _WITH_PARAMETERS_OF_THEIR_OWN = frozenset({"coder", "judge"})
 class LlmGenerate:
     """The tool over the gateway, with what it spends counted by application and component."""
 
-    def __init__(self, *, gateway: ModelGateway, budgets: BudgetLedger, clock: Clock, meter: Meter) -> None:
+    def __init__(self, *, gateway: ModelGateway, budgets: Budgets, clock: Clock, meter: Meter) -> None:
         self._gateway = gateway
         self._budgets = budgets
         self._clock = clock
@@ -75,14 +75,16 @@ class LlmGenerate:
         request = _request(given, context, providers=self._gateway.providers)
         validator = await self._reader.validator(given.get("outputSchema"))
         budget = context.llm.budget
-        self._budgets.check(context.app_id, budget)
+        if (refusal := self._budgets.refusal(context.app_id, budget, purpose=context.purpose)) is not None:
+            self._budgets.usage.refused(context.app_id, context.component_id, context.purpose)
+            raise refusal
         timeout_s = context.deadline - self._clock.monotonic()
         if timeout_s <= 0:
             raise DeadlineExceeded("No time is left to ask a model.")
         generation = await self._gateway.generate(request, timeout_s=timeout_s)
-        tokens = generation.tokens_in + generation.tokens_out
-        self._budgets.add(context.app_id, tokens=tokens, cost_usd=generation.cost_usd, budget=budget)
         self._count(generation, context)
+        if generation.cost_usd is None:
+            self._budgets.warn_of_unpriced(context.app_id, budget)
         result = _result(generation)
         if "outputFormat" in given or validator is not None:
             reading = await self._reader.read(generation.text, given.get("outputFormat", "json"), validator)
@@ -93,6 +95,11 @@ class LlmGenerate:
         return result
 
     def _count(self, generation: Generation, context: ToolContext) -> None:
+        self._budgets.usage.called(
+            context.app_id, context.component_id, context.purpose,
+            tokens_in=generation.tokens_in, tokens_out=generation.tokens_out, usd=generation.cost_usd,
+            seconds=generation.latency_ms / 1000,
+        )  # fmt: skip
         key = (context.app_id, context.component_id)
         if key not in self._counters:
             into, out = self._tokens.labels(*key, "in"), self._tokens.labels(*key, "out")
@@ -108,13 +115,7 @@ def _request(given: JsonObject, context: ToolContext, *, providers: tuple[str, .
         problem = {"path": "/prompt", "message": "give either `prompt` or `messages`"}
         raise ValidationFailed(f"{LLM_GENERATE}: give either `prompt` or `messages`.", details={"problems": [problem]})
     messages: tuple[Message, ...] = tuple(given.get("messages") or ({"role": "user", "content": given["prompt"]},))
-    provider, model = given.get("provider"), given.get("model")
-    prefix, slash, _ = (model or "").partition("/")
-    names_its_provider = slash and prefix in providers
-    if provider is None and not names_its_provider:
-        provider = context.llm.provider
-    if model is None and provider == context.llm.provider:
-        model = context.llm.model
+    provider, model = chosen_model(given.get("provider"), given.get("model"), context.llm, providers=providers)
     parameters: dict[str, Any] = given.get("parameters") or {}
     if context.purpose not in _WITH_PARAMETERS_OF_THEIR_OWN:
         parameters = {**context.llm.parameters, **parameters}
@@ -125,6 +126,20 @@ def _request(given: JsonObject, context: ToolContext, *, providers: tuple[str, .
         parameters=parameters,
         replay_input=given.get("replayInput", context.input),
     )
+
+
+def chosen_model(
+    provider: str | None, model: str | None, llm: LlmConfig, *, providers: tuple[str, ...]
+) -> tuple[str | None, str | None]:
+    """(provider, model) of a call that names these, in an application with this configuration; the gateway settles what
+    is left open. `provider/model` names both where `provider` is one of the `providers`."""
+    prefix, slash, _ = (model or "").partition("/")
+    names_its_provider = slash and prefix in providers
+    if provider is None and not names_its_provider:
+        provider = llm.provider
+    if model is None and provider == llm.provider:
+        model = llm.model
+    return provider, model
 
 
 def _result(generation: Generation) -> JsonObject:
