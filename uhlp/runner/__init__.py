@@ -3,6 +3,7 @@
     zygote      the supervisor: loads everything once, forks workers, reaps them
     walls       what a process gives up for good: identity, capabilities, limits, system calls
     promises    walls that a container engine built, looked at from inside
+    usage       what processes take
     seccomp     classic BPF programs that refuse system calls
     worker      one process that serves `execute` frames over one stream
     frames      the stream: length-prefixed JSON-RPC

@@ -30,7 +30,7 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from . import relay, seccomp, sweep, walls
+from . import relay, seccomp, sweep, usage, walls
 from .promises import Promises
 from .walls import OomScore, Settings, WallReport
 
@@ -80,6 +80,8 @@ class Zygote:
         self._control = control
         self._oom_score = oom_score
         self._children: dict[str, Child] = {}
+        self._count_oom_kills = usage.oom_kills if settings.promises else int  # of a container of its own
+        self._oom_kills = self._count_oom_kills()
         self._ended_read, self._ended_write = os.pipe()
         for end in (self._ended_read, self._ended_write):
             os.set_blocking(end, False)
@@ -128,7 +130,7 @@ class Zygote:
             child.killed = True
             _signal_group(child.pid)
         elif message["command"] == "memory":
-            self._tell(event="memory", worker=name, bytes=_resident_bytes(child.pid))
+            self._tell(event="memory", worker=name, bytes=usage.resident_bytes(child.pid))
         return True
 
     def _fork(self, name: str, stream_fd: int) -> None:
@@ -187,12 +189,16 @@ class Zygote:
             if pid == 0:
                 break
             ended[pid] = status
+        oom_kills, self._oom_kills = self._oom_kills, self._count_oom_kills()
+        kernel_killed = self._oom_kills > oom_kills
         for child in [child for child in self._children.values() if child.pid in ended]:
             del self._children[child.name]
             _end_group(child.pid)
             self._sweep()
             status = ended[child.pid]
-            self._tell(event="exited", worker=child.name, reason=_reason(child, status), status=status)
+            # a driver that has seen the stream of a dead worker close may have had us kill it before we knew
+            reason = _reason(status, by_us=child.killed and not kernel_killed)
+            self._tell(event="exited", worker=child.name, reason=reason, status=status)
 
     def _sweep(self) -> None:
         """Empty our /tmp, or the folder that stands in for it; never one that others write to."""
@@ -203,8 +209,8 @@ class Zygote:
     def _tell_usage(self) -> None:
         pids = [os.getpid(), *(child.pid for child in self._children.values())]
         ended = os.times()
-        cpu_s = sum(map(_cpu_s, pids)) + ended.children_user + ended.children_system
-        self._tell(event="usage", bytes=sum(map(_resident_bytes, pids)), cpu_s=cpu_s)
+        cpu_s = sum(map(usage.cpu_s, pids)) + ended.children_user + ended.children_system
+        self._tell(event="usage", bytes=sum(map(usage.resident_bytes, pids)), cpu_s=cpu_s)
 
     def _tell(self, **event: Any) -> None:
         try:
@@ -213,9 +219,9 @@ class Zygote:
             return  # the driver has gone; the next read says so
 
 
-def _reason(child: Child, status: int) -> str:
+def _reason(status: int, *, by_us: bool) -> str:
     """killed by us, killed by the kernel for want of memory, ended by a limit, or ended on its own."""
-    if child.killed:
+    if by_us:
         return "killed"
     if os.WIFSIGNALED(status):
         if os.WTERMSIG(status) == signal.SIGKILL:  # nobody inside can send it
@@ -248,23 +254,6 @@ def _end_group(leader: int) -> None:
             os.waitpid(-leader, 0)
         except ChildProcessError:
             return
-
-
-def _resident_bytes(pid: int) -> int:
-    try:
-        with open(f"/proc/{pid}/statm", "rb") as file:  # noqa: PTH123
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
-    except (OSError, IndexError):
-        return 0
-
-
-def _cpu_s(pid: int) -> float:
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123
-            user, system = file.read().rsplit(b")", 1)[1].split()[11:13]
-    except (OSError, ValueError):
-        return 0.0
-    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def _silence() -> None:

@@ -1,7 +1,7 @@
 """Which driver the settings mean on this machine.
 
-`auto` is Docker when an engine answers at once and has the runner's image: whoever built that image wants sandboxes of
-it. Else it is processes, which work everywhere. Loading the Docker client takes most of a second: only where it is used.
+`auto` is Docker when an engine answers at once and has the image of our runner: whoever built it wants sandboxes of it.
+Else it is processes, which work everywhere. Loading the Docker client takes most of a second, so only its users wait.
 """
 
 import asyncio
