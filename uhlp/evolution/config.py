@@ -90,15 +90,36 @@ class RejitConfig(_Section):
 
 
 class LimitsConfig(_Section):
-    """How much may happen at once. `usd_per_day` None: no budget is set."""
+    """How much may happen at once, and what evolution may spend on models a day (UTC), all applications together.
+
+    `usd_per_day` None: no budget is set, and rules of applications without one of their own only recommend. Of an
+    application's own budget (`llm.budget`) evolution takes at most `share_of_application_budget`. A call whose price is
+    unknown counts `unpriced_usd_per_mtok` dollars a million tokens.
+    """
 
     canaries_per_application: Count = 1
     compilations_per_hour: Count = 2
-    usd_per_day: Annotated[float, Field(ge=0)] | None = None
+    usd_per_day: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    share_of_application_budget: Share = 0.5
+    unpriced_usd_per_mtok: Annotated[float, Field(ge=0, le=1e6)] = 10.0
+
+
+class BreakEvenConfig(_Section):
+    """When a rule's compilation pays: by what it saves within `horizon_days` at the present rate. `assumed_coverage` is
+    expected of a component that never had a handler.
+    """
+
+    horizon_days: Annotated[float, Field(gt=0, le=3650)] = 30.0
+    assumed_coverage: Annotated[float, Field(gt=0, le=1)] = 0.5
 
 
 class EvolutionConfig(_Section):
-    """All numbers of evolution. epsilon, delta and alpha are the gate's (a component may set its own epsilon)."""
+    """All numbers of evolution. epsilon, delta and alpha are the gate's (a component may set its own epsilon).
+
+    `usd_per_second_saved` is what a second less of waiting is worth, beside the money a call costs; a component may say
+    otherwise with `optimization.usdPerSecondSaved`. 0: only money counts, and a slow model of price 0 saves nothing.
+    Example: at 0.001, 10,000 calls a day that each wait one second less save 10 dollars a day.
+    """
 
     cycle_s: Seconds = 10.0
     epsilon: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
@@ -112,6 +133,8 @@ class EvolutionConfig(_Section):
     monitor: MonitorConfig = MonitorConfig()
     rejit: RejitConfig = RejitConfig()
     limits: LimitsConfig = LimitsConfig()
+    break_even: BreakEvenConfig = BreakEvenConfig()
+    usd_per_second_saved: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     freeze_rollbacks_per_hour: Count = 3
     duplicates_cap: Count = 3
     hold_windows: Count = 1

@@ -114,7 +114,11 @@ Trust = Literal["prove-first", "serve-and-check"]
 
 
 class ComponentOptimization(WireModel):
-    """How far a component may change its implementation (contracts §2, design 03)."""
+    """How far a component may change its implementation (contracts §2, design 03).
+
+    `usdPerSecondSaved` is what a second less of waiting is worth for this component; without it the server's
+    `evolution.usd_per_second_saved` holds.
+    """
 
     rules: tuple[OptimizationRule, ...] = ()
     prefer_llm_flexibility: bool | None = None
@@ -124,6 +128,7 @@ class ComponentOptimization(WireModel):
     trust: Trust = "prove-first"
     max_wrong_answers: Annotated[int, Field(ge=1)] = 10
     decision_field: str | None = None
+    usd_per_second_saved: Annotated[float, Field(ge=0, le=1e6)] | None = None
 
 
 class ComponentDefinition(WireModel):

@@ -1,0 +1,72 @@
+"""Counts that a restart does not reset."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from uhlp.clock import FakeClock
+from uhlp.errors import Unavailable
+from uhlp.evolution.usage_store import UsageStore
+from uhlp.llm.usage import DAY_S, UsageBook
+
+
+def opened(folder: Path, clock: FakeClock) -> tuple[UsageBook, UsageStore]:
+    book = UsageBook(clock=clock)
+    return book, UsageStore(path=folder / "evolution.db", book=book)
+
+
+def call(book: UsageBook, purpose: str = "coder", component_id: str = "parse") -> None:
+    book.called("shop", component_id, purpose, tokens_in=100, tokens_out=20, usd=0.25, seconds=0.5)
+
+
+async def test_the_day_goes_on_after_a_restart(tmp_path: Path) -> None:
+    clock = FakeClock()
+    book, store = opened(tmp_path, clock)
+    async with store:
+        call(book)
+    book, store = opened(tmp_path, clock)
+    async with store:
+        assert book.of_evolution().usd == 0.25
+        call(book)
+    book, store = opened(tmp_path, clock)
+    async with store:
+        assert book.of_evolution().usd == 0.5
+        assert [use.calls for _key, use in await store.rows()] == [2]
+
+
+async def test_totals_are_of_all_days(tmp_path: Path) -> None:
+    clock = FakeClock()
+    book, store = opened(tmp_path, clock)
+    async with store:
+        call(book)
+        clock.advance(DAY_S)
+        call(book)
+        assert [use.calls for _key, use in await store.rows(kind="coder")] == [1, 1]
+        assert book.of_evolution().calls == 1
+
+
+async def test_rows_are_found_by_application_component_and_kind(tmp_path: Path) -> None:
+    book, store = opened(tmp_path, FakeClock())
+    async with store:
+        call(book, "coder")
+        call(book, "audit")
+        call(book, "audit", "other")
+        assert len(await store.rows(app_id="shop", component_id="parse")) == 2
+        assert len(await store.rows(kind="audit")) == 2
+        assert await store.rows(app_id="nobody") == []
+
+
+async def test_what_cannot_be_written_now_is_written_later(tmp_path: Path) -> None:
+    book, store = opened(tmp_path, FakeClock())
+    async with store:
+        call(book)
+        other = sqlite3.connect(tmp_path / "evolution.db", isolation_level=None)
+        store._db.execute("PRAGMA busy_timeout = 1")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(Unavailable, match="usage table"):
+            await store.run_cycle()
+        call(book)
+        other.execute("COMMIT")
+        other.close()
+        assert [use.calls for _key, use in await store.rows()] == [2]

@@ -1,0 +1,114 @@
+"""UsageStore: the counts of the usage book in `<data>/evolution.db`, so that a restart resets no day and no total.
+
+Counts are kept whole, once a cycle and at the end; a crash loses those of one cycle. They are figures, no decisions:
+the ledger does not vouch for them.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from uhlp.errors import Unavailable
+from uhlp.llm.usage import USE_FIELDS, UsageBook, Use, UseKey
+
+T = TypeVar("T")
+UseRow = tuple[UseKey, Use]
+
+_TABLE = """
+CREATE TABLE IF NOT EXISTS usage (
+    day INTEGER NOT NULL, app_id TEXT NOT NULL, component_id TEXT NOT NULL, kind TEXT NOT NULL,
+    candidate_id TEXT NOT NULL,
+    calls INTEGER NOT NULL, failed INTEGER NOT NULL, refused INTEGER NOT NULL, tokens_in INTEGER NOT NULL,
+    tokens_out INTEGER NOT NULL, usd REAL NOT NULL, unpriced INTEGER NOT NULL, unpriced_tokens INTEGER NOT NULL,
+    seconds REAL NOT NULL,
+    PRIMARY KEY (app_id, component_id, day, kind, candidate_id)) STRICT, WITHOUT ROWID;
+"""
+_COLUMNS = ", ".join((*UseKey._fields, *USE_FIELDS))
+_KEEP = f"INSERT OR REPLACE INTO usage ({_COLUMNS}) VALUES ({', '.join('?' * (len(UseKey._fields) + len(USE_FIELDS)))})"  # noqa: S608  own names
+
+
+class UsageStore:
+    """Open it with `async with`; it fills the book with what was kept of today. `run_cycle` keeps what has grown."""
+
+    def __init__(self, *, path: Path, book: UsageBook) -> None:
+        self._path = path
+        self._book = book
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="usage-db")
+        self._connection: sqlite3.Connection | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._run(self._open)
+        rows = await self._run(self._select, {"day": self._book.day})
+        self._book.restore(dict(rows))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self.run_cycle()
+        finally:
+            await self._run(self._close)
+            self._thread.shutdown()
+
+    async def run_cycle(self) -> None:
+        """Keep what has grown since the last cycle. Raises Unavailable, and tries the same again next time."""
+        rows = self._book.changed()
+        if not rows:
+            return
+        try:
+            await self._run(self._keep, rows)
+        except BaseException:
+            self._book.give_back(rows)
+            raise
+
+    async def rows(
+        self, *, app_id: str | None = None, component_id: str | None = None, kind: str | None = None
+    ) -> list[UseRow]:
+        """Every count that matches, of all days, today's as they stand now."""
+        await self.run_cycle()
+        wanted = {"app_id": app_id, "component_id": component_id, "kind": kind}
+        return await self._run(self._select, {name: value for name, value in wanted.items() if value is not None})
+
+    def _open(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "busy_timeout = 5000"):
+            self._connection.execute(f"PRAGMA {pragma}")
+        self._connection.executescript(_TABLE)
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _keep(self, rows: Sequence[UseRow]) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            self._db.executemany(_KEEP, [(*key, *(getattr(use, name) for name in USE_FIELDS)) for key, use in rows])
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def _select(self, wanted: Mapping[str, Any]) -> list[UseRow]:
+        where = " AND ".join(f"{name} = ?" for name in wanted) or "true"
+        query = f"SELECT {_COLUMNS} FROM usage WHERE {where} ORDER BY day, app_id, component_id, kind, candidate_id"  # noqa: S608  fixed column names
+        place = len(UseKey._fields)
+        return [(UseKey(*row[:place]), Use(*row[place:])) for row in self._db.execute(query, tuple(wanted.values()))]
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise RuntimeError("the usage store is not open")
+        return self._connection
+
+    async def _run(self, work: Callable[..., T], *arguments: Any) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+        except sqlite3.OperationalError as error:
+            raise Unavailable(f"the usage table in {self._path} fails: {error}") from error
