@@ -13,10 +13,10 @@ UhlpError
 ├── TooManyRequests 429          │   └── ToolNotFound           │   ├── EngineRefused
 │   ├── BudgetExhausted          ├── Conflict 409               │   ├── IsolationRefused
 │   └── CardinalityLimit         │   ├── RevisionConflict       │   ├── RuntimeStoreUnavailable
-├── ExecutionFailed 502          │   ├── AppExists              │   └── ShuttingDown
-│   ├── SandboxDied              │   ├── MetricConflict         └── DeadlineExceeded 504
-│   ├── SandboxOutOfMemory       │   └── StateConflict              └── FallbackTooLate
-│   ├── CrashLoop                └── InternalError 500
+├── ExecutionFailed 502          │   ├── AppExists              │   ├── NotLeading
+│   ├── SandboxDied              │   ├── MetricConflict         │   └── ShuttingDown
+│   ├── SandboxOutOfMemory       │   └── StateConflict          └── DeadlineExceeded 504
+│   ├── CrashLoop                └── InternalError 500              └── FallbackTooLate
 │   ├── HandlerFailed
 │   └── OutputInvalid
 └── HeadersTooLarge 431
@@ -338,6 +338,12 @@ class RuntimeStoreUnavailable(Unavailable):
     """The runtime store does not answer."""
 
     code = "RUNTIME_STORE_UNAVAILABLE"
+
+
+class NotLeading(Unavailable):
+    """Another server decides about candidates, or nobody does at the moment; this one may not."""
+
+    code = "NOT_LEADING"
 
 
 class ShuttingDown(Unavailable):

@@ -2,15 +2,16 @@
 
 import secrets
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from uhlp import strict_json
-from uhlp.errors import StateConflict, UhlpError
+from uhlp.errors import NotLeading, StateConflict
 from uhlp.evolution.candidate import OPEN, Candidate, CandidateState
 from uhlp.evolution.decisions import apply
+from uhlp.evolution.fold import candidate_of, decided_columns, entry_of, fold_problems
 from uhlp.evolution.ledger import (
     BadEntry,
     Event,
@@ -46,16 +47,33 @@ CREATE TABLE IF NOT EXISTS regressions (
     PRIMARY KEY (app_id, component_id, spec_hash, payload));
 CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS pauses (app_id TEXT, component_id TEXT);
+CREATE TABLE IF NOT EXISTS leadership (token INTEGER NOT NULL);
 """
+
+Fence = Callable[[], int | None]
+"""The token that decisions are written under now, None where nobody shares leading; raises NotLeading."""
+
+Step = Callable[[str], None]
+"""Told what has just been done; a test may end the process there."""
+
+
+def unfenced() -> None:
+    """The fence of a server that shares nothing."""
+
+
+def unwatched(step: str) -> None:
+    """Steps that nobody follows."""
 
 
 class EvolutionDatabase:
-    """Blocking; every method is one transaction at most."""
+    """Blocking; every method is one transaction at most. `fence` is asked in the transaction of each decision."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, fence: Fence = unfenced, step: Step = unwatched) -> None:
         self._path = path
+        self._fence = fence
+        self._step = step
         self._connection: sqlite3.Connection | None = None
-        self._instance_id = ""
+        self.instance_id = ""
 
     def open(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,20 +86,26 @@ class EvolutionDatabase:
             if row is None:
                 row = (secrets.token_hex(16),)
                 db.execute("INSERT INTO instance VALUES (?)", row)
-        self._instance_id = row[0]
+        self.instance_id = row[0]
 
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
-    def append(self, changes: Sequence[Change]) -> int:
+    def append(self, changes: Sequence[Change]) -> list[SealedEntry]:
+        sealed = []
         with self._transaction() as db:
+            self._step("begun")
             seq, digest = self._head(db)
             for change in changes:
                 seq += 1
                 digest = self._append_one(db, seq, digest, change)
-        return seq
+                sealed.append(SealedEntry(seq, digest.hex(), change.entry))
+            self._pass_fence(db)
+            self._step("fence passed")
+        self._step("committed")
+        return sealed
 
     def save_progress(self, candidates: Sequence[Candidate], payloads: Mapping[str, Any]) -> None:
         with self._transaction() as db:
@@ -92,16 +116,24 @@ class EvolutionDatabase:
 
     def candidates(self, where: str, values: Sequence[str]) -> list[Candidate]:
         query = f"SELECT decided, progress FROM candidates WHERE {where} ORDER BY rowid"  # noqa: S608  fixed column names
-        return [_candidate(decided, progress) for decided, progress in self._db.execute(query, values)]
+        return [candidate_of(decided, progress) for decided, progress in self._db.execute(query, values)]
 
     def entries(self, where: str, values: Sequence[str], limit: int = -1) -> list[SealedEntry]:
         query = f"SELECT seq, body, hash FROM ledger WHERE {where} ORDER BY seq LIMIT ?"  # noqa: S608  fixed column names
         rows = self._db.execute(query, (*values, limit))
-        return [SealedEntry(seq, digest.hex(), _entry(body)) for seq, body, digest in rows]
+        return [SealedEntry(seq, digest.hex(), entry_of(body)) for seq, body, digest in rows]
 
     def head(self) -> tuple[int, str]:
         seq, digest = self._head(self._db)
         return seq, digest.hex()
+
+    def raw_entries(self, after: int, limit: int) -> list[tuple[int, bytes, str]]:
+        query = "SELECT seq, body, hash FROM ledger WHERE seq > ? ORDER BY seq LIMIT ?"
+        return [(seq, body, digest.hex()) for seq, body, digest in self._db.execute(query, (after, limit))]
+
+    def newest_token(self) -> int:
+        row = self._db.execute("SELECT max(token) FROM leadership").fetchone()
+        return row[0] or 0
 
     def verify(self, anchor: tuple[int, str] | None) -> VerifyReport:
         unreadable: list[str] = []
@@ -112,36 +144,16 @@ class EvolutionDatabase:
             except sqlite3.DatabaseError as error:
                 unreadable.append(f"unreadable: {error}")
 
-        report = verify_rows(self._instance_id, rows(), anchor=anchor)
+        report = verify_rows(self.instance_id, rows(), anchor=anchor)
         if not unreadable:
             return report
         return VerifyReport(False, report.entries, report.head, BadEntry(report.entries + 1, unreadable[0]))
 
     def check_fold(self) -> list[FoldProblem]:
-        folded: dict[str, Candidate] = {}
-        settings: dict[str, Any] = {}
-        pauses: set[Scope] = set()
-        problems: list[FoldProblem] = []
-        for (body,) in self._db.execute("SELECT body FROM ledger ORDER BY seq"):
-            entry = _entry(body)
-            _fold_server_state(entry, settings, pauses)
-            if entry.candidate_id is not None:
-                try:
-                    folded[entry.candidate_id] = apply(folded.get(entry.candidate_id), entry)
-                except UhlpError as error:
-                    problems.append(FoldProblem(entry.candidate_id, f"the ledger itself does not fold: {error}"))
+        entries = (entry_of(body) for (body,) in self._db.execute("SELECT body FROM ledger ORDER BY seq"))
         query = "SELECT id, CAST(decided AS BLOB), app_id, component_id, kind, state FROM candidates"
-        rows = {one: (_read_anew(decided), *columns) for one, decided, *columns in self._db.execute(query)}
-        for one in sorted(folded.keys() | rows.keys()):
-            if one not in rows or one not in folded:
-                problems.append(FoldProblem(one, f"missing in the {'candidate rows' if one in folded else 'ledger'}"))
-            elif rows[one] != _decided_columns(folded[one]):
-                problems.append(FoldProblem(one, f"row and ledger differ; the ledger says {folded[one].state}"))
-        if strict_json.canonical(self.settings()) != strict_json.canonical(settings):
-            problems.append(FoldProblem("settings", "differ from the ledger"))
-        if self.pauses() != pauses:
-            problems.append(FoldProblem("pauses", "differ from the ledger"))
-        return problems
+        rows = {one: (decided, *columns) for one, decided, *columns in self._db.execute(query)}
+        return fold_problems(entries, rows, self.settings(), self.pauses())
 
     def settings(self) -> dict[str, Any]:
         return {name: strict_json.loads(value) for name, value in self._db.execute("SELECT name, value FROM settings")}
@@ -183,9 +195,21 @@ class EvolutionDatabase:
             raise
         self._db.execute("COMMIT")
 
+    def _pass_fence(self, db: sqlite3.Connection) -> None:
+        """The last thing before the commit: whoever has lost the lease by now writes nothing."""
+        token = self._fence()
+        if token is None:
+            return
+        newest = self.newest_token()
+        if token < newest:
+            raise NotLeading(f"A later leader has decided here: token {newest} came after this server's {token}.")
+        if token > newest:
+            db.execute("DELETE FROM leadership")
+            db.execute("INSERT INTO leadership VALUES (?)", (token,))
+
     def _head(self, db: sqlite3.Connection) -> tuple[int, bytes]:
         row = db.execute("SELECT seq, hash FROM ledger ORDER BY seq DESC LIMIT 1").fetchone()
-        return (0, genesis(self._instance_id)) if row is None else (row[0], row[1])
+        return (0, genesis(self.instance_id)) if row is None else (row[0], row[1])
 
     def _append_one(self, db: sqlite3.Connection, seq: int, previous: bytes, change: Change) -> bytes:
         entry, body = change.entry, body_of(seq, change.entry)
@@ -194,13 +218,17 @@ class EvolutionDatabase:
             "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?)",
             (seq, body, digest, entry.app_id, entry.component_id, entry.candidate_id, entry.spec_hash),
         )
+        self._step("entry written")
         if (change.candidate is None) != (entry.candidate_id is None):
             raise ValueError("an entry about a candidate comes with that candidate")
         if change.candidate is not None:
             self._put_candidate(db, entry, change.candidate)
+            self._step("candidate written")
         self._put_server_state(db, entry)
+        self._step("server state written")
         if entry.app_id is not None:
             self._put_payloads(db, entry.app_id, change.payloads)
+            self._step("payloads written")
         for one in change.regressions:
             db.execute(
                 "INSERT OR IGNORE INTO regressions VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -217,11 +245,12 @@ class EvolutionDatabase:
             )
             if one.case is not None:
                 self._put_payloads(db, one.app_id, {one.payload: one.case})
+            self._step("regression written")
         return digest
 
     def _put_candidate(self, db: sqlite3.Connection, entry: LedgerEntry, candidate: Candidate) -> None:
         row = db.execute("SELECT decided FROM candidates WHERE id = ?", (candidate.id,)).fetchone()
-        after = apply(None if row is None else _candidate(row[0], b"{}"), entry)
+        after = apply(None if row is None else candidate_of(row[0]), entry)
         if _canonical(after) != _canonical(candidate):
             raise StateConflict(f"Candidate {candidate.id} has moved on; read it again and decide anew.")
         try:
@@ -229,7 +258,7 @@ class EvolutionDatabase:
                 "INSERT INTO candidates VALUES (?, ?, ?, ?, ?, ?, ?)"
                 " ON CONFLICT (id) DO UPDATE SET state = excluded.state, decided = excluded.decided,"
                 " progress = excluded.progress",
-                (candidate.id, *_decided_columns(candidate), strict_json.canonical(candidate.progress())),
+                (candidate.id, *decided_columns(candidate), strict_json.canonical(candidate.progress())),
             )
         except sqlite3.IntegrityError:
             which = "promoted" if candidate.state is CandidateState.PROMOTED else "open"
@@ -260,40 +289,8 @@ class EvolutionDatabase:
             yield StoredRow(seq, body or b"", digest or b"", tuple(found))
 
 
-def _fold_server_state(entry: LedgerEntry, settings: dict[str, Any], pauses: set[Scope]) -> None:
-    if entry.event is Event.SETTING:
-        settings.pop(entry.patch["name"], None)
-        if entry.patch["value"] is not None:
-            settings[entry.patch["name"]] = entry.patch["value"]
-    if entry.candidate_id is None and entry.event is Event.PAUSED:
-        pauses.add((entry.app_id, entry.component_id))
-    if entry.candidate_id is None and entry.event is Event.RESUMED:
-        pauses.discard((entry.app_id, entry.component_id))
-
-
 def _canonical(candidate: Candidate) -> bytes:
     return strict_json.canonical(candidate.decided())
-
-
-def _decided_columns(candidate: Candidate) -> tuple[bytes, str, str, str, str]:
-    """The decided fields, and those copied out for searching."""
-    return _canonical(candidate), candidate.app_id, candidate.component_id, candidate.kind, str(candidate.state)
-
-
-def _read_anew(decided: bytes) -> bytes:
-    """The decided fields in today's form (an earlier release may have known fewer); unreadable ones as they are."""
-    try:
-        return _canonical(_candidate(decided, b"{}"))
-    except (UhlpError, KeyError, TypeError, ValueError):
-        return decided
-
-
-def _candidate(decided: bytes, progress: bytes) -> Candidate:
-    return Candidate.from_dict({**strict_json.loads(decided), **strict_json.loads(progress)})
-
-
-def _entry(body: bytes) -> LedgerEntry:
-    return LedgerEntry.from_dict(strict_json.loads(body))
 
 
 def _payload(body: bytes | None) -> Any | None:

@@ -6,40 +6,67 @@ is switched. All work runs in one thread of the store's own; the event loop neve
 Evidence grows between decisions. `update_evidence` saves it without a ledger entry: at once when the candidate was
 found wrong once more, else at most every `evidence_save_s` (reads see it earlier; `flush`, once a cycle, and `aclose`
 write it). A crash can therefore lose some clean comparisons, never a wrong one.
+
+`fence` says under which token a decision is written, and refuses (NotLeading) where this server may not decide.
+Evidence is no decision and is saved all the same.
 """
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+import structlog
+
 from uhlp.clock import Clock
 from uhlp.errors import CandidateNotFound, Unavailable
 from uhlp.evolution.attempts import Attempts, attempts_of
 from uhlp.evolution.candidate import OPEN, PROGRESS, Candidate, CandidateState
-from uhlp.evolution.database import EvolutionDatabase
+from uhlp.evolution.database import EvolutionDatabase, Fence, Step, unfenced, unwatched
 from uhlp.evolution.ledger import Event, LedgerEntry, SealedEntry, VerifyReport
+from uhlp.evolution.ledger_export import first_line, last_line, line_of
 from uhlp.evolution.records import Change, FoldProblem, RegressionCase, Scope
 
+log = structlog.get_logger(__name__)
+
 T = TypeVar("T")
+_EXPORTED_AT_ONCE = 200
 
 
 class EvolutionStore:
     """Keeps what was decided. Open it with `async with` (or `open` and `aclose`)."""
 
-    def __init__(self, *, path: Path, clock: Clock, evidence_save_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        *,
+        path: Path,
+        clock: Clock,
+        evidence_save_s: float = 5.0,
+        fence: Fence = unfenced,
+        step: Step = unwatched,
+    ) -> None:
         self._path = path
-        self._database = EvolutionDatabase(path)
+        self._database = EvolutionDatabase(path, fence=fence, step=step)
         self._clock = clock
         self._evidence_save_s = evidence_save_s
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="evolution-db")
         self._unsaved: dict[str, Candidate] = {}
         self._saved_at: dict[str, tuple[float, int]] = {}
         self._pauses: set[Scope] = set()
+        self._listeners: list[Callable[[Sequence[SealedEntry]], None]] = []
+
+    @property
+    def instance_id(self) -> str:
+        """What the ledger's chain begins with; no other data directory has it."""
+        return self._database.instance_id
+
+    def on_append(self, listener: Callable[[Sequence[SealedEntry]], None]) -> None:
+        """Call `listener` with every decision once it is on disk. It must not wait; what it raises is logged."""
+        self._listeners.append(listener)
 
     async def open(self) -> None:
         await self._run(self._database.open)
@@ -71,18 +98,24 @@ class EvolutionStore:
 
         `candidate` is the one `decisions.decide` returned with the entry. `payloads` maps digests
         (`records.digest_of`) to JSON values. Raises StateConflict, and writes nothing, when the candidate has moved on
-        since, when the transition is not legal, or when the component has another open candidate.
+        since, when the transition is not legal, or when the component has another open candidate. NotLeading: see the
+        module's head.
         """
         return await self.append_all([Change(entry, candidate, payloads or {}, tuple(regressions))])
 
     async def append_all(self, changes: Sequence[Change]) -> int:
         """Several decisions in one transaction (a promotion that supersedes another); the seq of the last."""
-        seq = await self._run(self._database.append, changes)
+        sealed = await self._run(self._database.append, changes)
         for change in changes:
             if change.candidate is not None:
                 self._unsaved.pop(change.candidate.id, None)
                 self._saved_at[change.candidate.id] = (self._clock.monotonic(), _wrong(change.candidate))
-        return seq
+        for listener in self._listeners:
+            try:
+                listener(sealed)
+            except Exception:  # it is decided; nobody who is told of it may undo that
+                log.exception("decision_not_told", seq=sealed[-1].seq)
+        return sealed[-1].seq
 
     async def update_evidence(self, candidate: Candidate, *, payloads: Mapping[str, Any] | None = None) -> bool:
         """Save the progress fields (see the module's head for when); True when they are on disk now."""
@@ -162,6 +195,24 @@ class EvolutionStore:
     async def verify(self, anchor: tuple[int, str] | None = None) -> VerifyReport:
         """Recompute the whole chain; `anchor` is a head that was kept elsewhere."""
         return await self._run(self._database.verify, anchor)
+
+    async def export(self) -> AsyncIterator[bytes]:
+        """The whole ledger as it is now, as lines that `ledger_export.verify_lines` can verify without a server."""
+        end, head = await self.head()
+        yield first_line(self.instance_id)
+        seq = 0
+        while seq < end:
+            limit = min(_EXPORTED_AT_ONCE, end - seq)
+            found = await self._run(self._database.raw_entries, seq, limit)
+            if not found:
+                break
+            yield b"".join(line_of(digest, body) for _, body, digest in found)
+            seq = found[-1][0]
+        yield last_line(end, head)
+
+    async def newest_token(self) -> int:
+        """The highest token that a decision here was written under; 0 when leading was never shared."""
+        return await self._run(self._database.newest_token)
 
     async def check_fold(self) -> list[FoldProblem]:
         """Where candidate rows, settings or pauses are not what the ledger says; empty when all is well."""

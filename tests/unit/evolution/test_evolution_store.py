@@ -3,6 +3,7 @@
 import resource
 import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -268,11 +269,11 @@ async def test_an_empty_ledger_has_the_genesis_of_its_instance(store: EvolutionS
 
 
 def stored_rows(path: Path) -> list[StoredRow]:
-    with sqlite3.connect(path) as db:
-        found = db.execute(
-            "SELECT seq, body, hash, app_id, component_id, candidate_id, spec_hash FROM ledger"
-        ).fetchall()
-    return [StoredRow(*row[:3], tuple(one and one.encode() for one in row[3:])) for row in found]
+    columns = ("body", "hash", "app_id", "component_id", "candidate_id", "spec_hash")
+    as_bytes = ", ".join(f"CAST({name} AS BLOB)" for name in columns)
+    with closing(sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)) as db:
+        found = db.execute(f"SELECT seq, {as_bytes} FROM ledger ORDER BY seq").fetchall()
+    return [StoredRow(seq, body or b"", digest or b"", tuple(rest)) for seq, body, digest, *rest in found]
 
 
 def contents(path: Path) -> bytes:
@@ -299,6 +300,21 @@ async def test_changing_any_byte_of_any_entry_is_found(path: Path, clock: FakeCl
         for one in damaged:
             report = verify_rows(instance_id, [*rows[:i], one, *rows[i + 1 :]])
             assert (report.ok, report.first_bad and report.first_bad.seq) == (False, row.seq)
+
+
+async def test_any_byte_of_the_rows_in_the_file_itself_is_part_of_the_chain(path: Path, clock: FakeClock) -> None:
+    await filled(path, clock)
+    original, rows = contents(path), stored_rows(path)
+    with closing(sqlite3.connect(path)) as db:
+        (instance_id,) = db.execute("SELECT id FROM instance").fetchone()
+    for row in rows:
+        stored = row.body + row.hash + b"".join(one or b"" for one in row.columns)
+        start = original.index(row.body + row.hash)
+        assert original[start : start + len(stored)] == stored
+        for position in range(start, start + len(stored)):
+            overwrite(path, flipped(original, position))
+            report = verify_rows(instance_id, stored_rows(path))
+            assert (report.ok, report.first_bad and report.first_bad.seq) == (False, row.seq), position - start
 
 
 async def test_bytes_changed_in_the_file_itself_are_found(path: Path, clock: FakeClock) -> None:
