@@ -212,7 +212,8 @@ async def test_the_profile_refuses_the_kernels_rarer_doors_to_root_itself(
     )
     profile = container._seccomp_profile()
     options = ["no-new-privileges", f"seccomp={profile}"]  # without the first, runc itself would need more calls
-    machine, said = json.loads(said_inside(docker_engine, code, CapAdd=["SYS_ADMIN", "SYS_PTRACE"], SecurityOpt=options))
+    held = ["SYS_ADMIN", "SYS_PTRACE"]
+    machine, said = json.loads(said_inside(docker_engine, code, CapAdd=held, SecurityOpt=options))
     if machine != "x86_64":
         pytest.skip("the numbers are those of x86_64")
     assert said.pop("clone3") == errno.ENOSYS

@@ -77,6 +77,8 @@ class DockerDriver:
         self._starts = {"cold": 0, "claimed": 0}
         self._capabilities: Capabilities | None = None
         self._opening = asyncio.Lock()
+        self._is_connected = False
+        self._probed_kind = ""
         self._problem = ""
 
     @property
@@ -91,7 +93,8 @@ class DockerDriver:
         Where the engine or the runner's image is missing, this is tried again with the first start and in each cycle.
         """
         try:
-            await self._open()
+            await self._connect()
+            await self._look_at_walls()
         except UhlpError as error:
             self._problem = error.message
             _log.error("docker_driver_not_ready", reason=error.message)
@@ -99,11 +102,12 @@ class DockerDriver:
 
     async def start(self, spec: SandboxSpec) -> Sandbox:
         """A sandbox: a spare of its kind where there is one, else a new container."""
-        await self._open()
         began_s = time.perf_counter()
+        await self._connect()
         image = await self._image(spec.pool.docker_image)
         if not image.is_runner:
             return await self._start_http(spec, image)
+        await self._look_at_walls()
         kind = container.kind(spec.pool, image.image_id)
         sandbox = self._spares.take(kind, spec)
         way = "cold" if sandbox is None else "claimed"
@@ -127,10 +131,11 @@ class DockerDriver:
     async def run_cycle(self) -> None:
         """Look after the engine: what is nobody's is removed, what could not be opened is opened. Never raises."""
         try:
+            await self._connect()
             await self._engine.ping()
-            await self._open()
             await self._orphans.sweep(self._known())
-            await self._spares.keep_only(self._kinds())
+            await self._look_at_walls()
+            await self._spares.tend(self._kinds())
             self._problem = ""
         except UhlpError as error:
             self._problem = error.message
@@ -138,9 +143,9 @@ class DockerDriver:
 
     def status(self) -> dict[str, Any]:
         """`problem` says why no sandbox can be started now; it is empty when nothing stands in the way."""
-        facts = self._engine.facts
+        facts, lacking = self._engine.facts, "; ".join(self.capabilities.missing)
         return {
-            "problem": self._problem,
+            "problem": self._problem or (lacking and f"The Docker engine does not build every wall: {lacking}."),
             "engine": {"url": self._engine.url, "version": facts.version if facts else None},
             "transport": self._launcher.transport,
             "isolation": {"missing": list(self.capabilities.missing), "facts": list(self.capabilities.facts)},
@@ -164,34 +169,46 @@ class DockerDriver:
         await asyncio.to_thread(shutil.rmtree, self._data_dir / "dial", True)
         await self._engine.close()
 
-    async def _open(self) -> None:
-        """Once, when it succeeds. Raises EngineUnavailable, ImageUnavailable, IsolationRefused, SandboxDied …"""
+    async def _connect(self) -> None:
+        """Once, when it succeeds: reach the engine, and clear away what was left there. Raises EngineUnavailable …"""
+        async with self._opening:
+            if not self._is_connected:
+                await self._engine.connect()
+                await asyncio.to_thread(shutil.rmtree, self._data_dir / "dial", True)
+                await self._orphans.remove_all()
+                self._is_connected = True
+
+    async def _look_at_walls(self) -> None:
+        """Once, when it succeeds or a wall is missing: a sandbox says what it sees. Raises ImageUnavailable,
+        SandboxDied, EngineUnavailable …"""
         async with self._opening:
             if self._capabilities is not None:
                 return
-            facts = await self._engine.connect()
-            await asyncio.to_thread(shutil.rmtree, self._data_dir / "dial", True)
-            await self._orphans.remove_all()
             image = await self._image(_PROBE.pool.docker_image)
+            version = f"Docker {self._engine.facts.version}" if self._engine.facts else "Docker"
             try:
                 seen = await self._self_test(image)
             except IsolationRefused as refusal:
                 missing = tuple(refusal.details.get("missing", ())) or (refusal.message,)
-                self._capabilities = Capabilities("docker", "none", missing, (f"Docker {facts.version}",))
-                self._problem = refusal.message
+                self._capabilities = Capabilities("docker", "none", missing, (version,))
             else:
-                self._capabilities = Capabilities("docker", "container", (), (f"Docker {facts.version}", *seen))
-                self._problem = ""
+                self._capabilities = Capabilities("docker", "container", (), (version, *seen))
+            self._problem = ""
             _log.info("docker_driver_opened", engine=self._engine.url, isolation=self._capabilities.isolation,
                       facts=self._capabilities.facts, missing=self._capabilities.missing)  # fmt: skip
 
     async def _self_test(self, image: ImageFacts) -> list[str]:
         """Start a sandbox and a worker; what they report, and how fast they are reached. It may be the first spare."""
         sandbox = await self._launcher.launch(_PROBE, image.image_id)
-        worker = await sandbox.start_worker()
-        took_us = await _ping_us(worker)
-        await worker.kill()
-        worker.endpoint.close()
+        try:
+            worker = await sandbox.start_worker()
+            took_us = await _ping_us(worker)
+            await worker.kill()
+            worker.endpoint.close()
+        except BaseException:
+            self._tasks.spawn(sandbox.stop("the probe failed"))
+            raise
+        self._probed_kind = sandbox.kind
         if not self._spares.add(sandbox):
             await sandbox.stop("the probe is over")
         return [
@@ -234,7 +251,8 @@ class DockerDriver:
         return {*self._sandboxes, *self._spares.names(), *self._launcher.names}
 
     def _kinds(self) -> set[str]:
-        return {each.kind for each in self._sandboxes.values() if isinstance(each, DockerSandbox)}
+        """Of the sandboxes in use, and the one that a pool has whose definition says nothing: it is asked for first."""
+        return {each.kind for each in self._sandboxes.values() if isinstance(each, DockerSandbox)} | {self._probed_kind}
 
     def _ended(self, sandbox: DockerSandbox) -> None:
         """Its zygote has gone, and so has its container in a moment; what the engine forgets, the sweep finds."""

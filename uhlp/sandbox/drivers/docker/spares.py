@@ -28,6 +28,7 @@ class Spares:
         self._launch = launch
         self._ready: defaultdict[str, list[DockerSandbox]] = defaultdict(list)
         self._refilling: set[str] = set()
+        self._orders: dict[str, tuple[SandboxSpec, str]] = {}
         self._tasks = OwnedTasks()
 
     def take(self, kind: str, spec: SandboxSpec) -> DockerSandbox | None:
@@ -48,6 +49,7 @@ class Spares:
 
     def refill(self, kind: str, spec: SandboxSpec, image_id: str) -> None:
         """Start what is missing of a kind, in the background; does nothing while that is under way."""
+        self._orders[kind] = (spec, image_id)
         if kind not in self._refilling and len(self._ready[kind]) < self._number:
             self._refilling.add(kind)
             self._tasks.spawn(self._refill(kind, spec, image_id))
@@ -57,13 +59,16 @@ class Spares:
         if sandbox in self._ready[sandbox.kind]:
             self._ready[sandbox.kind].remove(sandbox)
 
-    async def keep_only(self, kinds: Iterable[str]) -> None:
-        """End spares that have grown old and those of kinds that nobody uses."""
+    async def tend(self, kinds: Iterable[str]) -> None:
+        """End spares that have grown old and those of kinds that nobody uses; start what is missing of the others."""
         wanted = set(kinds)
         for kind, ready in self._ready.items():
             for sandbox in [each for each in ready if kind not in wanted or not each.is_fit]:
                 ready.remove(sandbox)
                 await sandbox.stop("nobody needs this spare")
+        self._orders = {kind: order for kind, order in self._orders.items() if kind in wanted}
+        for kind, (spec, image_id) in self._orders.items():
+            self.refill(kind, spec, image_id)
 
     def names(self) -> set[str]:
         """The containers that are ready."""
@@ -81,7 +86,7 @@ class Spares:
         """End them all, and make no more."""
         self._number = 0
         await self._tasks.close()
-        await self.keep_only(())
+        await self.tend(())
 
     async def _refill(self, kind: str, spec: SandboxSpec, image_id: str) -> None:
         try:
