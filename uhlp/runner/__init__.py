@@ -8,9 +8,11 @@
     worker      one process that serves `execute` frames over one stream
     frames      the stream: length-prefixed JSON-RPC
     jit, llm, pytest_run    one file per handler type
+    reach       whether a handler can be called again in its process
     artifacts   code and templates by content
     answers     how a result, an error or a deoptimisation looks on the wire
     output      what a handler prints
+    sweep       /tmp behind a worker that has ended
     runtime     the `uhlp_runtime` module that handlers import
 
 The driver copies this folder as `uhlp_runner` beside its dependencies; inside, UHLP itself cannot be seen.

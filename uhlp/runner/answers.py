@@ -13,12 +13,14 @@ import orjson
 
 RESULT_LIMIT_BYTES = 10 * 1024 * 1024
 MESSAGE_LIMIT = 2_000
+NAME_LIMIT = 200
 _STRICT = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
 _ITEM_BYTES, _FIELD_BYTES, CHARACTER_BYTES = 320, 640, 16
 """What orjson sets aside at once for each item of a list, field of an object and character of a string, at most;
 measured on 3.13."""
 _MUCH_BYTES = 4 * 1024 * 1024
 _dumps, _Fragment = orjson.dumps, orjson.Fragment
+_type_name = type.__dict__["__name__"].__get__
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +47,14 @@ def deoptimize(reason: object) -> Answer:
 def said(words: object, limit: int = MESSAGE_LIMIT) -> str:
     """Words of generated code, cut, in characters that can be sent; only their type when they cannot be had."""
     try:
-        return sendable(str(words)[:limit])
+        return sendable(str.__getitem__(str(words), slice(limit)))
     except BaseException:  # a __str__ that fails
-        return type(words).__name__
+        return name_of_type(words)
+
+
+def name_of_type(value: object) -> str:
+    """The name of a value's class, cut, in characters that can be sent, past all that the class says of itself."""
+    return sendable(_type_name(type(value))[:NAME_LIMIT])
 
 
 def sendable(text: str) -> str:

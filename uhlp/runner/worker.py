@@ -5,9 +5,11 @@ process to itself until it returns; its own tool calls are waited for on the spo
 are served afterwards. Generated code in this process can reach every object in it and so can send any frame: the
 host takes everything as untrusted, and never lets one worker hold calls whose answers must not know of each other.
 
-What a handler leaves behind stays: module globals, patched libraries, threads and files are there at the next call that
-this worker serves. The host therefore binds a worker that has run code to one component and one artifact, for life; a
-new version starts in a new process, tests in one that ends with them, prompts (no generated code) in one of their own.
+What one call leaves behind does not reach the next: a handler's module is executed anew for every call, and code that
+could keep something outside its module (`reach`) gets one call, as tests do. Its answer then says `worn`, in the frame
+beside the result, and the host gives this process no other. A pool with maxRequestsPerInstance 1 has a process for each
+call whatever the code. Code that hides where it keeps something finds its own component's calls there and nothing else:
+the host binds a worker to one component and one artifact, for life.
 """
 
 import os
@@ -32,7 +34,7 @@ VERSION = "1"
 _LONGEST_S = 86_400
 Json = dict[str, Any]
 
-ARTIFACT_MISSING, CANCELLED, INVALID_PARAMS, NO_METHOD, INTERNAL = -32001, -32800, -32602, -32601, -32603
+ARTIFACT_MISSING, CANCELLED, INVALID_PARAMS, NO_METHOD = -32001, -32800, -32602, -32601
 
 
 class CallMetrics:
@@ -142,7 +144,14 @@ class Worker:
         except (KeyError, TypeError, AttributeError) as fault:
             self._refuse(rpc_id, INVALID_PARAMS, f"the request cannot be read: {type(fault).__name__} {fault}")
             return
-        self._finish(rpc_id, request_id, answer, metrics)
+        self._finish(rpc_id, request_id, answer, metrics, worn=kind == "TESTS" or self._jit.has_reached_out)
+        self._renew()
+
+    def _renew(self) -> None:
+        """Between calls: drop the module that has run, and what it printed while it went, then make the next one."""
+        self._jit.forget()
+        self._output.take()
+        self._jit.prepare()
 
     def _limit_cpu(self, deadline_ms: float) -> None:
         """Let the kernel end this process when it burns processor time long after its deadline; the host kills
@@ -155,7 +164,9 @@ class Worker:
         resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
         self._cpu_limit_s = limit_s
 
-    def _finish(self, rpc_id: Any, request_id: str, answer: Answer, metrics: CallMetrics) -> None:
+    def _finish(
+        self, rpc_id: Any, request_id: str, answer: Answer, metrics: CallMetrics, *, worn: bool = False
+    ) -> None:
         if answer.data is not None and answer.result_type == "error":
             self._draining |= answer.data["code"] == "SANDBOX_OUT_OF_MEMORY"  # what is kept may fill the next call too
         for level, text in self._output.take():
@@ -163,10 +174,10 @@ class Worker:
         response = {"requestId": request_id, "resultType": answer.result_type, "data": answer.data}
         response["metrics"] = metrics.wire()
         try:
-            self._reply(rpc_id, response)
+            self._reply(rpc_id, response, worn=worn)
         except NotSendable as fault:
             unsent = answers.error("OUTPUT_INVALID", f"The answer cannot be sent: {fault}")
-            self._reply(rpc_id, {**response, "resultType": unsent.result_type, "data": unsent.data})
+            self._reply(rpc_id, {**response, "resultType": unsent.result_type, "data": unsent.data}, worn=worn)
 
     def _step(self, flight: InFlight, outcome: Json | ToolFailed | None) -> None:
         """Run a prompt to its next tool call or to its end."""
@@ -250,8 +261,9 @@ class Worker:
         else:
             self._reply(rpc_id, {"ok": True})
 
-    def _reply(self, rpc_id: Any, result: Json) -> None:
-        self._frames.write({"jsonrpc": "2.0", "id": rpc_id, "result": result})
+    def _reply(self, rpc_id: Any, result: Json, *, worn: bool = False) -> None:
+        frame = {"jsonrpc": "2.0", "id": rpc_id, "result": result}
+        self._frames.write({**frame, "worn": True} if worn else frame)
 
     def _refuse(self, rpc_id: Any, code: int, message: str, data: Json | None = None) -> None:
         error = {"code": code, "message": message} | ({"data": data} if data else {})

@@ -21,11 +21,15 @@ _LENGTH = Struct(">I")
 
 
 class Answer(NamedTuple):
-    """What the peer answered: `error` is its JSON-RPC error object, else `result` holds; the frame's size in bytes."""
+    """What the peer answered: `error` is its JSON-RPC error object, else `result` holds; the frame's size in bytes.
+
+    `worn`: what ran may have left something in the worker, which therefore takes no further call.
+    """
 
     result: Any
     error: dict[str, Any] | None
     size_bytes: int
+    worn: bool = False
 
 
 class ChannelListener(Protocol):
@@ -173,7 +177,7 @@ class Channel(asyncio.Protocol):
         future = self._pending.pop(rpc_id, None)
         if future is not None:
             if not future.done():
-                future.set_result(Answer(message.get("result"), error, size_bytes))
+                future.set_result(Answer(message.get("result"), error, size_bytes, message.get("worn") is True))
         elif rpc_id in self._forgotten:
             self._forgotten.discard(rpc_id)
         else:

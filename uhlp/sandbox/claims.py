@@ -111,6 +111,8 @@ class Claims:
                 worn = worker.fresh or worker.worn or worker.requests >= self.definition.max_requests_per_instance
                 if worn and worker.in_flight == 0:
                     self._workforce.retire(worker, "fresh" if worker.fresh else "worn" if worker.worn else "requests")
+                    if lane.name == "handler" and not worker.fresh:
+                        self._workforce.start_ahead()
                 else:
                     lane.give_back(worker)
         if lane.waiters:

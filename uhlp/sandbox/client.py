@@ -36,8 +36,8 @@ class McpAccess(NamedTuple):
     token: str
 
 
-class WorkerWorn(SandboxDied):
-    """The worker did not run the call, because of what happened before it; any other worker may."""
+class NothingRan(SandboxDied):
+    """The worker cannot be reached, and has run nothing of the call; any other worker may."""
 
 
 class WorkerClient(ABC):
@@ -58,7 +58,8 @@ class WorkerClient(ABC):
         self.broken: str | None = None
         """Why it must serve no further call, and those in flight fail."""
         self.worn = False
-        """It takes no further call; those in flight may finish. A runner that ran out of memory ends itself so."""
+        """It takes no further call; those in flight may finish. A runner says so with the answer of code that may have
+        left something behind, and ends itself so when it ran out of memory."""
         self.outlived_kill = False
         """The driver could not end it: its whole sandbox has to go."""
 
@@ -78,7 +79,7 @@ class WorkerClient(ABC):
     ) -> dict[str, Any]:
         """Run one request; the ExecuteResponse body, checked.
 
-        Raises DeadlineExceeded, WorkerWorn (nothing ran), SandboxDied, SandboxOutOfMemory, PayloadTooLarge (the
+        Raises DeadlineExceeded, NothingRan, SandboxDied, SandboxOutOfMemory, PayloadTooLarge (the
         request), OutputInvalid (the answer is too large or too deep), ExecutionFailed; over HTTP also
         NoSandboxAvailable and Unavailable, where the image says so. After a timeout or a cancellation a worker that
         runs one call at a time is broken, because only killing it ends the call; one that calls share is told to drop
@@ -100,8 +101,7 @@ class WorkerClient(ABC):
             else:
                 self.broken = "Its call was abandoned."
             raise
-        except WorkerWorn:
-            self.worn = True
+        except NothingRan:
             raise
         except SandboxDied as died:
             if await asyncio.shield(self.end(died.message)) == "oom":

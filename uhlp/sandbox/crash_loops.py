@@ -6,7 +6,7 @@ import structlog
 
 from uhlp.clock import Clock
 from uhlp.errors import CrashLoop, SandboxDied, SandboxOutOfMemory, UhlpError
-from uhlp.sandbox.client import Identity, WorkerClient, WorkerWorn
+from uhlp.sandbox.client import Identity, NothingRan, WorkerClient
 from uhlp.sandbox.config import SandboxSettings
 from uhlp.sandbox.driver import Group
 from uhlp.sandbox.instruments import PoolInstruments
@@ -56,11 +56,11 @@ class CrashLoops:
     def judge(self, worker: WorkerClient, failure: UhlpError | None) -> None:
         """Learn how a call ended: whether it crashed, was answered, or neither.
 
-        What ends a model worker is the fault of none of its templates; WorkerWorn says that nothing ran. Code on trial
+        What ends a model worker is the fault of none of its templates; NothingRan is nobody's. Code on trial
         runs every time: all that it does is evidence.
         """
         identity = worker.identity
-        if identity is None or not self._is_in_service or isinstance(failure, WorkerWorn):
+        if identity is None or not self._is_in_service or isinstance(failure, NothingRan):
             return
         if isinstance(failure, SandboxDied | SandboxOutOfMemory):
             self._crashed(identity, failure)

@@ -18,7 +18,7 @@ from uhlp.errors import (
     UhlpError,
 )
 from uhlp.sandbox.channel import Answer, Channel
-from uhlp.sandbox.client import CallTool, McpAccess, WorkerClient, WorkerWorn
+from uhlp.sandbox.client import CallTool, McpAccess, WorkerClient
 from uhlp.sandbox.config import SandboxSettings
 from uhlp.sandbox.driver import HttpAddress, Sandbox, Worker
 from uhlp.sandbox.untrusted import MAX_BODY_BYTES, checked_response, read_tool_call, text
@@ -26,7 +26,6 @@ from uhlp.sandbox.untrusted import MAX_BODY_BYTES, checked_response, read_tool_c
 log = structlog.get_logger(__name__)
 
 ARTIFACT_MISSING = -32001
-WORKER_WORN = -32002
 TOOL_FAILED = -32000
 INVALID_PARAMS = -32602
 METHOD_NOT_FOUND = -32601
@@ -106,8 +105,7 @@ class FramesClient(WorkerClient):
                 self._artifacts.clear()  # a runner may drop what it has; it says so at the next use
                 self._send_artifacts(request, artifacts)
                 answer = await self._execute(request, deadline_s)
-            if answer.error is not None and answer.error.get("code") == WORKER_WORN:
-                raise WorkerWorn()
+            self.worn = self.worn or answer.worn
             return checked_response(answer, request_id)
         finally:
             del self._calls[request_id]

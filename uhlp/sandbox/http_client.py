@@ -41,7 +41,7 @@ from uhlp.errors import (
     Unavailable,
 )
 from uhlp.sandbox.channel import Answer
-from uhlp.sandbox.client import CallTool, McpAccess, WorkerClient, WorkerWorn
+from uhlp.sandbox.client import CallTool, McpAccess, NothingRan, WorkerClient
 from uhlp.sandbox.config import SandboxSettings
 from uhlp.sandbox.driver import HttpAddress, Sandbox, Worker
 from uhlp.sandbox.untrusted import MAX_BODY_BYTES, checked_response, text
@@ -143,7 +143,7 @@ class HttpClient(WorkerClient):
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> _Reply:
-        """One exchange. Raises WorkerWorn when the worker takes no connection, SandboxDied, OutputInvalid."""
+        """One exchange. Raises NothingRan when the worker takes no connection, SandboxDied, OutputInvalid."""
         if self._session is None:
             raise SandboxDied("The worker is not open.")
         if self._problem is not None:
@@ -155,7 +155,7 @@ class HttpClient(WorkerClient):
                 return _Reply(response.status, await _read(response), response.headers.get("Retry-After"))
         except aiohttp.ClientConnectorError as error:
             self.broken = self.broken or "It takes no connection."
-            raise WorkerWorn(f"The sandbox takes no connection: {error.os_error.strerror}.") from None
+            raise NothingRan(f"The sandbox takes no connection: {error.os_error.strerror}.") from None
         except (aiohttp.ClientError, OSError) as error:
             raise SandboxDied(self._problem or f"The sandbox broke the connection: {type(error).__name__}.") from None
 

@@ -17,7 +17,7 @@ from uhlp.sandbox.allocation import (
     ReleaseSandboxRequest,
 )
 from uhlp.sandbox.claims import Claims
-from uhlp.sandbox.client import CallTool, Identity, LaneName, WorkerClient, WorkerWorn
+from uhlp.sandbox.client import CallTool, Identity, LaneName, NothingRan, WorkerClient
 from uhlp.sandbox.config import SandboxSettings
 from uhlp.sandbox.driver import Capabilities, Driver, Group
 from uhlp.sandbox.pool_set import DesiredPools, PoolSet, RunsCode
@@ -113,8 +113,8 @@ class SandboxManager:
                     call_tool=call_tool,
                     timeout_s=deadline_s - self._clock.monotonic(),
                 )
-            except WorkerWorn as worn:  # nothing ran: another worker may
-                failure = worn
+            except NothingRan as unreached:
+                failure = unreached
                 if is_last_try:
                     raise
                 is_last_try = True

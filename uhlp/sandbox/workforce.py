@@ -75,6 +75,11 @@ class Workforce:
         self.spares_starting += 1
         return self._run(self._start(None))
 
+    def start_ahead(self) -> None:
+        """A worker was used up by its calls, and the next call will need one: start it now, unless one is at hand."""
+        if not (self.spares or self.starting) and self.source.may_start:
+            self.start_spare()
+
     def start_for(self, lane: Lane) -> None:
         """Start a worker that counts against the lane's maximum from now on."""
         lane.starting += 1

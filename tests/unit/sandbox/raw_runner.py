@@ -35,6 +35,8 @@ class RawRunner:
         self.tools: Callable[[Json], Awaitable[Json]] | None = None
         self.logs: list[Json] = []
         self.strays: list[Json] = []
+        self.is_worn = False
+        """What the last answer said."""
         self._ids = itertools.count(1)
 
     async def run(self, source: str, inputs: Json | None = None, **changes: Any) -> Json:
@@ -48,6 +50,7 @@ class RawRunner:
             missing = answer["error"]["data"]["sha256"]
             await self.put(next(text for text in artifacts if sha256(text) == missing))
             answer = await self.call("execute", body)
+        self.is_worn = "worn" in answer
         ExecuteResponse.model_validate(answer["result"])
         assert answer["result"]["requestId"] == body["requestId"]
         return answer["result"]

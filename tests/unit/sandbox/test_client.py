@@ -19,7 +19,7 @@ from uhlp.errors import (
     SandboxOutOfMemory,
 )
 from uhlp.models.definition import PoolDefinition
-from uhlp.sandbox.client import WorkerClient, WorkerWorn
+from uhlp.sandbox.client import WorkerClient
 from uhlp.sandbox.config import SandboxSettings
 from uhlp.sandbox.driver import SandboxSpec
 from uhlp.sandbox.drivers.fake import Behaviour, FakeDriver, FakeWorker, hang, response, run_out_of_memory
@@ -363,18 +363,19 @@ async def test_a_worker_that_goes_on_talking_after_its_call_is_cut_off(opened: O
     assert client.broken == "The sandbox speaks without being asked."
 
 
-async def test_a_worn_worker_says_so_and_nothing_ran(opened: Open) -> None:
+async def test_a_worker_says_with_its_answer_that_it_is_worn(opened: Open) -> None:
     client, worker = await opened()
+    send = worker.send
+    worker.send = lambda frame: send({**frame, "worn": False} if "result" in frame else frame)
     await run(client)
-    worker._execute = lambda rpc_id, request: refuse(worker, rpc_id)
-    with pytest.raises(WorkerWorn):
-        await run(client)
+    assert not client.worn
+    worker.send = lambda frame: send({**frame, "worn": True} if "result" in frame else frame)
+    await run(client)
     assert client.worn
     assert client.broken is None
-
-
-async def refuse(worker: FakeWorker, rpc_id: int) -> None:
-    worker.send({"id": rpc_id, "error": {"code": -32002, "message": "WORKER_WORN"}})
+    worker.send = send
+    await run(client)
+    assert client.worn
 
 
 async def test_a_ping_tells_a_worker_that_lives_from_one_that_hangs_or_has_ended(opened: Open) -> None:

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from pool_calls import run, settle
 from raw_runner import isolated_driver, new_data_dir
-from sandbox_calls import POOL, manager_of
+from sandbox_calls import POOL, SHA256, manager_of
 
 from uhlp.clock import FakeClock
 from uhlp.errors import CrashLoop, SandboxDied
-from uhlp.sandbox.drivers.fake import FakeDriver, FakeWorker, refuse_as_worn, response
+from uhlp.sandbox.drivers.fake import FakeDriver, FakeWorker, UnreachableDriver, response
 from uhlp.sandbox.manager import AllocateSandboxRequest, ReleaseSandboxRequest, SandboxManager
 
 BAD, GOOD = b"bad", b"good"
@@ -118,28 +118,24 @@ async def test_a_crash_of_shared_model_workers_is_no_templates_fault() -> None:
     await manager.close()
 
 
-async def test_a_call_that_its_worker_did_not_run_is_repeated_once_on_another() -> None:
-    class FirstIsWorn:
-        async def __call__(self, worker: FakeWorker, request: dict) -> dict | None:
-            return await refuse_as_worn(worker, request) if worker.worker_id == "w1" else response(request, "fine")
-
-    driver = FakeDriver(FirstIsWorn())
+async def test_a_call_whose_worker_cannot_be_reached_is_repeated_once_on_another() -> None:
+    driver = UnreachableDriver(1)
     manager = manager_of(driver)
     await manager.open()
-    assert (await run(manager))["data"] == "fine"
+    assert (await run(manager, {"n": 1}))["data"] == {"n": 1}
     await settle()
     assert [worker.is_alive for worker in driver.workers] == [False, True]
     await manager.close()
 
 
-async def test_a_call_that_two_workers_did_not_run_fails_and_is_no_crash_of_its_code() -> None:
-    driver = FakeDriver(refuse_as_worn)
+async def test_a_call_that_reaches_no_worker_twice_fails_and_is_no_crash_of_its_code() -> None:
+    driver = UnreachableDriver(12)
     manager = manager_of(driver)
     await manager.open()
     for _ in range(6):
-        with pytest.raises(SandboxDied, match="did not run the call"):
+        with pytest.raises(SandboxDied, match="takes no connection"):
             await run(manager)
-    assert [worker.received.count("execute") for worker in driver.workers] == [1] * 12
+    assert len(driver.workers) == 12
     assert manager.problems("shop") == []
     await manager.close()
 
@@ -175,13 +171,12 @@ async def test_an_idle_worker_that_is_killed_is_replaced_in_a_real_sandbox(data_
     await manager.open()
     await manager.run_cycle()
     (before,) = await manager.sandboxes()
-    code = b"import os\ndef handle(inputs, context):\n    return os.getpid()\n"
-    inside = (await run(manager, pool=pool, code=code))["data"]
-    claim = AllocateSandboxRequest(app_id="shop", required_pool_name="default", identity=("parse", sha256_of(code)))
+    assert (await run(manager, {"n": 1}, pool=pool))["data"] == {"n": 1}
+    claim = AllocateSandboxRequest(app_id="shop", required_pool_name="default", identity=("parse", SHA256))
     idle = (await manager.allocate_sandbox(claim)).instance
     assert idle is not None
     manager.release_sandbox(ReleaseSandboxRequest(instance_id=idle.instance_id))
-    (victim,) = [pid for pid in _descendants(os.getpid()) if _inner_pid(pid) == inside]
+    (victim,) = [pid for pid in _descendants(os.getpid()) if _inner_pid(pid) == idle.worker.hello["pid"]]
     os.kill(victim, signal.SIGKILL)
     lost: asyncio.Future[str] = idle.worker.ended
     await asyncio.wait_for(asyncio.shield(lost), 5)

@@ -115,11 +115,6 @@ async def test_a_handler_sees_its_input_configuration_user_and_time(runner: RawR
     assert answer["metrics"]["executionTimeMs"] > 0
 
 
-async def test_a_module_is_loaded_once_per_worker(runner: RawRunner) -> None:
-    source = "calls = 0\ndef handle(inputs, context):\n    global calls\n    calls += 1\n    return calls\n"
-    assert [(await runner.run(source))["data"] for _ in range(3)] == [1, 2, 3]
-
-
 async def test_another_function_can_be_named(runner: RawRunner) -> None:
     source = "def other(inputs, context):\n    return 'other'\n"
     body = request(source)

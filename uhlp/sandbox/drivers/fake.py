@@ -49,10 +49,10 @@ async def run_out_of_memory(worker: "FakeWorker", request: Body) -> Body | None:
     return None
 
 
-async def refuse_as_worn(worker: "FakeWorker", request: Body) -> Body | None:
-    """Runs nothing: an earlier call left something behind."""
-    worker.refuse_execute(-32002, "WORKER_WORN")
-    return None
+async def wear_out(worker: "FakeWorker", request: Body) -> Body | None:
+    """Answers with the input, and that it must serve no other call."""
+    worker.is_worn = True
+    return await echo(worker, request)
 
 
 async def send_garbage(worker: "FakeWorker", request: Body) -> Body | None:
@@ -76,6 +76,8 @@ class FakeWorker:
         self.resident_bytes = 1024 * 1024
         self.is_deaf = False
         """It answers no ping."""
+        self.is_worn = False
+        """Its answers say so."""
         self.artifacts: dict[str, str] = {}
         self.cancelled: list[str] = []
         self.received: list[str] = []
@@ -84,7 +86,6 @@ class FakeWorker:
         self._exit: ExitReason | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._answers: dict[str, asyncio.Future[Body]] = {}
-        self._executing: int | None = None
         self._ids = count(1)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -99,10 +100,6 @@ class FakeWorker:
         params = {"requestId": request_id, "name": name, "arguments": arguments}
         self.send({"id": rpc_id, "method": "tools/call", "params": params})
         return await self._answers[rpc_id]
-
-    def refuse_execute(self, code: int, message: str) -> None:
-        """Answer the `execute` that runs with an error."""
-        self.send({"id": self._executing, "error": {"code": code, "message": message, "data": {}}})
 
     def send(self, message: Body) -> None:
         frame = json.dumps({"jsonrpc": "2.0", **message}).encode()
@@ -170,10 +167,9 @@ class FakeWorker:
             error = {"code": -32001, "message": "ARTIFACT_MISSING", "data": {"sha256": sha256}}
             self.send({"id": rpc_id, "error": error})
             return
-        self._executing = rpc_id
         answer = await self._behaviour(self, request)
         if answer is not None:
-            self.send({"id": rpc_id, "result": answer})
+            self.send({"id": rpc_id, "result": answer} | ({"worn": True} if self.is_worn else {}))
 
     def _spawn(self, work: Any) -> None:
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
@@ -263,6 +259,32 @@ class GarbageDriver(FakeDriver):
 
 class WrongRequestDriver(FakeDriver):
     behaviour = staticmethod(answer_another_request)
+
+
+class UnreachableDriver(FakeDriver):
+    """Its first `number` workers speak HTTP, but take no connection."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self._number = number
+
+    async def start(self, spec: SandboxSpec) -> Sandbox:
+        sandbox = _UnreachableSandbox(f"fake-{len(self.sandboxes) + 1}", spec, self._behaviour)
+        sandbox.number = self._number
+        self.sandboxes.append(sandbox)
+        return sandbox
+
+
+class _UnreachableSandbox(FakeSandbox):
+    number = 0
+
+    async def start_worker(self) -> Worker:
+        worker = await super().start_worker()
+        if len(self.workers) <= self.number and isinstance(worker, FakeWorker):
+            if isinstance(worker.endpoint, socket.socket):
+                worker.endpoint.close()
+            worker.endpoint = HttpAddress("http://127.0.0.1:1", "token")
+        return worker
 
 
 class SlowDriver(FakeDriver):
