@@ -5,7 +5,7 @@ From then on that word is the reference for the input, everywhere. What was meas
 open question, handler wrong    the comparison is entered now: figures, account, alarms, counterexample
 open question, handler right    shown in the figures; no evidence (see `LiveEvidence.settle_question`)
 lost comparison, handler right  figures corrected, no counterexample any more; the account keeps the loss, and a class
-                                that was taken out for it stays out: evidence is never given back
+                                that was taken out for it comes back as any other: evidence is never given back
 lost comparison, handler wrong  its counterexample carries the person's answer
 anything else                   nothing was lost or open: only the future changes
 """

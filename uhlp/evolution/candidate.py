@@ -112,9 +112,10 @@ class Figures:
     """`seen` inputs, of which the handler `answered` some; of the answers that were compared, `agreed` were right.
 
     In service only a share of the answers is compared. `handler_right` of the agreed differed from the first model call
-    and were upheld, `wrong` answers were not; `ambiguous` are left out. `withheld` inputs were answered, but in a class
-    that is not trusted, so the model's answer counts. `overruled` losses were no losses, a person said later: they are
-    among the agreed now, and still among the account's evidence.
+    and were upheld, `wrong` answers were not; `ambiguous` are left out. Where a component has a `decisionField`,
+    `answered` are the answers in classes that are trusted now, `withheld` those in others: they are left to the model.
+    `overruled` losses were no losses, a person said later: they are among the agreed now, and still among the account's
+    evidence.
     """
 
     seen: int = 0

@@ -166,7 +166,6 @@ class Compiler:
             "tokensOut": proposal.tokens_out,
             "costUsd": proposal.cost_usd,
             "trained": trained,
-            "missedClasses": list(report.missed_classes),
             "counterexamples": [_as_json(example) for example in drafted.counterexamples],
             "noise": self._book.candidate(candidate.id).measurements.get("noise"),
         }
@@ -284,7 +283,6 @@ class Compiler:
             config=self._config,
             trained=frozenset(record.get("trained", ())),
             decision_field=component.definition.optimization.decision_field,
-            missed_classes=record.get("missedClasses", ()),
             costs=candidate.costs,
         )
         held_out = await self._recorded(candidate, "held_out")

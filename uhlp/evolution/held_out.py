@@ -61,10 +61,8 @@ async def replay_held_out(
     for one in report.results:
         if one.outcome == "refused":
             continue
-        standing = evidence.standing(one.got) if one.is_answer else "trusted"
-        if standing != "trusted":
-            evidence.withhold(standing, one.latency_ms or 0.0)
-        evidence.see(latency_ms=one.latency_ms if standing == "trusted" else None)
+        standing = evidence.note_answer(one.got) if one.is_answer else "trusted"
+        evidence.see(latency_ms=one.latency_ms)
         if one.outcome == "deoptimised" or standing == "excluded":
             continue
         dispute = Dispute(

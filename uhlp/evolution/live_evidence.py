@@ -1,12 +1,11 @@
 """What is measured of one candidate while it is in live traffic: evidence account, monitors, classes, counts.
 
 Where a component has a `decisionField`, an answer counts by the standing of its class when it is entered: in a trusted
-class it is evidence; before that it only helps the class to trust (the guard would not have let it be served), and one
-miss takes the class out. Which comparisons enter the account is thus known before their outcome, as the e-process asks.
+class it is evidence; in another it only helps the class to trust (the guard would not have let it be served). Which
+comparisons enter the account is thus known before their outcome, as the e-process asks.
 """
 
 from collections import Counter, deque
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from statistics import median, quantiles
 from typing import Any, Literal, Self
@@ -19,7 +18,7 @@ from uhlp.evolution.measuring import Spending
 from uhlp.evolution.statistics import ClassCounts, EvidenceAccount, Monitor
 
 Standing = Literal["trusted", "unproven", "excluded"]
-"""Of the class that an answer is in: it may be used; it has too few agreeing yet; it was wrong once."""
+"""Of the class that an answer is in: it may be used; it is not trusted now; it is hopeless and not looked at."""
 
 _HASH_CHARACTERS = 16
 """Enough of an input's hash to tell a few thousand inputs apart."""
@@ -35,8 +34,9 @@ class LiveEvidence:
     timeout, bad schema, memory, dead sandbox). `executions` counts those for users; `step_executions` those in the
     present canary step that did not deoptimise, and starts again at zero after a restart. `unasked` holds comparisons
     whose handler differed from the model while nobody could be asked who is right: leaving them out would flatter the
-    handler, so nothing advances before they are judged. `inputs` and `class_inputs` say how often an input has counted
-    in the account and for its class. `spending` is what asking for references has taken.
+    handler, so nothing advances before they are judged. `inputs` says how often an input has counted in the account,
+    `class_inputs` how often for a class on its way to trust, `class_answers` how often the handler claimed each class.
+    `spending` is what asking for references has taken.
     """
 
     account: EvidenceAccount
@@ -52,7 +52,8 @@ class LiveEvidence:
     unasked: deque[Any] = field(default_factory=lambda: deque(maxlen=_UNASKED_KEPT))
     decision_field: str | None = None
     classes: ClassCounts = field(default_factory=ClassCounts)
-    class_inputs: Counter[str] = field(default_factory=Counter)
+    class_inputs: dict[str, Counter[str]] = field(default_factory=dict)
+    class_answers: Counter[str] = field(default_factory=Counter)
     spending: Spending = field(default_factory=Spending)
 
     @classmethod
@@ -64,13 +65,9 @@ class LiveEvidence:
         config: EvolutionConfig,
         trained: frozenset[str],
         decision_field: str | None = None,
-        missed_classes: Iterable[str] = (),
         costs: Costs | None = None,
     ) -> Self:
-        """Fresh evidence at the level of this attempt. `missed_classes` were wrong already, on TRAIN."""
-        classes = ClassCounts(min_agreeing=config.verify.class_min_agreeing)
-        for name in missed_classes:
-            classes.observe(name, agrees=False)
+        """Fresh evidence at the level of this attempt."""
         return cls(
             account=EvidenceAccount.for_attempt(
                 attempt, epsilon=epsilon, delta=config.delta, alpha=config.alpha, n_max=config.n_max
@@ -79,7 +76,7 @@ class LiveEvidence:
             crashes=_monitor(config.monitor),
             trained=trained,
             decision_field=decision_field,
-            classes=classes,
+            classes=ClassCounts(min_agreeing=config.verify.class_min_agreeing),
             spending=Spending(costs or Costs()),
         )
 
@@ -98,7 +95,8 @@ class LiveEvidence:
             latencies_ms=deque(measurements.get("latenciesMs", ()), maxlen=500),
             decision_field=measurements.get("decisionField"),
             classes=ClassCounts.from_dict(measurements["classes"]) if "classes" in measurements else ClassCounts(),
-            class_inputs=Counter(measurements.get("classInputs", {})),
+            class_inputs={name: Counter(counts) for name, counts in measurements.get("classInputs", {}).items()},
+            class_answers=Counter(measurements.get("classAnswers", {})),
             spending=Spending(candidate.costs),
         )
 
@@ -108,10 +106,12 @@ class LiveEvidence:
         """Whether this answer of the handler may be used now. Without a decision field every answer may."""
         if self.decision_field is None:
             return "trusted"
-        name = class_of(answer, self.decision_field)
+        return self._standing_of(class_of(answer, self.decision_field))
+
+    def _standing_of(self, name: str) -> Standing:
         if self.classes.is_trusted(name):
             return "trusted"
-        return "excluded" if self.classes.count(name).missed else "unproven"
+        return "excluded" if self.classes.count(name).is_hopeless else "unproven"
 
     def guard(self) -> ClassGuard | None:
         """What routing holds answers against; None where every answer is used."""
@@ -119,11 +119,24 @@ class LiveEvidence:
             return None
         return ClassGuard(self.decision_field, frozenset(self.classes.trusted))
 
-    def withhold(self, standing: Standing, latency_ms: float) -> None:
-        """The handler answered in a class that is not trusted: the model's answer counts (`see` counts the input)."""
-        self.latencies_ms.append(latency_ms)
-        if standing == "unproven":
-            self.figures = replace(self.figures, withheld=self.figures.withheld + 1)
+    def note_answer(self, answer: Any) -> Standing:
+        """The handler answered an input (`see` counts it); the standing of its class. Coverage counts by class."""
+        if self.decision_field is None:
+            return "trusted"
+        name = class_of(answer, self.decision_field)
+        if name in self.class_answers or len(self.class_answers) < self.classes.max_classes:
+            self.class_answers[name] += 1
+        self._count_answers()
+        return self._standing_of(name)
+
+    def _count_answers(self) -> None:
+        """Which of the answers so far would be used as the classes stand now."""
+        by_standing: Counter[Standing] = Counter()
+        for name, count in self.class_answers.items():
+            by_standing[self._standing_of(name)] += count
+        self.figures = replace(
+            self.figures, answered=by_standing["trusted"], withheld=by_standing["unproven"] + by_standing["excluded"]
+        )
 
     def _count_class(self, comparison: Comparison, *, duplicates_cap: int) -> None:
         if self.decision_field is None or not comparison.has_answered:
@@ -132,9 +145,16 @@ class LiveEvidence:
         name = class_of(comparison.got, self.decision_field)
         if comparison.outcome == "wrong":
             self.classes.observe(name, agrees=False)
-        elif short not in self.trained and self.class_inputs[short] < duplicates_cap:
-            self.class_inputs[short] += 1
+            self.class_inputs.pop(name, None)
+        elif self.classes.is_trusted(name):
             self.classes.observe(name, agrees=True)
+            self.class_inputs.pop(name, None)  # the row is long enough; another one would start anew
+        elif short not in self.trained:
+            counted = self.class_inputs.setdefault(name, Counter())
+            if counted[short] < duplicates_cap:
+                counted[short] += 1
+                self.classes.observe(name, agrees=True)
+        self._count_answers()
 
     def is_evidence(self, comparison: Comparison, *, duplicates_cap: int) -> bool:
         """An ambiguous comparison, an input the proposer worked with and a much repeated input prove nothing.
@@ -194,16 +214,17 @@ class LiveEvidence:
 
     def see(self, *, latency_ms: float | None = None) -> None:
         """One more input was put to the handler; with its latency when it answered."""
-        answered = self.figures.answered + (latency_ms is not None)
+        answered = self.figures.answered + (latency_ms is not None and self.decision_field is None)
         self.figures = replace(self.figures, seen=self.figures.seen + 1, answered=answered)
         if latency_ms is not None:
             self.latencies_ms.append(latency_ms)
 
     @property
     def reachable_coverage(self) -> float:
-        """Coverage, had every class that was never wrong been trusted from the start."""
+        """Coverage, were every class trusted that is not hopeless."""
         figures = self.figures
-        return (figures.answered + figures.withheld) / figures.seen if figures.seen else 0.0
+        hopeless = sum(count for name, count in self.class_answers.items() if self.classes.count(name).is_hopeless)
+        return (figures.answered + figures.withheld - hopeless) / figures.seen if figures.seen else 0.0
 
     @property
     def p50_ms(self) -> float | None:
@@ -242,7 +263,8 @@ class LiveEvidence:
         return {
             "decisionField": self.decision_field,
             "classes": self.classes.to_dict(),
-            "classInputs": dict(self.class_inputs),
+            "classInputs": {name: dict(counts) for name, counts in self.class_inputs.items()},
+            "classAnswers": dict(self.class_answers),
         }
 
     def summary(self) -> dict[str, Any]:

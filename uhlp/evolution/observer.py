@@ -6,7 +6,6 @@ class that is not trusted, and the model's answer was used; that is a shadow whi
 """
 
 import contextlib
-from dataclasses import replace
 from random import Random
 from uuid import uuid4
 
@@ -91,12 +90,8 @@ class Observer:
         self, served: Served, evidence: LiveEvidence, handler: ExecutionResult, *, is_live: bool
     ) -> None:
         """The handler ran and the model's answer was used: count the run, and compare the two for nothing."""
-        standing: Standing = evidence.standing(handler.data) if handler.outcome == "ok" else "trusted"
-        counted = handler
-        if served.is_withheld or standing != "trusted":
-            evidence.withhold(standing, handler.latency_ms)
-            counted = replace(handler, outcome="deoptimize", failure="guard")
-        await self._governor.record_execution(served.live.candidate_id, counted, is_live=is_live)
+        standing: Standing = evidence.note_answer(handler.data) if handler.outcome == "ok" else "trusted"
+        await self._governor.record_execution(served.live.candidate_id, handler, is_live=is_live)
         model = served.model_result
         if model is not None and model.outcome == "ok" and handler.outcome != "deoptimize" and standing != "excluded":
             await self._compare(served, "shadow", model.data, handler)
@@ -104,6 +99,8 @@ class Observer:
     async def _audit(self, served: Served, evidence: LiveEvidence, handler: ExecutionResult) -> None:
         if handler.is_refusal:
             return
+        if handler.outcome == "ok":
+            evidence.note_answer(handler.data)
         await self._governor.record_execution(served.live.candidate_id, handler, is_live=True)
         if handler.outcome == "deoptimize" or self._random.random() >= served.live.audit_share:
             return  # failures are sampled like answers, or the account would see every failure and few successes

@@ -224,6 +224,29 @@ def test_a_class_needs_thirty_agreeing_and_no_miss() -> None:
     assert (classes.count("spam").agreeing, classes.count("unseen").agreeing) == (30, 0)
 
 
+def test_a_class_that_missed_is_trusted_again_after_thirty_in_a_row_and_never_when_it_keeps_missing() -> None:
+    classes = ClassCounts()
+    for agrees in [True] * 40 + [False] + [True] * 29:
+        classes.observe("spam", agrees=agrees)
+    assert classes.excluded == {"spam": "wrong 1 of 70 times, 29 of 30 in a row since"}
+    classes.observe("spam", agrees=True)
+    assert classes.is_trusted("spam")
+    assert not classes.count("spam").is_hopeless
+    for agrees in [False, False, True, False]:
+        classes.observe("ham", agrees=agrees)
+    assert classes.count("ham").is_hopeless
+
+
+@pytest.mark.parametrize(("rate", "share"), [(0.005, 0.86), (0.05, 0.21), (0.2, 0.001)])
+def test_a_class_is_trusted_for_as_long_as_it_deserves(rate: float, share: float) -> None:
+    rng = random.Random(5)
+    classes, trusted = ClassCounts(), 0
+    for _ in range(20_000):
+        trusted += classes.is_trusted("spam")
+        classes.observe("spam", agrees=rng.random() >= rate)
+    assert abs(trusted / 20_000 - share) < 0.04
+
+
 def test_class_counts_survive_a_restart_and_stay_bounded() -> None:
     classes = ClassCounts(min_agreeing=1, max_classes=2)
     for name in ("a", "b", "c"):
