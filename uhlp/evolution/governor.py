@@ -12,6 +12,7 @@ import asyncio
 import re
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -362,7 +363,7 @@ class SafetyGovernor:
         except StateConflict:
             raise
         except Exception:  # a ledger that cannot be written must not keep a bad handler in service
-            self._traffic.take_out(candidate)
+            self._traffic.take_out(replace(candidate, state=to))
             raise
         self._switch(candidate)
         self._live.pop(candidate_id, None)

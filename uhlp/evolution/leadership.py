@@ -132,6 +132,19 @@ class Leadership:
 
         return led
 
+    def measuring(self, cycle: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[None]]:
+        """A cycle that goes on without the lease: what it may not decide is left to who leads, what it takes out of
+        traffic is out.
+        """
+
+        async def measured() -> None:
+            try:
+                await cycle()
+            except NotLeading as refused:
+                log.info("decision_left_to_the_leader", leader=self._leader(), why=refused.message)
+
+        return measured
+
     def status(self) -> dict[str, Any]:
         """{leads, leader, token, isShared, problem}: as far as this server knows. `leader` None: nobody, or unknown."""
         return {

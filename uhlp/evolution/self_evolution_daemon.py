@@ -4,10 +4,12 @@ Each cycle compares what should be with what is: discoveries become candidates, 
 waiting work is queued, live candidates are evaluated, repositories follow the ledger.
 """
 
+import contextlib
+
 import structlog
 
 from uhlp.clock import Clock
-from uhlp.errors import AppNotFound, ComponentNotFound, StateConflict, UhlpError, Unavailable
+from uhlp.errors import AppNotFound, ComponentNotFound, NotLeading, StateConflict, UhlpError, Unavailable
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate, CandidateState
 from uhlp.evolution.compiler import BEFORE_TRAFFIC, Compiler
@@ -76,7 +78,8 @@ class SelfEvolutionDaemon:
                 self._rollouts.bar(candidate.app_id, candidate.code_sha)
         for candidate in self._book.candidates():
             if candidate.state in (S.SHADOW, S.CANARY, S.PROMOTED):
-                await self._readmit(candidate)
+                with contextlib.suppress(NotLeading):  # it is out of traffic; who leads can write that down
+                    await self._readmit(candidate)
 
     async def aclose(self) -> None:
         """Keep what was measured since the last cycle."""

@@ -325,6 +325,7 @@ class World:
         self.runner = InProcessRunner(clock)
         self.meter = CountingMeter()
         self.make_driver: Callable[[], Any] = lambda: FakeDriver(self.runner)
+        self.fence: Callable[[], int | None] = lambda: None
         self._oracle_settings = oracle
         self._stack = AsyncExitStack()
 
@@ -351,7 +352,9 @@ class World:
         self.executor = Executor(
             sandboxes=self.sandboxes, tools=tools, clock=clock, meter=NullMeter(), deployment_mode="development"
         )
-        self.store = EvolutionStore(path=self.folder / "evolution.db", clock=clock, evidence_save_s=0)
+        self.store = EvolutionStore(
+            path=self.folder / "evolution.db", clock=clock, evidence_save_s=0, fence=lambda: self.fence()
+        )
         await stack.enter_async_context(self.store)
         self.rollouts, self.observations = Rollouts(), ObservationQueue(meter=meter, capacity=1000)
         self.oracle = OptimizationOracle(

@@ -1,0 +1,76 @@
+"""A server that lost its lease answers, measures, takes out what turns out wrong, and decides nothing."""
+
+import pytest
+
+from tests.unit.evolution.world import APP, FORGETS_PEARS, PARSE, World, lines
+from uhlp.errors import NotLeading
+from uhlp.evolution.leadership import Leadership
+from uhlp.evolution.promotion import candidate_ref
+
+
+def lost() -> int:
+    raise NotLeading("another server leads")
+
+
+async def observe(world: World) -> None:
+    """As the loops of a server would: what it may not decide does not stop it from measuring."""
+    cycle = Leadership(leases=None, holder="me", ttl_s=1, clock=world.clock).measuring(world.observer.run_cycle)
+    while len(world.observations):
+        await cycle()
+
+
+async def send_all(world: World, texts: list[str]) -> list[str]:
+    found = []
+    for text in texts:
+        found.append((await world.send(text, observe=False)).handler)
+        await observe(world)
+    return found
+
+
+async def test_a_canary_goes_no_step_further_and_goes_on_with_the_lease(world: World) -> None:
+    candidate_id = await world.to_state("canary")
+    head, step = await world.store.head(), world.book.candidate(candidate_id).canary_step
+    world.fence = lost
+    for round_number in range(3):
+        world.clock.advance(3600)
+        await send_all(world, lines(200, start=7001 + 1000 * round_number))
+    assert await world.store.head() == head
+    assert (world.state_of(candidate_id), world.book.candidate(candidate_id).canary_step) == ("canary", step)
+    world.fence = lambda: 2
+    await world.daemon.run_cycle()
+    assert world.book.candidate(candidate_id).canary_step == (step or 0) + 1
+
+
+async def test_a_handler_that_turns_out_wrong_is_taken_out_although_nothing_may_be_written(world: World) -> None:
+    candidate_id = await world.to_state("promoted", code=FORGETS_PEARS, without="pears")
+    head = await world.store.head()
+    world.fence = lost
+    await send_all(world, lines(200, start=20_000, product="pears"))
+    assert await world.store.head() == head
+    assert world.state_of(candidate_id) == "promoted", "nobody has decided yet"
+    assert set(await send_all(world, lines(10, start=90_000))) == {"llm"}, "but it answers no more"
+    world.fence = lambda: 2
+    await world.daemon.run_cycle()
+    assert world.state_of(candidate_id) == "rolled_back"
+
+
+async def test_people_are_told_that_another_server_decides(world: World) -> None:
+    world.fence = lost
+    with pytest.raises(NotLeading):
+        await world.oversight.pause(actor="ann", reason="r")
+    with pytest.raises(NotLeading):
+        await world.oversight.optimize(APP, PARSE, action="jit", actor="ann", reason="r")
+
+
+async def test_a_server_starts_without_the_lease_and_serves_no_code_that_is_not_what_was_decided(world: World) -> None:
+    candidate_id = await world.to_state("promoted")
+    files = await world.state.read_ref_tree(APP, candidate_ref(candidate_id))
+    assert files is not None
+    await world.state.put_ref_tree(APP, candidate_ref(candidate_id), {**files, "handler.py": b"evil"}, "Changed")
+    world.fence = lost
+    await world.restart()
+    assert (await world.send("3 pears")).handler == "llm"
+    assert world.state_of(candidate_id) == "promoted"
+    world.fence = lambda: 2
+    await world.daemon.run_cycle()
+    assert world.state_of(candidate_id) == "rolled_back"
