@@ -19,6 +19,7 @@ from uhlp.evolution.compiler import Compiler
 from uhlp.evolution.drafting import Drafting
 from uhlp.evolution.governor import SafetyGovernor
 from uhlp.evolution.judge import Judge
+from uhlp.evolution.leadership import Leadership, holder_name
 from uhlp.evolution.ledger_anchors import LedgerAnchors
 from uhlp.evolution.observation import ObservationQueue
 from uhlp.evolution.observer import Observer
@@ -116,10 +117,21 @@ async def open_services() -> AsyncIterator[Services]:
             sandboxes=sandboxes, tools=tools, clock=clock, meter=metrics, deployment_mode=settings.deployment_mode
         )
 
+        leadership = Leadership(
+            leases=None if settings.runtime.url == "sqlite" else runtime,
+            holder=holder_name(),
+            ttl_s=settings.runtime.lease_s,
+            clock=clock,
+        )
         store = EvolutionStore(
-            path=data_dir / "evolution.db", clock=clock, evidence_save_s=settings.evolution.evidence_save_s
+            path=data_dir / "evolution.db",
+            clock=clock,
+            evidence_save_s=settings.evolution.evidence_save_s,
+            fence=leadership.token,
         )
         await stack.enter_async_context(store)
+        await leadership.open(above=await store.newest_token())
+        stack.push_async_callback(leadership.aclose)
         rollouts, observations = Rollouts(), ObservationQueue(meter=metrics)
         oracle = OptimizationOracle(
             registry, state, windows, tools,
@@ -168,7 +180,7 @@ async def open_services() -> AsyncIterator[Services]:
         oversight = Oversight(
             book=book, store=store, anchors=anchors, governor=governor, daemon=daemon, compiler=compiler,
             promotion=promotion, oracle=oracle, samples=samples, windows=windows, app_registry=registry, clock=clock,
-            config=settings.evolution,
+            config=settings.evolution, leadership=leadership,
         )  # fmt: skip
         router = RequestRouter(
             executor=executor, rollout=Rollout(rollouts=rollouts), observations=observations, windows=windows,
@@ -191,13 +203,15 @@ async def open_services() -> AsyncIterator[Services]:
                 loop("models", gateway.run_cycle, _RECONCILE_S),
                 loop("sandboxes", sandboxes.run_cycle, _RECONCILE_S),
                 loop("sandbox-driver", sandboxes.run_driver_cycle, _RECONCILE_S),
-                loop("oracle", oracle.run_optimization_cycle, cycle_s),
-                loop("evolution", daemon.run_cycle, cycle_s),
-                loop("ledger-anchors", anchors.run_cycle, _ANCHOR_S),
-                *workers("compiler", compiler.run_cycle, _COMPILERS),
-                *workers("observer", observer.run_cycle, _OBSERVERS),
+                loop("leadership", leadership.run_cycle, leadership.renew_every_s),
+                loop("oracle", leadership.when_leading(oracle.run_optimization_cycle), cycle_s),
+                loop("evolution", leadership.when_leading(daemon.run_cycle), cycle_s),
+                loop("ledger-anchors", leadership.when_leading(anchors.run_cycle), _ANCHOR_S),
+                *workers("compiler", leadership.once_leading(compiler.run_cycle), _COMPILERS),
+                *workers("observer", leadership.measuring(observer.run_cycle), _OBSERVERS),
             ]
         )
+        leadership.on_gain(lambda: loops.wake("evolution"))
         registry.on_change(lambda app_id: loops.wake("evolution"))  # a changed specification voids at once
         registry.on_change(lambda app_id: loops.wake("sandboxes"))  # pools follow what is desired at once
         await stack.enter_async_context(loops)

@@ -11,6 +11,7 @@ from uhlp.evolution.candidate import Candidate, CandidateState
 from uhlp.evolution.compiler import Compiler
 from uhlp.evolution.config import EvolutionConfig
 from uhlp.evolution.governor import SafetyGovernor
+from uhlp.evolution.leadership import Leadership
 from uhlp.evolution.ledger_anchors import LedgerAnchors, verified_ledger
 from uhlp.evolution.promotion import Promotion
 from uhlp.evolution.self_evolution_daemon import SelfEvolutionDaemon
@@ -44,7 +45,9 @@ class Oversight:
         app_registry: ApplicationRegistry,
         clock: Clock,
         config: EvolutionConfig,
+        leadership: Leadership,
     ) -> None:
+        self._leadership = leadership
         self._book = book
         self._store = store
         self._anchors = anchors
@@ -215,7 +218,12 @@ class Oversight:
             "candidates": states,
             "ledger": {"seq": seq, "head": head},
             "problems": [asdict(problem) for problem in self._book.problems],
+            "leadership": self.leadership(),
         }
+
+    def leadership(self) -> dict[str, Any]:
+        """Which server decides about candidates: {leads, leader, token, isShared, problem}."""
+        return self._leadership.status()
 
     async def config(self) -> dict[str, Any]:
         """The governor's numbers in force."""

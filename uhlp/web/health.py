@@ -17,7 +17,9 @@ async def healthz() -> dict[str, str]:
 
 @router.get("/readyz", responses={503: {"description": "At least one part is not ready; `reasons` says which."}})
 async def readyz(services: ServicesDep, response: Response) -> dict[str, Any]:
-    """Every part answers; otherwise 503 with a reason for each that does not. `sandboxes` says which walls hold."""
+    """Every part answers; otherwise 503 with a reason for each that does not. `sandboxes` says which walls hold,
+    `evolution` which server decides about candidates: one that follows another is as ready as that one.
+    """
     reasons: dict[str, str] = {}
     for name, probe in services.probes.items():
         try:
@@ -34,4 +36,5 @@ async def readyz(services: ServicesDep, response: Response) -> dict[str, Any]:
         "parts": sorted(services.probes),
         "reasons": reasons,
         "sandboxes": {"driver": walls.driver, "isolation": walls.isolation, "missing": list(walls.missing)},
+        "evolution": services.evolution.leadership(),
     }

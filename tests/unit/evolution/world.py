@@ -26,6 +26,7 @@ from uhlp.evolution.config import CanaryConfig, EvolutionConfig, LimitsConfig, N
 from uhlp.evolution.drafting import Drafting
 from uhlp.evolution.governor import SafetyGovernor
 from uhlp.evolution.judge import Judge
+from uhlp.evolution.leadership import Leadership
 from uhlp.evolution.ledger_anchors import LedgerAnchors
 from uhlp.evolution.observation import ObservationQueue
 from uhlp.evolution.observer import Observer
@@ -397,6 +398,7 @@ class World:
             compiler=self.compiler,
             promotion=self.promotion, oracle=self.oracle, samples=self.samples, windows=self.windows,
             app_registry=self.registry, clock=clock, config=config,
+            leadership=Leadership(leases=None, holder="world", ttl_s=15, clock=clock),
         )  # fmt: skip
         self.router = self.make_router()
 

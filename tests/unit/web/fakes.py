@@ -211,7 +211,10 @@ class QuietEvolution:
         return {"paused": False}
 
     async def overview(self) -> dict[str, Any]:
-        return {"paused": False}
+        return {"paused": False, "leadership": self.leadership()}
+
+    def leadership(self) -> dict[str, Any]:
+        return {"leads": True, "leader": "here", "token": None, "isShared": False, "problem": None}
 
     async def config(self) -> dict[str, Any]:
         return {"epsilon": 0.05}
