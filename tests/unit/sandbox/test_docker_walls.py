@@ -1,5 +1,6 @@
 """What code in a container of ours can see and do, and that a wall which is not there is noticed."""
 
+import asyncio
 import errno
 import json
 from collections.abc import AsyncIterator
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from docker_parts import docker_driver, opened, said_inside
-from raw_runner import Closed, RawRunner, new_data_dir, raw_runner, spec
+from raw_runner import Closed, Json, RawRunner, new_data_dir, raw_runner, spec
 
 from uhlp.errors import IsolationRefused
 from uhlp.sandbox.drivers.docker import container
@@ -131,12 +132,28 @@ async def test_the_larger_of_two_workers_goes_when_memory_runs_out_and_the_other
 ) -> None:
     sandbox = await driver.start(spec(memory="128M"))
     small, large = await raw_runner(sandbox), await raw_runner(sandbox)
-    hold = "kept = []\ndef handle(i, c):\n    kept.append(bytearray(b'x') * (i['mib'] << 20))\n    return len(kept)\n"
-    assert (await small.run(hold, {"mib": 70}))["data"] == 1
+    hold = (
+        "from uhlp_runtime import call_tool\n"
+        "def handle(i, c):\n"
+        "    held = bytearray(b'x') * (i['mib'] << 20)\n"
+        "    call_tool('wait', {})\n"
+        "    return len(held) >> 20\n"
+    )
+    holds, may_end = asyncio.Event(), asyncio.Event()
+
+    async def wait(params: Json) -> Json:
+        holds.set()
+        await may_end.wait()
+        return {"result": {}}
+
+    small.tools = wait
+    held = asyncio.ensure_future(small.run(hold, {"mib": 70}))
+    await asyncio.wait_for(holds.wait(), 10)
     with pytest.raises(Closed):
         await large.run(hold, {"mib": 110})
     assert await large.worker.kill() == "oom"
-    assert (await small.run("def handle(i, c):\n    return i\n", {"n": 1}))["data"] == {"n": 1}
+    may_end.set()
+    assert (await held)["data"] == 70
     newcomer = await raw_runner(sandbox)
     assert (await newcomer.run("def handle(i, c):\n    return i\n", {"n": 2}))["data"] == {"n": 2}
     await sandbox.stop("the test is over")
