@@ -16,7 +16,9 @@ from uhlp.clock import SystemClock
 from uhlp.errors import StateConflict, ValidationFailed
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.compiler import Compiler
+from uhlp.evolution.discoveries import Discoveries
 from uhlp.evolution.drafting import Drafting
+from uhlp.evolution.expectation import Expectations
 from uhlp.evolution.governor import SafetyGovernor
 from uhlp.evolution.judge import Judge
 from uhlp.evolution.leadership import Leadership, holder_name
@@ -30,10 +32,11 @@ from uhlp.evolution.reference import Reference
 from uhlp.evolution.rollouts import Rollouts
 from uhlp.evolution.self_evolution_daemon import SelfEvolutionDaemon
 from uhlp.evolution.store import EvolutionStore
+from uhlp.evolution.usage_store import UsageStore
 from uhlp.evolution.verification import Verifier
 from uhlp.execution import Executor, HandlerTests
 from uhlp.jsonschemas import schema_file
-from uhlp.llm import ModelGateway
+from uhlp.llm import Budgets, ModelGateway, UsageBook
 from uhlp.logs import configure_logs
 from uhlp.loops import LoopGroup, PeriodicLoop
 from uhlp.metrics import MetricCollector, Windows
@@ -62,6 +65,7 @@ _OBSERVERS = 8
 _COMPILERS = 4
 _RECONCILE_S = 10.0
 _ANCHOR_S = 3600.0
+_KEEP_USAGE_S = 1.0
 
 
 @asynccontextmanager
@@ -96,7 +100,9 @@ async def open_services() -> AsyncIterator[Services]:
             read_secret=read_secret,
         )
         stack.push_async_callback(gateway.aclose)
-        tools = CoreMCPServer(gateway=gateway, metrics=metrics, clock=clock, meter=metrics)
+        usage_book = UsageBook(clock=clock)
+        budgets = Budgets(usage=usage_book, clock=clock, evolution=lambda: settings.evolution.limits.budget)
+        tools = CoreMCPServer(gateway=gateway, metrics=metrics, clock=clock, meter=metrics, budgets=budgets)
         sandboxes = SandboxManager(
             driver=await make_driver(
                 settings.sandbox,
@@ -132,6 +138,7 @@ async def open_services() -> AsyncIterator[Services]:
         await stack.enter_async_context(store)
         await leadership.open(above=await store.newest_token())
         stack.push_async_callback(leadership.aclose)
+        usage = await stack.enter_async_context(UsageStore(path=data_dir / "evolution.db", book=usage_book))
         rollouts, observations = Rollouts(), ObservationQueue(meter=metrics)
         oracle = OptimizationOracle(
             registry, state, windows, tools,
@@ -167,9 +174,17 @@ async def open_services() -> AsyncIterator[Services]:
             verifier=verifier, promotion=promotion, reference=reference, questions=questions, executor=executor,
             samples=samples, app_registry=registry, config=settings.evolution,
         )  # fmt: skip
+        expectations = Expectations(
+            windows=windows, usage=usage, usage_book=usage_book, budgets=budgets, prices=gateway, book=book,
+            config=settings.evolution, default_coder_model=settings.llm.coder_model,
+        )  # fmt: skip
+        discoveries = Discoveries(
+            expectations=expectations, app_registry=registry, clock=clock, cycle_s=settings.evolution.cycle_s
+        )
         daemon = SelfEvolutionDaemon(
             book=book, store=store, rollouts=rollouts, governor=governor, compiler=compiler, promotion=promotion,
-            oracle=oracle, samples=samples, app_registry=registry, clock=clock, config=settings.evolution,
+            oracle=oracle, discoveries=discoveries, budgets=budgets, samples=samples, app_registry=registry,
+            clock=clock, config=settings.evolution,
         )  # fmt: skip
         await daemon.open()
         stack.push_async_callback(daemon.aclose)
@@ -184,7 +199,7 @@ async def open_services() -> AsyncIterator[Services]:
         )  # fmt: skip
         router = RequestRouter(
             executor=executor, rollout=Rollout(rollouts=rollouts), observations=observations, windows=windows,
-            samples=samples, clock=clock, meter=metrics, deopt_every_n=settings.deopt_every_n,
+            samples=samples, usage=usage_book, clock=clock, meter=metrics, deopt_every_n=settings.deopt_every_n,
         )  # fmt: skip
 
         def loop(name: str, cycle: Callable[[], Awaitable[object]], period_s: float) -> PeriodicLoop:
@@ -207,6 +222,7 @@ async def open_services() -> AsyncIterator[Services]:
                 loop("oracle", leadership.when_leading(oracle.run_optimization_cycle), cycle_s),
                 loop("evolution", leadership.when_leading(daemon.run_cycle), cycle_s),
                 loop("ledger-anchors", leadership.when_leading(anchors.run_cycle), _ANCHOR_S),
+                loop("usage", usage.run_cycle, _KEEP_USAGE_S),
                 *workers("compiler", leadership.once_leading(compiler.run_cycle), _COMPILERS),
                 *workers("observer", leadership.measuring(observer.run_cycle), _OBSERVERS),
             ]

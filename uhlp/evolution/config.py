@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from uhlp import strict_json
 from uhlp.errors import ValidationFailed
+from uhlp.llm.budgets import EvolutionBudget
 
 Share = Annotated[float, Field(ge=0, le=1)]
 ErrorLevel = Annotated[float, Field(gt=0, le=0.2)]
@@ -102,6 +103,11 @@ class LimitsConfig(_Section):
     usd_per_day: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     share_of_application_budget: Share = 0.5
     unpriced_usd_per_mtok: Annotated[float, Field(ge=0, le=1e6)] = 10.0
+
+    @property
+    def budget(self) -> EvolutionBudget:
+        """What evolution may spend."""
+        return EvolutionBudget(self.usd_per_day, self.share_of_application_budget, self.unpriced_usd_per_mtok)
 
 
 class BreakEvenConfig(_Section):

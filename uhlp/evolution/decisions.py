@@ -30,9 +30,12 @@ def create(
     ts: float,
     actor: str,
     reason: str,
+    evidence: Mapping[str, Any] | None = None,
     **fields: Any,
 ) -> Decision:
-    """A candidate in state discovered; `fields` are further fields of `Candidate` (trust, config_hash …)."""
+    """A candidate in state discovered; `fields` are further fields of `Candidate` (trust, config_hash …), `evidence`
+    is what was known when it was discovered.
+    """
     first = Candidate(
         id=candidate_id,
         app_id=app_id,
@@ -48,7 +51,7 @@ def create(
         **fields,
     )
     patch = {name: value for name, value in first.decided().items() if name not in _FROM_THE_ENTRY}
-    entry = _entry(first, Event.CREATED, None, first.state, ts, actor, reason, {}, (), patch)
+    entry = _entry(first, Event.CREATED, None, first.state, ts, actor, reason, evidence or {}, (), patch)
     return first, entry
 
 

@@ -5,6 +5,7 @@ waiting work is queued, live candidates are evaluated, repositories follow the l
 """
 
 import contextlib
+from typing import Any
 
 import structlog
 
@@ -14,6 +15,7 @@ from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate, CandidateState
 from uhlp.evolution.compiler import BEFORE_TRAFFIC, Compiler
 from uhlp.evolution.config import EvolutionConfig
+from uhlp.evolution.discoveries import Discoveries, HeldStatus, Wish, what_was_known
 from uhlp.evolution.governor import GOVERNOR, SafetyGovernor
 from uhlp.evolution.live_evidence import LiveEvidence
 from uhlp.evolution.promotion import Promotion
@@ -21,8 +23,11 @@ from uhlp.evolution.rollouts import Rollouts
 from uhlp.evolution.statistics import recompile_allowed
 from uhlp.evolution.store import EvolutionStore
 from uhlp.evolution.verification import handler_of
+from uhlp.llm import Budgets
+from uhlp.llm.usage import CODER
 from uhlp.models.definition import HandlerType
-from uhlp.optimization.optimization_oracle import Discovery, OptimizationOracle
+from uhlp.optimization.break_even import usd
+from uhlp.optimization.optimization_oracle import OptimizationOracle
 from uhlp.registry.application_registry import ApplicationRegistry
 from uhlp.traffic.samples import SampleStore
 
@@ -30,6 +35,11 @@ log = structlog.get_logger(__name__)
 
 S = CandidateState
 _HOUR_S = 3600.0
+
+NO_MONEY_BUDGET = (
+    "no budget in money is set, so rules only recommend: set evolution.limits.usd_per_day, or llm.budget.usdPerDay of "
+    "the application"
+)
 
 
 class SelfEvolutionDaemon:
@@ -45,11 +55,15 @@ class SelfEvolutionDaemon:
         compiler: Compiler,
         promotion: Promotion,
         oracle: OptimizationOracle,
+        discoveries: Discoveries,
+        budgets: Budgets,
         samples: SampleStore,
         app_registry: ApplicationRegistry,
         clock: Clock,
         config: EvolutionConfig,
     ) -> None:
+        self._discoveries = discoveries
+        self._budgets = budgets
         self._book = book
         self._store = store
         self._rollouts = rollouts
@@ -90,8 +104,8 @@ class SelfEvolutionDaemon:
         """One turn of the wheel."""
         if self._book.problems:
             return
-        for discovery in self._oracle.take_discoveries():
-            await self._discovered(discovery)
+        for wish in await self._discoveries.ranked(self._oracle.take_discoveries()):
+            await self._discovered(wish)
         for candidate in self._book.candidates():
             if candidate.is_open or candidate.is_serving:
                 try:
@@ -121,8 +135,13 @@ class SelfEvolutionDaemon:
         reason: str,
         proposer: str = "",
         needs_approval: bool = False,
+        wish: Wish | None = None,
     ) -> Candidate:
-        """A candidate for this component, queued for compilation. Raises StateConflict when it has one already."""
+        """A candidate for this component, queued for compilation. `wish` is what a rule asked for, None by hand.
+
+        By hand a recommendation that waits for approval is approved, and whether it pays is noted but does not count.
+        Raises StateConflict when the component has a candidate already, or must not be compiled.
+        """
         component = self._registry.snapshot(app_id).components.get(component_id)
         if component is None:
             raise ComponentNotFound(f"{app_id} has no component {component_id!r}.")
@@ -130,6 +149,8 @@ class SelfEvolutionDaemon:
         if current is not None and current.spec_hash != component.spec_hash:
             await self._governor.supersede(current.id, reason="its specification has changed")
             current, component = None, self._registry.snapshot(app_id).components[component_id]
+        if current is not None and wish is None and _waits_for_approval(current):
+            return await self._approve(current, actor=actor, reason=reason, proposer=proposer)
         if current is not None:
             raise StateConflict(
                 f"{component_id} has candidate {current.id} in state {current.state}; decide about that one first.",
@@ -137,9 +158,14 @@ class SelfEvolutionDaemon:
             )
         if component.definition.handler_type is not HandlerType.LLM:
             raise StateConflict(f"{component_id} is not run by a model.")
+        if component.definition.optimization.mode == "off":
+            raise StateConflict(f"The optimisation mode of {component_id} is off; its definition would have to change.")
         attempts = await self._store.attempts(app_id, component_id, component.spec_hash)
         if attempts.quarantined:
             raise StateConflict(f"{component_id} is quarantined: change its specification, or clear the quarantine.")
+        expected = wish.expected if wish else await self._discoveries.expected(app_id, component_id)
+        if wish is None and expected is not None and expected.balance.is_worth_it is False:
+            reason = f"{reason} (started by hand, although {expected.balance.describe()})"
         candidate = await self._book.create(
             app_id,
             component_id,
@@ -152,29 +178,62 @@ class SelfEvolutionDaemon:
             config_hash=self._config.digest,
             checkpoint=self._governor.create_checkpoint(app_id, component_id),
             approval_required=needs_approval,
+            evidence=what_was_known(expected, wish.discovery if wish else None),
         )
+        self._discoveries.drop(app_id, component_id)
         self._compiler.enqueue(candidate.id)
         return candidate
 
-    async def _discovered(self, discovery: Discovery) -> None:
-        """A rule asks; clocks and limits allow or postpone it. A rule that still holds asks again next cycle."""
-        app_id, component_id = discovery.app_id, discovery.component_id
-        if discovery.action == "compress" or self._store.is_paused(app_id, component_id):
+    async def _approve(self, candidate: Candidate, *, actor: str, reason: str, proposer: str) -> Candidate:
+        changes: dict[str, Any] = {"proposer": proposer} if proposer else {}
+        approved = await self._book.decide(candidate.id, actor=actor, reason=reason, approved_by=actor, **changes)
+        self._compiler.enqueue(candidate.id)
+        return approved
+
+    async def _discovered(self, wish: Wish) -> None:
+        """A rule asks; mode, clocks, worth and limits allow or postpone it. A rule that still holds asks again."""
+        discovery = wish.discovery
+        app_id, component_id = wish.place
+        has_candidate = self._book.current(app_id, component_id) is not None
+        if discovery.action == "compress" or has_candidate or self._store.is_paused(app_id, component_id):
+            self._discoveries.drop(app_id, component_id)
             return
-        if self._book.current(app_id, component_id) is not None:
-            return
-        lately = [one for one in self._book.candidates() if self._clock.now() - one.created_at < _HOUR_S]
-        if len(lately) >= self._config.limits.compilations_per_hour:
-            return
+        because = discovery.because or ("the rule only recommends" if discovery.action == "recommend" else "")
         try:
+            if not because and not self._budgets.has_money_limit(self._registry.snapshot(app_id).definition.llm.budget):
+                because = NO_MONEY_BUDGET
             if not await self._may_recompile(app_id, component_id):
+                self._discoveries.hold(wish, "waiting", "its last candidate failed, and the clocks have not run since")
                 return
+            if not because and (held := self._what_holds(wish)) is not None:
+                self._discoveries.hold(wish, *held)
+                return
+            reason = f"{discovery.reason}; waits for approval: {because}" if because else discovery.reason
             await self.discover(
-                app_id, component_id, actor="oracle", reason=discovery.reason,
-                needs_approval=discovery.action == "recommend",
-            )  # fmt: skip
+                app_id, component_id, actor="oracle", reason=reason, needs_approval=bool(because), wish=wish
+            )
         except UhlpError as error:
-            log.info("discovery_refused", app_id=app_id, component_id=component_id, why=error.message)
+            self._discoveries.hold(wish, "refused", error.message)
+
+    def _what_holds(self, wish: Wish) -> tuple[HeldStatus, str] | None:
+        """Why a compilation that nobody asked for by hand is not started now."""
+        app_id, _component_id = wish.place
+        balance = wish.expected.balance
+        if balance.is_worth_it is False:
+            return "not_worth_it", balance.describe()
+        now, limit = self._clock.now(), self._config.limits.compilations_per_hour
+        lately = [
+            one for one in self._book.candidates() if now - one.created_at < _HOUR_S and not _waits_for_approval(one)
+        ]
+        if len(lately) >= limit:
+            return "queued", f"{len(lately)} compilations were started within the hour, {limit} are allowed"
+        budget = self._registry.snapshot(app_id).definition.llm.budget
+        if (refusal := self._budgets.refusal(app_id, budget, purpose=CODER)) is not None:
+            return "queued", refusal.message
+        left, cost = self._budgets.evolution_left_usd, wish.expected.cost.usd
+        if left is not None and cost is not None and cost > left:
+            return "queued", f"it takes about {usd(cost)}, and evolution has {usd(left)} left for today (UTC)"
+        return None
 
     async def _may_recompile(self, app_id: str, component_id: str) -> bool:
         component = self._registry.snapshot(app_id).components.get(component_id)
@@ -232,4 +291,10 @@ class SelfEvolutionDaemon:
         self._governor.admit(candidate, handler_of(code), evidence)
 
     def _is_expired(self, candidate: Candidate) -> bool:
-        return self._clock.now() - candidate.entered_at > self._config.discovered_expires_s
+        since = candidate.entered_at if candidate.approved_by is None else candidate.updated_at
+        return self._clock.now() - since > self._config.discovered_expires_s
+
+
+def _waits_for_approval(candidate: Candidate) -> bool:
+    """Whether it is a recommendation: discovered, and nobody has said yes."""
+    return candidate.state is S.DISCOVERED and candidate.approval_required and candidate.approved_by is None

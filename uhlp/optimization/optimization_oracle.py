@@ -3,10 +3,10 @@
 It proposes and never decides: what it finds waits as a discovery until the daemon of the room above takes it.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from math import inf
-from typing import Literal
+from typing import Any, Literal
 
 import structlog
 
@@ -29,12 +29,18 @@ DEFAULT_WINDOW_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """A rule came true for a component: what it asks for, and the words a person reads as the reason."""
+    """A rule came true for a component: what it asks for, and the words a person reads as the reason.
+
+    `rule` is what fired: {description, expression, action, windowS, values: the window's figures at that moment}.
+    `because` says why a rule that would start a compilation only recommends it; empty otherwise.
+    """
 
     app_id: str
     component_id: str
     action: Literal["jit", "recommend", "compress"]
     reason: str
+    rule: Mapping[str, Any] = field(default_factory=dict)
+    because: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,27 +170,46 @@ class OptimizationOracle:
             if not truth.holds or self._held[key] < _number(rule, "hold", self._hold_windows):
                 continue
             if rule.action is OptimizationAction.TRIGGER_JIT:
-                if self._prefers_model(app, definition, rule):
-                    rule = rule.model_copy(update={"action": OptimizationAction.RECOMMEND_JIT})
-                await self._trigger_jit_generation(app.app_id, component_id, definition, rule=rule)
+                because = "preferLlmFlexibility is set" if self._prefers_model(app, definition, rule) else ""
+                await self._trigger_jit_generation(app.app_id, component_id, definition, rule=rule, because=because)
             else:
-                self._discover(app.app_id, component_id, rule)
+                self._discover(app.app_id, component_id, rule, because="the rule only recommends")
 
     async def _trigger_jit_generation(
-        self, app_id: str, component_id: str, component_def: ComponentDefinition, *, rule: OptimizationRule
+        self,
+        app_id: str,
+        component_id: str,
+        component_def: ComponentDefinition,
+        *,
+        rule: OptimizationRule,
+        because: str = "",
     ) -> None:
-        """Ask for a handler for this component; the daemon takes it from here (name from seed 000)."""
-        if component_def.optimization.mode == "recommend":
-            rule = rule.model_copy(update={"action": OptimizationAction.RECOMMEND_JIT})
-        self._discover(app_id, component_id, rule)
+        """Ask for a handler for this component; the daemon takes it from here (name from seed 000).
 
-    def _discover(self, app_id: str, component_id: str, rule: OptimizationRule) -> None:
+        `because`: why it is only to be recommended, if it is. Its mode may say so, too.
+        """
+        if component_def.optimization.mode == "recommend":
+            because = "its mode is recommend"
+        if because:
+            rule = rule.model_copy(update={"action": OptimizationAction.RECOMMEND_JIT})
+        self._discover(app_id, component_id, rule, because=because)
+
+    def _discover(self, app_id: str, component_id: str, rule: OptimizationRule, *, because: str) -> None:
         action = _ACTIONS[rule.action]
         known = self._discoveries.get((app_id, component_id))
         if known is not None and _STRENGTH.index(known.action) >= _STRENGTH.index(action):
             return
+        window_s = _number(rule, "windowS", DEFAULT_WINDOW_S)
+        fired = {
+            "description": rule.description,
+            "expression": rule.condition.expression,
+            "action": rule.action,
+            "windowS": window_s,
+            "values": self._windows.window(app_id, component_id, window_s).as_dict(),
+        }
         reason = f"rule {rule.description or 'without a name'}: {rule.condition.expression}"
-        self._discoveries[(app_id, component_id)] = Discovery(app_id, component_id, action, reason)
+        because = because if action == "recommend" else ""
+        self._discoveries[(app_id, component_id)] = Discovery(app_id, component_id, action, reason, fired, because)
 
     def _prefers_model(self, app: AppSnapshot, definition: ComponentDefinition, rule: OptimizationRule) -> bool:
         """`preferLlmFlexibility`, the nearest level wins: rule, component, application. It turns jit into recommend."""

@@ -11,6 +11,7 @@ from uhlp.clock import Clock
 from uhlp.errors import ExecutionFailed, FallbackTooLate, HandlerFailed, UhlpError
 from uhlp.evolution.observation import ObservationQueue, Served
 from uhlp.execution import ExecutionCall, ExecutionResult, Executor, HandlerImplementation, PromptImplementation
+from uhlp.llm.usage import DEOPTIMISED, SERVED_BY_HANDLER, SERVED_BY_MODEL, UsageBook
 from uhlp.metering import Meter
 from uhlp.metrics.windows import Windows
 from uhlp.routing.request import RoutedAnswer, RoutedRequest
@@ -40,6 +41,7 @@ class RequestRouter:
         observations: ObservationQueue,
         windows: Windows,
         samples: SampleStore,
+        usage: UsageBook,
         clock: Clock,
         meter: Meter,
         deopt_every_n: int | None = None,
@@ -51,6 +53,7 @@ class RequestRouter:
         self._observations = observations
         self._windows = windows
         self._samples = samples
+        self._usage = usage
         self._clock = clock
         self._deoptimised = meter.counter(
             "uhlp_deoptimizations_total",
@@ -191,6 +194,13 @@ class RequestRouter:
             latency_ms=latency_ms, ok=is_ok,
             tokens_in=tokens_in, tokens_out=tokens_out, cost_usd=cost_usd,
             deoptimized=deoptimized,
+        )  # fmt: skip
+        self._usage.served(
+            app_id, component_id,
+            DEOPTIMISED if handler_result is not None and by_model else SERVED_BY_MODEL if by_model
+            else SERVED_BY_HANDLER,
+            candidate_id=choice.live.candidate_id if choice.live is not None else "",
+            ok=is_ok, tokens_in=tokens_in, tokens_out=tokens_out, usd=cost_usd, seconds=latency_ms / 1000,
         )  # fmt: skip
         self._samples.record_served(
             app_id, component_id,

@@ -23,7 +23,9 @@ from uhlp.errors import ModelProviderUnavailable
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.compiler import Compiler
 from uhlp.evolution.config import CanaryConfig, EvolutionConfig, LimitsConfig, NoiseConfig, RejitConfig, VerifyConfig
+from uhlp.evolution.discoveries import Discoveries
 from uhlp.evolution.drafting import Drafting
+from uhlp.evolution.expectation import Expectations
 from uhlp.evolution.governor import SafetyGovernor
 from uhlp.evolution.judge import Judge
 from uhlp.evolution.leadership import Leadership
@@ -37,8 +39,10 @@ from uhlp.evolution.reference import Reference
 from uhlp.evolution.rollouts import Rollouts
 from uhlp.evolution.self_evolution_daemon import SelfEvolutionDaemon
 from uhlp.evolution.store import EvolutionStore
+from uhlp.evolution.usage_store import UsageStore
 from uhlp.evolution.verification import Verifier
 from uhlp.execution import Executor, HandlerTests
+from uhlp.llm import Budgets, UsageBook
 from uhlp.llm.generation import GenerateRequest, Generation
 from uhlp.metering import NullMeter
 from uhlp.metrics import Windows
@@ -144,12 +148,17 @@ class ScriptedGateway:
         self.is_down = False
         self.answers_left: int | None = None
         """After so many more answers for components it is down for them; coders are still answered."""
+        self.coder_usd: float | None = 0.002
+        """What the coder is expected to take."""
         self.noise = 0.0
         self.latency_s = 0.0
         self.asked: list[dict[str, Any]] = []
         self.specifications: list[str] = []
         self.providers = ("scripted",)
         self._random = Random(7)
+
+    async def price_usd(self, request: GenerateRequest, *, tokens_in: int, tokens_out: int) -> float | None:
+        return self.coder_usd
 
     async def generate(self, request: GenerateRequest, *, timeout_s: float | None = None) -> Generation:
         if request.model == JUDGE:
@@ -286,7 +295,7 @@ CONFIG = EvolutionConfig(
     verify=VerifyConfig(min_train=10, concurrency=1),
     canary=CanaryConfig(min_executions=10, min_step_s=60.0, audit_share=0.2),
     noise=NoiseConfig(aa_samples=5),
-    limits=LimitsConfig(compilations_per_hour=2),
+    limits=LimitsConfig(compilations_per_hour=2, usd_per_day=10.0),
     rejit=RejitConfig(),
 )
 
@@ -343,7 +352,11 @@ class World:
         self.windows = Windows(clock=clock)
         self.samples = SampleStore(self.folder / "samples.db", clock=clock)
         stack.push_async_callback(self.samples.close)
-        tools = CoreMCPServer(gateway=self.model, metrics=_NoMetrics(), clock=clock, meter=NullMeter())
+        self.usage_book = UsageBook(clock=clock)
+        self.budgets = Budgets(usage=self.usage_book, clock=clock, evolution=lambda: self.config.limits.budget)
+        tools = CoreMCPServer(
+            gateway=self.model, metrics=_NoMetrics(), clock=clock, meter=NullMeter(), budgets=self.budgets
+        )
         self.driver = self.make_driver()
         self.sandboxes = SandboxManager(
             driver=self.driver, config=SandboxSettings(drain_s=0), clock=SystemClock(), meter=NullMeter()
@@ -357,6 +370,9 @@ class World:
             path=self.folder / "evolution.db", clock=clock, evidence_save_s=0, fence=lambda: self.fence()
         )
         await stack.enter_async_context(self.store)
+        self.usage = await stack.enter_async_context(
+            UsageStore(path=self.folder / "evolution.db", book=self.usage_book)
+        )
         self.rollouts, self.observations = Rollouts(), ObservationQueue(meter=meter, capacity=1000)
         self.oracle = OptimizationOracle(
             self.registry, self.state, self.windows, tools, clock=clock, **self._oracle_settings
@@ -383,10 +399,17 @@ class World:
             verifier=self.verifier, promotion=self.promotion, reference=self.reference, questions=questions,
             executor=self.executor, samples=self.samples, app_registry=self.registry, config=config,
         )  # fmt: skip
+        expectations = Expectations(
+            windows=self.windows, usage=self.usage, usage_book=self.usage_book, budgets=self.budgets,
+            prices=self.model, book=self.book, config=config,
+        )  # fmt: skip
+        self.discoveries = Discoveries(
+            expectations=expectations, app_registry=self.registry, clock=clock, cycle_s=config.cycle_s
+        )
         self.daemon = SelfEvolutionDaemon(
             book=self.book, store=self.store, rollouts=self.rollouts, governor=self.governor, compiler=self.compiler,
-            promotion=self.promotion, oracle=self.oracle, samples=self.samples, app_registry=self.registry,
-            clock=clock, config=config,
+            promotion=self.promotion, oracle=self.oracle, discoveries=self.discoveries, budgets=self.budgets,
+            samples=self.samples, app_registry=self.registry, clock=clock, config=config,
         )  # fmt: skip
         await self.daemon.open()
         self.observer = Observer(
@@ -405,7 +428,7 @@ class World:
     def make_router(self, *, deopt_every_n: int | None = None) -> RequestRouter:
         return RequestRouter(
             executor=self.executor, rollout=Rollout(rollouts=self.rollouts), observations=self.observations,
-            windows=self.windows, samples=self.samples, clock=self.clock, meter=self.meter,
+            windows=self.windows, samples=self.samples, usage=self.usage_book, clock=self.clock, meter=self.meter,
             deopt_every_n=deopt_every_n,
         )  # fmt: skip
 
