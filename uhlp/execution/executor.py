@@ -10,7 +10,7 @@ from uhlp.execution.failures import failure_of_response, failure_of_sandbox, fai
 from uhlp.execution.result_format import format_problems
 from uhlp.execution.wire import execute_request
 from uhlp.metering import CounterChild, Meter
-from uhlp.models.definition import PoolDefinition
+from uhlp.models.definition import PoolDefinition, prompt_pool
 from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
 from uhlp.sandbox.manager import SandboxManager
 from uhlp.tools.context import ToolContext
@@ -72,7 +72,7 @@ class Executor:
         try:
             response = await self._sandboxes.execute(
                 call.app.app_id,
-                pool_of(call.app, call.component),
+                _pool_of(call),
                 execute_request(call, request_id, self._deployment_mode),
                 artifacts={artifact.sha256: artifact.content},
                 call_tool=session.call,
@@ -114,6 +114,11 @@ def pool_of(app: AppSnapshot, component: ComponentSnapshot) -> PoolDefinition:
     if pool is None:
         raise DefinitionInvalid(f"Component {component.definition.component_id} names pool {name}, which is not there.")
     return pool
+
+
+def _pool_of(call: ExecutionCall) -> PoolDefinition:
+    pool = pool_of(call.app, call.component)
+    return pool if isinstance(call.implementation, HandlerImplementation) else prompt_pool(pool)
 
 
 def _tool_context(call: ExecutionCall, started_s: float) -> ToolContext:

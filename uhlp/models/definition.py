@@ -46,6 +46,15 @@ class PoolDefinition(WireModel):
 
 
 _DEFAULT_POOL = PoolDefinition(pool_name=DEFAULT_POOL)
+_PROMPT_POOL = PoolDefinition(pool_name="prompts")
+
+
+def prompt_pool(pool: PoolDefinition) -> PoolDefinition:
+    """Where a component of this pool runs its prompt: beside its handlers, unless the pool has an image of its own.
+
+    A prompt is no code of that image's, which need not know what a prompt is.
+    """
+    return pool if pool.docker_image == RUNNER_IMAGE else _PROMPT_POOL
 
 
 class SandboxPoolConfig(WireModel):
@@ -222,8 +231,10 @@ class AppDefinition(WireModel):
     @property
     def pools_in_use(self) -> tuple[PoolDefinition, ...]:
         """Every pool that some component runs in."""
-        names = dict.fromkeys(one.target_pool_name for one in self.initial_component_registry.components)
-        return tuple(pool for name in names if (pool := self.pool(name)) is not None)
+        components = self.initial_component_registry.components
+        pools = [pool for one in components if (pool := self.pool(one.target_pool_name)) is not None]
+        of_prompts = [prompt_pool(pool) for pool in pools]
+        return tuple({pool.pool_name: pool for pool in (*pools, *of_prompts)}.values())
 
     def pool(self, pool_name: str) -> PoolDefinition | None:
         """The pool of this name; the default pool exists without being written."""

@@ -118,6 +118,11 @@ class Driver(Protocol):
         """Probe the machine, remove what a dead server left behind, prepare the runner."""
         ...
 
+    @property
+    def capabilities(self) -> Capabilities:
+        """What holds now: a driver that found its engine late promises more than at `open`."""
+        ...
+
     async def start(self, spec: SandboxSpec) -> Sandbox:
         """Start one sandbox; raises IsolationRefused, SandboxDied (it never said hello) with the reason."""
         ...

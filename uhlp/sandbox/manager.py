@@ -7,7 +7,7 @@ from typing import Any
 import structlog
 
 from uhlp.clock import Clock
-from uhlp.errors import InternalError, SandboxNotFound, UhlpError
+from uhlp.errors import SandboxNotFound, UhlpError
 from uhlp.metering import Meter
 from uhlp.models.definition import PoolDefinition
 from uhlp.sandbox.allocation import (
@@ -53,11 +53,10 @@ class SandboxManager:
             driver=driver, config=config, clock=clock, meter=meter, desired=desired, runs_code=runs_code
         )
         self._allocated: dict[str, tuple[Claims, WorkerClient]] = {}
-        self._capabilities: Capabilities | None = None
 
     async def open(self) -> None:
         """Probe the machine; sandboxes start at first need, or at the first cycle where a minimum is asked for."""
-        self._capabilities = await self._driver.open()
+        await self._driver.open()
 
     async def close(self) -> None:
         """Drain, then end every sandbox; nothing is left running."""
@@ -66,10 +65,8 @@ class SandboxManager:
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the driver can promise on this machine."""
-        if self._capabilities is None:
-            raise InternalError("The sandbox manager is not open.")
-        return self._capabilities
+        """What the driver can promise on this machine, once it is open."""
+        return self._driver.capabilities
 
     async def execute(
         self,

@@ -251,3 +251,16 @@ async def test_a_cancelled_run_frees_its_worker(parts: MakeParts) -> None:
 @pytest.mark.parametrize(("implementation", "label"), [(AS_PROMPT, "prompt@stable"), (AS_HANDLER, "jit@v3")])
 def test_implementations_have_a_label(implementation: Any, label: str) -> None:
     assert implementation.label == label
+
+
+async def test_a_prompt_runs_beside_a_pool_whose_image_is_the_users_own(parts: MakeParts) -> None:
+    own = {"pools": [{"poolName": "node", "dockerImage": "registry.example/our-node:3"}]}
+    registry = {"components": [{"componentId": "parse", "targetPoolName": "node"}]}
+    app = app_of(sandboxPools=own, initialComponentRegistry=registry)
+    assert [pool.pool_name for pool in app.definition.pools_in_use] == ["node", "prompts"]
+    made = await parts(echo)
+    component = component_of(targetPoolName="node")
+    for implementation in (AS_HANDLER, AS_PROMPT):
+        assert (await made.executor.run(call_of(implementation, component, app=app))).outcome == "ok"
+    images = {sandbox.spec.pool.pool_name: sandbox.spec.pool.docker_image for sandbox in made.driver.sandboxes}
+    assert images == {"node": "registry.example/our-node:3", "prompts": "uhlp-runner"}

@@ -215,6 +215,10 @@ class FakeDriver:
         self.sandboxes: list[FakeSandbox] = []
 
     async def open(self) -> Capabilities:
+        return self.capabilities
+
+    @property
+    def capabilities(self) -> Capabilities:
         return Capabilities(driver="fake", isolation="none", missing=("everything: it runs in the server",))
 
     async def start(self, spec: SandboxSpec) -> Sandbox:

@@ -74,6 +74,11 @@ class ProcessDriver:
         _log.info("process_driver_opened", isolation=self._capabilities.isolation, missing=self._capabilities.missing)
         return self._capabilities
 
+    @property
+    def capabilities(self) -> Capabilities:
+        """What was found out at `open`."""
+        return self._capabilities or Capabilities("process", "none", ("everything: the driver is not open",))
+
     async def start(self, spec: SandboxSpec) -> ProcessSandbox:
         """Start one sandbox."""
         if self._capabilities is None:
