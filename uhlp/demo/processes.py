@@ -43,7 +43,8 @@ class DemoProcess:
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "uhlp", *self._arguments,
-                stdout=log, stderr=log, stdin=asyncio.subprocess.DEVNULL, env={**os.environ, **self._environment},
+                stdout=log, stderr=log, stdin=asyncio.subprocess.DEVNULL,
+                env={"UHLP_SANDBOX__DRIVER": "process", **os.environ, **self._environment},
             )  # fmt: skip
         try:
             async with asyncio.timeout(READY_WITHIN_S):

@@ -6,6 +6,7 @@ production offers; what is faster than the defaults is printed.
 
 import asyncio
 import json
+import os
 import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -138,8 +139,9 @@ class SupportDeskDemo:
         return admin, app_id, callers
 
     def _say_what_runs(self, app_id: str) -> None:
+        driver = os.environ.get("UHLP_SANDBOX__DRIVER", "process")
         self._console.print(
-            f"Server at {self.url} (process sandboxes, SQLite, no key needed), application [bold]{app_id}[/bold]; "
+            f"Server at {self.url} ({driver} sandboxes, SQLite, no key needed), application [bold]{app_id}[/bold]; "
             f"the model is [bold]simulated[/bold], about {MODEL_LATENCY_MS} ms an answer.",
             highlight=False,
         )
