@@ -24,6 +24,7 @@ from pydantic_settings import (
 )
 
 from uhlp.errors import ValidationFailed
+from uhlp.evolution.alerts_config import AlertSettings
 from uhlp.evolution.config import EvolutionConfig
 from uhlp.llm.config import LlmSettings
 from uhlp.metrics.config import MetricsConfig
@@ -71,6 +72,7 @@ class Settings(BaseSettings):
     sandbox: SandboxSettings = SandboxSettings()
     llm: LlmSettings = LlmSettings()
     evolution: EvolutionConfig = EvolutionConfig()
+    alerts: AlertSettings = AlertSettings()
     optimization: OptimizationSettings = OptimizationSettings()
     configuration: dict[str, Any] = Field(default_factory=dict)
     metrics: MetricsConfig = MetricsConfig()

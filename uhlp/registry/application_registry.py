@@ -74,6 +74,10 @@ class ApplicationRegistry:
         """The applications in service, in order of name."""
         return self._snapshots.app_ids()
 
+    def known_app_ids(self) -> list[str]:
+        """The applications in service, and those in ERROR, in order of name."""
+        return self._snapshots.known_app_ids()
+
     def on_change(self, listener: Callable[[str], None]) -> None:
         """Call `listener(app_id)` after each swap of a snapshot and each removal."""
         self._snapshots.on_change(listener)

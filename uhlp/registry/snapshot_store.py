@@ -88,6 +88,10 @@ class SnapshotStore:
         """Applications that have a snapshot in service."""
         return sorted(self._snapshots)
 
+    def known_app_ids(self) -> list[str]:
+        """Applications in service, and those in ERROR."""
+        return sorted(self._snapshots.keys() | self._faults.keys())
+
     def known_revisions(self) -> dict[str, str]:
         """The newest revision seen of every application, good or bad."""
         return dict(self._revisions)
