@@ -14,6 +14,7 @@ import structlog
 
 from uhlp.clock import SystemClock
 from uhlp.errors import StateConflict, ValidationFailed
+from uhlp.evolution.audit_debt import AuditDebt
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.compiler import Compiler
 from uhlp.evolution.discoveries import Discoveries
@@ -139,6 +140,7 @@ async def open_services() -> AsyncIterator[Services]:
         await leadership.open(above=await store.newest_token())
         stack.push_async_callback(leadership.aclose)
         usage = await stack.enter_async_context(UsageStore(path=data_dir / "evolution.db", book=usage_book))
+        audit_debt = AuditDebt(budgets=budgets)
         rollouts, observations = Rollouts(), ObservationQueue(meter=metrics)
         oracle = OptimizationOracle(
             registry, state, windows, tools,
@@ -190,7 +192,7 @@ async def open_services() -> AsyncIterator[Services]:
         stack.push_async_callback(daemon.aclose)
         observer = Observer(
             queue=observations, executor=executor, reference=reference, questions=questions, governor=governor,
-            random=SystemRandom(),
+            audit_debt=audit_debt, random=SystemRandom(),
         )  # fmt: skip
         oversight = Oversight(
             book=book, store=store, anchors=anchors, governor=governor, daemon=daemon, compiler=compiler,
@@ -198,8 +200,9 @@ async def open_services() -> AsyncIterator[Services]:
             config=settings.evolution, leadership=leadership,
         )  # fmt: skip
         router = RequestRouter(
-            executor=executor, rollout=Rollout(rollouts=rollouts), observations=observations, windows=windows,
-            samples=samples, usage=usage_book, clock=clock, meter=metrics, deopt_every_n=settings.deopt_every_n,
+            executor=executor, rollout=Rollout(rollouts=rollouts, audit_debt=audit_debt), observations=observations,
+            windows=windows, samples=samples, usage=usage_book, clock=clock, meter=metrics,
+            deopt_every_n=settings.deopt_every_n,
         )  # fmt: skip
 
         def loop(name: str, cycle: Callable[[], Awaitable[object]], period_s: float) -> PeriodicLoop:

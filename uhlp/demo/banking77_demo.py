@@ -29,7 +29,7 @@ FOLDER = Path(__file__).parent / "banking77"
 COMPONENT = "intent"
 ROUTE = "/intents"
 COMPILED_WITHIN_S = 60.0
-EVOLUTION = {"cycle_s": 1, "canary": {"min_step_s": 3}}
+EVOLUTION = {"cycle_s": 1, "canary": {"min_step_s": 3}, "limits": {"usd_per_day": 10.0}}
 
 
 @dataclass(slots=True)

@@ -140,11 +140,16 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What the candidate has cost so far: the coder's calls, and the references it was compared with."""
+    """What the candidate has cost so far: the coder's calls, and the references it was compared with.
+
+    `audits` of the calls, for `audits_usd` of it, checked answers that it gave users.
+    """
 
     tokens_in: int = 0
     tokens_out: int = 0
     usd: float = 0.0
+    audits: int = 0
+    audits_usd: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,9 +18,9 @@ from jinja2 import Environment, StrictUndefined
 
 from uhlp import strict_json
 from uhlp.clock import Clock
-from uhlp.errors import UhlpError
+from uhlp.errors import BudgetExhausted, UhlpError
 from uhlp.evolution.config import JudgeConfig
-from uhlp.evolution.measuring import MeasurementFailed, Spending
+from uhlp.evolution.measuring import BudgetSpent, MeasurementFailed, Spending
 from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
 from uhlp.tools import ToolContext
 
@@ -166,6 +166,8 @@ class Judge:
         }
         try:
             generation = await self._mcp_client.call_tool("core.llm.generate", params, context)
+        except BudgetExhausted as error:
+            raise BudgetSpent(error.message) from error
         except UhlpError as error:
             raise MeasurementFailed(f"the judge did not answer: {error.message}") from error
         usage = generation["usage"]

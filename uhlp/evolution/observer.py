@@ -12,9 +12,11 @@ from uuid import uuid4
 import structlog
 
 from uhlp.evals.comparator import Comparator
+from uhlp.evolution.audit_debt import AuditDebt
 from uhlp.evolution.comparison import Stage, compare
 from uhlp.evolution.governor import SafetyGovernor
 from uhlp.evolution.live_evidence import LiveEvidence, Standing
+from uhlp.evolution.measuring import BudgetSpent
 from uhlp.evolution.observation import ObservationQueue, Served
 from uhlp.evolution.questions import Questions
 from uhlp.evolution.reference import Dispute, MeasurementFailed, Reference
@@ -23,6 +25,9 @@ from uhlp.registry.snapshot import ComponentSnapshot
 from uhlp.traffic.split import input_hash
 
 log = structlog.get_logger(__name__)
+
+_NOT_ASKED = object()
+"""Stands where the model's answer will: the audit could not be paid."""
 
 
 class Observer:
@@ -36,8 +41,10 @@ class Observer:
         reference: Reference,
         questions: Questions,
         governor: SafetyGovernor,
+        audit_debt: AuditDebt,
         random: Random,
     ) -> None:
+        self._audit_debt = audit_debt
         self._queue = queue
         self._executor = executor
         self._reference = reference
@@ -58,6 +65,8 @@ class Observer:
                 await self._take_in(served, evidence, served.handler_result, is_live=True)
             else:
                 await self._audit(served, evidence, served.handler_result)
+        except BudgetSpent as spent:  # no error of measuring: what could not be asked is kept
+            log.info("measuring_waits", candidate=served.live.candidate_id, why=str(spent))
         except MeasurementFailed as failure:
             await self._governor.record_measuring_error(served.live.candidate_id, str(failure))
         else:
@@ -108,13 +117,25 @@ class Observer:
             first = served.model_result.data
         else:
             known = self._reference.known(served.app, served.component, input_hash(served.input))
-            first = known.expected if known is not None else await self._model_answer(served, evidence)
+            first = known.expected if known is not None else await self._model_answer(served, evidence, handler)
         await self._compare(served, "audit", first, handler)
 
-    async def _model_answer(self, served: Served, evidence: LiveEvidence) -> object:
-        return await self._reference.model_answer(
-            served.app, served.component, served.input, spending=evidence.spending
-        )
+    async def _model_answer(
+        self, served: Served, evidence: LiveEvidence, handler: ExecutionResult, *, is_owed: bool = False
+    ) -> object:
+        """The model's answer to what the handler has answered. What cannot be paid is kept, to be made up; an audit
+        that `is_owed` is kept until it was."""
+        try:
+            if self._audit_debt.cannot_pay(served.app):
+                self._audit_debt.owe(served.app, served.component)
+                raise BudgetSpent("an audit is due, and the budget for it is spent")
+            return await self._reference.model_answer(
+                served.app, served.component, served.input, spending=evidence.spending, purpose="audit"
+            )
+        except MeasurementFailed as failure:
+            if is_owed or isinstance(failure, BudgetSpent):
+                evidence.unasked.append((served, "audit", _NOT_ASKED, handler))
+            raise
 
     async def _compare(self, served: Served, stage: Stage, first: object, handler: ExecutionResult) -> None:
         """One comparison into the account. A disagreement that nobody can judge now is kept and asked about later."""
@@ -137,9 +158,11 @@ class Observer:
 
     async def _ask_again(self, evidence: LiveEvidence) -> None:
         """Measuring works (again): take one of the comparisons that could not be judged."""
-        if evidence.unasked:
+        if evidence.unasked and not self._audit_debt.cannot_pay(evidence.unasked[0][0].app):
             served, stage, first, handler = evidence.unasked.popleft()
             with contextlib.suppress(MeasurementFailed):  # it is kept once more
+                if first is _NOT_ASKED:
+                    first = await self._model_answer(served, evidence, handler, is_owed=True)
                 await self._compare(served, stage, first, handler)
 
 

@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import uuid4
 
+from uhlp.errors import BudgetExhausted
 from uhlp.evals.comparator import Comparator
 from uhlp.evolution.judge import Calibration, Judge, KnownCase
+from uhlp.evolution.measuring import BudgetSpent, Spending
 from uhlp.evolution.measuring import MeasurementFailed as MeasurementFailed
-from uhlp.evolution.measuring import Spending
 from uhlp.execution import ExecutionCall, Executor, PromptImplementation
 from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot, GoldenExample
 from uhlp.traffic.adjudications import Adjudications
@@ -79,9 +80,15 @@ class Reference:
         self._golden: dict[tuple[str, str], tuple[tuple[GoldenExample, ...], dict[str, Any]]] = {}
 
     async def model_answer(
-        self, app: AppSnapshot, component: ComponentSnapshot, value: dict[str, Any], *, spending: Spending
+        self,
+        app: AppSnapshot,
+        component: ComponentSnapshot,
+        value: dict[str, Any],
+        *,
+        spending: Spending,
+        purpose: Literal["reference", "audit"] = "reference",
     ) -> Any:
-        """One more answer of the model itself. Raises MeasurementFailed."""
+        """One more answer of the model itself; an audit checks what a user was answered. Raises MeasurementFailed."""
         artifact = component.prompt_artifact
         if artifact is None:
             raise MeasurementFailed("the component has no prompt")
@@ -95,11 +102,13 @@ class Reference:
                 trace_id=uuid4().hex,
                 timeout_s=component.definition.timeout_ms / 1000,
                 source="internal",
-                purpose="reference",
+                purpose=purpose,
                 group="serving",
             )
         )
-        spending.add_usage(result.usage)
+        spending.add_usage(result.usage, is_audit=purpose == "audit")
+        if isinstance(result.error, BudgetExhausted):
+            raise BudgetSpent(result.error.message)
         if result.outcome != "ok":
             raise MeasurementFailed(result.error.message if result.error else f"the model's answer: {result.failure}")
         return result.data

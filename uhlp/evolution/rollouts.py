@@ -16,7 +16,7 @@ class LiveHandler:
     `weight` is the share of requests it answers: 0 in shadow, 1 once promoted. `audit_share` is the share of its own
     answers that the reference checks. `timeout_s` is its own deadline, None for the router's default. It answers only
     for the specification it was made for (`spec_hash`), and where it has a `class_guard` only in classes it is trusted
-    with.
+    with. After `may_owe` audits that nobody could pay it is suspended.
     """
 
     candidate_id: str
@@ -30,6 +30,7 @@ class LiveHandler:
     timeout_s: float | None = None
     is_promoted: bool = False
     class_guard: ClassGuard | None = None
+    may_owe: int = 10
 
     @property
     def label(self) -> str:

@@ -6,7 +6,7 @@ from uhlp.evolution.candidate import Candidate, CandidateState
 from uhlp.evolution.config import CanaryConfig
 from uhlp.evolution.live_evidence import LiveEvidence
 from uhlp.evolution.rollouts import LiveHandler, Rollouts
-from uhlp.evolution.statistics import audit_share, serve_and_check_share
+from uhlp.evolution.statistics import Verdict, audit_share, serve_and_check_share
 from uhlp.execution import HandlerImplementation
 from uhlp.metrics.windows import Windows
 from uhlp.registry.application_registry import ApplicationRegistry
@@ -54,6 +54,7 @@ class TrafficSwitch:
                 is_promoted=is_promoted,
                 spec_hash=candidate.spec_hash,
                 class_guard=live.guard(),
+                may_owe=self._may_owe(candidate, live),
             )
         )
 
@@ -62,6 +63,12 @@ class TrafficSwitch:
         self._rollouts.remove(candidate.app_id, candidate.component_id, candidate.id)
         if candidate.code_sha is not None and not (candidate.is_open or candidate.is_serving):
             self._rollouts.bar(candidate.app_id, candidate.code_sha)
+
+    def _may_owe(self, candidate: Candidate, live: LiveEvidence) -> int:
+        """Unpaid audits until it is suspended; before epsilon is proven, those found wrong are taken off."""
+        definition = self._registry.snapshot(candidate.app_id).components[candidate.component_id].definition
+        allowed = definition.optimization.max_wrong_answers
+        return allowed if live.account.verdict is Verdict.ACCEPT else max(0, allowed - live.audits.failures)
 
     def audit_share(self, candidate: Candidate, live: LiveEvidence) -> float:
         """Share of this candidate's answers that the reference checks, by its trust and its traffic."""

@@ -17,7 +17,8 @@ DAY_S = 86_400
 SERVE = "serve"
 AUDIT = "audit"
 CODER = "coder"
-EVOLUTION = frozenset({CODER, "judge", "reference", AUDIT, "shadow", "replay"})
+REFERENCE = "reference"
+EVOLUTION = frozenset({CODER, "judge", REFERENCE, AUDIT, "shadow", "replay"})
 """Purposes of model calls that evolution pays for; every other call is an application's own."""
 
 SERVED_BY_MODEL = "served:model"

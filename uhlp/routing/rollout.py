@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from uhlp.errors import ExecutionFailed
+from uhlp.evolution.audit_debt import AuditDebt
 from uhlp.evolution.rollouts import LiveHandler, Rollouts
 from uhlp.execution import HandlerImplementation, PromptImplementation
 from uhlp.models.definition import HandlerType
@@ -30,8 +31,9 @@ class Choice:
 class Rollout:
     """Chooses between prompt, handler in service and candidate; reads only memory."""
 
-    def __init__(self, *, rollouts: Rollouts) -> None:
+    def __init__(self, *, rollouts: Rollouts, audit_debt: AuditDebt) -> None:
         self._rollouts = rollouts
+        self._audit_debt = audit_debt
 
     def choose(self, request: RoutedRequest) -> Choice:
         """Raises ExecutionFailed when nothing may answer."""
@@ -41,6 +43,8 @@ class Rollout:
         if live is not None and live.spec_hash != component.spec_hash:  # the daemon voids it at its next cycle
             stale, live = live.implementation.artifact.sha256, None
         if live is not None:
+            if live.weight > 0.0 and self._audit_debt.is_suspended(request.app, component, live):
+                return Choice(_prompt(component), _STABLE, "DISABLED", live=live)
             if live.weight >= 1.0 or (live.weight > 0.0 and _share_of(request, live.salt) < live.weight):
                 return Choice(
                     live.implementation,

@@ -97,8 +97,8 @@ async def test_what_is_not_valid_is_said_once_with_file_line_and_likely_name(uhl
     ("providers", "provider", "warning"),
     [
         ([], "", "no model provider"),
-        (["openai"], "llm: {provider: anthropic}\n", "llm.provider is anthropic"),
-        (["openai"], "llm: {provider: openai}\n", ""),
+        (["openai"], "anthropic", "llm.provider is anthropic"),
+        (["openai"], "openai", ""),
     ],
 )
 async def test_a_model_provider_that_is_missing_is_warned_of(
@@ -107,8 +107,9 @@ async def test_a_model_provider_that_is_missing_is_warned_of(
     services.effective_settings.update(
         {f"llm.providers.{name}.kind": {"value": name, "origin": "environment"} for name in providers}
     )
-    with (folder / "app.yaml").open("a") as app:
-        app.write(provider)
+    if provider:
+        app = folder / "app.yaml"
+        app.write_text(app.read_text().replace("\nllm:\n", f"\nllm:\n  provider: {provider}\n"))
     done = await uhlp("apply", folder, **server)
     assert done.status == 0
     assert (warning in done.err) if warning else done.err == ""

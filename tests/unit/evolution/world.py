@@ -20,6 +20,7 @@ import orjson
 
 from uhlp.clock import FakeClock, SystemClock
 from uhlp.errors import ModelProviderUnavailable
+from uhlp.evolution.audit_debt import AuditDebt
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.compiler import Compiler
 from uhlp.evolution.config import CanaryConfig, EvolutionConfig, LimitsConfig, NoiseConfig, RejitConfig, VerifyConfig
@@ -373,6 +374,7 @@ class World:
         self.usage = await stack.enter_async_context(
             UsageStore(path=self.folder / "evolution.db", book=self.usage_book)
         )
+        self.audit_debt = AuditDebt(budgets=self.budgets)
         self.rollouts, self.observations = Rollouts(), ObservationQueue(meter=meter, capacity=1000)
         self.oracle = OptimizationOracle(
             self.registry, self.state, self.windows, tools, clock=clock, **self._oracle_settings
@@ -414,7 +416,7 @@ class World:
         await self.daemon.open()
         self.observer = Observer(
             queue=self.observations, executor=self.executor, reference=self.reference, questions=questions,
-            governor=self.governor, random=Random(3),
+            governor=self.governor, audit_debt=self.audit_debt, random=Random(3),
         )  # fmt: skip
         self.oversight = Oversight(
             book=self.book, store=self.store, anchors=self.anchors, governor=self.governor, daemon=self.daemon,
@@ -427,7 +429,8 @@ class World:
 
     def make_router(self, *, deopt_every_n: int | None = None) -> RequestRouter:
         return RequestRouter(
-            executor=self.executor, rollout=Rollout(rollouts=self.rollouts), observations=self.observations,
+            executor=self.executor, rollout=Rollout(rollouts=self.rollouts, audit_debt=self.audit_debt),
+            observations=self.observations,
             windows=self.windows, samples=self.samples, usage=self.usage_book, clock=self.clock, meter=self.meter,
             deopt_every_n=deopt_every_n,
         )  # fmt: skip
