@@ -7,7 +7,6 @@ comparisons enter the account is thus known before their outcome, as the e-proce
 
 from collections import Counter, deque
 from dataclasses import dataclass, field, replace
-from statistics import median, quantiles
 from typing import Any, Literal, Self
 
 from uhlp.evolution.candidate import Candidate, Costs, Figures
@@ -15,6 +14,7 @@ from uhlp.evolution.classes import ClassGuard, class_of
 from uhlp.evolution.comparison import Comparison
 from uhlp.evolution.config import EvolutionConfig, MonitorConfig
 from uhlp.evolution.measuring import Spending
+from uhlp.evolution.recent_latencies import RecentLatencies
 from uhlp.evolution.statistics import ClassCounts, EvidenceAccount, Monitor
 
 Standing = Literal["trusted", "unproven", "excluded"]
@@ -45,7 +45,7 @@ class LiveEvidence:
     trained: frozenset[str]
     figures: Figures = field(default_factory=Figures)
     inputs: Counter[str] = field(default_factory=Counter)
-    latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=500))
+    latencies_ms: RecentLatencies = field(default_factory=RecentLatencies)
     executions: int = 0
     step_executions: int = 0
     measuring_errors: int = 0
@@ -92,7 +92,7 @@ class LiveEvidence:
             figures=candidate.figures,
             executions=candidate.executions,
             inputs=Counter(measurements.get("inputs", {})),
-            latencies_ms=deque(measurements.get("latenciesMs", ()), maxlen=500),
+            latencies_ms=RecentLatencies(measurements.get("latenciesMs", ())),
             decision_field=measurements.get("decisionField"),
             classes=ClassCounts.from_dict(measurements["classes"]) if "classes" in measurements else ClassCounts(),
             class_inputs={name: Counter(counts) for name, counts in measurements.get("classInputs", {}).items()},
@@ -228,13 +228,11 @@ class LiveEvidence:
 
     @property
     def p50_ms(self) -> float | None:
-        return median(self.latencies_ms) if self.latencies_ms else None
+        return self.latencies_ms.p50_ms
 
     @property
     def p99_ms(self) -> float | None:
-        if len(self.latencies_ms) < 2:
-            return self.p50_ms
-        return quantiles(self.latencies_ms, n=100, method="inclusive")[98]
+        return self.latencies_ms.p99_ms
 
     def progress(self) -> dict[str, Any]:
         """The candidate's progress fields as they stand."""
@@ -251,7 +249,7 @@ class LiveEvidence:
             "measurements": {
                 **self._class_measurements(),
                 "inputs": dict(self.inputs),
-                "latenciesMs": [round(value, 3) for value in self.latencies_ms],
+                "latenciesMs": list(self.latencies_ms),
                 "p50Ms": self.p50_ms,
                 "p99Ms": self.p99_ms,
             },
