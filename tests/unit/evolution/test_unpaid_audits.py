@@ -1,5 +1,6 @@
 """Answers that are due for a check which nobody can pay: no score, no progress, and no end of unchecked answers."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -126,8 +127,9 @@ async def test_a_suspended_handler_runs_beside_the_model_for_nothing(promoted: W
 
 async def test_a_canary_does_not_advance_over_unpaid_audits(world: World) -> None:
     candidate_id = await world.to_state("canary")
-    world.governor._traffic._always_shadow = True  # every answer of the canary is due for a check
-    await world.daemon.run_cycle()
+    live = world.rollouts.live(APP, PARSE)
+    assert live is not None
+    world.rollouts.put(replace(live, audit_share=1.0))
     spend(world)
     await world.send_all(lines(400, start=20_000))
     world.clock.advance(61)
