@@ -82,7 +82,8 @@ def walled(
         "OomScoreAdj": 500,
         "LogConfig": {"Type": "none"},
         "RestartPolicy": {"Name": "no"},
-        "AutoRemove": True,
+        # an engine older than 24.0.8 that comes back would remove such containers while they run (moby issue 46308)
+        "AutoRemove": False,
     }
     if settings.runtime is not None:
         host["Runtime"] = settings.runtime

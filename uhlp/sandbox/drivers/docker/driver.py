@@ -255,9 +255,10 @@ class DockerDriver:
         return {each.kind for each in self._sandboxes.values() if isinstance(each, DockerSandbox)} | {self._probed_kind}
 
     def _ended(self, sandbox: DockerSandbox) -> None:
-        """Its zygote has gone, and so has its container in a moment; what the engine forgets, the sweep finds."""
+        """Its zygote has gone, and so has what ran in its container."""
         self._spares.forget(sandbox)
         self._sandboxes.pop(sandbox.sandbox_id, None)
+        self._tasks.spawn(self._orphans.remove(sandbox.sandbox_id))
 
     def _forget(self, sandbox: HttpSandbox) -> None:
         """It was stopped: a container that is left of it is nobody's."""
