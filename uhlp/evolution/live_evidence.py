@@ -49,6 +49,7 @@ class LiveEvidence:
     executions: int = 0
     step_executions: int = 0
     measuring_errors: int = 0
+    unanswered: int = 0
     unasked: deque[Any] = field(default_factory=lambda: deque(maxlen=_UNASKED_KEPT))
     decision_field: str | None = None
     classes: ClassCounts = field(default_factory=ClassCounts)

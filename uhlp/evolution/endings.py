@@ -1,0 +1,117 @@
+"""Endings: how a candidate goes out of traffic. Ledger first, then the switch; neither the model nor the candidate is
+asked for anything.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from uhlp.errors import StateConflict
+from uhlp.evolution.book import CandidateBook
+from uhlp.evolution.candidate import Candidate, CandidateState
+from uhlp.evolution.config import EvolutionConfig
+from uhlp.evolution.ledger import Event
+from uhlp.evolution.ledger_anchors import LedgerAnchors
+from uhlp.evolution.live_candidates import LiveCandidates
+from uhlp.evolution.promotion import Promotion
+from uhlp.evolution.records import RegressionCase
+from uhlp.evolution.store import EvolutionStore
+
+S = CandidateState
+GOVERNOR = "governor"
+_REASON_CHARACTERS = 200
+
+
+class Endings:
+    """Rejected, rolled back, superseded, quarantined; each leaves what it got wrong to the next attempt."""
+
+    def __init__(
+        self,
+        *,
+        book: CandidateBook,
+        store: EvolutionStore,
+        live: LiveCandidates,
+        promotion: Promotion,
+        anchors: LedgerAnchors,
+        config: EvolutionConfig,
+    ) -> None:
+        self._book = book
+        self._store = store
+        self._live = live
+        self._promotion = promotion
+        self._anchors = anchors
+        self._config = config
+
+    async def end(
+        self,
+        candidate_id: str,
+        to: CandidateState,
+        *,
+        cause: str,
+        reason: str,
+        actor: str,
+        evidence: Mapping[str, Any] | None = None,
+    ) -> Candidate:
+        """Raises StateConflict when the candidate's state has no such end."""
+        live = self._live.evidence_of(candidate_id)
+        self._live.keep(candidate_id)
+        candidate = self._book.candidate(candidate_id)
+        regressions = () if to is S.SUPERSEDED else regressions_of(candidate, reason)
+        try:
+            candidate = await self._book.decide(
+                candidate_id, to, actor=actor, reason=reason, cause=slug(cause),
+                evidence=live.summary() if live else evidence, regressions=regressions,
+            )  # fmt: skip
+        except StateConflict:
+            raise
+        except Exception:  # a ledger that cannot be written must not keep a bad handler in service
+            self._live.take_out_as(candidate, to)
+            raise
+        self._live.dismiss(candidate)
+        if actor == GOVERNOR and to is not S.SUPERSEDED:
+            candidate = await self._quarantine_the_hopeless(candidate)
+        await self._promotion.reconcile(candidate.app_id, candidate.component_id)
+        if to is S.ROLLED_BACK:
+            await self._anchors.anchor(candidate.app_id)
+        return candidate
+
+    async def clear_quarantine(self, candidate_id: str, *, actor: str, reason: str) -> Candidate:
+        """Let the component be compiled again: the candidate stays refused, and one failure is forgiven."""
+        candidate = self._book.candidate(candidate_id)
+        if candidate.state is not S.QUARANTINED:
+            raise StateConflict(f"Candidate {candidate_id} is {candidate.state}, not quarantined.")
+        await self._book.decide(candidate_id, S.REJECTED, actor=actor, reason=reason)
+        return await self._book.decide(candidate_id, actor=actor, reason=reason, event=Event.FORGIVEN)
+
+    async def _quarantine_the_hopeless(self, candidate: Candidate) -> Candidate:
+        """After too many failures, or the same one again and again, no clock tries this specification once more."""
+        attempts = await self._store.attempts(candidate.app_id, candidate.component_id, candidate.spec_hash)
+        if attempts.failures >= self._config.rejit.f_max:
+            reason = f"{attempts.failures} candidates failed; the last: {candidate.reason}"
+        elif attempts.same_cause_in_a_row() >= self._config.same_reason_quarantine:
+            reason = f"failed {attempts.same_cause_in_a_row()} times in a row alike; the last: {candidate.reason}"
+        else:
+            return candidate
+        return await self._book.decide(candidate.id, S.QUARANTINED, actor=GOVERNOR, reason=reason)
+
+
+def regressions_of(candidate: Candidate, reason: str) -> tuple[RegressionCase, ...]:
+    """What it got wrong; the payloads are kept already, a case is a pointer and a split."""
+    return tuple(
+        RegressionCase(
+            app_id=candidate.app_id,
+            component_id=candidate.component_id,
+            spec_hash=candidate.spec_hash,
+            payload=mismatch.payload,
+            split=mismatch.split,
+            candidate_id=candidate.id,
+            reason=reason[:_REASON_CHARACTERS],
+            added_at=mismatch.ts,
+        )
+        for mismatch in candidate.mismatches
+    )
+
+
+def slug(cause: str) -> str:
+    """A cause as the ledger spells it: a_b_c."""
+    return re.sub(r"[^a-z0-9]+", "_", cause.lower()).strip("_")

@@ -1,0 +1,87 @@
+"""EvidenceIntake: what is measured of candidates in live traffic comes in here, and is kept. It decides nothing but to
+pause a candidate that cannot be measured.
+"""
+
+from uhlp.clock import Clock
+from uhlp.evolution.book import CandidateBook
+from uhlp.evolution.candidate import Mismatch
+from uhlp.evolution.comparison import Comparison
+from uhlp.evolution.config import EvolutionConfig
+from uhlp.evolution.live_candidates import LiveCandidates
+from uhlp.execution import ExecutionResult
+from uhlp.traffic.redaction import Redaction
+from uhlp.traffic.split import split_of
+
+
+class EvidenceIntake:
+    """Methods that return a bool say whether there is something to decide about now."""
+
+    def __init__(
+        self,
+        *,
+        book: CandidateBook,
+        live: LiveCandidates,
+        clock: Clock,
+        config: EvolutionConfig,
+    ) -> None:
+        self._book = book
+        self._live = live
+        self._clock = clock
+        self._config = config
+
+    async def record(self, candidate_id: str, comparison: Comparison) -> bool:
+        """Enter one comparison."""
+        live = self._live.evidence_of(candidate_id)
+        candidate = self._book.candidate(candidate_id)
+        if live is None or self._live.component_of(candidate) is None:
+            return False
+        live.measuring_errors = live.unanswered = 0
+        live.enter(comparison, duplicates_cap=self._config.duplicates_cap, is_serving=candidate.is_serving)
+        if comparison.outcome == "wrong":
+            self.keep_mismatch(candidate_id, comparison)
+            self._live.keep(candidate_id)
+            await self._book.save(candidate_id)  # a crash may cost clean comparisons, never a wrong one
+        return True
+
+    def keep_mismatch(self, candidate_id: str, comparison: Comparison) -> None:
+        """Keep a lost comparison where people can look at it and the next attempt can learn from it."""
+        candidate = self._book.candidate(candidate_id)
+        component = self._live.component_of(candidate)
+        redacted = component.configuration.get("redact", ()) if component is not None else ()
+        digest, value = comparison.payload(Redaction(redacted))
+        mismatch = Mismatch(
+            digest, comparison.stage, comparison.reference, self._clock.now(), split_of(comparison.input_hash)
+        )
+        self._book.grow(candidate_id, payloads={digest: value}, mismatches=candidate.with_mismatch(mismatch).mismatches)
+
+    async def record_execution(self, candidate_id: str, result: ExecutionResult, *, is_live: bool) -> bool:
+        """Count one input that was put to the handler, in shadow or (`is_live`) for a user."""
+        live = self._live.evidence_of(candidate_id)
+        if live is None:
+            return False
+        has_failed = result.outcome == "failed"
+        live.see(latency_ms=result.latency_ms if result.outcome == "ok" else None)
+        live.executions += is_live
+        is_serving = self._book.candidate(candidate_id).is_serving
+        if result.outcome != "deoptimize":
+            live.step_executions += is_live
+            if is_serving:
+                live.crashes.observe(1.0 if has_failed else 0.0)
+        if is_serving and has_failed:
+            self._live.keep(candidate_id)
+            await self._book.save(candidate_id)
+        return is_serving and has_failed
+
+    async def record_measuring_error(self, candidate_id: str, why: str, *, actor: str) -> None:
+        """An error of measuring is no score; several in a row pause the candidate."""
+        live = self._live.evidence_of(candidate_id)
+        if live is None:
+            return
+        live.unanswered += 1
+        if self._book.candidate(candidate_id).paused:
+            return
+        live.measuring_errors += 1
+        if live.measuring_errors >= self._config.measuring_errors_in_a_row:
+            reason = f"{live.measuring_errors} errors of measuring in a row, the last: {why}"
+            live.measuring_errors = 0
+            await self._book.decide(candidate_id, actor=actor, reason=reason, paused=True)
