@@ -1,0 +1,134 @@
+"""What handlers have saved: every request they took part in, against the baseline that was frozen before they served.
+
+    saved = baseline per call · answered requests - what those requests took        in dollars, seconds and tokens
+    net   = saved - what evolution spent on the component (coder, judge, references, audits)
+
+A request that the handler left to the model took the model and the handler before it, so it counts with a small loss.
+The baseline is that of the checkpoint: what the model took per call in the hour before the candidate came into shadow.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+from uhlp.evolution.candidate import Candidate
+from uhlp.evolution.usage_store import UseRow
+from uhlp.llm.usage import DEOPTIMISED, EVOLUTION, SERVED_BY_HANDLER, Use
+from uhlp.optimization.break_even import PerCall, usd
+
+_BY_HANDLERS = (SERVED_BY_HANDLER, DEOPTIMISED)
+
+
+@dataclass(slots=True)
+class Saved:
+    """Sums over requests. `usd` leaves out those whose baseline has no known price (`unpriced` of them)."""
+
+    requests: int = 0
+    by_handler: int = 0
+    usd: float = 0.0
+    seconds: float = 0.0
+    tokens: float = 0.0
+    unpriced: int = 0
+
+    def add(self, kind: str, use: Use, baseline: PerCall) -> None:
+        """The requests of one row."""
+        answered = use.calls - use.failed
+        self.requests += use.calls
+        self.by_handler += use.calls if kind == SERVED_BY_HANDLER else 0
+        self.seconds += baseline.seconds * answered - use.seconds
+        self.tokens += baseline.tokens * answered - use.tokens
+        if baseline.usd is None:
+            self.unpriced += use.calls
+        else:
+            self.usd += baseline.usd * answered - use.usd
+
+
+def baseline_of(candidate: Candidate, discovered: Mapping[str, Any]) -> PerCall | None:
+    """What one call took before this candidate, from its checkpoint; where that saw no call, from the evidence of its
+    discovery (`discovered`). None when neither did."""
+    known = (discovered.get("expected") or {}).get("modelPerCall")
+    baseline = candidate.checkpoint.baseline if candidate.checkpoint is not None else {}
+    count = baseline.get("count", 0)
+    if not count:
+        return None if known is None else PerCall(**known)
+    is_unpriced = known is not None and known["usd"] is None and not baseline["costUsd"]
+    return PerCall(
+        usd=None if is_unpriced else baseline["costUsd"] / count,
+        seconds=(baseline["latencyMs"]["avg"] or 0.0) / 1000,
+        tokens=(baseline["tokensIn"] + baseline["tokensOut"]) / count,
+    )
+
+
+def saved_by(rows: Iterable[UseRow], baselines: Mapping[str, PerCall | None]) -> Saved:
+    """What the candidates with these baselines saved in these rows; a candidate without a baseline saved unknown."""
+    saved = Saved()
+    for key, use in rows:
+        baseline = baselines.get(key.candidate_id)
+        if key.kind in _BY_HANDLERS and baseline is not None:
+            saved.add(key.kind, use, baseline)
+    return saved
+
+
+def balance_of(rows: Iterable[UseRow], baselines: Mapping[str, PerCall | None], per_second: float) -> dict[str, Any]:
+    """Saved, spent and net of these rows as JSON values; `valueUsd` is net money and the seconds at `per_second`."""
+    rows = list(rows)
+    saved = saved_by(rows, baselines)
+    spent = Use.sum(use for key, use in rows if key.kind in EVOLUTION)
+    net_usd = saved.usd - spent.usd
+    return {
+        "requests": saved.requests,
+        "byHandler": saved.by_handler,
+        "saved": {"usd": saved.usd, "seconds": saved.seconds, "tokens": round(saved.tokens)},
+        "spent": {"usd": spent.usd, "tokens": spent.tokens},
+        "net": {"usd": net_usd, "seconds": saved.seconds, "tokens": round(saved.tokens) - spent.tokens},
+        "valueUsd": net_usd + per_second * saved.seconds,
+        "unpricedRequests": saved.unpriced,
+    }
+
+
+def measured(
+    candidate: Candidate, rows: Iterable[UseRow], baseline: PerCall | None, per_second: float
+) -> dict[str, Any] | None:
+    """N* of a handler in service, from what it really took and saved; None before its first request.
+
+    `calls` is None when it does not pay or a price is not known. Its audits are running costs, all else is what it took
+    to make it.
+    """
+    saved = saved_by((row for row in rows if row[0].candidate_id == candidate.id), {candidate.id: baseline})
+    if not saved.requests:
+        return None
+    costs = candidate.costs
+    compile_usd = costs.usd - costs.audits_usd
+    saving_usd = None if saved.unpriced else (saved.usd - costs.audits_usd) / saved.requests
+    saving_seconds = saved.seconds / saved.requests
+    value = None if saving_usd is None else saving_usd + per_second * saving_seconds
+    calls = None
+    if value is not None and (compile_usd <= 0 or value > 0):
+        calls = 0 if compile_usd <= 0 else ceil(compile_usd / value - 1e-9)
+    return {
+        "calls": calls,
+        "requests": saved.requests,
+        "coverage": saved.by_handler / saved.requests,
+        "compileUsd": compile_usd,
+        "audits": costs.audits,
+        "auditsUsd": costs.audits_usd,
+        "savingUsdPerCall": saving_usd,
+        "savingSecondsPerCall": saving_seconds,
+        "valueUsdPerCall": value,
+        "savedUsd": None if saved.unpriced else saved.usd - costs.audits_usd,
+        "savedSeconds": saved.seconds,
+        "isPaidBack": None if value is None else value * saved.requests >= compile_usd,
+        "words": _words(calls, saved.requests, compile_usd, value, saving_seconds),
+    }
+
+
+def _words(calls: int | None, requests: int, compile_usd: float, value: float | None, seconds: float) -> str:
+    took = f"it took {usd(compile_usd)} to make"
+    if value is None:
+        return f"{took} and saves {seconds:.3g} s a call; whether that pays is not known without a price"
+    if calls is None:
+        return f"{took} and saves {usd(value)} and {seconds:.3g} s a call: it does not pay"
+    if requests >= calls:
+        return f"{took}, saves {usd(value)} and {seconds:.3g} s a call, and was paid for after {calls:,} calls"
+    return f"{took}, saves {usd(value)} and {seconds:.3g} s a call, and pays after {calls:,} calls, {requests:,} so far"
