@@ -33,8 +33,10 @@ class Counterexample:
 class ProposalTask:
     """All that a proposer is told of a component. It never holds a held-out sample.
 
-    comparator: {field: policy} as the component defines it. attempt: 1, 2, …; `counterexamples`, `previous_code` and
-    `deoptimised` (TRAIN inputs that the last handler left to the model) come from earlier attempts.
+    comparator: {field: policy} as the component defines it. attempt: 1, 2, …. Of the last handler, the one in service
+    where there is one: its code, the share of TRAIN inputs it answers itself (`previous_coverage`), and TRAIN samples
+    it left to the model (`deoptimised`). `counterexamples` are what earlier handlers got wrong. `rounds_left`: answers
+    that may still be asked for, a first one and its repairs; one that cannot be read counts as well.
     """
 
     app_id: str
@@ -50,14 +52,17 @@ class ProposalTask:
     counterexamples: tuple[Counterexample, ...] = ()
     previous_code: str | None = None
     allowed_imports: tuple[str, ...] = ALLOWED_IMPORTS
-    deoptimised: tuple[Any, ...] = ()
+    deoptimised: tuple[TrainSample, ...] = ()
+    previous_coverage: float | None = None
+    rounds_left: int = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
     """A handler with its tests, and one sentence (`guard`) on which inputs it answers.
 
-    Costs are those of all rounds so far. notes: JSON values of the proposer's own, shown to people.
+    Costs are those of all rounds so far; `unreadable` says why answers on the way could not be read, a round each.
+    notes: JSON values of the proposer's own, shown to people.
     """
 
     code: str
@@ -67,6 +72,7 @@ class Proposal:
     cost_usd: float = 0.0
     tokens_in: int = 0
     tokens_out: int = 0
+    unreadable: tuple[str, ...] = ()
     notes: dict[str, Any] = field(default_factory=dict)
 
 
@@ -79,12 +85,20 @@ class Failures:
 
 
 class ProposalFailed(Exception):
-    """No proposal could be made; the text says why. `retryable`: the same task may succeed later."""
+    """No proposal could be made; the text says why. `retryable`: the same task may succeed later.
 
-    def __init__(self, reason: str, *, retryable: bool = False) -> None:
+    Costs are those of all rounds so far, as in `Proposal`.
+    """
+
+    def __init__(
+        self, reason: str, *, retryable: bool = False, cost_usd: float = 0.0, tokens_in: int = 0, tokens_out: int = 0
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.retryable = retryable
+        self.cost_usd = cost_usd
+        self.tokens_in = tokens_in
+        self.tokens_out = tokens_out
 
 
 class Proposer(Protocol):

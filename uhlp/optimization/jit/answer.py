@@ -59,8 +59,19 @@ def _checked(code: object, tests: object, guard: object) -> CoderAnswer:
             raise UnreadableAnswer(f"`{name}` must be a string that is not empty")
         if len(part) > MAX_CODE_CHARACTERS:
             raise UnreadableAnswer(f"`{name}` is longer than {MAX_CODE_CHARACTERS} characters")
+        if not _is_utf8(part):
+            raise UnreadableAnswer(f"`{name}` holds characters that are no text")
     if not isinstance(guard, str):
         raise UnreadableAnswer("`guard` must be a string")
     assert isinstance(code, str)  # noqa: S101  checked above, for the type checker
     assert isinstance(tests, str)  # noqa: S101
     return CoderAnswer(code=code, tests=tests, guard=guard[:2000])
+
+
+def _is_utf8(text: str) -> bool:
+    """Half a surrogate pair can be in a string and cannot be written; a zero byte ends a source in its middle."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text

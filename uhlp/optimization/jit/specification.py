@@ -1,28 +1,36 @@
-"""The specification given to the coder (seed 000 "Formulate Spec"; seed 003 §3.6.5)."""
+"""What a coder is told: the specification, and what to repair (seed 000 "Formulate Spec"; seed 003 §3.6.5; 03 §9).
 
+Whatever was recorded, or written by a model, stands in a fence that it cannot close. Sections have budgets, so that a
+prompt stays affordable whatever the traffic looks like.
+"""
+
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import orjson
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 
-from uhlp.optimization.proposer import ProposalTask, TrainSample
+from uhlp.optimization.jit.variety import estimated_tokens, varied
+from uhlp.optimization.proposer import Counterexample, Failures, ProposalTask, TrainSample
 
-_TEMPLATE = Environment(
-    undefined=StrictUndefined,
-    autoescape=False,  # noqa: S701  the text goes to a model, not to a browser
-    keep_trailing_newline=True,
-).from_string(Path(__file__).with_name("specification.md.j2").read_text(encoding="utf-8"))
+SAMPLE_BUDGET_TOKENS = 6_000
+COUNTEREXAMPLE_BUDGET_TOKENS = 3_000
+DEOPTIMISED_BUDGET_TOKENS = 1_500
+TEST_FAILURES_BUDGET_TOKENS = 3_000
 
-SAMPLE_BUDGET_CHARACTERS = 24_000
-"""About 6,000 tokens: what the samples of one specification may take."""
 MOST_COUNTEREXAMPLES = 24
 """The first ones, which are those of the newest draft."""
+REPAIR_COUNTEREXAMPLES = 12
+MOST_DEOPTIMISED = 24
+
+_BACKTICKS = re.compile(r"`{3,}")
 
 
-def write_specification(task: ProposalTask, *, test_failures: Sequence[str] = ()) -> str:
-    """The text that asks a coder model for a handler: contract, prompt, schemas and varied samples of `task`."""
-    return _TEMPLATE.render(
+def write_specification(task: ProposalTask) -> str:
+    """The text that asks a coder model for a handler: contract, prompt, schemas, varied samples, earlier attempts."""
+    return _SPECIFICATION.render(
         component_id=task.component_id,
         description=task.description,
         allowed_imports=task.allowed_imports,
@@ -30,50 +38,77 @@ def write_specification(task: ProposalTask, *, test_failures: Sequence[str] = ()
         input_schema=_json(task.input_schema),
         output_schema=_json(task.output_schema),
         decision_field=task.decision_field,
-        samples=[_json({"input": s.input, "output": s.output}) for s in varied(task.train)],
-        counterexamples=[
-            _json({"input": c.input, "expected": c.expected, "got": c.got})
-            for c in task.counterexamples[:MOST_COUNTEREXAMPLES]
-        ],
-        deoptimised=[_json(value) for value in task.deoptimised[:MOST_COUNTEREXAMPLES]],
+        samples=_samples(varied(task.train, SAMPLE_BUDGET_TOKENS)),
+        counterexamples=_counterexamples(task.counterexamples[:MOST_COUNTEREXAMPLES]),
+        deoptimised=_samples(varied(task.deoptimised, DEOPTIMISED_BUDGET_TOKENS)[:MOST_DEOPTIMISED]),
         previous_code=task.previous_code,
-        test_failures=test_failures,
+        previous_coverage=task.previous_coverage,
     )
 
 
-def varied(samples: Iterable[TrainSample], budget_characters: int = SAMPLE_BUDGET_CHARACTERS) -> list[TrainSample]:
-    """A varied choice within the budget: one of each output in turn, so that rare outputs are seen, not the first k."""
-    queues: dict[bytes, list[TrainSample]] = {}
-    for sample in samples:
-        queues.setdefault(_shape(sample.output), []).append(sample)
-    chosen: list[TrainSample] = []
-    spent = 0
-    depth = 0
-    while any(len(queue) > depth for queue in queues.values()):
-        for queue in queues.values():
-            if len(queue) <= depth:
-                continue
-            size = len(_json({"input": queue[depth].input, "output": queue[depth].output})) + 1
-            if spent + size > budget_characters:
-                continue
-            spent += size
-            chosen.append(queue[depth])
-        depth += 1
-    return chosen
+def write_repair(code: str, failures: Failures) -> str:
+    """What follows the specification when a handler (`code`) was refused."""
+    return _REPAIR.render(
+        unreadable="",
+        code=code,
+        test_failures="\n".join(_within(failures.test_failures, TEST_FAILURES_BUDGET_TOKENS)),
+        counterexamples=_counterexamples(failures.counterexamples[:REPAIR_COUNTEREXAMPLES]),
+    )
 
 
-def _shape(value: object) -> bytes:
-    """What makes two outputs alike: labels by value, objects by their keys and short string values."""
-    if isinstance(value, dict):
-        return orjson.dumps({k: _shape(v).decode() for k, v in value.items()}, option=orjson.OPT_SORT_KEYS)
-    if isinstance(value, bool) or value is None:
-        return orjson.dumps(value)
-    if isinstance(value, str):
-        return value.encode() if len(value) <= 24 and value.isidentifier() else b"str"
-    if isinstance(value, list):
-        return b"list:" + (_shape(value[0]) if value else b"")
-    return type(value).__name__.encode()
+def write_complaint(why: str) -> str:
+    """What follows an answer that could not be read."""
+    return _REPAIR.render(unreadable=why).strip() + "\n"
+
+
+def _counterexamples(counterexamples: Sequence[Counterexample]) -> str:
+    """Lines within the budget; one that is too long leaves room for shorter ones behind it."""
+    lines, spent = [], 0
+    for one in counterexamples:
+        line = _json({"input": one.input, "expected": one.expected, "got": one.got})
+        if spent + estimated_tokens(line) <= COUNTEREXAMPLE_BUDGET_TOKENS:
+            lines.append(line)
+            spent += estimated_tokens(line)
+    return "\n".join(lines)
+
+
+def _samples(samples: Iterable[TrainSample]) -> str:
+    return "\n".join(_json({"input": one.input, "output": one.output}) for one in samples)
+
+
+def _within(texts: Iterable[str], budget_tokens: int) -> list[str]:
+    """The first texts that fit; the one that does not fit is cut."""
+    kept: list[str] = []
+    left = budget_tokens * 4
+    for text in texts:
+        kept.append(text[:left])
+        left -= len(text)
+        if left <= 0:
+            break
+    return kept
 
 
 def _json(value: object) -> str:
-    return orjson.dumps(value).decode()
+    """One line whoever reads it: JSON allows two line ends of Unicode inside strings."""
+    return orjson.dumps(value).decode().replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _fenced(text: str, language: str) -> str:
+    """`text` in a fence that is longer than any within it."""
+    longest = max((len(run) for run in _BACKTICKS.findall(text)), default=2)
+    fence = "`" * (longest + 1)
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
+def _template(name: str) -> Template:
+    environment = Environment(
+        undefined=StrictUndefined,
+        autoescape=False,  # noqa: S701  the text goes to a model, not to a browser
+        keep_trailing_newline=True,
+    )
+    filters: dict[str, Any] = environment.filters
+    filters["fenced"] = _fenced
+    return environment.from_string(Path(__file__).with_name(name).read_text(encoding="utf-8"))
+
+
+_SPECIFICATION, _REPAIR = _template("specification.md.j2"), _template("repair.md.j2")

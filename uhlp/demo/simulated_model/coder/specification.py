@@ -1,5 +1,5 @@
-"""Reading the specification that UHLP sends to coder models (optimization/jit/specification.md.j2), as a model would:
-by its headings."""
+"""Reading what UHLP sends to coder models (optimization/jit/specification.md.j2 and repair.md.j2), as a model would: by
+its headings."""
 
 import json
 import re
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 _BLOCK = re.compile(
-    r"^# (?P<heading>Input schema|Output schema|Recorded samples|Counterexamples|Previous handler|Failing tests)\n"
-    r"(?:(?!#|```)[^\n]*\n)?```[a-z]*\n(?P<body>.*?)\n?^```$",
+    r"^# (?P<heading>Input schema|Output schema|Recorded samples|Counterexamples|Previous handler|Your last answer"
+    r"|What it answered wrongly)\n"
+    r"(?:(?!#|```)[^\n]*\n)?(?P<fence>`{3,})[a-z]*\n(?P<body>.*?)\n?^(?P=fence)$",
     re.DOTALL | re.MULTILINE,
 )
 _COMPONENT = re.compile(r"does today for the component `(?P<component_id>[^`]+)`")
@@ -54,12 +55,15 @@ def read_specification(text: str) -> Specification:
         input_schema=json.loads(blocks.get("Input schema") or "null") or {},
         output_schema=json.loads(blocks.get("Output schema") or "null") or {},
         samples=_recorded(blocks.get("Recorded samples", ""), "output"),
-        counterexamples=_recorded(blocks.get("Counterexamples", ""), "expected"),
+        counterexamples=(
+            *_recorded(blocks.get("What it answered wrongly", ""), "expected"),
+            *_recorded(blocks.get("Counterexamples", ""), "expected"),
+        ),
         decision_field=decision_field["field"] if decision_field else None,
-        previous_handler=blocks.get("Previous handler"),
+        previous_handler=blocks.get("Your last answer") or blocks.get("Previous handler"),
     )
 
 
 def _recorded(lines: str, answer: str) -> tuple[Recorded, ...]:
-    rows = [json.loads(line) for line in lines.splitlines() if line.strip()]
+    rows = [json.loads(line) for line in lines.split("\n") if line.strip()]
     return tuple(Recorded(row["input"], row[answer]) for row in rows)
