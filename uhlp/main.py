@@ -4,11 +4,12 @@ Importing this module has no side effect and loads nothing heavy: settings are r
 the server starts the lifespan, and closed in reverse order when it ends, after the requests in flight have finished.
 """
 
+import asyncio
 import gc
 import traceback
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from uhlp.errors import UhlpError
 
@@ -38,19 +39,22 @@ class Server:
         if self._edge is not None and scope["type"] != "lifespan":
             await self._edge(scope, receive, send)
         elif scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
+            await self._lifespan(scope.get("state"), receive, send)
         else:
             raise RuntimeError("The ASGI server must run the lifespan: without it UHLP has no services.")
 
-    async def _lifespan(self, receive: "Receive", send: "Send") -> None:
+    async def _lifespan(self, state: dict[str, Any] | None, receive: "Receive", send: "Send") -> None:
         await receive()  # lifespan.startup
         gc.disable()  # while what stays is being made
         async with AsyncExitStack() as stack:
             try:
+                from uhlp.web.draining import DRAINING
                 from uhlp.web.edge import open_edge
 
                 services = await stack.enter_async_context(self._open_services())
                 self._edge = await stack.enter_async_context(open_edge(services))
+                if state is not None:
+                    state[DRAINING] = asyncio.Event()
                 gc.freeze()  # later collections need not look at it again
             except Exception as error:
                 if not isinstance(error, UhlpError | OSError | ValueError):

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from random import SystemRandom
 
@@ -14,6 +15,7 @@ import structlog
 
 from uhlp.clock import SystemClock
 from uhlp.errors import StateConflict, ValidationFailed
+from uhlp.evolution.alert_watch import AlertWatch
 from uhlp.evolution.audit_debt import AuditDebt
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.compiler import Compiler
@@ -24,6 +26,7 @@ from uhlp.evolution.governor import SafetyGovernor
 from uhlp.evolution.judge import Judge
 from uhlp.evolution.leadership import Leadership, holder_name
 from uhlp.evolution.ledger_anchors import LedgerAnchors
+from uhlp.evolution.notifications import Notifications
 from uhlp.evolution.observation import ObservationQueue
 from uhlp.evolution.observer import Observer
 from uhlp.evolution.oversight import Oversight
@@ -35,6 +38,7 @@ from uhlp.evolution.self_evolution_daemon import SelfEvolutionDaemon
 from uhlp.evolution.store import EvolutionStore
 from uhlp.evolution.usage_store import UsageStore
 from uhlp.evolution.verification import Verifier
+from uhlp.evolution.webhooks import WebhookClient, webhooks_of
 from uhlp.execution import Executor, HandlerTests
 from uhlp.jsonschemas import schema_file
 from uhlp.llm import Budgets, ModelGateway, UsageBook
@@ -66,6 +70,7 @@ _OBSERVERS = 8
 _COMPILERS = 4
 _RECONCILE_S = 10.0
 _ANCHOR_S = 3600.0
+_WEBHOOK_S = 1.0
 _KEEP_USAGE_S = 1.0
 
 
@@ -194,10 +199,23 @@ async def open_services() -> AsyncIterator[Services]:
             queue=observations, executor=executor, reference=reference, questions=questions, governor=governor,
             audit_debt=audit_debt, random=SystemRandom(),
         )  # fmt: skip
+        notifications = Notifications(store=store, clock=clock)
+        webhook_client = WebhookClient(timeout_s=settings.alerts.timeout_s)
+        stack.push_async_callback(webhook_client.aclose)
+        webhooks = webhooks_of(
+            settings.alerts, read_secret=read_secret, post=webhook_client.post, clock=clock, meter=metrics
+        )
+        for webhook in webhooks:
+            notifications.on_notification(webhook.offer)
+        alert_watch = AlertWatch(
+            notifications=notifications, book=book, governor=governor, budgets=budgets, app_registry=registry,
+            windows=windows, sandbox_problems=sandboxes.problems,
+        )  # fmt: skip
         oversight = Oversight(
             book=book, store=store, anchors=anchors, governor=governor, daemon=daemon, compiler=compiler,
             promotion=promotion, oracle=oracle, samples=samples, windows=windows, app_registry=registry, clock=clock,
             config=settings.evolution, leadership=leadership,
+            alert_watch=alert_watch, webhooks=webhooks,
         )  # fmt: skip
         router = RequestRouter(
             executor=executor, rollout=Rollout(rollouts=rollouts, audit_debt=audit_debt), observations=observations,
@@ -226,10 +244,17 @@ async def open_services() -> AsyncIterator[Services]:
                 loop("evolution", leadership.when_leading(daemon.run_cycle), cycle_s),
                 loop("ledger-anchors", leadership.when_leading(anchors.run_cycle), _ANCHOR_S),
                 loop("usage", usage.run_cycle, _KEEP_USAGE_S),
+                loop("alerts", alert_watch.run_cycle, cycle_s),
+                *(
+                    PeriodicLoop(one.name, one.run_cycle, _WEBHOOK_S, clock, meter=metrics, waits_for_work=True)
+                    for one in webhooks
+                ),
                 *workers("compiler", leadership.once_leading(compiler.run_cycle), _COMPILERS),
                 *workers("observer", leadership.measuring(observer.run_cycle), _OBSERVERS),
             ]
         )
+        for webhook in webhooks:
+            webhook.on_offer(partial(loops.wake, webhook.name))
         leadership.on_gain(lambda: loops.wake("evolution"))
         registry.on_change(lambda app_id: loops.wake("evolution"))  # a changed specification voids at once
         registry.on_change(lambda app_id: loops.wake("sandboxes"))  # pools follow what is desired at once
@@ -248,6 +273,7 @@ async def open_services() -> AsyncIterator[Services]:
             samples=samples,
             sandboxes=sandboxes,
             evolution=oversight,
+            notifications=notifications,
             admin_token=token,
             settings=settings.limits.model_copy(
                 update={"secure_cookies": settings.limits.secure_cookies or settings.deployment_mode == "production"}

@@ -9,7 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Literal
@@ -70,6 +70,8 @@ class Notification:
     candidate_id: str | None = None
     actor: str | None = None
     evidence: Mapping[str, Any] = field(default_factory=dict)
+    is_last: bool = True
+    """False when more is told of the same entry."""
 
     @property
     def severity(self) -> Severity:
@@ -95,10 +97,10 @@ def notifications_of(sealed: SealedEntry, instance_id: str) -> list[Notification
     """What there is to tell of one decision; first what it is, then what it asks for."""
     entry = sealed.entry
     is_move = entry.event in (Event.CREATED, Event.MOVED)
-    told = [_notification(sealed, instance_id, str(entry.to_state) if is_move else str(entry.event), "")]
-    if _wants_approval(entry):
-        told.append(_notification(sealed, instance_id, Alert.APPROVAL_WANTED, "-approval"))
-    return told
+    decided = _notification(sealed, instance_id, str(entry.to_state) if is_move else str(entry.event), "")
+    if not _wants_approval(entry):
+        return [decided]
+    return [replace(decided, is_last=False), _notification(sealed, instance_id, Alert.APPROVAL_WANTED, "-approval")]
 
 
 def _notification(sealed: SealedEntry, instance_id: str, event: str, suffix: str) -> Notification:
@@ -163,6 +165,11 @@ class Notifications:
         self._receive(told)
         return told
 
+    def check_room(self) -> None:
+        """Raise TooManyRequests when no more may follow now."""
+        if len(self._listeners) >= self._most_followers:
+            raise TooManyRequests(f"{self._most_followers} clients follow the events already.", retry_after_s=10.0)
+
     async def follow(
         self,
         *,
@@ -176,10 +183,7 @@ class Notifications:
 
         Nothing waits in memory for a slow reader but a hundred conditions: decisions are read as it takes them.
         """
-        if len(self._listeners) >= self._most_followers:
-            raise TooManyRequests(
-                f"{self._most_followers} clients follow the events already.", retry_after_s=heartbeat_s
-            )
+        self.check_room()
         listener, ending = _Listener(), until or asyncio.Event()
         self._listeners.append(listener)
         try:

@@ -1,11 +1,13 @@
 """Oversight: what people see of evolution and may do, the same for REST, CLI and panel (seed 002)."""
 
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from uhlp.clock import Clock
 from uhlp.errors import ComponentNotFound, StateConflict, ValidationFailed
 from uhlp.evolution.adjudicator import Adjudicator
+from uhlp.evolution.alert_watch import AlertWatch
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate, CandidateState
 from uhlp.evolution.compiler import Compiler
@@ -17,6 +19,7 @@ from uhlp.evolution.promotion import Promotion
 from uhlp.evolution.self_evolution_daemon import SelfEvolutionDaemon
 from uhlp.evolution.statistics import EvidenceAccount, Verdict
 from uhlp.evolution.store import EvolutionStore
+from uhlp.evolution.webhooks import Webhook
 from uhlp.evolution.why import explain
 from uhlp.metrics.windows import Windows
 from uhlp.optimization.optimization_oracle import OptimizationOracle
@@ -46,7 +49,11 @@ class Oversight:
         clock: Clock,
         config: EvolutionConfig,
         leadership: Leadership,
+        alert_watch: AlertWatch,
+        webhooks: Sequence[Webhook] = (),
     ) -> None:
+        self._alert_watch = alert_watch
+        self._webhooks = tuple(webhooks)
         self._leadership = leadership
         self._book = book
         self._store = store
@@ -219,6 +226,8 @@ class Oversight:
             "ledger": {"seq": seq, "head": head},
             "problems": [asdict(problem) for problem in self._book.problems],
             "leadership": self.leadership(),
+            "alerts": self._alert_watch.standing(),
+            "webhooks": [webhook.status() for webhook in self._webhooks],
         }
 
     def leadership(self) -> dict[str, Any]:
@@ -237,6 +246,10 @@ class Oversight:
     async def verify_ledger(self) -> dict[str, Any]:
         """Recompute the whole hash chain, and hold the candidates against it."""
         return await verified_ledger(self._store, self._anchors)
+
+    def export_ledger(self) -> AsyncIterator[bytes]:
+        """The whole ledger as lines that can be verified elsewhere (`ledger_export`)."""
+        return self._store.export()
 
     def _row(self, one: Candidate) -> dict[str, Any]:
         live = self._governor.evidence_of(one.id)

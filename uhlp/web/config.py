@@ -17,3 +17,5 @@ class WebSettings(BaseModel):
     failed_logins_per_minute: Annotated[int, Field(ge=1)] = 20
     panel_session_s: Annotated[int, Field(ge=60)] = 8 * 3600
     secure_cookies: bool = False
+    events_heartbeat_s: Annotated[float, Field(gt=0, le=300)] = 15.0
+    """How often GET /events says that it is still there."""

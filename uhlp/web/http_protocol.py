@@ -7,6 +7,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from uhlp.errors import BadInput, HeadersTooLarge, UhlpError
 from uhlp.web.answers import error_response
+from uhlp.web.draining import draining_of
 from uhlp.web.trace import trace_id_of
 
 MOST_HEAD_BYTES = 64 * 1024
@@ -17,6 +18,9 @@ LATE_BODY_TIMEOUT_S = 30.0
 LINGER_S = 2.0
 MOST_SWALLOWED_BYTES = 8 * 1024 * 1024
 """What is still read, and dropped, of a request that was refused."""
+
+STALLED_S = 2.0
+"""How long the end of the server waits for a client that reads nothing of its answer."""
 
 _BETWEEN, _HEAD, _BODY = range(3)
 
@@ -82,6 +86,21 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._part = _BETWEEN
         super().on_message_complete()
+
+    def shutdown(self) -> None:
+        """The server drains: streams are told to end, and who has stopped reading does not hold it up."""
+        if (draining := draining_of(self.app_state)) is not None:
+            draining.set()
+        super().shutdown()
+        if unread := self.transport.get_write_buffer_size():
+            self.loop.call_later(STALLED_S, self._abort_if_stalled, unread)
+
+    def _abort_if_stalled(self, unread: int) -> None:
+        left = 0 if self.transport is None else self.transport.get_write_buffer_size()
+        if left >= unread:
+            self.transport.abort()
+        elif left:
+            self.loop.call_later(STALLED_S, self._abort_if_stalled, left)
 
     def send_400_response(self, msg: str) -> None:
         """uvicorn's answer to what the parser refuses, as the envelope."""

@@ -1,6 +1,6 @@
 """What the HTTP edge needs of the rest of UHLP; wiring fills it in."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -8,6 +8,7 @@ from uhlp.web.config import WebSettings
 
 if TYPE_CHECKING:
     from uhlp.clock import Clock
+    from uhlp.evolution.notifications import Notifications
     from uhlp.metrics.metric_collector import MetricCollector
     from uhlp.metrics.windows import Windows
     from uhlp.registry.application_registry import ApplicationRegistry
@@ -54,6 +55,7 @@ class Evolution(Protocol):
     async def config(self) -> dict[str, Any]: ...
     async def ledger(self, app_id: str | None = None, *, after: int = 0, limit: int = 100) -> list[dict[str, Any]]: ...
     async def verify_ledger(self) -> dict[str, Any]: ...
+    def export_ledger(self) -> AsyncIterator[bytes]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +73,7 @@ class Services:
     samples: "SampleStore"
     sandboxes: "SandboxManager"
     evolution: Evolution
+    notifications: "Notifications"
     admin_token: str = field(repr=False)
     deployment_mode: str = "development"
     settings: WebSettings = field(default_factory=WebSettings)

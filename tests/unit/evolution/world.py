@@ -20,6 +20,7 @@ import orjson
 
 from uhlp.clock import FakeClock, SystemClock
 from uhlp.errors import ModelProviderUnavailable
+from uhlp.evolution.alert_watch import AlertWatch
 from uhlp.evolution.audit_debt import AuditDebt
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.compiler import Compiler
@@ -31,6 +32,7 @@ from uhlp.evolution.governor import SafetyGovernor
 from uhlp.evolution.judge import Judge
 from uhlp.evolution.leadership import Leadership
 from uhlp.evolution.ledger_anchors import LedgerAnchors
+from uhlp.evolution.notifications import Notifications
 from uhlp.evolution.observation import ObservationQueue
 from uhlp.evolution.observer import Observer
 from uhlp.evolution.oversight import Oversight
@@ -418,12 +420,18 @@ class World:
             queue=self.observations, executor=self.executor, reference=self.reference, questions=questions,
             governor=self.governor, audit_debt=self.audit_debt, random=Random(3),
         )  # fmt: skip
+        self.notifications = Notifications(store=self.store, clock=clock)
+        self.alert_watch = AlertWatch(
+            notifications=self.notifications, book=self.book, governor=self.governor, budgets=self.budgets,
+            app_registry=self.registry, windows=self.windows, sandbox_problems=self.sandboxes.problems,
+        )  # fmt: skip
         self.oversight = Oversight(
             book=self.book, store=self.store, anchors=self.anchors, governor=self.governor, daemon=self.daemon,
             compiler=self.compiler,
             promotion=self.promotion, oracle=self.oracle, samples=self.samples, windows=self.windows,
             app_registry=self.registry, clock=clock, config=config,
             leadership=Leadership(leases=None, holder="world", ttl_s=15, clock=clock),
+            alert_watch=self.alert_watch,
         )  # fmt: skip
         self.router = self.make_router()
 

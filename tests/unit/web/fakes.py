@@ -10,6 +10,8 @@ import uvicorn
 
 from uhlp.clock import FakeClock
 from uhlp.errors import AppNotFound, CandidateNotFound
+from uhlp.evolution.ledger import genesis
+from uhlp.evolution.ledger_export import first_line, last_line
 from uhlp.jsonschemas import compile_validator
 from uhlp.metrics import MetricCollector, MetricsConfig, Windows
 from uhlp.models.definition import AppDefinition, ComponentDefinition
@@ -222,6 +224,10 @@ class QuietEvolution:
     async def ledger(self, app_id: str | None = None, *, after: int = 0, limit: int = 100) -> list[dict[str, Any]]:
         return [{"seq": 1, "ts": 1_750_000_000.0, "actor": "admin", "reason": "asked for by hand"}]
 
+    async def export_ledger(self) -> AsyncIterator[bytes]:
+        yield first_line("ab" * 16)
+        yield last_line(0, genesis("ab" * 16).hex())
+
     async def verify_ledger(self) -> dict[str, Any]:
         return {"ok": True, "entries": 1, "head": "ab" * 32, "firstBad": None, "problems": []}
 
@@ -239,6 +245,7 @@ def services(**parts: Any) -> Services:
         "samples": None,
         "sandboxes": NoSandboxes(),
         "evolution": QuietEvolution(),
+        "notifications": None,
         "admin_token": ADMIN_TOKEN,
         "settings": WebSettings(max_body_bytes=64 * 1024, body_timeout_s=0.3, failed_logins_per_minute=5),
     }

@@ -3,7 +3,17 @@
 from fastapi import APIRouter, Depends, FastAPI
 
 from uhlp.web import health, record
-from uhlp.web.admin import adjudication, api_keys, apps, definitions, evolution, observations, runtime, sandboxes
+from uhlp.web.admin import (
+    adjudication,
+    api_keys,
+    apps,
+    definitions,
+    events,
+    evolution,
+    observations,
+    runtime,
+    sandboxes,
+)
 from uhlp.web.admin import settings as settings_view
 from uhlp.web.admin.access import bearer
 from uhlp.web.admin.errors import ERROR_RESPONSES, install_error_handlers
@@ -24,7 +34,18 @@ def build_admin(services: Services) -> FastAPI:
     app.state.services = services
     install_error_handlers(app)
     admin = APIRouter(prefix="/admin/v1", dependencies=[Depends(bearer)])
-    for part in (apps, definitions, api_keys, runtime, observations, adjudication, sandboxes, evolution, settings_view):
+    for part in (
+        apps,
+        definitions,
+        api_keys,
+        runtime,
+        observations,
+        adjudication,
+        sandboxes,
+        evolution,
+        events,
+        settings_view,
+    ):
         admin.include_router(part.router)
     app.include_router(admin)
     app.include_router(health.router)

@@ -3,6 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
 from pydantic import Field
 
 from uhlp.errors import BadInput
@@ -116,6 +117,14 @@ async def ledger(
 ) -> dict[str, Any]:
     """Decisions in order, from the first after sequence number `after`."""
     return {"entries": await services.evolution.ledger(app_id, after=after, limit=limit)}
+
+
+@router.get(
+    "/ledger/export", response_class=StreamingResponse, responses={200: {"content": {"application/x-ndjson": {}}}}
+)
+async def export_ledger(services: ServicesDep) -> StreamingResponse:
+    """The whole ledger as JSON lines that `uhlp ledger verify --file` verifies without a server."""
+    return StreamingResponse(services.evolution.export_ledger(), media_type="application/x-ndjson")
 
 
 @router.post("/ledger/verify")
