@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,9 +21,16 @@ log = structlog.get_logger(__name__)
 
 
 class CandidateBook:
-    """Reads are dictionary look-ups; every change goes through the ledger."""
+    """Reads are dictionary look-ups; every change goes through the ledger.
 
-    def __init__(self, *, store: EvolutionStore, clock: Clock, meter: Meter) -> None:
+    `new_id` names candidates: its id also salts a candidate's share of the traffic, so a bench that is to play the same
+    run twice gives its own.
+    """
+
+    def __init__(
+        self, *, store: EvolutionStore, clock: Clock, meter: Meter, new_id: Callable[[], str] = new_candidate_id
+    ) -> None:
+        self._new_id = new_id
         self._store = store
         self._clock = clock
         self._candidates: dict[str, Candidate] = {}
@@ -83,7 +90,7 @@ class CandidateBook:
     async def create(self, app_id: str, component_id: str, *, actor: str, reason: str, **fields: Any) -> Candidate:
         """A new candidate in state discovered; `fields` as `decisions.create` takes them."""
         candidate, entry = create(
-            new_candidate_id(),
+            self._new_id(),
             app_id=app_id,
             component_id=component_id,
             ts=self._clock.now(),
