@@ -1,6 +1,7 @@
 """The CLI's line to a running server: admin REST, as the administrator."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -85,6 +86,24 @@ class AdminClient:
         response = self._send("GET", path)
         return None if response.status_code == 404 else self._read(response)
 
+    def download(self, path: str) -> Iterator[bytes]:
+        """What is there, piece by piece, however long it is."""
+        import httpx
+
+        try:
+            with self._http.stream("GET", path) as response:
+                if not response.is_success:
+                    response.read()
+                    self._read(response)
+                yield from response.iter_bytes()
+        except httpx.ConnectError:
+            raise self._nobody() from None
+        except httpx.HTTPError as error:
+            raise CommandError(f"{self.url} did not answer to the end: {error or type(error).__name__}") from None
+
+    def _nobody(self) -> CommandError:
+        return CommandError(f"no server answers at {self.url}", hint="start one with `uhlp serve`, or set UHLP_URL")
+
     def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         return self._read(self._send(method, path, **options))
 
@@ -94,9 +113,7 @@ class AdminClient:
         try:
             return self._http.request(method, path, **options)
         except httpx.ConnectError:
-            raise CommandError(
-                f"no server answers at {self.url}", hint="start one with `uhlp serve`, or set UHLP_URL"
-            ) from None
+            raise self._nobody() from None
         except httpx.HTTPError as error:
             raise CommandError(f"{self.url} did not answer: {error or type(error).__name__}") from None
 

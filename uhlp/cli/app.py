@@ -7,11 +7,13 @@ import typer
 
 from uhlp.cli import (
     adjudication,
+    bench,
     candidates,
     definitions,
     demo,
     estimate,
     ledger,
+    money,
     sandbox,
     sandboxes,
     serve,
@@ -70,6 +72,9 @@ for asks_a_server in (
     candidates.candidates,
     candidates.show,
     candidates.why,
+    money.recommendations,
+    money.savings,
+    money.usage,
     candidates.optimize,
     candidates.approve,
     candidates.reject,
@@ -86,6 +91,7 @@ app.add_typer(_traffic, name="traffic")
 
 _ledger = typer.Typer(help="The hash-chained history of decisions.", no_args_is_help=True)
 _ledger.command("show", epilog=ASKS_A_SERVER)(ledger.show)
+_ledger.command("export", epilog=ASKS_A_SERVER)(ledger.export)
 _ledger.command("verify", epilog=ASKS_A_SERVER)(ledger.verify)
 app.add_typer(_ledger, name="ledger")
 
@@ -93,3 +99,7 @@ _sandbox = typer.Typer(help="Sandboxes and their image.", no_args_is_help=True)
 _sandbox.command("build-image")(sandbox.build_image)
 _sandbox.command("list", epilog=ASKS_A_SERVER)(sandboxes.list_sandboxes)
 app.add_typer(_sandbox, name="sandbox")
+
+_bench = typer.Typer(help="What UHLP claims of itself, measured.", no_args_is_help=True)
+_bench.command("governor")(bench.governor)
+app.add_typer(_bench, name="bench")
