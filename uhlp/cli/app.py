@@ -7,13 +7,11 @@ import typer
 
 from uhlp.cli import (
     adjudication,
-    bench,
     candidates,
     definitions,
     demo,
     estimate,
     ledger,
-    money,
     sandbox,
     sandboxes,
     serve,
@@ -72,9 +70,6 @@ for asks_a_server in (
     candidates.candidates,
     candidates.show,
     candidates.why,
-    money.recommendations,
-    money.savings,
-    money.usage,
     candidates.optimize,
     candidates.approve,
     candidates.reject,
@@ -99,7 +94,3 @@ _sandbox = typer.Typer(help="Sandboxes and their image.", no_args_is_help=True)
 _sandbox.command("build-image")(sandbox.build_image)
 _sandbox.command("list", epilog=ASKS_A_SERVER)(sandboxes.list_sandboxes)
 app.add_typer(_sandbox, name="sandbox")
-
-_bench = typer.Typer(help="What UHLP claims of itself, measured.", no_args_is_help=True)
-_bench.command("governor")(bench.governor)
-app.add_typer(_bench, name="bench")
