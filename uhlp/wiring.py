@@ -26,6 +26,7 @@ from uhlp.evolution.governor import SafetyGovernor
 from uhlp.evolution.judge import Judge
 from uhlp.evolution.leadership import Leadership, holder_name
 from uhlp.evolution.ledger_anchors import LedgerAnchors
+from uhlp.evolution.money import Money
 from uhlp.evolution.notifications import Notifications
 from uhlp.evolution.observation import ObservationQueue
 from uhlp.evolution.observer import Observer
@@ -211,9 +212,14 @@ async def open_services() -> AsyncIterator[Services]:
             notifications=notifications, book=book, governor=governor, budgets=budgets, app_registry=registry,
             windows=windows, sandbox_problems=sandboxes.problems,
         )  # fmt: skip
+        money = Money(
+            usage=usage, budgets=budgets, audit_debt=audit_debt, discoveries=discoveries, book=book, store=store,
+            app_registry=registry, config=settings.evolution,
+        )  # fmt: skip
         oversight = Oversight(
             book=book, store=store, anchors=anchors, governor=governor, daemon=daemon, compiler=compiler,
-            promotion=promotion, oracle=oracle, samples=samples, windows=windows, app_registry=registry, clock=clock,
+            promotion=promotion, oracle=oracle, samples=samples, money=money, windows=windows, app_registry=registry,
+            clock=clock,
             config=settings.evolution, leadership=leadership,
             alert_watch=alert_watch, webhooks=webhooks,
         )  # fmt: skip

@@ -52,5 +52,8 @@ def _figures(one: dict[str, Any]) -> list[str]:
         lines.append(
             f"{one['k']} of {one['n']} compared answers wrong; coverage {percent(one['coverage']) or 'unknown'}"
         )
+    break_even = one.get("breakEven") or {}
+    if (known := break_even.get("measured") or break_even.get("expected")) is not None:
+        lines.append(f"break-even: {known['words']}")
     cost = "" if one["costUsd"] is None else f", cost ${one['costUsd']:.4f}"
     return [*lines, f"{one['executions']:,} executions{cost}"]

@@ -15,6 +15,7 @@ from uhlp.evolution.config import EvolutionConfig
 from uhlp.evolution.governor import SafetyGovernor
 from uhlp.evolution.leadership import Leadership
 from uhlp.evolution.ledger_anchors import LedgerAnchors, verified_ledger
+from uhlp.evolution.money import Money
 from uhlp.evolution.promotion import Promotion
 from uhlp.evolution.self_evolution_daemon import SelfEvolutionDaemon
 from uhlp.evolution.statistics import EvidenceAccount, Verdict
@@ -44,6 +45,7 @@ class Oversight:
         promotion: Promotion,
         oracle: OptimizationOracle,
         samples: SampleStore,
+        money: Money,
         windows: Windows,
         app_registry: ApplicationRegistry,
         clock: Clock,
@@ -64,6 +66,7 @@ class Oversight:
         self._promotion = promotion
         self._oracle = oracle
         self._samples = samples
+        self._money = money
         self._adjudicator = Adjudicator(
             samples=samples, book=book, store=store, governor=governor, app_registry=app_registry, clock=clock
         )
@@ -197,6 +200,7 @@ class Oversight:
             "code": code[0] if code else None,
             "tests": code[1] if code else None,
             "checkpoint": asdict(one.checkpoint) if one.checkpoint else None,
+            "breakEven": await self._money.break_even(one),
         }  # fmt: skip
 
     async def adjudications(self, app_id: str, component_id: str) -> dict[str, Any]:
@@ -207,11 +211,24 @@ class Oversight:
         """What is missing before this component runs as code, how many, by when."""
         if component_id not in self._registry.snapshot(app_id).components:
             raise ComponentNotFound(f"{app_id} has no component {component_id!r}.")
-        return await explain(
+        told = await explain(
             app_id, component_id,
             book=self._book, store=self._store, governor=self._governor, oracle=self._oracle, samples=self._samples,
             windows=self._windows, app_registry=self._registry, clock=self._clock, config=self._config,
         )  # fmt: skip
+        return {**told, "lines": [*told["lines"], *await self._money.lines(app_id, component_id)]}
+
+    async def recommendations(self, app_id: str | None = None) -> list[dict[str, Any]]:
+        """What rules ask for and a person may start, the one worth most first."""
+        return await self._money.recommendations(app_id)
+
+    async def usage(self, app_id: str) -> dict[str, Any]:
+        """What models took, by component and purpose, today and in total."""
+        return await self._money.usage(app_id)
+
+    async def savings(self, app_id: str) -> dict[str, Any]:
+        """What handlers saved, by component, today and in total."""
+        return await self._money.savings(app_id)
 
     async def overview(self) -> dict[str, Any]:
         """The state of evolution as a whole."""
@@ -223,6 +240,7 @@ class Oversight:
             "paused": self._store.is_paused(),
             "pauses": [{"appId": app_id, "componentId": component_id} for app_id, component_id in self._store.pauses()],
             "candidates": states,
+            "budgets": self._money.budgets(),
             "ledger": {"seq": seq, "head": head},
             "problems": [asdict(problem) for problem in self._book.problems],
             "leadership": self.leadership(),

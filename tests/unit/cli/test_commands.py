@@ -109,6 +109,28 @@ async def test_oversight_commands_print_for_people_and_for_programs(uhlp: Run, s
     assert (await uhlp("rollback", "cand-1", **server)).status == 2  # a reason is not optional
 
 
+async def test_money_is_printed_for_people_and_for_programs(uhlp: Run, server: dict[str, str]) -> None:
+    await uhlp("init", "desk")
+    await uhlp("apply", "desk", **server)
+    shown = await asyncio.gather(
+        uhlp("recommendations", **server),
+        uhlp("recommendations", "--json", **server),
+        uhlp("savings", "desk", **server),
+        uhlp("usage", "desk", **server),
+        uhlp("savings", "desk", "--json", **server),
+    )
+    assert [done.err for done in shown] == [""] * len(shown)
+    listed, as_json, savings, usage, savings_json = (done.out for done in shown)
+    for part in ("shop/echo", "waits for approval", "120", "$36.0000", "uhlp approve cand-1 --reason"):
+        assert part in listed
+    assert json.loads(as_json)[0]["start"] == "/candidates/cand-1/approve"
+    for part in ("$1.2500", "$1.0000", "cand-1 answers 95.0%; it took $0.25 to make"):
+        assert part in savings
+    for part in ("serve", "330", "$0.5000", "Budget a day: $2"):
+        assert part in usage
+    assert json.loads(savings_json)["total"]["byHandler"] == 38
+
+
 async def test_a_candidate_is_shown_whole_and_decided_about(uhlp: Run, server: dict[str, str]) -> None:
     whole, code, approved, rejected, unknown = await asyncio.gather(
         uhlp("show", "cand-1", **server),

@@ -32,6 +32,7 @@ from uhlp.evolution.governor import SafetyGovernor
 from uhlp.evolution.judge import Judge
 from uhlp.evolution.leadership import Leadership
 from uhlp.evolution.ledger_anchors import LedgerAnchors
+from uhlp.evolution.money import Money
 from uhlp.evolution.notifications import Notifications
 from uhlp.evolution.observation import ObservationQueue
 from uhlp.evolution.observer import Observer
@@ -39,7 +40,7 @@ from uhlp.evolution.oversight import Oversight
 from uhlp.evolution.promotion import Promotion
 from uhlp.evolution.questions import Questions
 from uhlp.evolution.reference import Reference
-from uhlp.evolution.rollouts import Rollouts
+from uhlp.evolution.rollouts import LiveHandler, Rollouts
 from uhlp.evolution.self_evolution_daemon import SelfEvolutionDaemon
 from uhlp.evolution.store import EvolutionStore
 from uhlp.evolution.usage_store import UsageStore
@@ -425,10 +426,14 @@ class World:
             notifications=self.notifications, book=self.book, governor=self.governor, budgets=self.budgets,
             app_registry=self.registry, windows=self.windows, sandbox_problems=self.sandboxes.problems,
         )  # fmt: skip
+        self.money = Money(
+            usage=self.usage, budgets=self.budgets, audit_debt=self.audit_debt, discoveries=self.discoveries,
+            book=self.book, store=self.store, app_registry=self.registry, config=config,
+        )  # fmt: skip
         self.oversight = Oversight(
             book=self.book, store=self.store, anchors=self.anchors, governor=self.governor, daemon=self.daemon,
             compiler=self.compiler,
-            promotion=self.promotion, oracle=self.oracle, samples=self.samples, windows=self.windows,
+            promotion=self.promotion, oracle=self.oracle, samples=self.samples, money=self.money, windows=self.windows,
             app_registry=self.registry, clock=clock, config=config,
             leadership=Leadership(leases=None, holder="world", ttl_s=15, clock=clock),
             alert_watch=self.alert_watch,
@@ -512,6 +517,11 @@ class World:
         if compiled:
             await self.compiler.compile(candidate_id)
         return candidate_id
+
+    def live(self, component_id: str = PARSE) -> LiveHandler | None:
+        """The handler in traffic: the candidate's, else the one in service."""
+        live = self.rollouts.in_traffic(APP, component_id)
+        return live.candidate or live.baseline
 
     def state_of(self, candidate_id: str) -> str:
         return str(self.book.candidate(candidate_id).state)

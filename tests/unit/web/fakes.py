@@ -205,6 +205,34 @@ class QuietEvolution:
         self.asked.append(("adjudicate_input", app_id, component_id, input_hash, said))
         return {"effects": []}
 
+    async def recommendations(self, app_id: str | None = None) -> list[dict[str, Any]]:
+        words = "compiling takes about $0.05, pays after 120 calls"
+        expected = {"calls": 120, "horizonSavingUsd": 36.0, "words": words}
+        return [
+            {
+                "appId": "shop", "componentId": "echo", "candidateId": "cand-1", "status": "waits_for_approval",
+                "reason": "rule busy: count(requests) > 5", "rule": {"values": {"count": 9}}, "expected": expected,
+                "start": "/candidates/cand-1/approve",
+            }
+        ]  # fmt: skip
+
+    async def usage(self, app_id: str) -> dict[str, Any]:
+        use = {"calls": 3, "refused": 0, "tokensIn": 300, "tokensOut": 30, "usd": 0.5, "unpricedCalls": 0,
+               "seconds": 4.0}  # fmt: skip
+        one = {**use, "evolutionUsd": 0.0, "byPurpose": {"serve": use}}
+        budget = {"usdPerDay": 2.0, "tokensPerDay": None, "isSpent": False}
+        components = {"echo": {"today": one, "total": one}}
+        return {"appId": app_id, "day": "2026-01-31", "today": one, "total": one, "components": components,
+                "budget": budget}  # fmt: skip
+
+    async def savings(self, app_id: str) -> dict[str, Any]:
+        amounts = {"usd": 1.25, "seconds": 20.0, "tokens": 900}
+        one = {"requests": 40, "byHandler": 38, "saved": amounts, "spent": {"usd": 0.25, "tokens": 10},
+               "net": {"usd": 1.0, "seconds": 20.0, "tokens": 890}, "valueUsd": 1.0, "unpricedRequests": 0}  # fmt: skip
+        measured = {"coverage": 0.95, "words": "it took $0.25 to make and was paid for after 8 calls"}
+        component = {"today": one, "total": one, "candidates": [{"candidateId": "cand-1", "measured": measured}]}
+        return {"appId": app_id, "day": "2026-01-31", "today": one, "total": one, "components": {"echo": component}}
+
     async def pause(self, **scope: Any) -> dict[str, Any]:
         self.asked.append(("pause", scope))
         return {"paused": True}

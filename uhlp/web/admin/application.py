@@ -10,6 +10,7 @@ from uhlp.web.admin import (
     definitions,
     events,
     evolution,
+    money,
     observations,
     runtime,
     sandboxes,
@@ -43,6 +44,7 @@ def build_admin(services: Services) -> FastAPI:
         adjudication,
         sandboxes,
         evolution,
+        money,
         events,
         settings_view,
     ):

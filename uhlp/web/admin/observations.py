@@ -53,20 +53,6 @@ async def window(
     }
 
 
-@router.get("/apps/{app_id}/usage")
-async def usage(app_id: str, services: ServicesDep, window_s: WindowQuery = 3_600) -> dict[str, Any]:
-    """Requests, tokens and cost per component over the window."""
-    snapshot = services.registry.snapshot(app_id)
-    return {
-        "appId": app_id,
-        "windowS": window_s,
-        "components": {
-            component_id: services.windows.window(app_id, component_id, window_s).as_dict()
-            for component_id in snapshot.components
-        },
-    }
-
-
 @router.get("/apps/{app_id}/samples")
 async def samples(
     app_id: str,

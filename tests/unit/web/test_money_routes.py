@@ -1,0 +1,29 @@
+"""What money has to say over HTTP."""
+
+from uhlp.web.services import Services
+from web.fakes import services
+
+
+async def test_usage_has_the_requests_of_the_window_and_what_models_took(client_of, admin) -> None:
+    edge: Services = services()
+    edge.windows.observe("shop", "echo", handler="jit", latency_ms=2.0, ok=True)
+    client = await client_of(edge)
+    told = (await client.get("/admin/v1/apps/shop/usage?windowS=600", headers=admin)).json()
+    echo = told["components"]["echo"]
+    assert (told["windowS"], echo["count"], echo["latencyMs"]["max"]) == (600, 1, 2.0)
+    assert echo["today"]["byPurpose"]["serve"]["calls"] == 3
+    assert (told["today"]["usd"], told["budget"]["usdPerDay"]) == (0.5, 2.0)
+
+
+async def test_savings_and_recommendations_are_told(client_of, admin) -> None:
+    client = await client_of(services())
+    savings = (await client.get("/admin/v1/apps/shop/savings", headers=admin)).json()
+    assert savings["total"]["net"]["usd"] == 1.0
+    listed = (await client.get("/admin/v1/recommendations", headers=admin)).json()["recommendations"]
+    assert [(one["componentId"], one["start"]) for one in listed] == [("echo", "/candidates/cand-1/approve")]
+
+
+async def test_money_is_nobodys_business_without_a_token(client_of) -> None:
+    client = await client_of(services())
+    for path in ("/apps/shop/usage", "/apps/shop/savings", "/recommendations"):
+        assert (await client.get(f"/admin/v1{path}")).status_code == 401

@@ -1,0 +1,129 @@
+"""`uhlp recommendations`, `uhlp savings` and `uhlp usage`."""
+
+from typing import Annotated, Any
+
+import typer
+
+from uhlp.cli.output import AsJson, percent, print_entries, print_json, print_note, print_table
+
+App = Annotated[str, typer.Argument(metavar="APP", help="Application id.")]
+
+_STATUS = {
+    "waits_for_approval": "waits for approval",
+    "not_worth_it": "does not pay",
+    "queued": "queued",
+    "waiting": "waits",
+    "refused": "refused",
+}
+
+
+def recommendations(
+    app: Annotated[str | None, typer.Option(help="Only this application.")] = None, json_: AsJson = False
+) -> None:
+    """What rules ask for and you may start: expected saving, break-even, and why it was not started by itself."""
+    from uhlp.cli.admin_client import AdminClient
+
+    with AdminClient() as client:
+        found = client.get("/recommendations", appId=app)["recommendations"]
+    if json_:
+        print_json(found)
+        return
+    print_entries(
+        ("component", "state", "#break-even", "#saves"),
+        [
+            (
+                (
+                    f"{one['appId']}/{one['componentId']}",
+                    _STATUS.get(one["status"], one["status"]),
+                    _calls((one["expected"] or {}).get("calls")),
+                    _dollars((one["expected"] or {}).get("horizonSavingUsd")),
+                ),
+                _because(one),
+            )
+            for one in found
+        ],
+        empty="Nothing to recommend.",
+    )
+
+
+def savings(app: App, json_: AsJson = False) -> None:
+    """What handlers have saved, today and in total, less what evolution spent on them."""
+    from uhlp.cli.admin_client import AdminClient
+
+    with AdminClient() as client:
+        found = client.get(f"/apps/{app}/savings")
+    if json_:
+        print_json(found)
+        return
+    rows = [("all", "", found), *((name, _paid(one), one) for name, one in found["components"].items())]
+    print_table(
+        ("component", "#requests", "#saved today", "#saved", "#spent", "#net", "#seconds", "#tokens"),
+        [
+            (
+                name,
+                f"{one['total']['requests']:,}",
+                _dollars(one["today"]["saved"]["usd"]),
+                _dollars(one["total"]["saved"]["usd"]),
+                _dollars(one["total"]["spent"]["usd"]),
+                _dollars(one["total"]["net"]["usd"]),
+                f"{one['total']['saved']['seconds']:,.1f}",
+                f"{one['total']['saved']['tokens']:,}",
+            )
+            for name, _, one in rows
+        ],
+        empty="",
+    )
+    for name, words, _ in rows:
+        if words:
+            print_note(f"{name}: {words}")
+
+
+def usage(app: App, json_: AsJson = False) -> None:
+    """What models took, by component and by purpose, today (UTC) and in total."""
+    from uhlp.cli.admin_client import AdminClient
+
+    with AdminClient() as client:
+        found = client.get(f"/apps/{app}/usage")
+    if json_:
+        print_json(found)
+        return
+    rows = []
+    for name, one in (("all", found), *found["components"].items()):
+        for purpose, total in (one["total"] or {"byPurpose": {}})["byPurpose"].items():
+            today = one["today"]["byPurpose"].get(purpose, {})
+            rows.append((
+                name, purpose, f"{total['calls']:,}", f"{total['tokensIn'] + total['tokensOut']:,}",
+                f"{total['seconds']:,.1f}", _dollars(total["usd"]), _dollars(today.get("usd", 0.0)),
+            ))  # fmt: skip
+    print_table(
+        ("component", "for", "#calls", "#tokens", "#seconds", "#cost", "#today"), rows, empty="No model was asked yet."
+    )
+    budget = found["budget"]
+    if budget["usdPerDay"] is not None or budget["tokensPerDay"] is not None:
+        limits = [f"${budget['usdPerDay']:g}"] if budget["usdPerDay"] is not None else []
+        limits += [f"{budget['tokensPerDay']:,} tokens"] if budget["tokensPerDay"] is not None else []
+        print_note(f"Budget a day: {', '.join(limits)}{', spent' if budget['isSpent'] else ''}")
+
+
+def _because(one: dict[str, Any]) -> str:
+    expected = f"\n{one['expected']['words']}" if one["expected"] else ""
+    app, component, candidate = one["appId"], one["componentId"], one["candidateId"]
+    start = f"uhlp approve {candidate} --reason …" if candidate else f"uhlp optimize {app} {component}"
+    return f"{one['reason']}{expected}\nstart it: {start}"
+
+
+def _paid(component: dict[str, Any]) -> str:
+    """The newest handler's break-even, in words."""
+    for one in component["candidates"]:
+        measured = one["measured"]
+        return f"{one['candidateId']} answers {percent(measured['coverage'])}; {measured['words']}"
+    return ""
+
+
+def _calls(value: int | None) -> str | None:
+    return None if value is None else f"{value:,}"
+
+
+def _dollars(value: float | None) -> str | None:
+    """The amount with four places: savings of single calls are small."""
+    return None if value is None else f"${value:,.4f}" if value >= 0 else f"-${-value:,.4f}"
