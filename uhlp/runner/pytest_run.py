@@ -77,17 +77,22 @@ def run(handler: Artifact, tests: Artifact) -> Answer:
         return answers.error("EXECUTION_FAILED", f"The tests could not be run: {fault}")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return answers.generic(
-        {
-            "passed": counts.passed,
-            "failed": counts.failed,
-            "errors": counts.errors,
-            "skipped": counts.skipped,
-            "total": counts.passed + counts.failed + counts.errors + counts.skipped,
-            "report": answers.sendable(report.getvalue()[-REPORT_LIMIT:]),
-            "failures": counts.failures,
-        }
-    )
+    try:
+        return answers.generic(_result(counts, report))
+    except Exception as fault:  # the tests have changed what was counted
+        return answers.error("EXECUTION_FAILED", f"The tests spoilt their report: {answers.name_of_type(fault)}")
+
+
+def _result(counts: _Counts, report: io.StringIO) -> dict[str, Any]:
+    return {
+        "passed": counts.passed,
+        "failed": counts.failed,
+        "errors": counts.errors,
+        "skipped": counts.skipped,
+        "total": counts.passed + counts.failed + counts.errors + counts.skipped,
+        "report": answers.sendable(report.getvalue()[-REPORT_LIMIT:]),
+        "failures": counts.failures,
+    }
 
 
 def _run_pytest(folder: Path, counts: _Counts, report: io.StringIO) -> str | None:

@@ -134,9 +134,8 @@ class Zygote:
         return True
 
     def _fork(self, name: str, stream_fd: int) -> None:
-        folder = f"{self._settings.tmp}/{name}"
+        folder = self._new_folder(name)
         try:
-            os.mkdir(folder, 0o700)  # noqa: PTH102 - no pathlib in the supervisor
             self._oom_score.offer_forks()
             pid = os.fork()
         except OSError as fault:
@@ -151,6 +150,15 @@ class Zygote:
         _lead_group(pid)
         self._children[name] = Child(name, pid)
         self._tell(event="forked", worker=name, pid=pid)
+
+    def _new_folder(self, name: str) -> str:
+        """The worker's own folder; /tmp itself while a neighbour has filled it, because that must not stop a start."""
+        folder = f"{self._settings.tmp}/{name}"
+        try:
+            os.mkdir(folder, 0o700)  # noqa: PTH102 - no pathlib in the supervisor
+        except OSError:
+            return self._settings.tmp
+        return folder
 
     def _become_worker(self, folder: str, stream_fd: int) -> None:
         """In the child: the second set of walls, then serve; never returns."""

@@ -1,0 +1,5 @@
+"""Answer with a coroutine."""
+
+
+async def handle(inputs, context):
+    return 1

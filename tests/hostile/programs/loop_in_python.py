@@ -1,0 +1,6 @@
+"""Never return."""
+
+
+def handle(inputs, context):
+    while True:
+        pass

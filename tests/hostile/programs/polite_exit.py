@@ -1,0 +1,7 @@
+"""Ask the interpreter to end."""
+
+import sys
+
+
+def handle(inputs, context):
+    sys.exit("bye")

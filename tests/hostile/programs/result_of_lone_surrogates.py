@@ -1,0 +1,5 @@
+"""Answer with text that has no bytes."""
+
+
+def handle(inputs, context):
+    return {"\ud800": "\udfff"}
