@@ -7,6 +7,7 @@ import typer
 
 from uhlp.cli import (
     adjudication,
+    bench,
     candidates,
     definitions,
     demo,
@@ -98,3 +99,7 @@ _sandbox = typer.Typer(help="Sandboxes and their image.", no_args_is_help=True)
 _sandbox.command("build-image")(sandbox.build_image)
 _sandbox.command("list", epilog=ASKS_A_SERVER)(sandboxes.list_sandboxes)
 app.add_typer(_sandbox, name="sandbox")
+
+_bench = typer.Typer(help="What UHLP claims of itself, measured.", no_args_is_help=True)
+_bench.command("governor")(bench.governor)
+app.add_typer(_bench, name="bench")

@@ -1,0 +1,59 @@
+"""The governor bench: every scenario played many times, on all cores, each run on a machine of its own."""
+
+import asyncio
+import gc
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+from uhlp.bench.playing import RunResult, play
+from uhlp.bench.report import Row, row_of
+from uhlp.bench.scenarios import Scenario
+from uhlp.evolution.config import EvolutionConfig
+from uhlp.logs import configure_logs
+
+_CONFIG = EvolutionConfig(evidence_save_s=3600.0)
+"""The defaults; but that clean comparisons reach the database late costs nothing here."""
+_MEMORY = Path("/dev/shm")  # noqa: S108  each run makes a directory of its own there
+
+
+def bench(
+    scenarios: Sequence[Scenario],
+    *,
+    seed: int,
+    runs: int | None = None,
+    is_long: bool = False,
+    workers: int | None = None,
+) -> Iterator[Row]:
+    """The row of each scenario as soon as all of its runs have ended. Run i has seed `seed` + i in every scenario.
+
+    `runs` of each, else as many as the scenario says for the long or the short bench.
+    """
+    workers = workers or len(os.sched_getaffinity(0))
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_prepare) as pool:
+        numbers = [runs or (one.runs if is_long else one.quick_runs) for one in scenarios]
+        waiting = [
+            [pool.submit(play_once, scenario, seed + run) for run in range(number)]
+            for scenario, number in zip(scenarios, numbers, strict=True)
+        ]
+        try:
+            for scenario, futures in zip(scenarios, waiting, strict=True):
+                yield row_of(scenario, [one.result() for one in futures])
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def play_once(scenario: Scenario, seed: int) -> RunResult:
+    """One run in this process."""
+    with tempfile.TemporaryDirectory(prefix="uhlp-bench-", dir=_MEMORY if _MEMORY.is_dir() else None) as directory:
+        return asyncio.run(play(scenario, seed, _CONFIG, Path(directory)))
+
+
+def _prepare() -> None:
+    """A worker: quiet, and without looking for garbage all the time."""
+    configure_logs("text", "error")
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
