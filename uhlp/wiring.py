@@ -34,11 +34,13 @@ from uhlp.evolution.oversight import Oversight
 from uhlp.evolution.promotion import Promotion
 from uhlp.evolution.questions import Questions
 from uhlp.evolution.reference import Reference
+from uhlp.evolution.returning import Returning
 from uhlp.evolution.rollouts import Rollouts
 from uhlp.evolution.self_evolution_daemon import SelfEvolutionDaemon
 from uhlp.evolution.store import EvolutionStore
 from uhlp.evolution.usage_store import UsageStore
 from uhlp.evolution.verification import Verifier
+from uhlp.evolution.versions import ComponentVersions
 from uhlp.evolution.webhooks import WebhookClient, webhooks_of
 from uhlp.execution import Executor, HandlerTests
 from uhlp.jsonschemas import schema_file
@@ -200,6 +202,13 @@ async def open_services() -> AsyncIterator[Services]:
             queue=observations, executor=executor, reference=reference, questions=questions, governor=governor,
             audit_debt=audit_debt, random=SystemRandom(),
         )  # fmt: skip
+        versions = ComponentVersions(
+            book=book, store=store, promotion=promotion, app_registry=registry, state_manager=state, clock=clock,
+            returning=Returning(
+                book=book, governor=governor, promotion=promotion, anchors=anchors, app_registry=registry,
+                state_manager=state,
+            ),
+        )  # fmt: skip
         notifications = Notifications(store=store, clock=clock)
         webhook_client = WebhookClient(timeout_s=settings.alerts.timeout_s)
         stack.push_async_callback(webhook_client.aclose)
@@ -280,6 +289,7 @@ async def open_services() -> AsyncIterator[Services]:
             sandboxes=sandboxes,
             evolution=oversight,
             notifications=notifications,
+            versions=versions,
             admin_token=token,
             settings=settings.limits.model_copy(
                 update={"secure_cookies": settings.limits.secure_cookies or settings.deployment_mode == "production"}

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from uhlp.cli.failure import CommandError
 from uhlp.cli.output import AsJson, moment, percent, print_entries, print_json
 
 App = Annotated[str, typer.Argument(metavar="APP", help="Application id.")]
@@ -113,9 +114,34 @@ def reject(candidate: CandidateId, reason: Reason, json_: AsJson = False) -> Non
     _act(candidate, "reject", reason, json_)
 
 
-def rollback(candidate: CandidateId, reason: Reason, json_: AsJson = False) -> None:
-    """Take a candidate out of service; what ran before answers from the next request on."""
-    _act(candidate, "rollback", reason, json_)
+def rollback(
+    place: Annotated[str, typer.Argument(metavar="CANDIDATE | APP", help="What to take out, or where to go back.")],
+    reason: Reason,
+    component: Annotated[str, typer.Argument(metavar="[COMPONENT]", help="Of the application, with --to.")] = "",
+    to: Annotated[
+        str, typer.Option(help="A version (`uhlp history`): v2, prompt, or a revision: what served there.")
+    ] = "",
+    json_: AsJson = False,
+) -> None:
+    """Take a candidate out of service; what ran before answers from the next request on.
+
+    `uhlp rollback APP COMPONENT --to v2` returns to any version that may serve: ledger first, its audits on.
+    """
+    if not component and not to:
+        _act(place, "rollback", reason, json_)
+        return
+    if not (component and to):
+        raise CommandError(
+            "--to says which version of which component", hint="uhlp rollback APP COMPONENT --to v2 --reason …"
+        )
+    from uhlp.cli.admin_client import AdminClient
+
+    with AdminClient() as client:
+        answer = client.post(f"/apps/{place}/components/{component}/rollback", {"to": to, "reason": reason})
+    if json_:
+        print_json(answer)
+    else:
+        print(f"{place}/{component} runs {answer['inService']} at revision {answer['revision'][:12]}")
 
 
 def _act(candidate: str, action: str, reason: str, json_: bool) -> None:

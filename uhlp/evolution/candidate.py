@@ -72,6 +72,12 @@ TRANSITIONS: Mapping[CandidateState, frozenset[CandidateState]] = {
     S.SUPERSEDED: frozenset(),
 }
 
+RETURNS: Mapping[CandidateState, frozenset[CandidateState]] = {
+    S.ROLLED_BACK: frozenset({S.PROMOTED}),
+    S.SUPERSEDED: frozenset({S.PROMOTED}),
+}
+"""Ways back that only a person opens, by `Event.RETURNED`, and only to code that was in full service before."""
+
 
 @dataclass(frozen=True, slots=True)
 class Draft:

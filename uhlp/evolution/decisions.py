@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from uhlp.errors import StateConflict
-from uhlp.evolution.candidate import PROGRESS, TRANSITIONS, Candidate, CandidateState
+from uhlp.evolution.candidate import PROGRESS, RETURNS, TRANSITIONS, Candidate, CandidateState
 from uhlp.evolution.ledger import Event, LedgerEntry
 
 _FROM_THE_ENTRY = frozenset(
@@ -96,9 +96,13 @@ def apply(candidate: Candidate | None, entry: LedgerEntry) -> Candidate:
         where = "is unknown" if candidate is None else f"is {candidate.state}"
         raise StateConflict(f"Candidate {entry.candidate_id} {where}, not {entry.from_state}: it has moved on.")
     changed: dict[str, Any] = {**entry.patch, "updated_at": entry.ts}
-    if entry.event is Event.MOVED:
+    if entry.event in (Event.MOVED, Event.RETURNED):
         to = CandidateState(str(entry.to_state))
-        if to not in TRANSITIONS[candidate.state]:
+        if entry.event is Event.MOVED:
+            allowed = TRANSITIONS[candidate.state]
+        else:
+            allowed = RETURNS.get(candidate.state, frozenset()) if candidate.version is not None else frozenset()
+        if to not in allowed:
             raise StateConflict(f"A candidate does not go from {candidate.state} to {to}.")
         changed |= {"state": to, "entered_at": entry.ts, "reason": entry.reason}
     return Candidate.from_dict({**candidate.decided(), **changed, **candidate.progress()})

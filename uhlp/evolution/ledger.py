@@ -26,6 +26,7 @@ class Event(StrEnum):
     PAUSED = "paused"
     RESUMED = "resumed"
     FORGIVEN = "forgiven"
+    RETURNED = "returned"
     SETTING = "setting"
     ANCHORED = "anchored"
 

@@ -30,6 +30,7 @@ class Alert(StrEnum):
 
     PROMOTED = "promoted"
     ROLLED_BACK = "rolled_back"
+    RETURNED = "returned"
     QUARANTINED = "quarantined"
     FROZEN = "frozen"
     APPROVAL_WANTED = "approval_wanted"

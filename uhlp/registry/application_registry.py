@@ -70,6 +70,13 @@ class ApplicationRegistry:
         """What a request uses; a dict read. AppNotFound, or Unavailable when no revision compiles."""
         return self._snapshots.get(app_id)
 
+    async def snapshot_at(self, app_id: str, revision: str) -> AppSnapshot:
+        """The application at a revision of its history (its id may be shortened), not put into service. NotFound, or
+        DefinitionInvalid when that revision does not compile today.
+        """
+        tree = await self._state.read_tree(app_id, revision)
+        return await self._snapshots.compile(app_id, tree.files, tree.revision)
+
     def app_ids(self) -> list[str]:
         """The applications in service, in order of name."""
         return self._snapshots.app_ids()

@@ -9,6 +9,7 @@ from uhlp.web.config import WebSettings
 if TYPE_CHECKING:
     from uhlp.clock import Clock
     from uhlp.evolution.notifications import Notifications
+    from uhlp.evolution.versions import ComponentVersions
     from uhlp.metrics.metric_collector import MetricCollector
     from uhlp.metrics.windows import Windows
     from uhlp.registry.application_registry import ApplicationRegistry
@@ -77,6 +78,7 @@ class Services:
     sandboxes: "SandboxManager"
     evolution: Evolution
     notifications: "Notifications"
+    versions: "ComponentVersions"
     admin_token: str = field(repr=False)
     deployment_mode: str = "development"
     settings: WebSettings = field(default_factory=WebSettings)

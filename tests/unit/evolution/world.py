@@ -40,11 +40,13 @@ from uhlp.evolution.oversight import Oversight
 from uhlp.evolution.promotion import Promotion
 from uhlp.evolution.questions import Questions
 from uhlp.evolution.reference import Reference
+from uhlp.evolution.returning import Returning
 from uhlp.evolution.rollouts import LiveHandler, Rollouts
 from uhlp.evolution.self_evolution_daemon import SelfEvolutionDaemon
 from uhlp.evolution.store import EvolutionStore
 from uhlp.evolution.usage_store import UsageStore
 from uhlp.evolution.verification import Verifier
+from uhlp.evolution.versions import ComponentVersions
 from uhlp.execution import Executor, HandlerTests
 from uhlp.llm import Budgets, UsageBook
 from uhlp.llm.generation import GenerateRequest, Generation
@@ -420,6 +422,14 @@ class World:
         self.observer = Observer(
             queue=self.observations, executor=self.executor, reference=self.reference, questions=questions,
             governor=self.governor, audit_debt=self.audit_debt, random=Random(3),
+        )  # fmt: skip
+        self.versions = ComponentVersions(
+            book=self.book, store=self.store, promotion=self.promotion, app_registry=self.registry,
+            state_manager=self.state, clock=clock,
+            returning=Returning(
+                book=self.book, governor=self.governor, promotion=self.promotion, anchors=self.anchors,
+                app_registry=self.registry, state_manager=self.state,
+            ),
         )  # fmt: skip
         self.notifications = Notifications(store=self.store, clock=clock)
         self.alert_watch = AlertWatch(

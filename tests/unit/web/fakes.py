@@ -9,7 +9,7 @@ from typing import Any
 import uvicorn
 
 from uhlp.clock import FakeClock
-from uhlp.errors import AppNotFound, CandidateNotFound
+from uhlp.errors import AppNotFound, CandidateNotFound, StateConflict
 from uhlp.evolution.ledger import genesis
 from uhlp.evolution.ledger_export import first_line, last_line
 from uhlp.jsonschemas import compile_validator
@@ -260,6 +260,52 @@ class QuietEvolution:
         return {"ok": True, "entries": 1, "head": "ab" * 32, "firstBad": None, "problems": []}
 
 
+class QuietVersions:
+    """One handler, which came back once; whoever returns to another is refused."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Any, ...]] = []
+
+    async def listed(self, app_id: str, component_id: str) -> dict[str, Any]:
+        ended = {"endedAs": "rolled_back", "endedBy": "ann", "endReason": "a rehearsal"}
+        lasting = {"endedAs": None, "endedBy": None, "endReason": None}
+        first = {
+            "from": 1_750_000_000.0,
+            "until": 1_750_000_600.0,
+            "event": "moved",
+            "actor": "governor",
+            "reason": "ok",
+        }
+        second = {
+            "from": 1_750_001_000.0,
+            "until": None,
+            "event": "returned",
+            "actor": "bob",
+            "reason": "it was better",
+        }
+        v1 = {
+            "version": "v1", "kind": "handler", "revision": "ab" * 20, "at": 1_750_000_000.0, "actor": "governor",
+            "reason": "50 executions without an alarm; in service as v1", "candidateId": "cand-1",
+            "statistics": {"n": 84, "k": 0, "coverage": 0.9}, "services": [{**first, **ended}, {**second, **lasting}],
+            "inServiceS": 7_500.0, "whyNotAgain": None, "isInService": True,
+        }  # fmt: skip
+        prompt = {
+            "version": "prompt@" + "cd" * 6, "kind": "prompt", "revision": "cd" * 20, "at": 1_740_000_000.0,
+            "actor": "ann", "reason": "Register shop", "candidateId": None, "statistics": {}, "services": [],
+            "inServiceS": 59.0, "whyNotAgain": None, "isInService": False,
+        }  # fmt: skip
+        return {"appId": app_id, "componentId": component_id, "inService": "v1", "versions": [v1, prompt]}
+
+    async def diff(self, app_id: str, component_id: str, old: str, new: str) -> str:
+        return f"--- {old}\n+++ {new}\n"
+
+    async def return_to(self, app_id: str, component_id: str, to: str, *, actor: str, reason: str) -> dict[str, Any]:
+        if to != "v1":
+            raise StateConflict(f"{to} may not serve again: its code was taken out: 2 of 20 wrong.")
+        self.asked.append((app_id, component_id, to, actor, reason))
+        return {"appId": app_id, "componentId": component_id, "inService": to, "revision": "ab" * 20}
+
+
 def services(**parts: Any) -> Services:
     """Services over fakes; `parts` replace them by name."""
     clock = FakeClock()
@@ -274,6 +320,7 @@ def services(**parts: Any) -> Services:
         "sandboxes": NoSandboxes(),
         "evolution": QuietEvolution(),
         "notifications": None,
+        "versions": QuietVersions(),
         "admin_token": ADMIN_TOKEN,
         "settings": WebSettings(max_body_bytes=64 * 1024, body_timeout_s=0.3, failed_logins_per_minute=5),
     }

@@ -14,6 +14,7 @@ from uhlp.web.admin import (
     observations,
     runtime,
     sandboxes,
+    versions,
 )
 from uhlp.web.admin import settings as settings_view
 from uhlp.web.admin.access import bearer
@@ -46,6 +47,7 @@ def build_admin(services: Services) -> FastAPI:
         evolution,
         money,
         events,
+        versions,
         settings_view,
     ):
         admin.include_router(part.router)

@@ -1,0 +1,233 @@
+"""ComponentVersions: everything that ever answered for a component, who put it there and why, and the way back to it.
+
+A version is a handler that was promoted (`v3`) or a revision of the component's prompt (`prompt@1f2e3d4c5b6a`).
+Handlers are the ledger's: candidate, figures at promotion, who decided. Prompts are their owner's: git says who and
+when.
+"""
+
+from dataclasses import dataclass
+from difflib import unified_diff
+from typing import Any
+
+from uhlp.clock import Clock
+from uhlp.errors import ComponentNotFound, NotFound, StateConflict
+from uhlp.evolution.book import CandidateBook
+from uhlp.evolution.candidate import Candidate, CandidateState
+from uhlp.evolution.promotion import Promotion
+from uhlp.evolution.returning import Returning
+from uhlp.evolution.store import EvolutionStore
+from uhlp.models.definition import HandlerType
+from uhlp.registry.application_registry import ApplicationRegistry
+from uhlp.registry.snapshot import ComponentSnapshot
+from uhlp.state.definition_repository import Commit
+from uhlp.state.state_manager import StateManager
+
+_PROMPTS_SHOWN = 50
+_SHORT = 12
+Times = tuple[float, float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A time in full service, and how it ended; `until` None: it lasts. Epoch seconds."""
+
+    since: float
+    until: float | None
+    actor: str
+    reason: str
+    evidence: dict[str, Any]
+    event: str
+    ended_as: str | None = None
+    ended_by: str | None = None
+    end_reason: str | None = None
+
+
+class ComponentVersions:
+    """Versions of components, newest first; `return_to` is the way back."""
+
+    def __init__(
+        self,
+        *,
+        book: CandidateBook,
+        store: EvolutionStore,
+        promotion: Promotion,
+        returning: Returning,
+        app_registry: ApplicationRegistry,
+        state_manager: StateManager,
+        clock: Clock,
+    ) -> None:
+        self._book = book
+        self._store = store
+        self._promotion = promotion
+        self._returning = returning
+        self._registry = app_registry
+        self._state = state_manager
+        self._clock = clock
+
+    async def listed(self, app_id: str, component_id: str) -> dict[str, Any]:
+        """{appId, componentId, inService, versions}: handlers first, then the newest fifty revisions of the prompt."""
+        component = self._component(app_id, component_id)
+        handlers = [
+            (one, await self._services(one)) for one in self._book.candidates(app_id, component_id) if one.version
+        ]
+        handlers.sort(key=lambda pair: pair[0].version or 0, reverse=True)
+        commits = await self._prompt_commits(app_id, component)
+        served = [service for _, services in handlers for service in services]
+        in_service = self._in_service(app_id, component, commits)
+        versions = [await self._handler(one, services, component) for one, services in handlers]
+        versions += self._prompts(commits, served)
+        for version in versions:
+            version["isInService"] = version["version"] == in_service
+        return {"appId": app_id, "componentId": component_id, "inService": in_service, "versions": versions}
+
+    async def diff(self, app_id: str, component_id: str, old: str, new: str) -> str:
+        """What changed in the text (a handler's code, a prompt's file) from one version to another, as `diff -u`."""
+        before = (await self._text(app_id, component_id, old)).splitlines(keepends=True)
+        after = (await self._text(app_id, component_id, new)).splitlines(keepends=True)
+        return "".join(
+            line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
+            for line in unified_diff(before, after, fromfile=old, tofile=new)
+        )
+
+    async def return_to(self, app_id: str, component_id: str, to: str, *, actor: str, reason: str) -> dict[str, Any]:
+        """Put a version into service again: `prompt`, `v2`, or a revision (what was in service there). The ledger is
+        written first. StateConflict says why a version must not serve; NotFound that there is none such.
+        """
+        self._component(app_id, component_id)
+        await self._returning.return_to(app_id, component_id, to, actor=actor, reason=reason)
+        component = self._component(app_id, component_id)
+        commits = await self._prompt_commits(app_id, component)
+        return {
+            "appId": app_id,
+            "componentId": component_id,
+            "inService": self._in_service(app_id, component, commits),
+            "revision": self._registry.snapshot(app_id).revision,
+        }
+
+    def _component(self, app_id: str, component_id: str) -> ComponentSnapshot:
+        component = self._registry.snapshot(app_id).components.get(component_id)
+        if component is None:
+            raise ComponentNotFound(f"{app_id} has no component {component_id!r}.")
+        return component
+
+    def _in_service(self, app_id: str, component: ComponentSnapshot, commits: list[Commit]) -> str | None:
+        """By name; None for a handler that its owner wrote, which has no version."""
+        component_id = component.definition.component_id
+        for one in self._book.candidates(app_id, component_id, CandidateState.PROMOTED):
+            return f"v{one.version}"
+        if component.definition.handler_type is HandlerType.JIT:
+            return None if component.handler_version is None else f"v{component.handler_version}"
+        return _prompt_name(commits[0].revision) if commits else None
+
+    async def _prompt_commits(self, app_id: str, component: ComponentSnapshot) -> list[Commit]:
+        if component.prompt is None:
+            return []
+        return await self._state.history(app_id, component.prompt.path, _PROMPTS_SHOWN)
+
+    async def _services(self, candidate: Candidate) -> list[Service]:
+        """Its times in full service, oldest first, from the ledger."""
+        found: list[Service] = []
+        for sealed in await self._store.entries(candidate_id=candidate.id, limit=-1):
+            entry = sealed.entry
+            if entry.from_state == entry.to_state:
+                continue
+            if entry.to_state == CandidateState.PROMOTED:
+                found.append(Service(entry.ts, None, entry.actor, entry.reason, dict(entry.evidence), str(entry.event)))
+            elif entry.from_state == CandidateState.PROMOTED and found:
+                began = found.pop()
+                found.append(
+                    Service(
+                        began.since, entry.ts, began.actor, began.reason, began.evidence, began.event,
+                        ended_as=entry.to_state, ended_by=entry.actor, end_reason=entry.reason,
+                    )
+                )  # fmt: skip
+        return found
+
+    async def _handler(
+        self, candidate: Candidate, services: list[Service], component: ComponentSnapshot
+    ) -> dict[str, Any]:
+        path = f"_jit_code/{candidate.component_id}/v{candidate.version}/handler.py"
+        commits = await self._state.history(candidate.app_id, path, 1)
+        why_not = self._returning.why_not(candidate, component)
+        first = services[0] if services else None
+        return {
+            "version": f"v{candidate.version}",
+            "kind": "handler",
+            "revision": commits[0].revision if commits else None,
+            "at": first.since if first else None,
+            "actor": first.actor if first else None,
+            "reason": first.reason if first else None,
+            "candidateId": candidate.id,
+            "proposer": candidate.proposer,
+            "codeSha": candidate.code_sha,
+            "specHash": candidate.spec_hash,
+            "statistics": first.evidence if first else {},
+            "services": [
+                {
+                    "from": one.since, "until": one.until, "actor": one.actor, "reason": one.reason,
+                    "event": one.event, "evidence": one.evidence,
+                    "endedAs": one.ended_as, "endedBy": one.ended_by, "endReason": one.end_reason,
+                }
+                for one in services
+            ],
+            "inServiceS": _seconds([(one.since, one.until) for one in services], self._clock.now()),
+            "whyNotAgain": why_not,
+        }  # fmt: skip
+
+    def _prompts(self, commits: list[Commit], served: list[Service]) -> list[dict[str, Any]]:
+        """A revision answered from its commit to the next one, but for the time that a handler did."""
+        now, made = self._clock.now(), []
+        until: float | None = None
+        for commit in commits:
+            times: list[Times] = [(commit.when, until)]
+            for service in served:
+                times = [part for one in times for part in _without(one, service)]
+            made.append(
+                {
+                    "version": _prompt_name(commit.revision),
+                    "kind": "prompt",
+                    "revision": commit.revision,
+                    "at": commit.when,
+                    "actor": commit.author,
+                    "reason": commit.message.partition("\n\n")[0].strip(),
+                    "candidateId": None,
+                    "statistics": {},
+                    "services": [{"from": since, "until": end} for since, end in times],
+                    "inServiceS": _seconds(times, now),
+                    "whyNotAgain": None,
+                }
+            )
+            until = commit.when
+        return made
+
+    async def _text(self, app_id: str, component_id: str, version: str) -> str:
+        component = self._component(app_id, component_id)
+        if version[:1] == "v" and version[1:].isdigit():
+            candidate = self._returning.candidate_of(app_id, component_id, int(version[1:]))
+            kept = await self._promotion.code_of(candidate)
+            if kept is None:
+                raise StateConflict(f"The code of {version} is no longer what the ledger names.")
+            return kept[0]
+        if component.prompt is None:
+            raise NotFound(f"{component_id} has no prompt.")
+        revision = version.removeprefix("prompt").removeprefix("@") or None
+        return (await self._state.get_definition_file_content(app_id, component.prompt.path, revision)).content
+
+
+def _prompt_name(revision: str) -> str:
+    return f"prompt@{revision[:_SHORT]}"
+
+
+def _seconds(times: list[Times], now: float) -> float:
+    return sum((now if until is None else until) - since for since, until in times)
+
+
+def _without(times: Times, service: Service) -> list[Times]:
+    """`times` without the time that a handler was in service."""
+    since, until = times
+    parts: list[Times] = []
+    if service.since > since:
+        parts.append((since, service.since if until is None else min(until, service.since)))
+    if service.until is not None and (until is None or service.until < until):
+        parts.append((max(since, service.until), until))
+    return parts
