@@ -147,6 +147,7 @@ class ZygoteSandbox:
         """The control link has gone: no worker can be reached any more."""
         if not self._ready.done():
             self._ready.set_exception(SandboxDied(self._stop_reason or "it ended at once"))
+            self._ready.exception()  # whoever gave its start up asks no more; the loop need not complain of that
         for worker in self._workers.values():
             worker.end("killed" if self._stop_reason else "exited")
         self._workers.clear()
