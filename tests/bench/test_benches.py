@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from tests.bench import jit_path, model_path
+from tests.bench import jit_path, model_path, sandboxes
 
 pytestmark = [
     pytest.mark.long,
@@ -24,3 +24,11 @@ def test_the_model_path_is_measured_beside_a_passthrough(capsys):
         print()
         results = model_path.run(rounds=3)
     assert {model_path.UHLP, model_path.PROVIDER, model_path.PASSTHROUGH} <= set(results)
+
+
+def test_sandboxes_of_each_driver_are_measured_beside_a_bare_process(capsys):
+    with capsys.disabled():
+        print()
+        results = sandboxes.run(rounds=2)
+    assert {sandboxes.PROCESS, sandboxes.FLOOR} <= set(results)
+    assert all(set(results[name]) >= set(sandboxes.GOALS[name]) for name in results if name != sandboxes.FLOOR)
