@@ -173,7 +173,7 @@ class Money:
             held = self._discoveries.held_one(app_id, component_id)
             if held is not None:
                 lines.append(f"Its rule asks for a handler, {held.status.replace('_', ' ')}: {held.why}.")
-            elif (expected := await self._discoveries.expected(app_id, component_id)) is not None:
+            elif (expected := await self._discoveries.expected(app_id, component_id)) is not None and expected.model:
                 lines.append(f"Break-even: {expected.balance.describe()}.")
             mode, budget = component.definition.optimization.mode, app.definition.llm.budget
             if mode == "auto" and not self._budgets.has_money_limit(budget):
