@@ -48,7 +48,7 @@ def test_a_killed_worker_refuses_nobody_and_is_back(server: Server) -> None:
     with steady_load(server, "/healthz") as load:
         wait_until(lambda: load.answered >= 20, "the load is answered")
         kill(dead)
-        wait_until(lambda: server.worker_pid != dead and server.answers("/readyz"), "a new worker serves", 30)
+        wait_until(lambda: server.answers("/readyz") and server.worker_pid != dead, "a new worker serves", 30)
         before = load.answered
         wait_until(lambda: load.answered >= before + 20, "the load is answered again")
     assert load.refused == 0
