@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Any, Literal
 from uuid import uuid4
 
+from uhlp.errors import ToolNotFound
 from uhlp.evals.comparator import Comparator
 from uhlp.execution import ExecutionCall, ExecutionResult, Executor, HandlerImplementation
 from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
@@ -18,7 +20,7 @@ class Replayed:
     """What became of one sample. `expected` is the recorded output; `got` the handler's when it answered.
 
     `why` says how a "differs" differs and how a "failed" failed (exception, timeout, schema …). "refused": the machine
-    had no sandbox for it, which says nothing about the handler.
+    had no sandbox for it, which says nothing about the handler. `forbidden_tools`: what it called and may not use.
     """
 
     input_hash: str
@@ -28,6 +30,7 @@ class Replayed:
     got: Any = None
     why: str = ""
     latency_ms: float | None = None
+    forbidden_tools: tuple[str, ...] = ()
 
     @property
     def is_answer(self) -> bool:
@@ -111,20 +114,7 @@ async def replay(
 
     async def work() -> None:
         for place, sample in queue:
-            result = await executor.run(
-                ExecutionCall(
-                    app=app,
-                    component=component,
-                    implementation=implementation,
-                    input=sample.input,
-                    request_id=f"replay-{uuid4().hex}",
-                    trace_id=uuid4().hex,
-                    timeout_s=timeout_s,
-                    source="internal",
-                    purpose="replay",
-                    group="trial",
-                )
-            )
+            result = await run_on_trial(executor, app, component, implementation, sample.input, timeout_s=timeout_s)
             results[place] = _replayed(sample, result, comparator)
 
     async with asyncio.TaskGroup() as group:
@@ -133,14 +123,43 @@ async def replay(
     return ReplayReport(tuple(one for one in results if one is not None))
 
 
+async def run_on_trial(
+    executor: Executor,
+    app: AppSnapshot,
+    component: ComponentSnapshot,
+    implementation: HandlerImplementation,
+    value: dict[str, Any],
+    *,
+    timeout_s: float,
+) -> ExecutionResult:
+    """One run of code that is not in service, off every request's path."""
+    return await executor.run(
+        ExecutionCall(
+            app=app,
+            component=component,
+            implementation=implementation,
+            input=value,
+            request_id=f"replay-{uuid4().hex}",
+            trace_id=uuid4().hex,
+            timeout_s=timeout_s,
+            source="internal",
+            purpose="replay",
+            group="trial",
+        )
+    )
+
+
 def _replayed(sample: Sample, result: ExecutionResult, comparator: Comparator) -> Replayed:
-    place = (sample.input_hash, sample.input, sample.output)
+    replayed = partial(
+        Replayed, sample.input_hash, sample.input, sample.output,
+        forbidden_tools=tuple(one.tool for one in result.tool_calls if one.outcome == ToolNotFound.code),
+    )  # fmt: skip
     if result.outcome == "deoptimize":
-        return Replayed(*place, "deoptimised")
+        return replayed("deoptimised")
     if result.outcome == "failed":
         why = f"{result.failure}: {result.error.message if result.error else ''}"
-        return Replayed(*place, "refused" if result.is_refusal else "failed", why=why)
+        return replayed("refused" if result.is_refusal else "failed", why=why)
     if comparator.equal(sample.output, result.data):
-        return Replayed(*place, "agrees", result.data, latency_ms=result.latency_ms)
+        return replayed("agrees", result.data, latency_ms=result.latency_ms)
     why = "; ".join(comparator.differences(sample.output, result.data))
-    return Replayed(*place, "differs", result.data, why, result.latency_ms)
+    return replayed("differs", result.data, why, result.latency_ms)

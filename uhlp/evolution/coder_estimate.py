@@ -7,10 +7,10 @@ from uuid import uuid4
 from uhlp.evals.comparator import Comparator
 from uhlp.evals.replay import replay
 from uhlp.evolution.config import EvolutionConfig
-from uhlp.evolution.drafting import refine
 from uhlp.evolution.measuring import Spending
+from uhlp.evolution.refinement import Refinement
 from uhlp.evolution.statistics import clopper_pearson_upper
-from uhlp.evolution.verification import DraftReport, Verifier, handler_of
+from uhlp.evolution.verification import DraftReport, Verifier, handler_of, handler_timeout_s
 from uhlp.execution import Executor
 from uhlp.jsonschemas import compile_validator, schema_of
 from uhlp.models.definition import AppDefinition, ComponentDefinition, HandlerType
@@ -51,6 +51,7 @@ class CoderEstimate:
             input_schema=component.input_schema,
             output_schema=component.output_schema,
             train=tuple(TrainSample(row.input, row.output) for row in taught),
+            rounds_left=1 + self._config.verify.repair_rounds,
         )
 
         async def examine(draft: Proposal) -> DraftReport:
@@ -62,7 +63,7 @@ class CoderEstimate:
             proposal = await self._coder.propose(task)
         except ProposalFailed as failure:
             return replace(blank, reason=failure.reason)
-        drafted = await refine(self._coder, task, proposal, examine, repair_rounds=self._config.verify.repair_rounds)
+        drafted = await Refinement(self._coder, task, proposal).run(examine)
         cost = {
             "usd": drafted.proposal.cost_usd,
             "tokensIn": drafted.proposal.tokens_in,
@@ -74,7 +75,7 @@ class CoderEstimate:
             return replace(blank, reason=f"refused by {drafted.report.stage}: {drafted.report.reason}")
         report = await replay(
             self._executor, app, component, handler_of(drafted.proposal.code), [_sample(row) for row in held_out],
-            comparator, timeout_s=self._verifier.handler_timeout_s(component),
+            comparator, timeout_s=handler_timeout_s(component),
         )  # fmt: skip
         answers = [
             Answer(one.outcome in ("agrees", "differs", "failed"), one.got if one.is_answer else one.why)

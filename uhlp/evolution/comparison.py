@@ -34,11 +34,13 @@ class Comparison:
     def payload(self, redaction: Redaction) -> tuple[str, dict[str, Any]]:
         """(digest, value) of what a person needs to judge it; the ledger holds the digest alone.
 
-        `inputHash` is of the input as it came: it names the input even where redaction has changed it.
+        `inputHash` is of the input as it came: it names the input even where redaction has changed it. `upheld`: more
+        than one call of the model says that `expected` is right.
         """
         shown = {"input": self.input, "expected": self.expected, "got": self.got}
         value = {**{name: redaction.apply(one) for name, one in shown.items()}, "why": self.why}
         value["inputHash"] = self.input_hash
+        value["upheld"] = self.reference != "single"
         return digest_of(value), value
 
 

@@ -1,9 +1,12 @@
 """Compiler: takes a candidate from discovered to shadow, the long work before live traffic.
 
 discovered ──proposer, up to 3 repair rounds──► synthesized ──► verified ──HELD-OUT replay──► shadow
-    │ not a function, nobody can propose            │ policy, tests, TRAIN replay   │ evidence against it
+    │ not a function, nobody can propose            │ policy, tests, TRAIN replay,  │ evidence against it, answers
+    │                                               │ worse than the last handler   │ too little, slower
     ▼                                               ▼                               ▼
  rejected                                        rejected                        rejected
+
+Code that tries to deceive its evaluation is quarantined at once, whatever it answers.
 
 What could not be measured (the model is down, no sandbox is free) decides nothing: the work is postponed, and a
 candidate whose HELD-OUT replay could not be judged is `waiting`. Few held-out samples are no reason to wait: shadow
@@ -12,33 +15,37 @@ costs nothing without traffic, and evidence grows there.
 
 import asyncio
 import dataclasses
+from collections.abc import Container, Sequence
 
 import structlog
 
 from uhlp.errors import ComponentNotFound, NotFound, StateConflict, Unavailable
-from uhlp.evals.comparator import Comparator
+from uhlp.evals.replay import Replayed
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate, CandidateState
+from uhlp.evolution.comparison import Comparison
+from uhlp.evolution.compilability import Compilability
 from uhlp.evolution.config import EvolutionConfig
 from uhlp.evolution.drafting import Drafting
 from uhlp.evolution.governor import GOVERNOR, SafetyGovernor
 from uhlp.evolution.held_out import replay_held_out
 from uhlp.evolution.live_evidence import LiveEvidence, short_hashes
 from uhlp.evolution.measuring import Spending
-from uhlp.evolution.noise import NoiseReport, measure_noise
 from uhlp.evolution.observer import comparator_of
 from uhlp.evolution.promotion import Promotion
 from uhlp.evolution.questions import Questions
 from uhlp.evolution.records import digest_of
-from uhlp.evolution.reference import MeasurementFailed, Reference
+from uhlp.evolution.reference import MeasurementFailed, Reference, ReferenceKind
+from uhlp.evolution.regressions import Regressions
 from uhlp.evolution.statistics import Verdict
 from uhlp.evolution.store import EvolutionStore
-from uhlp.evolution.verification import DraftReport, Verifier, handler_of
+from uhlp.evolution.tampering import TAMPERING, tampered
+from uhlp.evolution.verification import DraftReport, Verifier, handler_of, handler_timeout_s
 from uhlp.execution import Executor
-from uhlp.models.definition import HandlerType
 from uhlp.optimization.proposer import Counterexample, Proposal, ProposalFailed
 from uhlp.registry.application_registry import ApplicationRegistry
 from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
+from uhlp.traffic.redaction import Redaction
 from uhlp.traffic.samples import Sample, SampleStore
 from uhlp.traffic.split import Split
 
@@ -46,6 +53,8 @@ log = structlog.get_logger(__name__)
 
 S = CandidateState
 _REPLAY_LIMIT = 2000
+_MIN_SEEN_FOR_COVERAGE = 50
+_WRONG_KEPT = 12
 _FIRST_POSTPONEMENT_S = 10.0
 _LONGEST_POSTPONEMENT_S = 600.0
 BEFORE_TRAFFIC = frozenset({S.DISCOVERED, S.SYNTHESIZED, S.VERIFIED, S.WAITING})
@@ -82,6 +91,10 @@ class Compiler:
         self._samples = samples
         self._registry = app_registry
         self._config = config
+        self._compilability = Compilability(book=book, reference=reference, noise=config.noise)
+        self._regressions = Regressions(
+            book=book, store=store, promotion=promotion, executor=executor, reference=reference, config=config
+        )
         self._queue: asyncio.Queue[str] = asyncio.Queue()
         self._queued: set[str] = set()
 
@@ -142,21 +155,22 @@ class Compiler:
             return candidate
         spending = Spending(candidate.costs)
         try:
-            refusal = await self._why_not(app, component, comparator, spending)
-            refusal = refusal or await self._noise(candidate, app, component, train, comparator, spending)
+            refusal = await self._compilability.why_not(candidate, app, component, comparator, train, spending)
             if refusal is not None:
                 cause, reason = refusal
                 return await self._governor.reject(candidate.id, cause=cause, reason=reason)
-            drafted = await self._drafting.draft(candidate, app, component, train, comparator, spending=spending)
-            made = drafted.proposal
-            spending.add(tokens_in=made.tokens_in, tokens_out=made.tokens_out, usd=made.cost_usd)
+            minimiser = self._regressions.minimiser(app, component, comparator, train, spending)
+            lessons = await self._regressions.lessons(candidate, app, component, comparator, train, minimiser)
+            drafted = await self._drafting.draft(
+                candidate, app, component, train, comparator, lessons=lessons, minimiser=minimiser, spending=spending
+            )
         except ProposalFailed as failure:
             if failure.retryable:
                 raise MeasurementFailed(failure.reason) from failure
             return await self._governor.reject(candidate.id, cause="proposal", reason=failure.reason)
         finally:
             self._book.grow(candidate.id, costs=spending.costs)
-        trained = sorted(short_hashes([*(sample.input_hash for sample in train), *drafted.shown]))
+        trained = sorted(short_hashes([*drafted.shown]))
         proposal, report, drafts = drafted.proposal, drafted.report, drafted.drafts
         record = {
             "proposer": proposal.proposer,
@@ -177,66 +191,7 @@ class Compiler:
             code_sha=report.code_sha, drafts=drafts, proposer=proposal.proposer,
             trained_digest=digest_of(trained),
         )  # fmt: skip
-        return await self._judge_draft(candidate, report)
-
-    async def _why_not(
-        self, app: AppSnapshot, component: ComponentSnapshot, comparator: Comparator, spending: Spending
-    ) -> tuple[str, str] | None:
-        """Why this component must not be compiled, whatever its traffic."""
-        definition = component.definition
-        decision_field = definition.optimization.decision_field
-        if definition.handler_type is not HandlerType.LLM or component.prompt_artifact is None:
-            return "not_llm", "only a component that a model runs can be compiled"
-        if comparator.not_comparable_fields:
-            fields = ", ".join(comparator.not_comparable_fields)
-            if decision_field is not None and comparator.is_free_text(decision_field):
-                return "not_comparable", f"{decision_field} decides and is free text: a judge alone must not say so"
-            calibration = await self._reference.calibration(app, component, comparator, spending=spending)
-            if calibration is None:
-                return "not_comparable", (
-                    f"free text in {fields}: no comparator can hold a handler to it without a judge (llm.judgeModel)"
-                )
-            if not calibration.is_trusted:
-                return "not_comparable", f"free text in {fields}: {calibration.describe()}"
-        if definition.effective_effects != "none":
-            return "effects", f"its effects are {definition.effective_effects}: running it twice to compare is not safe"
-        return None
-
-    async def _noise(
-        self,
-        candidate: Candidate,
-        app: AppSnapshot,
-        component: ComponentSnapshot,
-        train: list[Sample],
-        comparator: Comparator,
-        spending: Spending,
-    ) -> tuple[str, str] | None:
-        """A/A: a model that disagrees with itself is no function, and is not compiled. Measured once a candidate."""
-        noise = self._config.noise
-        known = candidate.measurements.get("noise")
-        if known is not None:
-            report = NoiseReport(**known)
-        else:
-            by_model = [s for s in train if self._reference.known(app, component, s.input_hash) is None]
-            live = [sample for sample in by_model if sample.source == "live"]
-            report = await measure_noise(
-                self._reference, app, component, live or by_model, comparator, config=noise, spending=spending
-            )
-            if report.unmeasured > report.n:
-                raise MeasurementFailed(f"the model could not be asked again: {report.trouble}")
-            self._book.grow(candidate.id, measurements={**candidate.measurements, "noise": dataclasses.asdict(report)})
-        if report.is_noise(noise.max_self_disagreement):
-            figures = report.describe(noise.max_self_disagreement)
-            if all(sample.source == "import" for sample in train):
-                return "not_a_function", (
-                    f"the model answers otherwise than the imported log on {figures}: "
-                    "it is not the function that the log shows. Import a log of this model."
-                )
-            return "not_a_function", (
-                f"the model disagreed with itself on {figures}: not a function. "
-                "Loosen the comparator, compress the prompt instead, or leave it to the model."
-            )
-        return None
+        return await self._judge_draft(candidate, proposal.code, report)
 
     # -- synthesized ──► verified ------------------------------------------------------------------------------------
 
@@ -249,15 +204,29 @@ class Compiler:
         code, tests, record = kept
         proposal = Proposal(code=code, tests=tests, guard=str(record.get("guard", "")), proposer=candidate.proposer)
         train = await self._recorded(candidate, "train")
+        comparator, spending = comparator_of(component), Spending(candidate.costs)
+        minimiser = self._regressions.minimiser(app, component, comparator, train, spending)
+        lessons = await self._regressions.lessons(candidate, app, component, comparator, train, minimiser)
         report = await self._verifier.examine(
-            app, component, proposal, train, comparator_of(component),
-            epsilon=component.definition.optimization.epsilon, spending=Spending(),
+            app, component, proposal, train, comparator,
+            epsilon=component.definition.optimization.epsilon, spending=spending, regression_tests=lessons.tests,
         )  # fmt: skip
-        return await self._judge_draft(candidate, report)
+        self._book.grow(candidate.id, costs=spending.costs)
+        return await self._judge_draft(candidate, code, report)
 
-    async def _judge_draft(self, candidate: Candidate, report: DraftReport) -> Candidate:
+    async def _judge_draft(self, candidate: Candidate, code: str, report: DraftReport) -> Candidate:
+        if report.tampering:
+            return await self._governor.quarantine(candidate.id, cause=TAMPERING, reason=tampered(report.tampering))
         if report.stage is not None:
+            self._keep_wrong(candidate.id, report.smallest_wrong(), report.upheld)
             return await self._governor.reject(candidate.id, cause=report.stage, reason=report.reason)
+        app, component = self._place(candidate)
+        spending = Spending(self._book.candidate(candidate.id).costs)
+        worse = await self._regressions.refusal(candidate, code, app, component, comparator_of(component), spending)
+        self._book.grow(candidate.id, costs=spending.costs)
+        if worse is not None:
+            self._keep_wrong(candidate.id, worse.wrong, worse.upheld)
+            return await self._governor.reject(candidate.id, cause="regression", reason=worse.reason)
         assert report.train is not None  # noqa: S101  a passed draft has both
         assert report.tests is not None  # noqa: S101
         return await self._book.decide(
@@ -265,6 +234,7 @@ class Compiler:
             reason=f"{report.tests.passed} tests pass; on TRAIN it answers {report.train.coverage:.0%}, "
             f"{len(report.wrong)} of {report.train.answered} wrong",
             evidence={"trainCoverage": report.train.coverage, "trainWrong": len(report.wrong)},
+            measurements={**self._book.candidate(candidate.id).measurements, "trainCoverage": report.train.coverage},
         )  # fmt: skip
 
     # -- verified ──► shadow -----------------------------------------------------------------------------------------
@@ -297,11 +267,14 @@ class Compiler:
             executor=self._executor,
             reference=self._reference,
             questions=self._questions,
-            timeout_s=self._verifier.handler_timeout_s(component),
+            timeout_s=handler_timeout_s(component),
             duplicates_cap=self._config.duplicates_cap,
             concurrency=self._config.verify.concurrency,
         )
         self._book.grow(candidate.id, costs=evidence.spending.costs)
+        if report.tampering:
+            await self._governor.quarantine(candidate.id, cause=TAMPERING, reason=tampered(report.tampering))
+            return
         if report.trouble is not None:
             await self._wait(candidate, report.trouble)
             return
@@ -314,6 +287,8 @@ class Compiler:
             await self._governor.reject(
                 candidate.id, cause="held_out_replay", reason=held_out_words, evidence=evidence.summary()
             )
+        elif (too_little := self._answers_too_little(candidate, evidence)) is not None:
+            await self._governor.reject(candidate.id, cause="coverage", reason=too_little, evidence=evidence.summary())
         elif baseline_ms is not None and evidence.p50_ms is not None and evidence.p50_ms > baseline_ms:
             reason = f"slower than the model: p50 {evidence.p50_ms:.1f} ms against {baseline_ms:.1f} ms"
             await self._governor.reject(candidate.id, cause="latency", reason=reason, evidence=evidence.summary())
@@ -324,6 +299,29 @@ class Compiler:
             )  # fmt: skip
             self._governor.admit(candidate, handler, evidence)
             await self._governor.evaluate_candidate(candidate.id)
+
+    def _answers_too_little(self, candidate: Candidate, evidence: LiveEvidence) -> str | None:
+        """Why its coverage of HELD-OUT shows that it does not pay; None when it does, or few samples were there."""
+        needed, reached = self._config.verify.min_coverage, evidence.reachable_coverage
+        if evidence.figures.seen < _MIN_SEEN_FOR_COVERAGE or reached >= needed:
+            return None
+        reason = f"answers {reached:.0%} of HELD-OUT itself, needs {needed:.0%} to pay"
+        on_train = self._book.candidate(candidate.id).measurements.get("trainCoverage")
+        if on_train is not None and on_train > 2 * needed + reached:
+            reason += f"; of TRAIN it answers {on_train:.0%}: it knows its samples by heart"
+        return reason
+
+    def _keep_wrong(self, candidate_id: str, wrong: Sequence[Replayed], upheld: Container[str]) -> None:
+        """Keep wrong answers to known inputs for people, and for the next attempt; upheld ones first."""
+        for one in sorted(wrong, key=lambda one: one.input_hash not in upheld)[:_WRONG_KEPT]:
+            reference: ReferenceKind = "majority" if one.input_hash in upheld else "single"
+            self._governor.keep_mismatch(
+                candidate_id,
+                Comparison(
+                    "replay", one.input_hash, one.input, "wrong", reference, one.expected, one.got, one.why,
+                    has_answered=one.is_answer,
+                ),
+            )  # fmt: skip
 
     async def _wait(self, candidate: Candidate, why: str) -> None:
         """Nothing is wrong, but the replay could not be judged: start it again later."""
@@ -341,10 +339,11 @@ class Compiler:
             candidate.app_id, candidate.component_id, split=split, ok=True, handler="llm",
             spec_hash=candidate.spec_hash, limit=_REPLAY_LIMIT,
         )  # fmt: skip
+        masked = Redaction(component.configuration.get("redact", ())).apply  # as the samples themselves are
         corrected = []
         for sample in samples:
             known = self._reference.known(app, component, sample.input_hash)
-            corrected.append(sample if known is None else dataclasses.replace(sample, output=known.expected))
+            corrected.append(sample if known is None else dataclasses.replace(sample, output=masked(known.expected)))
         return corrected
 
     def _place(self, candidate: Candidate) -> tuple[AppSnapshot, ComponentSnapshot]:

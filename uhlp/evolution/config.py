@@ -61,6 +61,18 @@ class VerifyConfig(_Section):
     concurrency: Annotated[int, Field(ge=1, le=64)] = 4
 
 
+class MinimisingConfig(_Section):
+    """How far counterexamples are made smaller for one attempt: of how many inputs, with how many runs of handlers and
+    model calls in all (at most two calls more an input, to have the result upheld). Inputs of up to `small_bytes` of
+    JSON stay as they are.
+    """
+
+    inputs: Annotated[int, Field(ge=0, le=100)] = 6
+    executions: Annotated[int, Field(ge=0, le=10_000)] = 400
+    model_calls: Annotated[int, Field(ge=0, le=1000)] = 24
+    small_bytes: Count = 160
+
+
 class CanaryConfig(_Section):
     """Shares of live traffic, one step after the other, and what each step waits for."""
 
@@ -135,6 +147,7 @@ class EvolutionConfig(_Section):
     noise: NoiseConfig = NoiseConfig()
     judge: JudgeConfig = JudgeConfig()
     verify: VerifyConfig = VerifyConfig()
+    minimising: MinimisingConfig = MinimisingConfig()
     canary: CanaryConfig = CanaryConfig()
     monitor: MonitorConfig = MonitorConfig()
     rejit: RejitConfig = RejitConfig()

@@ -1,42 +1,44 @@
 """Drafting: one candidate's proposer, its drafts, and up to `repair_rounds` rounds of showing it what went wrong."""
 
 import dataclasses
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from typing import Any
 
 import structlog
 
+from uhlp.errors import Unavailable
 from uhlp.evals.comparator import Comparator
 from uhlp.evolution.book import CandidateBook
-from uhlp.evolution.candidate import Candidate, Draft
+from uhlp.evolution.candidate import Candidate, CandidateState
+from uhlp.evolution.charged_proposer import ChargedProposer
 from uhlp.evolution.config import EvolutionConfig
-from uhlp.evolution.measuring import Spending
-from uhlp.evolution.promotion import candidate_ref
+from uhlp.evolution.measuring import MeasurementFailed, Spending
+from uhlp.evolution.minimiser import Minimiser
+from uhlp.evolution.refinement import Drafted, Refinement
+from uhlp.evolution.regressions import Lessons
 from uhlp.evolution.store import EvolutionStore
-from uhlp.evolution.verification import DraftReport, Verifier
+from uhlp.evolution.verification import DraftReport, Verifier, handler_of
 from uhlp.optimization.optimization_oracle import OptimizationOracle
-from uhlp.optimization.proposer import Counterexample, Proposal, ProposalFailed, ProposalTask, Proposer, TrainSample
+from uhlp.optimization.proposer import (
+    Counterexample,
+    Failures,
+    Proposal,
+    ProposalFailed,
+    ProposalTask,
+    Proposer,
+    TrainSample,
+)
 from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
+from uhlp.traffic.redaction import Redaction
 from uhlp.traffic.samples import Sample
 
 log = structlog.get_logger(__name__)
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Drafted:
-    """The best draft with its report, every draft's fate, and the counterexamples the proposer was shown.
-
-    `proposal` carries the cost of all rounds. `shown` are the hashes of inputs beside `train` that the proposer saw.
-    """
-
-    proposal: Proposal
-    report: DraftReport
-    drafts: tuple[Draft, ...]
-    counterexamples: tuple[Counterexample, ...]
-    shown: frozenset[str] = frozenset()
+_MINIMISED_PER_DRAFT = 2
 
 
 class Drafting:
-    """Asks proposers for handlers; TRAIN samples only."""
+    """Asks proposers for handlers. They see TRAIN samples only, and of these only what redaction leaves."""
 
     def __init__(
         self,
@@ -52,6 +54,8 @@ class Drafting:
         self._oracle = oracle
         self._verifier = verifier
         self._config = config
+        self._begun: dict[str, tuple[Refinement, set[str]]] = {}
+        """By candidate: drafts that could not be examined, with the inputs that their proposer saw."""
 
     async def draft(
         self,
@@ -61,109 +65,114 @@ class Drafting:
         train: list[Sample],
         comparator: Comparator,
         *,
+        lessons: Lessons,
+        minimiser: Minimiser,
         spending: Spending,
     ) -> Drafted:
         """Propose, examine, show what failed, again; stops at a draft without fault.
 
-        Raises ProposalFailed; MeasurementFailed and Unavailable when a draft could not be run.
+        What proposers take is charged to `spending` and kept with the candidate at once. Raises ProposalFailed; and
+        MeasurementFailed and Unavailable when a draft could not be run: the next call goes on with that draft.
         """
-        task, shown = await self._write_task(candidate, app, component, train, comparator)
-        proposer, proposal = await self._first_proposal(task, candidate.proposer or None)
+        masked = Redaction(component.configuration.get("redact", ())).apply
+        refinement, shown = self._begun.pop(candidate.id, (None, set[str]()))
+        if refinement is None:
+            shown = {*lessons.shown, *(sample.input_hash for sample in train)}
+            refinement = await self._begin(candidate, train, lessons, masked, spending)
         barred = (await self._store.attempts(candidate.app_id, candidate.component_id, candidate.spec_hash)).barred
-        epsilon = component.definition.optimization.epsilon
 
         async def examine(draft: Proposal) -> DraftReport:
             report = await self._verifier.examine(
-                app, component, draft, train, comparator, epsilon=epsilon, spending=spending
-            )
+                app, component, draft, train, comparator,
+                epsilon=component.definition.optimization.epsilon, spending=spending, regression_tests=lessons.tests,
+            )  # fmt: skip
             if report.has_passed and report.code_sha in barred:
-                report.stage, report.reason = "barred", "the same code was refused or rolled back before"
+                return report.stop("barred", "the same code was refused or rolled back before")
             return report
 
-        refined = await refine(proposer, task, proposal, examine, repair_rounds=self._config.verify.repair_rounds)
-        return dataclasses.replace(refined, shown=shown)
+        async def failures_of(draft: Proposal, report: DraftReport) -> Failures:
+            return await _with_small_ones(draft, report, minimiser, masked, shown)
 
-    async def _first_proposal(self, task: ProposalTask, wanted: str | None) -> tuple[Proposer, Proposal]:
-        """From the first proposer that has one; the cheapest is asked first. ProposalFailed names every reason."""
+        try:
+            drafted = await refinement.run(examine, failures_of)
+        except (MeasurementFailed, Unavailable):
+            self._forget_the_ended()
+            self._begun[candidate.id] = refinement, shown
+            raise
+        return dataclasses.replace(drafted, shown=frozenset(shown))
+
+    async def _begin(
+        self,
+        candidate: Candidate,
+        train: list[Sample],
+        lessons: Lessons,
+        masked: Callable[[Any], Any],
+        spending: Spending,
+    ) -> Refinement:
+        """A first draft of the first proposer that has one; the cheapest is asked first. ProposalFailed names every
+        reason."""
+        task = await self._write_task(candidate, train, lessons, masked)
         reasons: list[str] = []
         retryable = False
-        for proposer in self._oracle.proposers(wanted):
+        for wrapped in self._oracle.proposers(candidate.proposer or None):
+            proposer: Proposer = ChargedProposer(
+                wrapped, spending, on_charge=lambda: self._book.grow(candidate.id, costs=spending.costs)
+            )
             reason = proposer.applies(task)
             if reason is None:
                 try:
-                    return proposer, await proposer.propose(task)
+                    return Refinement(proposer, task, await proposer.propose(task))
                 except ProposalFailed as failure:
                     reason, retryable = failure.reason, retryable or failure.retryable
             reasons.append(f"{proposer.name}: {reason}")
-        raise ProposalFailed("; ".join(reasons) or f"there is no proposer {wanted}", retryable=retryable)
+        raise ProposalFailed("; ".join(reasons) or f"there is no proposer {candidate.proposer}", retryable=retryable)
 
     async def _write_task(
-        self,
-        candidate: Candidate,
-        app: AppSnapshot,
-        component: ComponentSnapshot,
-        train: list[Sample],
-        comparator: Comparator,
-    ) -> tuple[ProposalTask, frozenset[str]]:
-        """The task, and the hashes of the regression cases in it."""
-        known = await self._store.regressions(candidate.app_id, candidate.component_id, candidate.spec_hash)
-        kept = [case.case for case in reversed(known) if case.split == "train" and case.case is not None]
-        cases = self._verifier.still_wrong(app, component, kept, comparator)
-        counterexamples = [
-            Counterexample(case["input"], case["expected"], case["got"] if case["got"] is not None else case["why"])
-            for case in cases
-        ]
-        earlier = [
-            one
-            for one in self._book.candidates(candidate.app_id, candidate.component_id)
-            if one.spec_hash == candidate.spec_hash and one.code_sha is not None and one.id != candidate.id
-        ]
+        self, candidate: Candidate, train: list[Sample], lessons: Lessons, masked: Callable[[Any], Any]
+    ) -> ProposalTask:
         task = await self._oracle.write_task(
             candidate.app_id,
             candidate.component_id,
-            train=[TrainSample(sample.input, sample.output) for sample in train],
+            train=[TrainSample(masked(sample.input), masked(sample.output)) for sample in train],
             attempt=candidate.attempt,
-            counterexamples=counterexamples,
-            previous_ref=candidate_ref(earlier[0].id) if earlier else None,
+            counterexamples=[
+                Counterexample(masked(one.input), masked(one.expected), masked(one.got))
+                for one in lessons.counterexamples
+            ],
         )
-        return task, frozenset(case["inputHash"] for case in cases)
+        task = dataclasses.replace(task, rounds_left=1 + self._config.verify.repair_rounds)
+        previous = lessons.previous
+        if previous is None:
+            return task
+        return dataclasses.replace(
+            task,
+            previous_code=previous.code,
+            previous_coverage=previous.coverage,
+            deoptimised=tuple(TrainSample(masked(one.input), masked(one.output)) for one in previous.deoptimised),
+        )
+
+    def _forget_the_ended(self) -> None:
+        still = (one for one in self._begun if self._book.candidate(one).state is CandidateState.DISCOVERED)
+        self._begun = {one: self._begun[one] for one in still}
 
 
-async def refine(
-    proposer: Proposer,
-    task: ProposalTask,
-    proposal: Proposal,
-    examine: Callable[[Proposal], Awaitable[DraftReport]],
-    *,
-    repair_rounds: int,
-) -> Drafted:
-    """The best of `proposal` and up to `repair_rounds` repairs of it; each repair is shown what `examine` found."""
-    drafts: list[Draft] = []
-    best: tuple[Proposal, DraftReport] | None = None
-    for rounds_left in range(repair_rounds, -1, -1):
-        report = await examine(proposal)
-        drafts.append(Draft(report.code_sha, report.stage, report.reason or None, len(report.wrong)))
-        if best is None or _rank(report) > _rank(best[1]):
-            best = (proposal, report)
-        if (report.has_passed and not report.wrong) or not rounds_left:
+async def _with_small_ones(
+    draft: Proposal,
+    report: DraftReport,
+    minimiser: Minimiser,
+    masked: Callable[[Any], Any],
+    shown: set[str],
+) -> Failures:
+    """What the proposer is shown of a refused draft: its failures, some made smaller. `shown` learns their inputs."""
+    failures = report.failures(masked)
+    smaller: list[Counterexample] = []
+    replaced = 0
+    for one in report.smallest_wrong()[:_MINIMISED_PER_DRAFT]:
+        made = await minimiser.minimise(handler_of(draft.code), one.input, one.expected)
+        if made is None:
             break
-        failures = report.failures()
-        try:
-            repaired = await proposer.repair(task, proposal, failures)
-        except ProposalFailed as failure:
-            log.info("repair_failed", app_id=task.app_id, component_id=task.component_id, why=failure.reason)
-            break
-        if repaired is None:
-            break
-        task = dataclasses.replace(task, counterexamples=(*failures.counterexamples, *task.counterexamples))
-        proposal = repaired
-    assert best is not None  # noqa: S101  at least one draft was examined
-    chosen = dataclasses.replace(
-        best[0], tokens_in=proposal.tokens_in, tokens_out=proposal.tokens_out, cost_usd=proposal.cost_usd
-    )
-    return Drafted(chosen, best[1], tuple(drafts), task.counterexamples)
-
-
-def _rank(report: DraftReport) -> tuple[bool, int, float]:
-    """Better drafts are greater: passed, then fewer wrong, then more coverage."""
-    return report.has_passed, -len(report.wrong), report.train.coverage if report.train else 0.0
+        replaced += 1
+        shown.add(made.input_hash)
+        got = made.got if made.got is not None else made.why
+        smaller.append(Counterexample(masked(made.input), masked(made.expected), masked(got)))
+    return dataclasses.replace(failures, counterexamples=(*smaller, *failures.counterexamples[replaced:]))

@@ -85,6 +85,8 @@ class Endings:
 
     async def _quarantine_the_hopeless(self, candidate: Candidate) -> Candidate:
         """After too many failures, or the same one again and again, no clock tries this specification once more."""
+        if candidate.state is S.QUARANTINED:
+            return candidate
         attempts = await self._store.attempts(candidate.app_id, candidate.component_id, candidate.spec_hash)
         if attempts.failures >= self._config.rejit.f_max:
             reason = f"{attempts.failures} candidates failed; the last: {candidate.reason}"

@@ -1,9 +1,11 @@
-"""Verification: static policy, generated tests, TRAIN replay; cheap before dear, and failing closed.
+"""Verification: signs of tampering, static policy, generated tests, regression tests, TRAIN replay; cheap before dear,
+and failing closed.
 
 Tests share a process with the code they test, so they may only reject; only answers compared on the host promote.
 """
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
@@ -15,13 +17,24 @@ from uhlp.evolution.config import EvolutionConfig
 from uhlp.evolution.held_out import capped
 from uhlp.evolution.measuring import Spending
 from uhlp.evolution.reference import Dispute, MeasurementFailed, Reference
-from uhlp.execution import Executor, HandlerImplementation, HandlerTests, TestReport, check_handler
+from uhlp.evolution.tampering import forbidden_calls
+from uhlp.execution import (
+    Executor,
+    HandlerImplementation,
+    HandlerTests,
+    TestReport,
+    check_handler,
+    count_tests,
+    signs_of_tampering,
+)
 from uhlp.optimization.proposer import Counterexample, Failures, Proposal
 from uhlp.registry.snapshot import AppSnapshot, Artifact, ComponentSnapshot
 from uhlp.traffic.samples import Sample
 
 _ASK_UP_LIMIT = 20
 """Mismatches of one draft that the reference is asked about; the rest count as wrong."""
+_FIRST_LOOK = 20
+"""TRAIN samples that show whether a draft runs at all: one that fails or hangs on half of them runs on no more."""
 
 
 @dataclass(slots=True)
@@ -29,6 +42,8 @@ class DraftReport:
     """What verification found in one draft of a handler; `stage` names the gate that stopped it, None if it passed.
 
     `missed_classes` are values of the decision field that the draft gave wrongly: the guard leaves them to the model.
+    `upheld` are hashes of wrong answers' inputs where the reference was asked. `tampering` says how it tried to deceive
+    its evaluation; that ends the candidate, not only the draft.
     """
 
     code_sha: str
@@ -41,25 +56,39 @@ class DraftReport:
     model_was_wrong: int = 0
     ambiguous: int = 0
     missed_classes: tuple[str, ...] = ()
+    tampering: list[str] = field(default_factory=list)
+    upheld: set[str] = field(default_factory=set)
 
     @property
     def has_passed(self) -> bool:
         return self.stage is None
 
-    def failures(self) -> Failures:
-        """What the proposer is shown for a repair: TRAIN only."""
+    def failures(self, masked: Callable[[Any], Any] = lambda value: value) -> Failures:
+        """What the proposer is shown for a repair: TRAIN only, and only as `masked` leaves it."""
         test_failures = [f"{failure.name}: {failure.message}" for failure in self.tests.failures] if self.tests else []
         if self.tests and not test_failures and self.stage == "tests":
             test_failures = [self.tests.report[-2000:]]
         if self.stage in ("coverage", "barred"):
             test_failures.append(self.reason)
         return Failures(
-            test_failures=(*self.problems, *test_failures),
+            test_failures=tuple(masked(text) for text in (*self.problems, *test_failures)),
             counterexamples=tuple(
-                Counterexample(input=one.input, expected=one.expected, got=one.got if one.is_answer else one.why)
-                for one in sorted(self.wrong, key=lambda one: len(repr(one.input)))  # the smallest say most
+                Counterexample(
+                    input=masked(one.input), expected=masked(one.expected),
+                    got=masked(one.got if one.is_answer else one.why),
+                )
+                for one in self.smallest_wrong()
             ),
-        )
+        )  # fmt: skip
+
+    def smallest_wrong(self) -> list[Replayed]:
+        """What it got wrong on TRAIN, the smallest inputs first: they say most."""
+        return sorted(self.wrong, key=lambda one: len(repr(one.input)))
+
+    def stop(self, stage: str, reason: str) -> "DraftReport":
+        """This report, of a draft that a gate stopped."""
+        self.stage, self.reason = stage, reason
+        return self
 
 
 class Verifier:
@@ -83,53 +112,65 @@ class Verifier:
         *,
         epsilon: float,
         spending: Spending,
+        regression_tests: str | None = None,
     ) -> DraftReport:
-        """One draft through policy, tests and TRAIN replay; the first gate that stops it is named in the report.
+        """One draft through every gate; the first one that stops it is named in the report.
 
         Raises MeasurementFailed, and Unavailable, when it could not be run: that says nothing about the draft.
         """
         report = DraftReport(code_sha=sha256(proposal.code.encode()).hexdigest())
-        report.problems = check_handler(proposal.code)
+        report.tampering = await asyncio.to_thread(signs_of_tampering, proposal.code, proposal.tests)
+        if report.tampering:
+            return report.stop("tampering", "; ".join(report.tampering[:3]))
+        report.problems = await asyncio.to_thread(check_handler, proposal.code)
         if report.problems:
-            report.stage, report.reason = "policy", "; ".join(report.problems[:3])
-            return report
-        report.tests = await self._tests.run(app, component, proposal.code, proposal.tests)
-        if report.tests.failed or report.tests.errors or not report.tests.passed:
-            report.stage = "tests"
-            failed = report.tests.failed + report.tests.errors
-            report.reason = f"{failed} of {report.tests.total} generated tests fail" if failed else "no test was run"
-            return report
-        report.train = await replay(
-            self._executor, app, component, handler_of(proposal.code), capped(train, self._config.duplicates_cap),
-            comparator,
-            timeout_s=self.handler_timeout_s(component), concurrency=self._config.verify.concurrency,
+            return report.stop("policy", "; ".join(report.problems[:3]))
+        if (stopped := await self._run_tests(app, component, proposal, regression_tests, report)) is not None:
+            return stopped
+        samples = capped(train, self._config.duplicates_cap)
+        report.train = await replay_looking_first(
+            self._executor, app, component, handler_of(proposal.code), samples, comparator,
+            concurrency=self._config.verify.concurrency,
         )  # fmt: skip
         if report.train.refused > report.train.n:
             raise MeasurementFailed(f"TRAIN replay: no sandbox for {report.train.refused} of {len(train)} samples")
+        report.tampering = forbidden_calls(report.train)
+        if report.tampering:
+            return report.stop("tampering", report.tampering[0])
         await self._ask_up(app, component, report, comparator, spending)
         self._judge_train(component, report, epsilon)
         return report
 
-    def still_wrong(
+    async def _run_tests(
         self,
         app: AppSnapshot,
         component: ComponentSnapshot,
-        cases: Sequence[Mapping[str, Any]],
-        comparator: Comparator,
-    ) -> list[Mapping[str, Any]]:
-        """Regression cases by what is known now: a person's word may have corrected one, or shown that it was none."""
-        remaining: list[Mapping[str, Any]] = []
-        for case in cases:
-            known = self._reference.known(app, component, case["inputHash"])
-            if known is None:
-                remaining.append(case)
-            elif case["got"] is None or not comparator.equal(known.expected, case["got"]):
-                remaining.append({**case, "expected": known.expected})
-        return remaining
-
-    def handler_timeout_s(self, component: ComponentSnapshot) -> float:
-        """A handler's own deadline before its latency is known."""
-        return component.definition.timeout_ms / 1000 / 4
+        proposal: Proposal,
+        regression_tests: str | None,
+        report: DraftReport,
+    ) -> DraftReport | None:
+        """The proposer's tests, then those that earlier failures became; the report when one of them fails."""
+        tests = report.tests = await self._tests.run(app, component, proposal.code, proposal.tests)
+        failed = tests.failed + tests.errors
+        if tests.is_forged:
+            report.tampering = ["the report of its tests is none that pytest writes"]
+            return report.stop("tampering", report.tampering[0])
+        if failed or not tests.passed:
+            return report.stop(
+                "tests", f"{failed} of {tests.total} generated tests fail" if failed else "no test was run"
+            )
+        if (defined := count_tests(proposal.tests)) > tests.total:
+            return report.stop("tests", f"{defined} tests are written, the report knows of {tests.total}")
+        if regression_tests is None:
+            return None
+        again = await self._tests.run(app, component, proposal.code, regression_tests)
+        if again.failed or again.errors or not again.passed:
+            report.tests = again
+            failed = again.failed + again.errors
+            return report.stop(
+                "regression", f"{failed} of {again.total} inputs that earlier handlers got wrong, still are"
+            )
+        return None
 
     async def _ask_up(
         self,
@@ -158,6 +199,7 @@ class Verifier:
                 continue
             if verdict.outcome == "wrong":
                 report.wrong.append(replace(one, expected=verdict.expected))
+                report.upheld.add(one.input_hash)
             elif verdict.outcome == "right":
                 report.model_was_wrong += 1
             else:
@@ -171,13 +213,8 @@ class Verifier:
             used, wrong = self._beside_missed_classes(report, component.definition.optimization.decision_field)
         judged = used + train.failed
         if wrong and len(wrong) > epsilon * judged:
-            example = wrong[0]
             report.stage = "train_replay"
-            report.reason = (
-                f"{len(wrong)} of {judged} answers on TRAIN are wrong, "
-                f"for example {_short(example.input)}: expected {_short(example.expected)}, got "
-                f"{_short(example.got) if example.is_answer else example.why}"
-            )
+            report.reason = f"{len(wrong)} of {judged} answers on TRAIN are wrong, the first: {_described(wrong[0])}"
         elif (coverage := used / train.n if train.n else 0.0) < self._config.verify.min_coverage:
             report.stage = "coverage"
             report.reason = (
@@ -198,6 +235,29 @@ class Verifier:
         return used, [one for one in report.wrong if not one.is_answer]
 
 
+async def replay_looking_first(
+    executor: Executor,
+    app: AppSnapshot,
+    component: ComponentSnapshot,
+    handler: HandlerImplementation,
+    samples: Sequence[Sample],
+    comparator: Comparator,
+    *,
+    concurrency: int,
+) -> ReplayReport:
+    """Replay that gives up on a handler which fails or hangs on half of the first samples."""
+    results: list[Replayed] = []
+    for part in (samples[:_FIRST_LOOK], samples[_FIRST_LOOK:]):
+        report = await replay(
+            executor, app, component, handler, part, comparator,
+            timeout_s=handler_timeout_s(component), concurrency=concurrency,
+        )  # fmt: skip
+        results += report.results
+        if 2 * report.failed >= len(part):
+            break
+    return ReplayReport(tuple(results))
+
+
 def handler_of(code: str) -> HandlerImplementation:
     """An implementation for code that has no version yet."""
     content = code.encode()
@@ -208,6 +268,14 @@ def handler_of(code: str) -> HandlerImplementation:
     )  # fmt: skip
 
 
-def _short(value: object, limit: int = 120) -> str:
-    text = repr(value)
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+def handler_timeout_s(component: ComponentSnapshot) -> float:
+    """A handler's own deadline before its latency is known."""
+    return component.definition.timeout_ms / 1000 / 4
+
+
+def _described(one: Replayed) -> str:
+    """How an answer is wrong, without the values: reasons are kept for good, and recordings must stay deletable."""
+    if not one.is_answer:
+        return f"it fails ({one.why.partition(':')[0]})"
+    places = dict.fromkeys(line.partition(":")[0] for line in one.why.split("; "))
+    return f"{', '.join(list(places)[:5]) or 'the answer'} differs (its mismatches show them)"

@@ -12,6 +12,7 @@ from uhlp.execution.call import (
 from uhlp.execution.executor import Executor
 from uhlp.execution.handler_policy import check_handler
 from uhlp.execution.handler_tests import HandlerTests, TestFailure, TestReport
+from uhlp.execution.tampering import count_tests, signs_of_tampering
 
 __all__ = [
     "ExecutionCall",
@@ -26,4 +27,6 @@ __all__ = [
     "TestFailure",
     "TestReport",
     "check_handler",
+    "count_tests",
+    "signs_of_tampering",
 ]

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from uhlp.execution.handler_imports import ALLOWED_MEMBERS, FORBIDDEN_MODULES, PROVIDED_MODULES
+from uhlp.execution.source_texts import known_text
 
 MAX_SOURCE_BYTES = 256 * 1024
 _MOST_PROBLEMS = 20
@@ -29,6 +30,9 @@ _FORBIDDEN_BUILTINS = frozenset(
         "vars",
     }
 )
+_BY_NAME = frozenset({"delattr", "getattr", "hasattr", "setattr"})
+_LIKE_MODULES = frozenset({"collections.abc", "datetime.time", "importlib.abc", "xml.dom", "xml.etree"})
+"""Members that are called like a module of the standard library, and are none or are meant to be used."""
 _ESCAPES = frozenset(
     {
         "__base__", "__bases__", "__builtins__", "__class__", "__closure__", "__code__", "__dict__", "__func__",
@@ -55,9 +59,9 @@ def check_handler(code: str, *, packages: Sequence[str] = (), function: str = "h
     except (ValueError, MemoryError, RecursionError, SystemError) as error:  # the last from a tree too deep to build
         return [f"the source does not parse: {error or type(error).__name__}"]
     problems = [*_signature_problems(tree, function)]
-    own_names = _bound_names(tree)
+    own_names, modules = _bound_names(tree), _imported_modules(tree)
     for node in ast.walk(tree):
-        found = [*_node_problems(node, packages), *_name_problems(node, own_names)]
+        found = [*_node_problems(node, packages), *_name_problems(node, own_names), *_reach_problems(node, modules)]
         problems += [f"line {getattr(node, 'lineno', 0)}: {what}" for what in found]
         if len(problems) >= _MOST_PROBLEMS:
             break
@@ -97,8 +101,11 @@ def _node_problems(node: ast.AST, packages: Sequence[str]) -> Iterator[str]:
             yield from _member_problems(node.value.id, node.attr)
         if node.attr in _ESCAPES:
             yield f"attribute {node.attr} is not available to handlers"
-    elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in _ESCAPES - {"mro"}:
-        yield f"the text {node.value!r} names an attribute that is not available to handlers"
+    elif isinstance(node, ast.MatchClass):
+        for name in _ESCAPES.intersection(node.kwd_attrs):
+            yield f"attribute {name} is not available to handlers"
+    elif (text := known_text(node)) is not None and (escape := _escape_in(text)) is not None:
+        yield f"the text {escape!r} names an attribute that is not available to handlers"
 
 
 def _name_problems(node: ast.AST, own_names: set[str]) -> Iterator[str]:
@@ -106,6 +113,50 @@ def _name_problems(node: ast.AST, own_names: set[str]) -> Iterator[str]:
         forbidden = node.id in _FORBIDDEN_BUILTINS and node.id not in own_names
         if forbidden or node.id in _ESCAPES - {"mro", "__class__"}:
             yield f"{node.id} is not available to handlers"
+
+
+def _escape_in(text: str) -> str | None:
+    """The attribute that a text names for `getattr`, `attrgetter` or `format`."""
+    if text in _ESCAPES:
+        return None if text == "mro" else text
+    return next((name for name in _ESCAPES if name[:2] == "__" and f".{name}" in text), None)
+
+
+def _reach_problems(node: ast.AST, modules: dict[str, str]) -> Iterator[str]:
+    """Ways from a module to the modules that it imports itself, and attributes that nobody can know beforehand."""
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+        yield from _foreign_problems(modules[node.value.id], node.attr)
+    elif isinstance(node, ast.ImportFrom) and not node.level:
+        for alias in node.names:
+            yield from _foreign_problems(node.module or "", alias.name)
+    elif (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in _BY_NAME
+        and len(node.args) > 1
+        and known_text(node.args[1]) is None
+    ):
+        yield f"{node.func.id} needs a name that is written out"
+
+
+def _foreign_problems(module: str, member: str) -> Iterator[str]:
+    if module.partition(".")[0] in PROVIDED_MODULES or f"{module}.{member}" in _LIKE_MODULES:
+        return
+    is_own = member == module.rpartition(".")[2]  # time.time, copy.copy
+    if member.startswith("_") and not member.startswith("__"):
+        yield f"{module}.{member} is private to {module}"
+    elif member in sys.stdlib_module_names and not is_own:
+        yield f"{module}.{member} is another module"
+
+
+def _imported_modules(tree: ast.Module) -> dict[str, str]:
+    """Modules by the names that the source gives them."""
+    return {
+        alias.asname or alias.name.partition(".")[0]: alias.name if alias.asname else alias.name.partition(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
 
 
 def _bound_names(tree: ast.Module) -> set[str]:

@@ -30,7 +30,10 @@ class TestFailure:
 
 @dataclass(frozen=True, slots=True)
 class TestReport:
-    """What the sandbox said; `total` counts skipped tests too. `report` is pytest's own text, cut."""
+    """What the sandbox said; `total` counts skipped tests too. `report` is pytest's own text, cut.
+
+    `is_forged`: the runner would not have written it. A report that makes sense may be forged as well.
+    """
 
     __test__ = False  # pytest collects classes called Test...
 
@@ -40,6 +43,7 @@ class TestReport:
     total: int
     report: str
     failures: tuple[TestFailure, ...] = ()
+    is_forged: bool = False
 
 
 class HandlerTests:
@@ -100,10 +104,10 @@ class HandlerTests:
 def _read(data: Any) -> TestReport:
     """The report as the sandbox gave it, checked; counts that make no sense are one error."""
     if not isinstance(data, dict):
-        return _broken("The report is no object.")
+        return _broken("The report is no object.", is_forged=True)
     passed, failed, errors, total = (_number(data.get(name)) for name in ("passed", "failed", "errors", "total"))
     if passed is None or failed is None or errors is None or total is None or passed + failed + errors > total:
-        return _broken("The report's counts make no sense.")
+        return _broken("The report's counts make no sense.", is_forged=True)
     failures = data.get("failures")
     return TestReport(
         passed,
@@ -119,9 +123,10 @@ def _read(data: Any) -> TestReport:
     )
 
 
-def _broken(message: str) -> TestReport:
+def _broken(message: str, *, is_forged: bool = False) -> TestReport:
     message = message or "The tests could not be run."
-    return TestReport(0, 0, 1, 1, report=message, failures=(TestFailure("sandbox", message),))
+    failure = TestFailure("sandbox", message)
+    return TestReport(0, 0, 1, 1, report=message, failures=(failure,), is_forged=is_forged)
 
 
 def _number(value: object) -> int | None:

@@ -64,7 +64,10 @@ _STRENGTH = ("compress", "recommend", "jit")
 
 
 class OptimizationOracle:
-    """Applies every application's rules to its components' windows, once a cycle."""
+    """Applies every application's rules to its components' windows, once a cycle.
+
+    `state_manager` belongs to the signature of seed 000; what the oracle knows comes from the registry.
+    """
 
     def __init__(
         self,
@@ -80,7 +83,6 @@ class OptimizationOracle:
         hold_windows: int = 1,
     ) -> None:
         self._registry = app_registry
-        self._state = state_manager
         self._windows = metric_collector
         self._proposers: tuple[Proposer, ...] = (
             RuleLearner(),
@@ -135,14 +137,9 @@ class OptimizationOracle:
         train: Sequence[TrainSample],
         attempt: int,
         counterexamples: Sequence[Counterexample] = (),
-        previous_ref: str | None = None,
     ) -> ProposalTask:
-        """What a proposer is told of a component: its meaning, TRAIN samples only, and what the last attempt got wrong.
-
-        `previous_ref` is where the last attempt's code lives in the application's repository.
-        """
+        """What a proposer is told of a component: its meaning, TRAIN samples only, what earlier attempts got wrong."""
         component = self._registry.snapshot(app_id).components[component_id]
-        previous = await self._state.read_ref_tree(app_id, previous_ref) if previous_ref else None
         return ProposalTask(
             app_id=app_id,
             component_id=component_id,
@@ -155,7 +152,6 @@ class OptimizationOracle:
             comparator=component.definition.optimization.comparator,
             attempt=attempt,
             counterexamples=tuple(counterexamples),
-            previous_code=previous["handler.py"].decode() if previous else None,
         )
 
     def proposers(self, wanted: str | None = None) -> tuple[Proposer, ...]:

@@ -22,6 +22,9 @@ from uhlp.errors import NoModelProvider, StateConflict
 from uhlp.traffic.split import input_hash, split_of
 
 
+LEAVES_NUTS = GOOD.replace("if found is None", "if found is None or found[2] == 'nuts'")
+
+
 async def refused(world: World, *answers: str, count: int = 60) -> Any:
     """The candidate that came of these answers of the coder, which must have been rejected."""
     await world.record(lines(count))
@@ -69,11 +72,15 @@ async def test_a_flawed_handler_is_repaired_with_the_counterexample(world: World
     assert candidate.costs.usd == pytest.approx(0.001 * calls)
 
 
-async def test_a_handler_that_stays_wrong_on_train_is_refused_with_an_example(world: World) -> None:
+async def test_a_handler_that_stays_wrong_on_train_is_refused_and_what_it_got_wrong_is_kept(world: World) -> None:
     candidate = await refused(world, *[coder_answer(FORGETS_PEARS)] * 4)
     assert candidate.cause == "train_replay"
-    assert "pears" in candidate.reason
+    assert "the first: product differs" in candidate.reason
+    assert "pears" not in candidate.reason, "a reason stays for good, a recording can be deleted"
     assert len(candidate.drafts) == 4
+    shown = await world.oversight.candidate(candidate.id)
+    assert {one["case"]["expected"]["product"] for one in shown["mismatches"]} == {"pears"}
+    assert {one["split"] for one in shown["mismatches"]} == {"train"}
 
 
 async def test_a_handler_that_is_wrong_where_train_does_not_look_is_refused_by_held_out(world: World) -> None:
@@ -198,7 +205,7 @@ async def test_inputs_of_earlier_failures_are_shown_if_train_and_count_as_seen(w
     await world.send_all(both)
     await world.oversight.act(first, "reject", actor="ann", reason="nuts")
     world.model.answer = parse
-    world.model.coder.append(coder_answer(GOOD + "\n# second\n"))
+    world.model.coder.append(coder_answer(LEAVES_NUTS))
     second = await world.optimize()
     assert json.dumps(both[0]) in world.model.specifications[-1]
     assert json.dumps(both[1]) not in world.model.specifications[-1]

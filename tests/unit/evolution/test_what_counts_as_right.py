@@ -298,7 +298,8 @@ async def test_an_overruled_counterexample_is_shown_to_no_coder_and_a_corrected_
         if world.state_of(candidate_id) == "shadow":
             await world.oversight.act(candidate_id, "reject", actor="ann", reason="next")
         asked = len(world.model.specifications)
-        world.model.coder.append(coder_answer(GOOD + f"# after {asked}"))
+        careful = GOOD.replace("if found is None", "if found is None or found[2] == 'pears'")
+        world.model.coder.append(coder_answer(careful + f"# after {asked}"))
         following = await world.optimize()
         assert ("4711" in world.model.specifications[asked]) is was_shown
         assert ("# Counterexamples" in world.model.specifications[asked]) is was_shown

@@ -1,0 +1,95 @@
+"""Compilability: what keeps a component from being compiled, whatever a proposer could write for it."""
+
+import dataclasses
+
+from uhlp.evals.comparator import Comparator
+from uhlp.evolution.book import CandidateBook
+from uhlp.evolution.candidate import Candidate
+from uhlp.evolution.config import NoiseConfig
+from uhlp.evolution.measuring import MeasurementFailed, Spending
+from uhlp.evolution.noise import NoiseReport, measure_noise
+from uhlp.evolution.reference import Reference
+from uhlp.models.definition import HandlerType
+from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
+from uhlp.traffic.samples import Sample
+
+
+class Compilability:
+    """Asked before a proposer is; the free questions first."""
+
+    def __init__(self, *, book: CandidateBook, reference: Reference, noise: NoiseConfig) -> None:
+        self._book = book
+        self._reference = reference
+        self._noise_config = noise
+
+    async def why_not(
+        self,
+        candidate: Candidate,
+        app: AppSnapshot,
+        component: ComponentSnapshot,
+        comparator: Comparator,
+        train: list[Sample],
+        spending: Spending,
+    ) -> tuple[str, str] | None:
+        """(cause, reason), or None when it can be compiled. Raises MeasurementFailed when the model cannot be asked."""
+        refusal = await self._by_definition(app, component, comparator, spending)
+        return refusal or await self._noise(candidate, app, component, train, comparator, spending)
+
+    async def _by_definition(
+        self, app: AppSnapshot, component: ComponentSnapshot, comparator: Comparator, spending: Spending
+    ) -> tuple[str, str] | None:
+        """Why this component must not be compiled, whatever its traffic."""
+        definition = component.definition
+        decision_field = definition.optimization.decision_field
+        if definition.handler_type is not HandlerType.LLM or component.prompt_artifact is None:
+            return "not_llm", "only a component that a model runs can be compiled"
+        if comparator.not_comparable_fields:
+            fields = ", ".join(comparator.not_comparable_fields)
+            if decision_field is not None and comparator.is_free_text(decision_field):
+                return "not_comparable", f"{decision_field} decides and is free text: a judge alone must not say so"
+            calibration = await self._reference.calibration(app, component, comparator, spending=spending)
+            if calibration is None:
+                return "not_comparable", (
+                    f"free text in {fields}: no comparator can hold a handler to it without a judge (llm.judgeModel)"
+                )
+            if not calibration.is_trusted:
+                return "not_comparable", f"free text in {fields}: {calibration.describe()}"
+        if definition.effective_effects != "none":
+            return "effects", f"its effects are {definition.effective_effects}: running it twice to compare is not safe"
+        return None
+
+    async def _noise(
+        self,
+        candidate: Candidate,
+        app: AppSnapshot,
+        component: ComponentSnapshot,
+        train: list[Sample],
+        comparator: Comparator,
+        spending: Spending,
+    ) -> tuple[str, str] | None:
+        """A/A: a model that disagrees with itself is no function, and is not compiled. Measured once a candidate."""
+        noise = self._noise_config
+        known = candidate.measurements.get("noise")
+        if known is not None:
+            report = NoiseReport(**known)
+        else:
+            by_model = [s for s in train if self._reference.known(app, component, s.input_hash) is None]
+            live = [sample for sample in by_model if sample.source == "live"]
+            report = await measure_noise(
+                self._reference, app, component, live or by_model, comparator, config=noise, spending=spending
+            )
+            if report.unmeasured > report.n:
+                raise MeasurementFailed(f"the model could not be asked again: {report.trouble}")
+            self._book.grow(candidate.id, measurements={**candidate.measurements, "noise": dataclasses.asdict(report)})
+        if report.is_noise(noise.max_self_disagreement):
+            figures = report.describe(noise.max_self_disagreement)
+            if all(sample.source == "import" for sample in train):
+                return "not_a_function", (
+                    f"the model answers otherwise than the imported log on {figures}: "
+                    "it is not the function that the log shows. Import a log of this model."
+                )
+            return "not_a_function", (
+                f"the model disagreed with itself on {figures}: not a function. "
+                "Loosen the comparator, compress the prompt instead, or leave it to the model."
+            )
+        return None

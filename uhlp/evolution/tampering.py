@@ -1,0 +1,26 @@
+"""Tampering: what a candidate is quarantined for at once, and in which words.
+
+Signs in the text of handler and tests (`execution.tampering`), a test report that no runner writes, and calls of tools
+that nobody gave it. Everything else that goes wrong is a failure like any other: refused, and tried again later.
+"""
+
+from collections.abc import Sequence
+
+from uhlp.evals.replay import ReplayReport
+
+TAMPERING = "tampering"
+"""The cause in the ledger; nobody learns from the code of such a candidate."""
+
+_NAMED = 3
+_NAME_CHARACTERS = 80
+
+
+def forbidden_calls(report: ReplayReport) -> list[str]:
+    """Tools that the handler called and may not use, in words; empty when there were none."""
+    names = sorted({name[:_NAME_CHARACTERS] for one in report.results for name in one.forbidden_tools})
+    return [f"it called {', '.join(map(repr, names[:_NAMED]))}, which its component may not use"] if names else []
+
+
+def tampered(signs: Sequence[str]) -> str:
+    """The reason of the quarantine."""
+    return f"tries to deceive its evaluation: {'; '.join(signs[:_NAMED])}"
