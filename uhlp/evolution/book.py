@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -11,13 +12,34 @@ import structlog
 from uhlp.clock import Clock
 from uhlp.errors import CandidateNotFound
 from uhlp.evolution.candidate import PROGRESS, Candidate, CandidateState, new_candidate_id
-from uhlp.evolution.decisions import create, decide
+from uhlp.evolution.decisions import Decision, create, decide
 from uhlp.evolution.ledger import Event
-from uhlp.evolution.records import FoldProblem, RegressionCase
+from uhlp.evolution.records import Change, FoldProblem, RegressionCase
 from uhlp.evolution.store import EvolutionStore
 from uhlp.metering import Meter
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """One decision on its way to the ledger; the fields are those of `decisions.decide`."""
+
+    candidate_id: str
+    to: CandidateState | None
+    actor: str
+    reason: str
+    event: Event | None = None
+    evidence: Mapping[str, Any] | None = None
+    regressions: tuple[RegressionCase, ...] = ()
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+    def decided(self, before: Candidate, ts: float) -> Decision:
+        """The candidate after it, and its entry. Raises StateConflict."""
+        return decide(
+            before, self.to, ts=ts, actor=self.actor, reason=self.reason, event=self.event, evidence=self.evidence,
+            payloads=[one.payload for one in before.mismatches], **self.changes,
+        )  # fmt: skip
 
 
 class CandidateBook:
@@ -80,12 +102,20 @@ class CandidateBook:
         """The time that decisions carry: epoch seconds."""
         return self._clock.now()
 
+    def open_candidate(self, app_id: str, component_id: str) -> Candidate | None:
+        """The component's candidate that is on its way to a decision; there is at most one."""
+        return next((one for one in self._of(app_id, component_id) if one.is_open), None)
+
+    def in_service(self, app_id: str, component_id: str) -> Candidate | None:
+        """The component's candidate in full service; there is at most one. None: the model, or the owner's own code."""
+        return next((one for one in self._of(app_id, component_id) if one.state is CandidateState.PROMOTED), None)
+
     def current(self, app_id: str, component_id: str) -> Candidate | None:
-        """The component's candidate that is open or in service."""
-        for one in self._candidates.values():
-            if one.app_id == app_id and one.component_id == component_id and (one.is_open or one.is_serving):
-                return one
-        return None
+        """The component's open candidate, else the one in service."""
+        return self.open_candidate(app_id, component_id) or self.in_service(app_id, component_id)
+
+    def _of(self, app_id: str, component_id: str) -> Iterator[Candidate]:
+        return (one for one in self._candidates.values() if (one.app_id, one.component_id) == (app_id, component_id))
 
     async def create(self, app_id: str, component_id: str, *, actor: str, reason: str, **fields: Any) -> Candidate:
         """A new candidate in state discovered; `fields` as `decisions.create` takes them."""
@@ -116,24 +146,47 @@ class CandidateBook:
         **changes: Any,
     ) -> Candidate:
         """Move the candidate, or note something about it. Raises StateConflict when the table has no such move."""
-        async with self._locks[candidate_id]:
-            before = self.candidate(candidate_id)
-            after, entry = decide(
-                before, to, ts=self._clock.now(), actor=actor, reason=reason, event=event, evidence=evidence,
-                payloads=[one.payload for one in before.mismatches], **changes,
-            )  # fmt: skip
-            payloads = self._unsaved.pop(candidate_id, {})  # what grows from here on waits for the next save
+        ruling = Ruling(candidate_id, to, actor, reason, event, evidence, tuple(regressions), changes)
+        return (await self.decide_all([ruling]))[0]
+
+    async def decide_all(self, rulings: Sequence["Ruling"]) -> list[Candidate]:
+        """Several decisions about different candidates, all of them written or none. Raises StateConflict."""
+        async with AsyncExitStack() as stack:
+            for one in sorted(ruling.candidate_id for ruling in rulings):
+                await stack.enter_async_context(self._locks[one])
+            decided = [ruling.decided(self.candidate(ruling.candidate_id), self._clock.now()) for ruling in rulings]
+            unsaved = [
+                self._unsaved.pop(ruling.candidate_id, {}) for ruling in rulings
+            ]  # what grows from here on waits
+            changes = [
+                Change(entry, after, payloads, ruling.regressions)
+                for ruling, (after, entry), payloads in zip(rulings, decided, unsaved, strict=True)
+            ]
             try:
-                await self._store.append(entry, after, payloads=payloads, regressions=regressions)
+                await self._write(changes)
             except BaseException:
-                self._unsaved[candidate_id] = {**payloads, **self._unsaved.get(candidate_id, {})}
+                for ruling, payloads in zip(rulings, unsaved, strict=True):
+                    newer = self._unsaved.get(ruling.candidate_id, {})
+                    self._unsaved[ruling.candidate_id] = {**payloads, **newer}
                 raise
-            self._candidates[after.id] = replace(
-                after, **{name: getattr(self._candidates[after.id], name) for name in PROGRESS - changes.keys()}
-            )  # what grew while the ledger was being written
-            if to is not None:
-                self._entered(self._candidates[after.id])
-            return self._candidates[after.id]
+            return [self._take_over(ruling, after) for ruling, (after, _entry) in zip(rulings, decided, strict=True)]
+
+    async def _write(self, changes: Sequence[Change]) -> None:
+        if len(changes) > 1:
+            await self._store.append_all(changes)
+            return
+        one = changes[0]
+        await self._store.append(one.entry, one.candidate, payloads=one.payloads, regressions=one.regressions)
+
+    def _take_over(self, ruling: "Ruling", after: Candidate) -> Candidate:
+        """With the progress as it has grown while the ledger was being written."""
+        grown = self._candidates[after.id]
+        self._candidates[after.id] = replace(
+            after, **{name: getattr(grown, name) for name in PROGRESS - ruling.changes.keys()}
+        )
+        if ruling.to is not None:
+            self._entered(self._candidates[after.id])
+        return self._candidates[after.id]
 
     def grow(self, candidate_id: str, *, payloads: Mapping[str, Any] | None = None, **progress: Any) -> Candidate:
         """Change progress fields in memory; `save` writes them. They are no decision and have no ledger entry.

@@ -82,6 +82,16 @@ class CanaryConfig(_Section):
     audit_share: Annotated[float, Field(gt=0, le=1)] = 0.2
 
 
+class ShareConfig(_Section):
+    """Arms of a canary: one that is no worse is rolled back with probability `alpha` at most. The candidate's failures
+    may be `rho` times as frequent, its latency and cost may lie `tolerance` above the baseline's.
+    """
+
+    alpha: ErrorLevel = 0.01
+    rho: Annotated[float, Field(ge=1, le=2)] = 1.05
+    tolerance: Annotated[float, Field(ge=0, le=1)] = 0.05
+
+
 class MonitorConfig(_Section):
     """CUSUM against a loss rate above `mean` with bets of `fraction` / `mean`, and the fast rule."""
 
@@ -149,6 +159,7 @@ class EvolutionConfig(_Section):
     verify: VerifyConfig = VerifyConfig()
     minimising: MinimisingConfig = MinimisingConfig()
     canary: CanaryConfig = CanaryConfig()
+    share: ShareConfig = ShareConfig()
     monitor: MonitorConfig = MonitorConfig()
     rejit: RejitConfig = RejitConfig()
     limits: LimitsConfig = LimitsConfig()

@@ -56,6 +56,7 @@ class Endings:
         live = self._live.evidence_of(candidate_id)
         self._live.keep(candidate_id)
         candidate = self._book.candidate(candidate_id)
+        was_in_service = candidate.state is S.PROMOTED
         regressions = () if to is S.SUPERSEDED else regressions_of(candidate, reason)
         try:
             candidate = await self._book.decide(
@@ -70,6 +71,8 @@ class Endings:
         self._live.dismiss(candidate)
         if actor == GOVERNOR and to is not S.SUPERSEDED:
             candidate = await self._quarantine_the_hopeless(candidate)
+        if was_in_service and candidate.state is S.QUARANTINED:
+            await self._end_successor(candidate)
         await self._promotion.reconcile(candidate.app_id, candidate.component_id)
         if to is S.ROLLED_BACK:
             await self._anchors.anchor(candidate.app_id)
@@ -82,6 +85,13 @@ class Endings:
             raise StateConflict(f"Candidate {candidate_id} is {candidate.state}, not quarantined.")
         await self._book.decide(candidate_id, S.REJECTED, actor=actor, reason=reason)
         return await self._book.decide(candidate_id, actor=actor, reason=reason, event=Event.FORGIVEN)
+
+    async def _end_successor(self, quarantined: Candidate) -> None:
+        """A quarantined component stays on the model; so what was to replace its handler goes, too."""
+        successor = self._book.open_candidate(quarantined.app_id, quarantined.component_id)
+        if successor is not None:
+            reason = f"{quarantined.component_id} is quarantined: {quarantined.reason}"
+            await self.end(successor.id, S.SUPERSEDED, cause="superseded", reason=reason, actor=GOVERNOR)
 
     async def _quarantine_the_hopeless(self, candidate: Candidate) -> Candidate:
         """After too many failures, or the same one again and again, no clock tries this specification once more."""

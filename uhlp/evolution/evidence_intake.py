@@ -39,7 +39,7 @@ class EvidenceIntake:
         live.enter(comparison, duplicates_cap=self._config.duplicates_cap, is_serving=candidate.is_serving)
         if comparison.outcome == "wrong":
             self.keep_mismatch(candidate_id, comparison)
-            self._live.keep(candidate_id)
+            self._live.keep(candidate_id, whole=False)
             await self._book.save(candidate_id)  # a crash may cost clean comparisons, never a wrong one
         return True
 
@@ -68,7 +68,7 @@ class EvidenceIntake:
             if is_serving:
                 live.crashes.observe(1.0 if has_failed else 0.0)
         if is_serving and has_failed:
-            self._live.keep(candidate_id)
+            self._live.keep(candidate_id, whole=False)
             await self._book.save(candidate_id)
         return is_serving and has_failed
 

@@ -16,6 +16,7 @@ from uhlp.clock import Clock
 from uhlp.errors import StateConflict
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate, CandidateState, Checkpoint
+from uhlp.evolution.checkpoints import Checkpoints
 from uhlp.evolution.comparison import Comparison
 from uhlp.evolution.config import EvolutionConfig
 from uhlp.evolution.endings import GOVERNOR as GOVERNOR
@@ -37,7 +38,6 @@ from uhlp.registry.application_registry import ApplicationRegistry
 log = structlog.get_logger(__name__)
 
 S = CandidateState
-_HOUR_S = 3600.0
 
 
 class SafetyGovernor:
@@ -65,8 +65,7 @@ class SafetyGovernor:
             always_shadow=always_shadow,
         )
         self._book = book
-        self._registry = app_registry
-        self._windows = windows
+        self._checkpoints = Checkpoints(book=book, app_registry=app_registry, windows=windows, config=config)
         self._live = LiveCandidates(book=book, traffic=traffic, app_registry=app_registry)
         self._intake = EvidenceIntake(book=book, live=self._live, clock=clock, config=config)
         self._holds = Holds(book=book, store=store, live=self._live, clock=clock, config=config)
@@ -74,8 +73,8 @@ class SafetyGovernor:
             book=book, store=store, live=self._live, promotion=promotion, anchors=anchors, config=config
         )
         self._stages = Stages(
-            book=book, live=self._live, holds=self._holds, endings=self._endings, promotion=promotion, anchors=anchors,
-            clock=clock, config=config,
+            book=book, live=self._live, holds=self._holds, endings=self._endings, checkpoints=self._checkpoints,
+            promotion=promotion, anchors=anchors, clock=clock, config=config,
         )  # fmt: skip
         self._deciding: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -83,12 +82,13 @@ class SafetyGovernor:
 
     def create_checkpoint(self, app_id: str, component_id: str) -> Checkpoint:
         """Where a rollback of this component returns to: the revision now, and the baseline's statistics (seed 002)."""
-        baseline = self._windows.window(app_id, component_id, _HOUR_S, handler="llm").as_dict()
-        return Checkpoint(revision=self._registry.snapshot(app_id).revision, baseline=baseline)
+        return self._checkpoints.create(app_id, component_id)
 
     def admit(self, candidate: Candidate, handler: HandlerImplementation, evidence: LiveEvidence) -> None:
         """Take a verified candidate, or one that a restart interrupted, into live traffic as its state says."""
         self._live.admit(candidate, handler, evidence)
+        if candidate.state is S.CANARY and evidence.canary is None:
+            self._stages.begin_arms(candidate)
 
     def evidence_of(self, candidate_id: str) -> LiveEvidence | None:
         """What is measured of a candidate in live traffic; None for any other."""
@@ -134,7 +134,7 @@ class SafetyGovernor:
             component = self._live.component_of(candidate)
             if live is None or component is None or component.spec_hash != candidate.spec_hash:
                 return  # gone or changed: routing does not use it any more, and the daemon voids it
-            self._live.keep(candidate_id)
+            self._live.keep(candidate_id, whole=False)
             try:
                 if candidate.state is S.SHADOW:
                     await self._stages.evaluate_shadow(candidate, live, component.definition)
@@ -146,6 +146,14 @@ class SafetyGovernor:
     async def promote(self, candidate_id: str, *, reason: str, actor: str = GOVERNOR) -> Candidate:
         """Put a canary into full service as the component's next version."""
         return await self._stages.promote(self._book.candidate(candidate_id), reason=reason, actor=actor)
+
+    async def resume(self, candidate_id: str, *, actor: str, reason: str) -> Candidate:
+        """Lift a pause. Where routing did not keep the weight, the arms of the canary are compared anew from now."""
+        candidate = await self._book.decide(candidate_id, actor=actor, reason=reason, paused=False)
+        live = self._live.evidence_of(candidate_id)
+        if live is not None and live.canary is not None and live.canary.has_mismatch:
+            self._stages.begin_arms(candidate)
+        return candidate
 
     def what_holds(self, candidate: Candidate) -> str | None:
         """Why a candidate that has earned the next stage does not enter it; None when nothing holds it."""

@@ -30,6 +30,10 @@ class Holds:
         if candidate.approval_required and candidate.approved_by is None:
             return "waits for approval"
         live = self._live.evidence_of(candidate.id)
+        if live is not None and candidate.state is S.CANARY and live.canary is not None and live.canary.has_mismatch:
+            assert live.canary.assignment is not None  # noqa: S101  who found the mismatch
+            found = live.canary.assignment.describe()
+            return f"a routing bug: {found}; its arms compare nothing until somebody resumes it"
         if live is not None and live.unasked:
             return f"{len(live.unasked)} disagreements with the model wait for the reference"
         if (frozen := self.frozen(candidate.app_id)) is not None:

@@ -62,11 +62,11 @@ class LiveCandidates:
         """Share of this candidate's answers that the reference checks now."""
         return self._traffic.audit_share(candidate, self._evidence[candidate.id])
 
-    def keep(self, candidate_id: str) -> None:
+    def keep(self, candidate_id: str, *, whole: bool = True) -> None:
         """Let the book know what has been measured; with every comparison, decision and cycle, not every request."""
         live = self._evidence.get(candidate_id)
         if live is not None:
-            self._book.grow(candidate_id, **live.progress())
+            self._book.grow(candidate_id, **live.progress(whole=whole))
 
     def keep_all(self) -> None:
         """`keep` for every one: the server ends."""

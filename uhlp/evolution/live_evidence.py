@@ -15,7 +15,7 @@ from uhlp.evolution.comparison import Comparison
 from uhlp.evolution.config import EvolutionConfig, MonitorConfig
 from uhlp.evolution.measuring import Spending
 from uhlp.evolution.recent_latencies import RecentLatencies
-from uhlp.evolution.statistics import ClassCounts, EvidenceAccount, Monitor
+from uhlp.evolution.statistics import CanaryTests, ClassCounts, EvidenceAccount, Monitor
 
 Standing = Literal["trusted", "unproven", "excluded"]
 """Of the class that an answer is in: it may be used; it is not trusted now; it is hopeless and not looked at."""
@@ -23,6 +23,7 @@ Standing = Literal["trusted", "unproven", "excluded"]
 _HASH_CHARACTERS = 16
 """Enough of an input's hash to tell a few thousand inputs apart."""
 _UNASKED_KEPT = 200
+_UNITS_BETWEEN_KEEPING = 50
 
 
 @dataclass(slots=True)
@@ -37,6 +38,7 @@ class LiveEvidence:
     handler, so nothing advances before they are judged. `inputs` says how often an input has counted in the account,
     `class_inputs` how often for a class on its way to trust, `class_answers` how often the handler claimed each class.
     `spending` is what asking for references has taken.
+    `canary` compares the arms while it answers a share of the requests.
     """
 
     account: EvidenceAccount
@@ -56,6 +58,8 @@ class LiveEvidence:
     class_inputs: dict[str, Counter[str]] = field(default_factory=dict)
     class_answers: Counter[str] = field(default_factory=Counter)
     spending: Spending = field(default_factory=Spending)
+    canary: CanaryTests | None = None
+    _kept_canary: tuple[int, dict[str, Any]] | None = None
 
     @classmethod
     def open(
@@ -99,6 +103,7 @@ class LiveEvidence:
             class_inputs={name: Counter(counts) for name, counts in measurements.get("classInputs", {}).items()},
             class_answers=Counter(measurements.get("classAnswers", {})),
             spending=Spending(candidate.costs),
+            canary=CanaryTests.from_dict(measurements["canary"]) if "canary" in measurements else None,
         )
 
     # -- classes
@@ -235,8 +240,23 @@ class LiveEvidence:
     def p99_ms(self) -> float | None:
         return self.latencies_ms.p99_ms
 
-    def progress(self) -> dict[str, Any]:
-        """The candidate's progress fields as they stand."""
+    def begin_canary(self, tests: CanaryTests | None) -> None:
+        """Compare the arms anew, with nothing known; None: there is only one arm."""
+        self.canary, self._kept_canary = tests, None
+
+    def _canary_state(self, *, whole: bool) -> dict[str, Any]:
+        """As JSON; packing takes a millisecond, so not after every comparison, but by the number of units assigned
+        (by nothing that depends on how they ended)."""
+        if self.canary is None:
+            return {}
+        assigned = self.canary.assignment.n if self.canary.assignment is not None else 0
+        kept = self._kept_canary
+        if whole or kept is None or not kept[0] <= assigned < kept[0] + _UNITS_BETWEEN_KEEPING:
+            kept = self._kept_canary = (assigned, self.canary.to_dict())
+        return {"canary": kept[1]}
+
+    def progress(self, *, whole: bool = True) -> dict[str, Any]:
+        """The candidate's progress fields as they stand; without `whole` the canary's tests may be a little behind."""
         return {
             "executions": self.executions,
             "evidence": self.account.to_dict(),
@@ -253,6 +273,7 @@ class LiveEvidence:
                 "latenciesMs": list(self.latencies_ms),
                 "p50Ms": self.p50_ms,
                 "p99Ms": self.p99_ms,
+                **self._canary_state(whole=whole),
             },
         }
 
@@ -275,6 +296,7 @@ class LiveEvidence:
             "audited": self.audits.n,
             "auditedWrong": self.audits.failures,
             "p50Ms": self.p50_ms,
+            **({"canary": self.canary.summary()} if self.canary is not None else {}),
         }
 
 

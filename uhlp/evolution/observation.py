@@ -12,18 +12,20 @@ from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One answered request of a component that has a live candidate.
+    """One answered request of a component that has live handlers.
 
-    `handler_result` is None when only the model was asked; `model_result` is None when only the handler was. When both
-    were, the handler declined, failed, or answered in a class that it is not trusted with (`is_withheld`).
+    `live` is the handler that was asked, `handler_result` what came of it; both are None when only the model was asked.
+    `model_result` is None when only the handler was. When both were, the handler declined, failed, or answered in a
+    class that it is not trusted with (`is_withheld`). `beside` are handlers that this request can be put to as well.
     """
 
     app: AppSnapshot
     component: ComponentSnapshot
-    live: LiveHandler
+    live: LiveHandler | None
     input: dict[str, Any]
     model_result: ExecutionResult | None
     handler_result: ExecutionResult | None
+    beside: tuple[LiveHandler, ...] = ()
 
     @property
     def is_withheld(self) -> bool:

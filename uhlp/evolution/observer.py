@@ -1,8 +1,9 @@
 """Observer: shadows and audits, off the request path.
 
-Shadow: the model has answered, the candidate's handler runs beside it. Audit: the handler has answered, the reference
-is asked behind it. Both end as one comparison in the governor's account. Between them: the handler has answered, in a
-class that is not trusted, and the model's answer was used; that is a shadow which has run already.
+Shadow: the model, or the handler in service, has answered and a candidate's handler runs beside it. Audit: the handler
+has answered, the reference is asked behind it. Both end as one comparison in the governor's account. Between them: the
+handler has answered, in a class that is not trusted, and the model's answer was used; that is a shadow which has run
+already.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ from uhlp.evolution.measuring import BudgetSpent
 from uhlp.evolution.observation import ObservationQueue, Served
 from uhlp.evolution.questions import Questions
 from uhlp.evolution.reference import Dispute, MeasurementFailed, Reference
+from uhlp.evolution.rollouts import LiveHandler
 from uhlp.execution import ExecutionCall, ExecutionResult, Executor
 from uhlp.registry.snapshot import ComponentSnapshot
 from uhlp.traffic.split import input_hash
@@ -27,7 +29,7 @@ from uhlp.traffic.split import input_hash
 log = structlog.get_logger(__name__)
 
 _NOT_ASKED = object()
-"""Stands where the model's answer will: the audit could not be paid."""
+"""Stands where the model's answer will: nobody has asked it yet."""
 
 
 class Observer:
@@ -53,39 +55,58 @@ class Observer:
         self._random = random
 
     async def run_cycle(self) -> None:
-        """Take one served request and measure what it can show."""
+        """Take one served request and measure what it can show of every handler that takes part."""
         served = await self._queue.take()
-        evidence = self._governor.evidence_of(served.live.candidate_id)
+        watch = _Watch(served, self._random.random())
+        for live in (served.live, *served.beside):
+            if live is not None:
+                await self._measure(watch, live)
+
+    async def _measure(self, watch: "_Watch", live: LiveHandler) -> None:
+        served = watch.served
+        evidence = self._governor.evidence_of(live.candidate_id)
         if evidence is None:
             return  # decided since
         try:
-            if served.handler_result is None:
-                await self._shadow(served, evidence)
+            if live is not served.live or served.handler_result is None:
+                await self._shadow(watch, live, evidence)
             elif served.is_withheld:
-                await self._take_in(served, evidence, served.handler_result, is_live=True)
+                await self._take_in(watch, live, evidence, served.handler_result, is_live=True)
             else:
-                await self._audit(served, evidence, served.handler_result)
+                await self._audit(watch, live, evidence, served.handler_result)
         except BudgetSpent as spent:  # no error of measuring: what could not be asked is kept
-            log.info("measuring_waits", candidate=served.live.candidate_id, why=str(spent))
+            log.info("measuring_waits", candidate=live.candidate_id, why=str(spent))
         except MeasurementFailed as failure:
-            await self._governor.record_measuring_error(served.live.candidate_id, str(failure))
+            await self._governor.record_measuring_error(live.candidate_id, str(failure))
         else:
             await self._ask_again(evidence)
+        if evidence.canary is not None and evidence.canary.alarm is not None:
+            await self._governor.evaluate_candidate(live.candidate_id)
 
-    async def _shadow(self, served: Served, evidence: LiveEvidence) -> None:
-        model = served.model_result
+    async def _shadow(self, watch: "_Watch", live: LiveHandler, evidence: LiveEvidence) -> None:
+        """Run the handler beside the answer. Where the model has answered that costs nothing; where another handler
+        was asked, only a share of the requests is looked at, of those that it left to the model as of the others: the
+        evidence is about all of them alike.
+        """
+        served = watch.served
         definition = served.component.definition
-        if model is None or model.outcome != "ok" or definition.effective_effects != "none":
+        if definition.effective_effects == "write":
             return
+        if served.live is not None and watch.draw >= max(served.live.audit_share, live.audit_share):
+            return
+        if not watch.has_answer and (served.live is None or served.model_result is not None):
+            return  # the model was asked and did not answer: nothing to hold the handler against
+        if not watch.has_answer:
+            watch.answer = await self._first_answer(served, evidence)
         result = await self._executor.run(
             ExecutionCall(
                 app=served.app,
                 component=served.component,
-                implementation=served.live.implementation,
+                implementation=live.implementation,
                 input=served.input,
                 request_id=f"shadow-{uuid4().hex}",
                 trace_id=uuid4().hex,
-                timeout_s=served.live.timeout_s or definition.timeout_ms / 1000 / 4,
+                timeout_s=live.timeout_s or definition.timeout_ms / 1000 / 4,
                 source="internal",
                 purpose="shadow",
                 group="trial",
@@ -93,36 +114,46 @@ class Observer:
         )
         if result.is_refusal:
             raise MeasurementFailed(result.error.message if result.error else "no sandbox")
-        await self._take_in(served, evidence, result, is_live=False)
+        await self._take_in(watch, live, evidence, result, is_live=False)
 
     async def _take_in(
-        self, served: Served, evidence: LiveEvidence, handler: ExecutionResult, *, is_live: bool
+        self, watch: "_Watch", live: LiveHandler, evidence: LiveEvidence, handler: ExecutionResult, *, is_live: bool
     ) -> None:
-        """The handler ran and the model's answer was used: count the run, and compare the two for nothing."""
+        """The handler ran and its answer was not used: count the run, and compare it with the model's."""
         standing: Standing = evidence.note_answer(handler.data) if handler.outcome == "ok" else "trusted"
-        await self._governor.record_execution(served.live.candidate_id, handler, is_live=is_live)
-        model = served.model_result
-        if model is not None and model.outcome == "ok" and handler.outcome != "deoptimize" and standing != "excluded":
-            await self._compare(served, "shadow", model.data, handler)
+        await self._governor.record_execution(live.candidate_id, handler, is_live=is_live)
+        if watch.has_answer and handler.outcome != "deoptimize" and standing != "excluded":
+            await self._compare(watch.served, live, "shadow", watch.answer, handler)
 
-    async def _audit(self, served: Served, evidence: LiveEvidence, handler: ExecutionResult) -> None:
+    async def _audit(
+        self, watch: "_Watch", live: LiveHandler, evidence: LiveEvidence, handler: ExecutionResult
+    ) -> None:
         if handler.is_refusal:
             return
         if handler.outcome == "ok":
             evidence.note_answer(handler.data)
-        await self._governor.record_execution(served.live.candidate_id, handler, is_live=True)
-        if handler.outcome == "deoptimize" or self._random.random() >= served.live.audit_share:
+        await self._governor.record_execution(live.candidate_id, handler, is_live=True)
+        if handler.outcome == "deoptimize" or watch.draw >= live.audit_share:
             return  # failures are sampled like answers, or the account would see every failure and few successes
-        if served.model_result is not None and served.model_result.outcome == "ok":
-            first = served.model_result.data
-        else:
+        if not watch.has_answer:
+            served = watch.served
             known = self._reference.known(served.app, served.component, input_hash(served.input))
-            first = known.expected if known is not None else await self._model_answer(served, evidence, handler)
-        await self._compare(served, "audit", first, handler)
+            watch.answer = known.expected if known else await self._model_answer(served, live, evidence, handler)
+        await self._compare(watch.served, live, "audit", watch.answer, handler)
+
+    async def _first_answer(self, served: Served, evidence: LiveEvidence) -> object:
+        """What a candidate is held against where a handler has answered: what is known, else the model."""
+        known = self._reference.known(served.app, served.component, input_hash(served.input))
+        if known is not None:
+            return known.expected
+        return await self._reference.model_answer(
+            served.app, served.component, served.input, spending=evidence.spending
+        )
 
     async def _model_answer(
-        self, served: Served, evidence: LiveEvidence, handler: ExecutionResult, *, is_owed: bool = False
-    ) -> object:
+        self, served: Served, live: LiveHandler, evidence: LiveEvidence, handler: ExecutionResult, *,
+        is_owed: bool = False,
+    ) -> object:  # fmt: skip
         """The model's answer to what the handler has answered. What cannot be paid is kept, to be made up; an audit
         that `is_owed` is kept until it was."""
         try:
@@ -134,12 +165,14 @@ class Observer:
             )
         except MeasurementFailed as failure:
             if is_owed or isinstance(failure, BudgetSpent):
-                evidence.unasked.append((served, "audit", _NOT_ASKED, handler))
+                evidence.unasked.append((served, live, "audit", _NOT_ASKED, handler))
             raise
 
-    async def _compare(self, served: Served, stage: Stage, first: object, handler: ExecutionResult) -> None:
+    async def _compare(
+        self, served: Served, live: LiveHandler, stage: Stage, first: object, handler: ExecutionResult
+    ) -> None:
         """One comparison into the account. A disagreement that nobody can judge now is kept and asked about later."""
-        candidate_id = served.live.candidate_id
+        candidate_id = live.candidate_id
         evidence = self._governor.evidence_of(candidate_id)
         if evidence is None:
             return  # decided since
@@ -150,7 +183,7 @@ class Observer:
         try:
             comparison = await compare(self._reference, dispute, stage=stage, handler_result=handler)
         except MeasurementFailed:
-            evidence.unasked.append((served, stage, first, handler))
+            evidence.unasked.append((served, live, stage, first, handler))
             raise
         if comparison.outcome == "ambiguous":
             await self._questions.ask(candidate_id, served.app, served.component, comparison)
@@ -159,11 +192,27 @@ class Observer:
     async def _ask_again(self, evidence: LiveEvidence) -> None:
         """Measuring works (again): take one of the comparisons that could not be judged."""
         if evidence.unasked and not self._audit_debt.cannot_pay(evidence.unasked[0][0].app):
-            served, stage, first, handler = evidence.unasked.popleft()
+            served, live, stage, first, handler = evidence.unasked.popleft()
             with contextlib.suppress(MeasurementFailed):  # it is kept once more
                 if first is _NOT_ASKED:
-                    first = await self._model_answer(served, evidence, handler, is_owed=True)
-                await self._compare(served, stage, first, handler)
+                    first = await self._model_answer(served, live, evidence, handler, is_owed=True)
+                await self._compare(served, live, stage, first, handler)
+
+
+class _Watch:
+    """One served request under observation: one draw decides for all handlers whether it is looked at, and the model
+    is asked at most once.
+    """
+
+    def __init__(self, served: Served, draw: float) -> None:
+        self.served = served
+        self.draw = draw
+        model = served.model_result
+        self.answer: object = model.data if model is not None and model.outcome == "ok" else _NOT_ASKED
+
+    @property
+    def has_answer(self) -> bool:
+        return self.answer is not _NOT_ASKED
 
 
 def comparator_of(component: ComponentSnapshot) -> Comparator:

@@ -114,7 +114,10 @@ class Oversight:
             case "pause" | "resume":
                 if not (candidate.is_open or candidate.is_serving):
                     raise StateConflict(f"Candidate {candidate_id} is {candidate.state}: there is nothing to {action}.")
-                await self._book.decide(candidate_id, actor=actor, reason=reason, paused=action == "pause")
+                if action == "resume":
+                    await self._governor.resume(candidate_id, actor=actor, reason=reason)
+                else:
+                    await self._book.decide(candidate_id, actor=actor, reason=reason, paused=True)
             case "promote-full":
                 await self._promote_full(candidate, actor, reason)
             case _:
@@ -297,6 +300,7 @@ class Oversight:
             "proven": account.proven if account else None,
             "evidence": account.describe() if account else None,
             "executions": one.executions,
+            "canary": live.canary.summary() if live is not None and live.canary is not None else None,
             "costUsd": one.costs.usd,
             "tokensIn": one.costs.tokens_in,
             "tokensOut": one.costs.tokens_out,

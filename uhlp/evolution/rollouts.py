@@ -1,11 +1,13 @@
 """What serves now: the table that routing reads, rebuilt from the candidates at start.
 
-A rollback is a pointer switch here: it needs neither the model nor the candidate.
+A component has at most one handler in full service (its baseline) and one candidate beside it. A rollback is a pointer
+switch here: it needs neither the model nor the candidate.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from uhlp.evolution.classes import ClassGuard
+from uhlp.evolution.statistics import CanaryTests
 from uhlp.execution import HandlerImplementation
 
 
@@ -16,7 +18,8 @@ class LiveHandler:
     `weight` is the share of requests it answers: 0 in shadow, 1 once promoted. `audit_share` is the share of its own
     answers that the reference checks. `timeout_s` is its own deadline, None for the router's default. It answers only
     for the specification it was made for (`spec_hash`), and where it has a `class_guard` only in classes it is trusted
-    with. After `may_owe` audits that nobody could pay it is suspended.
+    with. After `may_owe` audits that nobody could pay it is suspended. `canary` compares the two arms while it answers
+    a share.
     """
 
     candidate_id: str
@@ -31,6 +34,7 @@ class LiveHandler:
     is_promoted: bool = False
     class_guard: ClassGuard | None = None
     may_owe: int = 10
+    canary: CanaryTests | None = None
 
     @property
     def label(self) -> str:
@@ -38,25 +42,48 @@ class LiveHandler:
         return self.candidate_id if version is None else f"v{version}"
 
 
+@dataclass(frozen=True, slots=True)
+class InTraffic:
+    """The handlers in one component's traffic. Without a `baseline` the model is what the candidate is held against."""
+
+    baseline: LiveHandler | None = None
+    candidate: LiveHandler | None = None
+
+
+_MODEL_ALONE = InTraffic()
+
+
 class Rollouts:
     """Live handlers by component, and the code that may never serve again."""
 
     def __init__(self) -> None:
-        self._live: dict[tuple[str, str], LiveHandler] = {}
+        self._live: dict[tuple[str, str], InTraffic] = {}
         self._barred: set[tuple[str, str]] = set()
 
-    def live(self, app_id: str, component_id: str) -> LiveHandler | None:
-        """The handler that takes part in this component's traffic, if any."""
-        return self._live.get((app_id, component_id))
+    def in_traffic(self, app_id: str, component_id: str) -> InTraffic:
+        """The handlers that take part in this component's traffic."""
+        return self._live.get((app_id, component_id), _MODEL_ALONE)
 
     def put(self, handler: LiveHandler) -> None:
-        self._live[(handler.app_id, handler.component_id)] = handler
+        """Let this handler take its part; a promoted one takes the baseline's place."""
+        live = self._without(handler.app_id, handler.component_id, handler.candidate_id)
+        live = replace(live, baseline=handler) if handler.is_promoted else replace(live, candidate=handler)
+        self._live[(handler.app_id, handler.component_id)] = live
 
     def remove(self, app_id: str, component_id: str, candidate_id: str) -> None:
         """Take this candidate's handler out of traffic; another candidate's stays."""
-        live = self._live.get((app_id, component_id))
-        if live is not None and live.candidate_id == candidate_id:
-            del self._live[(app_id, component_id)]
+        left = self._without(app_id, component_id, candidate_id)
+        if left.baseline is None and left.candidate is None:
+            self._live.pop((app_id, component_id), None)
+        else:
+            self._live[(app_id, component_id)] = left
+
+    def _without(self, app_id: str, component_id: str, candidate_id: str) -> InTraffic:
+        live = self.in_traffic(app_id, component_id)
+        left = (
+            one if one is None or one.candidate_id != candidate_id else None for one in (live.baseline, live.candidate)
+        )
+        return InTraffic(*left)
 
     def bar(self, app_id: str, code_sha: str) -> None:
         """This code never serves again in this application, whatever a definition points at."""

@@ -11,10 +11,11 @@ from collections import defaultdict
 from typing import Any
 
 from uhlp.clock import Clock
-from uhlp.evolution.book import CandidateBook
+from uhlp.evolution.book import CandidateBook, Ruling
 from uhlp.evolution.candidate import Candidate, CandidateState
+from uhlp.evolution.checkpoints import Checkpoints
 from uhlp.evolution.config import EvolutionConfig
-from uhlp.evolution.endings import GOVERNOR, Endings
+from uhlp.evolution.endings import GOVERNOR, Endings, regressions_of
 from uhlp.evolution.holds import Holds
 from uhlp.evolution.ledger_anchors import LedgerAnchors
 from uhlp.evolution.live_candidates import LiveCandidates
@@ -39,6 +40,7 @@ class Stages:
         live: LiveCandidates,
         holds: Holds,
         endings: Endings,
+        checkpoints: Checkpoints,
         promotion: Promotion,
         anchors: LedgerAnchors,
         clock: Clock,
@@ -48,6 +50,7 @@ class Stages:
         self._live = live
         self._holds = holds
         self._endings = endings
+        self._checkpoints = checkpoints
         self._promotion = promotion
         self._anchors = anchors
         self._clock = clock
@@ -87,6 +90,7 @@ class Stages:
                 reason = f"{monitor.alarm} alarm: {monitor.failures} of {monitor.n} {words}"
                 await self._end(candidate, S.ROLLED_BACK, cause, reason)
                 return
+        canary = live.canary if candidate.state is S.CANARY else None
         if account.verdict is Verdict.REJECT:
             await self._end(candidate, S.ROLLED_BACK, "evidence", f"evidence against it: {account.describe()}")
         elif not proven and live.audits.failures >= definition.optimization.max_wrong_answers:
@@ -95,16 +99,26 @@ class Stages:
         elif account.verdict is Verdict.INCONCLUSIVE:
             reason = f"served and checked without a verdict for {account.n} comparisons: {account.describe()}"
             await self._end(candidate, S.ROLLED_BACK, "inconclusive", reason)
+        elif candidate.state is S.CANARY and self._checkpoints.has_changed(candidate):
+            reason = "the handler it was compared with is not in service any more: its canary begins anew"
+            await self._enter_canary(candidate, reason, step=0)
+        elif canary is not None and canary.alarm is not None and not canary.has_mismatch:
+            await self._end(candidate, S.ROLLED_BACK, f"share_{canary.alarm}", canary.describe())
         elif candidate.state is S.CANARY and proven and self._step_is_done(candidate, live):
             await self._next_step(candidate, live)
         else:
             self._live.switch(candidate)  # audit share and deadline follow traffic and latency
 
     async def promote(self, candidate: Candidate, *, reason: str, actor: str) -> Candidate:
-        """Into full service as the component's next version. The repository follows (`Promotion`)."""
+        """Into full service as the component's next version, in the place of the handler that had it. The repository
+        follows (`Promotion`)."""
         version = await self._promotion.next_version(candidate.app_id, candidate.component_id)
         reason = f"{reason}; in service as v{version}"
-        moved = await self.move(candidate, S.PROMOTED, reason, actor=actor, version=version)
+        replaced = self._book.in_service(candidate.app_id, candidate.component_id)
+        if replaced is None:
+            moved = await self.move(candidate, S.PROMOTED, reason, actor=actor, version=version)
+        else:
+            moved = await self._replace(replaced, candidate, reason, actor=actor, version=version)
         await self._promotion.reconcile(candidate.app_id, candidate.component_id)
         await self._anchors.anchor(candidate.app_id)
         return moved
@@ -114,12 +128,57 @@ class Stages:
     ) -> Candidate:
         """Decide, then switch. Raises StateConflict when there is no such move."""
         live = self._live.evidence_of(candidate.id)
+        self._live.keep(candidate.id)
         moved = await self._book.decide(
             candidate.id, to, actor=actor, reason=reason, evidence=live.summary() if live else None, **changes
         )
+        self._begin(moved, is_anew="checkpoint" in changes)
+        return moved
+
+    def begin_arms(self, candidate: Candidate) -> None:
+        """Compare the arms of a canary anew: nothing was kept of them, or routing did not keep its weight."""
+        live = self._live.evidence_of(candidate.id)
+        if live is not None and candidate.state is S.CANARY:
+            weight = self._config.canary.weights[candidate.canary_step or 0]
+            checkpoint = candidate.checkpoint if weight < 1 else None
+            live.begin_canary(self._checkpoints.canary_tests(checkpoint) if checkpoint is not None else None)
+            self._live.switch(candidate)
+
+    def _begin(self, moved: Candidate, *, is_anew: bool) -> None:
+        """The switch after a decision."""
+        live = self._live.evidence_of(moved.id)
         if live is not None:
             live.step_executions = 0
-        self._live.switch(moved)
+        if is_anew and moved.state is S.CANARY:
+            self.begin_arms(moved)
+            self._live.keep(moved.id)
+        else:
+            self._live.switch(moved)
+
+    async def _replace(
+        self, replaced: Candidate, candidate: Candidate, reason: str, *, actor: str, version: int
+    ) -> Candidate:
+        """One handler takes the place of another: both decisions are written, or none."""
+        for one in (replaced, candidate):
+            self._live.keep(one.id)
+        measured = {one.id: self._live.evidence_of(one.id) for one in (replaced, candidate)}
+        evidence = {one: live.summary() if live is not None else None for one, live in measured.items()}
+        because = f"replaced by v{version}, candidate {candidate.id}"
+        lost = regressions_of(self._book.candidate(replaced.id), because)
+        gone, moved = await self._book.decide_all(
+            [
+                Ruling(
+                    replaced.id, S.SUPERSEDED, actor, because, evidence=evidence[replaced.id], regressions=lost,
+                    changes={"cause": "replaced"},
+                ),
+                Ruling(
+                    candidate.id, S.PROMOTED, actor, reason, evidence=evidence[candidate.id],
+                    changes={"version": version},
+                ),
+            ]
+        )  # fmt: skip
+        self._begin(moved, is_anew=False)
+        self._live.dismiss(gone)
         return moved
 
     async def _end(self, candidate: Candidate, to: CandidateState, cause: str, reason: str) -> None:
@@ -128,7 +187,11 @@ class Stages:
     async def _admit_to_canary(self, candidate: Candidate, reason: str, *, step: int) -> None:
         async with self._admitting[candidate.app_id]:
             if self._holds.what_holds(candidate) is None:
-                await self.move(candidate, S.CANARY, reason, canary_step=step)
+                await self._enter_canary(candidate, reason, step=step)
+
+    async def _enter_canary(self, candidate: Candidate, reason: str, *, step: int) -> None:
+        checkpoint = self._checkpoints.create(candidate.app_id, candidate.component_id)
+        await self.move(candidate, S.CANARY, reason, canary_step=step, checkpoint=checkpoint)
 
     def _step_is_done(self, candidate: Candidate, live: LiveEvidence) -> bool:
         canary = self._config.canary
@@ -143,6 +206,8 @@ class Stages:
         step = (candidate.canary_step or 0) + 1
         passed = f"{live.step_executions} executions without an alarm"
         if step < len(weights):
+            if live.canary is not None:
+                self._checkpoints.complete(live.canary, candidate.app_id, candidate.component_id)
             await self.move(candidate, S.CANARY, f"{passed}; answers {weights[step]:.0%}", canary_step=step)
         else:
             await self.promote(candidate, reason=f"{passed} at 100 %", actor=GOVERNOR)
@@ -150,6 +215,7 @@ class Stages:
     def _may_serve_and_check(self, candidate: Candidate, live: LiveEvidence, definition: ComponentDefinition) -> bool:
         return (
             candidate.trust == "serve-and-check"
+            and self._book.in_service(candidate.app_id, candidate.component_id) is None  # it has proven more
             and definition.effective_effects == "none"
             and live.account.is_proven(_SERVE_AND_CHECK_FROM)
         )

@@ -55,6 +55,7 @@ class TrafficSwitch:
                 spec_hash=candidate.spec_hash,
                 class_guard=live.guard(),
                 may_owe=self._may_owe(candidate, live),
+                canary=live.canary,
             )
         )
 

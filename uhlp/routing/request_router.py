@@ -10,6 +10,7 @@ from typing import Any
 from uhlp.clock import Clock
 from uhlp.errors import ExecutionFailed, FallbackTooLate, HandlerFailed, UhlpError
 from uhlp.evolution.observation import ObservationQueue, Served
+from uhlp.evolution.statistics import Outcome
 from uhlp.execution import ExecutionCall, ExecutionResult, Executor, HandlerImplementation, PromptImplementation
 from uhlp.llm.usage import DEOPTIMISED, SERVED_BY_HANDLER, SERVED_BY_MODEL, UsageBook
 from uhlp.metering import Meter
@@ -66,6 +67,14 @@ class RequestRouter:
         started = self._clock.monotonic()
         deadline = started + request.component.definition.timeout_ms / 1000
         choice = self._rollout.choose(request)
+        if choice.assigned is None:
+            return await self._route(request, choice, started, deadline)
+        try:
+            return await self._route(request, choice, started, deadline)
+        finally:
+            choice.finish(None)  # the client left; an outcome that is known was told before
+
+    async def _route(self, request: RoutedRequest, choice: Choice, started: float, deadline: float) -> RoutedAnswer:
         implementation = choice.implementation
         if isinstance(implementation, PromptImplementation):
             result = await self._run(request, implementation, "serving", deadline - started)
@@ -212,12 +221,16 @@ class RequestRouter:
             ok=is_ok, trace_id=request.trace_id, spec_hash=request.component.spec_hash,
             redact=request.component.configuration.get("redact", ()),
         )  # fmt: skip
-        if choice.live is not None:
+        if choice.assigned is not None:
+            is_priced = not any(one.usage.unpriced_calls for one in runs)
+            choice.finish(Outcome(not is_ok, latency_ms, cost_usd if is_priced else None))
+        if choice.live is not None or choice.beside:
             self._observations.offer(
                 Served(
                     app=request.app,
                     component=request.component,
                     live=choice.live,
+                    beside=choice.beside,
                     input=request.input,
                     model_result=result if by_model else None,
                     handler_result=handler_result,

@@ -144,7 +144,7 @@ async def test_classes_survive_a_restart(by_product: World) -> None:
     after = evidence(world, candidate_id)
     assert after.classes.to_dict() == before.classes.to_dict()
     assert (after.class_inputs, after.decision_field) == (before.class_inputs, "product")
-    live = world.rollouts.live(APP, PARSE)
+    live = world.live()
     assert live is not None
     assert live.class_guard == ClassGuard("product", frozenset({'"figs"'}))
 

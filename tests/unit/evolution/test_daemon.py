@@ -123,13 +123,13 @@ async def test_a_changed_prompt_gives_the_component_back_to_the_model_at_once(wo
     await world.daemon.run_cycle()
     assert world.state_of(candidate_id) == "superseded"
     assert world.registry.snapshot(APP).components[PARSE].definition.handler_type == "LLM"
-    assert world.rollouts.live(APP, PARSE) is None
+    assert world.live() is None
 
 
 def _all(world: World) -> Any:
     from dataclasses import replace
 
-    live = world.rollouts.live(APP, PARSE)
+    live = world.live()
     assert live is not None
     return replace(live, weight=1.0)
 
@@ -179,7 +179,7 @@ async def test_a_deregistered_application_voids_its_candidates(world: World, sta
     await world.observe()
     await world.daemon.run_cycle()
     assert world.state_of(candidate_id) == "superseded"
-    assert world.rollouts.live(APP, PARSE) is None
+    assert world.live() is None
     await world.restart()
     await world.daemon.run_cycle()
     assert (await world.oversight.candidate(candidate_id))["state"] == "superseded"

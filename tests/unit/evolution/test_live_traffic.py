@@ -181,7 +181,7 @@ async def test_an_audit_finds_a_wrong_handler_and_rolls_it_back(world: World) ->
     assert (candidate.state, candidate.cause) == ("rolled_back", "audit")
     assert sent <= 40
     world.model.is_down = True
-    assert world.rollouts.live(APP, PARSE) is None
+    assert world.live() is None
     assert world.registry.snapshot(APP).components[PARSE].definition.handler_type == "LLM"
 
 
@@ -190,7 +190,7 @@ async def test_a_rollback_needs_neither_model_nor_candidate(world: World) -> Non
     world.model.is_down = True
     await world.state.delete_ref(APP, f"refs/uhlp/candidates/{candidate_id}")
     await world.oversight.act(candidate_id, "rollback", actor="ann", reason="now")
-    assert world.rollouts.live(APP, PARSE) is None
+    assert world.live() is None
     assert world.state_of(candidate_id) == "rolled_back"
 
 
@@ -247,7 +247,7 @@ async def test_serve_and_check_serves_all_at_ten_percent_and_checks_every_answer
     await world.record(lines(30, split="train") + lines(45, split="held_out"))
     world.model.coder.append(coder_answer())
     candidate_id = await world.optimize()
-    live = world.rollouts.live(APP, PARSE)
+    live = world.live()
     assert live is not None
     assert (world.state_of(candidate_id), live.weight, live.audit_share) == ("canary", 1.0, 1.0)
     asked = len(world.model.asked)
@@ -255,7 +255,7 @@ async def test_serve_and_check_serves_all_at_ten_percent_and_checks_every_answer
     assert answer.handler == "jit"
     assert len(world.model.asked) == asked + 1
     await world.send_all(lines(45, start=5100))
-    live = world.rollouts.live(APP, PARSE)
+    live = world.live()
     assert live is not None
     assert live.audit_share == 0.5, "5 % is proven now"
     world.clock.advance(61)
@@ -267,7 +267,7 @@ async def test_serve_and_check_answers_all_at_once_when_epsilon_is_proven_outrig
     world = empty_world
     await checked(world)
     candidate_id = await world.optimize_proven(PARSE, held_out=100)
-    live = world.rollouts.live(APP, PARSE)
+    live = world.live()
     assert live is not None
     assert (world.state_of(candidate_id), live.weight) == ("canary", 1.0)
 

@@ -96,9 +96,9 @@ async def test_a_canary_serves_the_same_share_again(world: World) -> None:
     await world.daemon.run_cycle()
     step = world.book.candidate(candidate_id).canary_step
     assert step
-    before = world.rollouts.live(APP, PARSE)
+    before = world.live()
     await world.restart()
-    live = world.rollouts.live(APP, PARSE)
+    live = world.live()
     assert live is not None
     assert before is not None
     assert (live.weight, live.salt) == (before.weight, before.salt)
@@ -125,7 +125,7 @@ async def test_an_ended_candidate_stays_ended(world: World, action: str) -> None
     await world.restart()
     await world.daemon.run_cycle()
     assert world.state_of(candidate_id) == state
-    assert world.rollouts.live(APP, PARSE) is None
+    assert world.live() is None
     assert world.rollouts.is_barred(APP, str(world.book.candidate(candidate_id).code_sha))
 
 
@@ -239,7 +239,7 @@ async def test_a_ledger_that_cannot_be_written_does_not_keep_a_bad_handler_in_se
     world.store.append = full_disk  # type: ignore[method-assign]
     with pytest.raises(OSError, match="full"):
         await world.governor.roll_back(candidate_id, cause="audit", reason="wrong")
-    assert world.rollouts.live(APP, PARSE) is None
+    assert world.live() is None
     world.store.append = append  # type: ignore[method-assign]
     assert world.state_of(candidate_id) == "promoted", "what is not in the ledger has not happened"
 

@@ -127,7 +127,7 @@ async def test_a_suspended_handler_runs_beside_the_model_for_nothing(promoted: W
 
 async def test_a_canary_does_not_advance_over_unpaid_audits(world: World) -> None:
     candidate_id = await world.to_state("canary")
-    live = world.rollouts.live(APP, PARSE)
+    live = world.live()
     assert live is not None
     world.rollouts.put(replace(live, audit_share=1.0))
     spend(world)
