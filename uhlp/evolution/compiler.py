@@ -28,7 +28,7 @@ from uhlp.evolution.compilability import Compilability
 from uhlp.evolution.config import EvolutionConfig
 from uhlp.evolution.drafting import Drafting
 from uhlp.evolution.governor import GOVERNOR, SafetyGovernor
-from uhlp.evolution.held_out import replay_held_out
+from uhlp.evolution.held_out import HeldOutReport, replay_held_out
 from uhlp.evolution.live_evidence import LiveEvidence, short_hashes
 from uhlp.evolution.measuring import Spending
 from uhlp.evolution.observer import comparator_of
@@ -37,6 +37,7 @@ from uhlp.evolution.questions import Questions
 from uhlp.evolution.records import digest_of
 from uhlp.evolution.reference import MeasurementFailed, Reference, ReferenceKind
 from uhlp.evolution.regressions import Regressions
+from uhlp.evolution.replacement_gate import ReplacementGate
 from uhlp.evolution.statistics import Verdict
 from uhlp.evolution.store import EvolutionStore
 from uhlp.evolution.tampering import TAMPERING, tampered
@@ -170,8 +171,15 @@ class Compiler:
             return await self._governor.reject(candidate.id, cause="proposal", reason=failure.reason)
         finally:
             self._book.grow(candidate.id, costs=spending.costs)
-        trained = sorted(short_hashes([*drafted.shown]))
         proposal, report, drafts = drafted.proposal, drafted.report, drafted.drafts
+        in_service = self._book.in_service(candidate.app_id, candidate.component_id)
+        if in_service is not None and report.code_sha == in_service.code_sha:
+            reason = f"{proposal.proposer} wrote the code that is in service as v{in_service.version}"
+            return await self._governor.reject(candidate.id, cause="no_better", reason=reason)
+        inherited = lessons.previous.trained if lessons.previous is not None else frozenset[str]()
+        trained = sorted(
+            short_hashes([*drafted.shown]) | inherited
+        )  # it was shown the last handler, and what that knew
         record = {
             "proposer": proposal.proposer,
             "guard": proposal.guard,
@@ -292,6 +300,8 @@ class Compiler:
         elif baseline_ms is not None and evidence.p50_ms is not None and evidence.p50_ms > baseline_ms:
             reason = f"slower than the model: p50 {evidence.p50_ms:.1f} ms against {baseline_ms:.1f} ms"
             await self._governor.reject(candidate.id, cause="latency", reason=reason, evidence=evidence.summary())
+        elif (no_better := await self._no_better(candidate, app, component, report, evidence)) is not None:
+            await self._governor.reject(candidate.id, cause="no_better", reason=no_better, evidence=evidence.summary())
         else:
             candidate = await self._book.decide(
                 candidate.id, S.SHADOW, actor=GOVERNOR, reason=held_out_words, evidence=evidence.summary(),
@@ -300,13 +310,34 @@ class Compiler:
             self._governor.admit(candidate, handler, evidence)
             await self._governor.evaluate_candidate(candidate.id)
 
+    async def _no_better(
+        self,
+        candidate: Candidate,
+        app: AppSnapshot,
+        component: ComponentSnapshot,
+        report: HeldOutReport,
+        evidence: LiveEvidence,
+    ) -> str | None:
+        """Why it must not replace the handler in service; None when it may, or a model is in service."""
+        in_service = self._book.in_service(candidate.app_id, candidate.component_id)
+        kept = await self._promotion.code_of(in_service) if in_service is not None else None
+        if in_service is None or kept is None:
+            return None
+        live = self._governor.evidence_of(in_service.id)
+        gate = ReplacementGate(
+            in_service=handler_of(kept[0]), guard=live.guard() if live is not None else None, executor=self._executor,
+            reference=self._reference, app=app, component=component, comparator=comparator_of(component),
+            timeout_s=handler_timeout_s(component), concurrency=self._config.verify.concurrency,
+        )  # fmt: skip
+        return await gate.refusal(report.results, report.samples, evidence)
+
     def _answers_too_little(self, candidate: Candidate, evidence: LiveEvidence) -> str | None:
         """Why its coverage of HELD-OUT shows that it does not pay; None when it does, or few samples were there."""
         needed, reached = self._config.verify.min_coverage, evidence.reachable_coverage
         if evidence.figures.seen < _MIN_SEEN_FOR_COVERAGE or reached >= needed:
             return None
         reason = f"answers {reached:.0%} of HELD-OUT itself, needs {needed:.0%} to pay"
-        on_train = self._book.candidate(candidate.id).measurements.get("trainCoverage")
+        on_train = candidate.measurements.get("trainCoverage")
         if on_train is not None and on_train > 2 * needed + reached:
             reason += f"; of TRAIN it answers {on_train:.0%}: it knows its samples by heart"
         return reason

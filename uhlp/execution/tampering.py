@@ -140,8 +140,8 @@ def _names_of_the_handler(tree: ast.Module) -> tuple[set[str], set[str]]:
 
 def _replaces_the_handler(node: ast.AST, modules: set[str], functions: set[str]) -> bool:
     match node:
-        case ast.Attribute(value=ast.Name(id=name), attr="handle", ctx=ast.Store() | ast.Del()):
-            return name in modules
+        case ast.Attribute(value=owner, attr="handle", ctx=ast.Store() | ast.Del()):
+            return not (isinstance(owner, ast.Name) and owner.id == "self")
         case ast.Name(id=name, ctx=ast.Store() | ast.Del()) | ast.FunctionDef(name=name) | ast.ClassDef(name=name):
             return name in functions
         case ast.Subscript(value=ast.Attribute(attr="modules"), slice=key, ctx=ast.Store() | ast.Del()):

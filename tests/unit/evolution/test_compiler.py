@@ -21,7 +21,6 @@ from tests.unit.evolution.world import (
 from uhlp.errors import NoModelProvider, StateConflict
 from uhlp.traffic.split import input_hash, split_of
 
-
 LEAVES_NUTS = GOOD.replace("if found is None", "if found is None or found[2] == 'nuts'")
 
 
