@@ -3,8 +3,9 @@
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from uhlp.models.volume_mounts import VolumeMount, read_mounts
 from uhlp.models.wire import WireModel
 
 AppId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,62}$")]
@@ -36,13 +37,19 @@ class PoolDefinition(WireModel):
     min_instances: Annotated[int, Field(ge=0, le=1000)] = 0
     max_instances: Annotated[int, Field(ge=1, le=1000)] = 16
     resource_limits: ResourceLimits = ResourceLimits()
-    volume_mounts: tuple[str, ...] = ()
+    volume_mounts: Annotated[tuple[VolumeMount, ...], Field(max_length=32)] = ()
     network: Literal["none", "bridge"] = "none"
     """`bridge` lets code in the pool's containers reach the network; no other pool can."""
 
     concurrency: Annotated[int, Field(ge=1, le=1000)] | None = None
     idle_timeout_s: Annotated[float, Field(gt=0)] = 300
     max_requests_per_instance: Annotated[int, Field(ge=1)] = 10_000
+
+    @field_validator("volume_mounts")
+    @classmethod
+    def _volumes_stand_beside_the_sandbox(cls, mounts: tuple[str, ...]) -> tuple[str, ...]:
+        read_mounts(mounts)
+        return mounts
 
 
 _DEFAULT_POOL = PoolDefinition(pool_name=DEFAULT_POOL)

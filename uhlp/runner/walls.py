@@ -103,6 +103,8 @@ def build(settings: Settings) -> WallReport:
     else:
         built.missing.append("filter of system calls: none for this architecture")
     built.uid = os.getuid()
+    if built.uid == 0:
+        built.missing.append("own user: it is root")
     return built
 
 

@@ -106,10 +106,8 @@ async def test_a_volume_is_seen_read_only_and_only_from_allowed_folders(words: P
     driver = await isolated_driver(data_dir, volume_allow=(str(words),))
     with pytest.raises(IsolationRefused, match="outside"):
         await driver.start(spec(volume_mounts=(f"{words.parent}:/data",)))
-    with pytest.raises(IsolationRefused, match="outside"):
+    with pytest.raises(IsolationRefused, match="link"):
         await driver.start(spec(volume_mounts=(f"{words}/escape:/data",)))
-    with pytest.raises(IsolationRefused, match="cover"):
-        await driver.start(spec(volume_mounts=(f"{words}:/proc/x",)))
     sandbox = await driver.start(spec(volume_mounts=(f"{words}:/data/words",)))
     runner = await raw_runner(sandbox)
     read = "def handle(i, c):\n    return open('/data/words/words.txt').read()\n"

@@ -23,6 +23,8 @@ def command(
 ) -> list[str]:
     """The command line up to the program to run inside.
 
+    The descriptors of the volumes must be inherited.
+
     As root there is no user namespace: the supervisor takes a user id of its own, which the kernel then counts alone.
     """
     line = [bwrap, "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
@@ -31,6 +33,9 @@ def command(
     line += ["--clearenv", "--setenv", "HOME", "/nonexistent", "--cap-drop", "ALL"]
     for capability in _FIRST_CAPABILITIES[is_root]:
         line += ["--cap-add", capability]
+    for volume in volumes:  # first, so that nothing of the sandbox's own is ever covered
+        line += [*_parents(volume.target), "--bind-fd" if volume.writable else "--ro-bind-fd"]
+        line += [str(volume.descriptor), str(volume.target)]
     for folder in map(Path, _SYSTEM_FOLDERS):
         if folder.is_symlink():
             line += ["--symlink", str(folder.readlink()), str(folder)]
@@ -46,9 +51,6 @@ def command(
     for device in _DEVICES:
         line += ["--dev-bind", f"/dev/{device}", f"/dev/{device}"]
     line += ["--remount-ro", "/dev", "--perms", "1777", "--size", str(_TMP_BYTES), "--tmpfs", TMP]
-    for volume in volumes:
-        line += [*_parents(volume.target), "--bind" if volume.writable else "--ro-bind"]
-        line += [str(volume.source), str(volume.target)]
     return [*line, "--remount-ro", "/", "--chdir", TMP, "--"]
 
 

@@ -8,6 +8,8 @@ import os
 import zlib
 from pathlib import Path
 
+from uhlp.errors import SandboxDied
+
 _BLOCK = 1000
 # (first, number of blocks): 1879048192 to 2147483647 is unused by convention; the second serves inside containers
 # whose user namespace maps 65,536 ids (systemd's range for dynamic users).
@@ -26,14 +28,14 @@ class Identities:
         return self._first is not None
 
     def take(self) -> int | None:
-        """The lowest free id of our block."""
+        """The lowest free id of our block; raises SandboxDied when all are taken: nothing ever runs as root instead."""
         if self._first is None:
             return None
         for uid in range(self._first, self._first + _BLOCK):
             if uid not in self._taken:
                 self._taken.add(uid)
                 return uid
-        return None
+        raise SandboxDied(f"No sandbox can start: all {_BLOCK} user ids for sandboxes are in use.")
 
     def give_back(self, uid: int | None) -> None:
         if uid is not None:

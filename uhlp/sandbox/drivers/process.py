@@ -31,7 +31,7 @@ from uhlp.sandbox.drivers import bubblewrap, runner_home
 from uhlp.sandbox.drivers.identities import Identities
 from uhlp.sandbox.drivers.interpreter import Interpreter, is_readable_by_others
 from uhlp.sandbox.drivers.process_sandbox import ProcessSandbox
-from uhlp.sandbox.drivers.volumes import Volume, parse_volume
+from uhlp.sandbox.drivers.volumes import Volume, open_volumes
 
 __all__ = ["ProcessDriver", "ProcessSandbox"]
 
@@ -154,52 +154,64 @@ class ProcessDriver:
         return Capabilities("process", "none" if missing else "namespaces", missing, tuple(facts))
 
     async def _launch(self, spec: SandboxSpec) -> ProcessSandbox:
-        volumes = [
-            parse_volume(mount, self._volume_allow, hidden=[self._data_dir]) for mount in spec.pool.volume_mounts
-        ]
-        if volumes and self._bwrap is None:
+        if spec.pool.volume_mounts and self._bwrap is None:
             raise IsolationRefused("Volumes need bubblewrap, which does not work here.")
-        sandbox_id = f"{self._instance}.{spec.app_id}.{spec.pool.pool_name}.{spec.group}.{next(self._numbers)}"
-        uid = self._identities.take() if self._bwrap or self._can_change_user() else None
-        tmp = bubblewrap.TMP if self._bwrap else _own_folder(uid)
-
-        def clean_up(ended: ProcessSandbox) -> None:
-            self._sandboxes.pop(ended.sandbox_id, None)
-            self._identities.give_back(uid)
-            if self._bwrap is None:
-                asyncio.get_running_loop().run_in_executor(None, shutil.rmtree, tmp, True)
-
-        control, zygote_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        info_read, info_write = os.pipe()
-        settings = {
-            "control_fd": zygote_end.fileno(),
-            "tmp": tmp,
-            "memory_bytes": spec.pool.resource_limits.memory_bytes,
-            "uid": uid,
-            "own_tmp": self._bwrap is not None,
-            "count_threads": uid is not None or self._bwrap is not None,
-        }
-        try:
-            process = self._exec(sandbox_id, volumes, settings, info_write, zygote_end.fileno())
-        except OSError as error:
-            control.close()
-            os.close(info_read)
-            raise SandboxDied(f"The sandbox did not start: {error}") from error
-        finally:
-            os.close(info_write)
-            zygote_end.close()
-        if self._bwrap is None:
-            os.close(info_read)
-        sandbox = ProcessSandbox(
-            sandbox_id=sandbox_id,
-            spec=spec,
-            process=process,
-            control=control,
-            info_fd=info_read if self._bwrap else None,
-            on_end=clean_up,
-        )
-        self._sandboxes[sandbox_id] = sandbox
+        with open_volumes(
+            spec.pool.volume_mounts,
+            self._volume_allow,
+            hidden=[self._data_dir],
+            occupied=[bubblewrap.HOME, self._interpreter.library, self._interpreter.executable],
+        ) as volumes:
+            try:
+                sandbox = self._start_process(spec, volumes)
+            except (OSError, ValueError) as error:
+                raise SandboxDied(f"The sandbox did not start: {error}") from error
         await sandbox.wait_until_ready()
+        return sandbox
+
+    def _start_process(self, spec: SandboxSpec, volumes: list[Volume]) -> ProcessSandbox:
+        """Everything taken for it (user, folder, descriptors) is given back when it fails, else when it has ended."""
+        sandbox_id = f"{self._instance}.{spec.app_id}.{spec.pool.pool_name}.{spec.group}.{next(self._numbers)}"
+        with contextlib.ExitStack() as taken, contextlib.ExitStack() as for_the_child:
+            uid = self._identities.take() if self._bwrap or self._can_change_user() else None
+            taken.callback(self._identities.give_back, uid)
+            tmp = bubblewrap.TMP if self._bwrap else _own_folder(uid)
+            if self._bwrap is None:
+                taken.callback(shutil.rmtree, tmp, True)
+            control, zygote_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            taken.callback(control.close)
+            for_the_child.callback(zygote_end.close)
+            info_read, info_write = os.pipe()
+            (taken if self._bwrap else for_the_child).callback(os.close, info_read)
+            for_the_child.callback(os.close, info_write)
+            settings = {
+                "control_fd": zygote_end.fileno(),
+                "tmp": tmp,
+                "memory_bytes": spec.pool.resource_limits.memory_bytes,
+                "uid": uid,
+                "own_tmp": self._bwrap is not None,
+                "count_threads": uid is not None or self._bwrap is not None,
+            }
+            process = self._exec(sandbox_id, volumes, settings, info_write, zygote_end.fileno())
+            taken.callback(_end, process)
+            process_fd = os.pidfd_open(process.pid)
+
+            def clean_up(ended: ProcessSandbox) -> None:
+                self._sandboxes.pop(ended.sandbox_id, None)
+                self._identities.give_back(uid)
+                if self._bwrap is None:
+                    asyncio.get_running_loop().run_in_executor(None, shutil.rmtree, tmp, True)
+
+            sandbox = self._sandboxes[sandbox_id] = ProcessSandbox(
+                sandbox_id=sandbox_id,
+                spec=spec,
+                process=process,
+                process_fd=process_fd,
+                control=control,
+                info_fd=info_read if self._bwrap else None,
+                on_end=clean_up,
+            )
+            taken.pop_all()  # it is the sandbox's now
         return sandbox
 
     def _exec(
@@ -207,6 +219,7 @@ class ProcessDriver:
     ) -> "subprocess.Popen[bytes]":
         """One millisecond in the loop's thread: `--die-with-parent` would fire when a helper thread ends."""
         line: list[str] = []
+        inherited = (control_fd, *([info_fd] if self._bwrap else ()), *(volume.descriptor for volume in volumes))
         home = self._home
         if self._bwrap:
             line = bubblewrap.command(
@@ -227,7 +240,7 @@ class ProcessDriver:
             stderr=subprocess.PIPE,
             env={},
             cwd="/",
-            pass_fds=(info_fd, control_fd) if self._bwrap else (control_fd,),
+            pass_fds=inherited,
             start_new_session=True,
         )
 
@@ -255,6 +268,12 @@ class ProcessDriver:
                 poll.register(descriptor, select.POLLIN)
                 poll.poll(2_000)
                 os.close(descriptor)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """A process that nobody watches yet."""
+    process.kill()
+    process.communicate()
 
 
 def _own_folder(uid: int | None) -> str:

@@ -27,6 +27,7 @@ class ProcessSandbox(ZygoteSandbox):
         sandbox_id: str,
         spec: SandboxSpec,
         process: "subprocess.Popen[bytes]",
+        process_fd: int,
         control: socket.socket,
         info_fd: int | None,
         on_end: Callable[["ProcessSandbox"], None],
@@ -35,7 +36,8 @@ class ProcessSandbox(ZygoteSandbox):
         loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[None] = loop.create_future()
         self._process = process
-        self._process_fd = os.pidfd_open(process.pid)
+        self._process_fd = process_fd
+        self._said = ""
         loop.add_reader(self._process_fd, self._process_ended)
         self._zygote_fd: int | None = None
         self._info_fd = info_fd
@@ -51,8 +53,7 @@ class ProcessSandbox(ZygoteSandbox):
             raise
         except (TimeoutError, SandboxDied) as error:
             await self.stop("it did not start")
-            said = await asyncio.to_thread(self._last_words)
-            raise SandboxDied(f"The sandbox did not start: {said or error or 'no word from it'}") from error
+            raise SandboxDied(f"The sandbox did not start: {self._said or error or 'no word from it'}") from error
 
     async def stop(self, reason: str) -> None:
         """Kill the zygote; in its own process namespace everything inside dies with it."""
@@ -84,6 +85,7 @@ class ProcessSandbox(ZygoteSandbox):
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._process_fd)
         self._process.wait()
+        self._said = self._last_words()
         self.link.close()
         for descriptor in (self._process_fd, self._zygote_fd, self._info_fd):
             if descriptor is not None:
@@ -96,4 +98,9 @@ class ProcessSandbox(ZygoteSandbox):
         """What bubblewrap or Python wrote before it gave up."""
         if self._process.stderr is None:
             return ""
-        return self._process.stderr.read(2_000).decode(errors="replace").strip()
+        with self._process.stderr as stream:
+            os.set_blocking(stream.fileno(), False)  # something it started may hold the other end for a moment more
+            try:
+                return os.read(stream.fileno(), 2_000).decode(errors="replace").strip()
+            except BlockingIOError:
+                return ""

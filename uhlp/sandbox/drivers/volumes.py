@@ -1,43 +1,100 @@
 """Volumes: an application's own data, seen from inside a sandbox. The same rules hold for every driver."""
 
-from collections.abc import Sequence
+import contextlib
+import os
+import re
+import stat
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from uhlp.errors import IsolationRefused
+from uhlp.models.volume_mounts import MOUNT_SHAPE, read_mounts
 
-_ENGINE_SOCKETS = (Path("/run/docker.sock"), Path("/run/podman"), Path("/run/containerd"))
+_NEVER_SHOWN = tuple(
+    map(Path, ("/run/docker.sock", "/run/podman", "/run/containerd", "/proc", "/sys", "/dev"))
+)  # engines' sockets in their usual places, and what the kernel shows of the host
+_SHAPE = re.compile(MOUNT_SHAPE)
+_FOLDER = os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
+_ANY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """A host path seen inside, read-only unless it says otherwise."""
+    """A host path seen inside. `descriptor` holds what lay at `source` when it was checked, whatever lies there now."""
 
     source: Path
     target: Path
     writable: bool
+    descriptor: int
 
 
-def parse_volume(mount: str, allowed: Sequence[str], *, hidden: Sequence[Path] = ()) -> Volume:
-    """`<host path>:<path inside>[:ro|:rw]`; raises IsolationRefused outside the allow list (links followed).
+@contextlib.contextmanager
+def open_volumes(
+    mounts: Sequence[str], allowed: Sequence[str], *, hidden: Sequence[Path] = (), occupied: Sequence[Path] = ()
+) -> Iterator[list[Volume]]:
+    """`<host path>:<path inside>[:ro|:rw]` each, held open; raises IsolationRefused outside the allow list.
 
-    What is `hidden` (the data directory, our engine's socket) and engines' sockets in their usual places are never seen
-    inside, whatever the allow list says.
+    No link is followed below an allowed folder: whoever writes there could turn it while it is being mounted. What is
+    `hidden` (the data directory, our engine's socket), engines' sockets in their usual places, /proc, /sys and /dev are
+    never seen inside, whatever the allow list says. `occupied` are paths inside that this machine's sandboxes need.
     """
-    parts = mount.split(":")
-    if len(parts) not in (2, 3) or (len(parts) == 3 and parts[2] not in ("ro", "rw")):
-        raise IsolationRefused(f"The volume {mount!r} is not <host path>:<path inside>[:ro|:rw].")
-    source, target = Path(parts[0]).resolve(), Path(parts[1])
-    if not any(source.is_relative_to(Path(folder).resolve()) for folder in allowed):
-        raise IsolationRefused(f"The volume {mount!r} is outside the folders that sandbox.volume_allow names.")
-    for path in (each.resolve() for each in (*hidden, *_ENGINE_SOCKETS)):
-        if source.is_relative_to(path) or path.is_relative_to(source):
-            raise IsolationRefused(f"The volume {mount!r} would show {path} inside, which no sandbox may see.")
-    if not target.is_absolute() or ".." in target.parts or target.parts[:2] in _own_targets():
-        raise IsolationRefused(f"The volume {mount!r} would cover a part of the sandbox.")
-    return Volume(source, target, writable=parts[2:] == ["rw"])
+    never = [path.resolve() for path in (*hidden, *_NEVER_SHOWN)]
+    with contextlib.ExitStack() as stack:
+        volumes = []
+        for mount in mounts:
+            if not _SHAPE.fullmatch(mount):
+                raise IsolationRefused(f"The volume {mount[:200]!r} is not <host path>:<path inside>[:ro|:rw].")
+        try:
+            parts = read_mounts(mounts)
+        except ValueError as error:
+            raise IsolationRefused(str(error)) from error
+        for source, target, is_writable in parts:
+            inside = Path(target)
+            for path in occupied:
+                if path.is_relative_to(inside) or inside.is_relative_to(path):
+                    raise IsolationRefused(f"The volume target {target} would cover a part of the sandbox: {path}.")
+            descriptor = _open(source, allowed)
+            stack.callback(os.close, descriptor)
+            real = Path(f"/proc/self/fd/{descriptor}").readlink()  # where it lies now, as the kernel knows it
+            if not any(real.is_relative_to(Path(folder).resolve()) for folder in allowed):
+                raise IsolationRefused(f"The volume source {source} is outside the folders of sandbox.volume_allow.")
+            for path in never:
+                if real.is_relative_to(path) or path.is_relative_to(real):
+                    raise IsolationRefused(f"The volume source {source} would show {path}, which no sandbox may see.")
+            volumes.append(Volume(real, inside, is_writable, descriptor))
+        yield volumes
 
 
-def _own_targets() -> set[tuple[str, ...]]:
-    names = ("bin", "dev", "etc", "lib", "lib64", "proc", "run", "runner", "sbin", "sys", "tmp", "usr")
-    return {("/",)} | {("/", name) for name in names}
+def _open(source: str, allowed: Sequence[str]) -> int:
+    """What lies at `source`, found step by step from an allowed folder. Raises IsolationRefused."""
+    path = Path(source)
+    if ".." in path.parts or path.anchor != "/":
+        raise IsolationRefused(f"The volume source {source} is not a plain absolute path.")
+    for folder in map(Path, allowed):
+        for start in {folder, folder.resolve()}:  # the operator's own links are followed, once
+            if path.is_relative_to(start):
+                names = (*folder.resolve().parts[1:], *path.relative_to(start).parts)
+                return _walk(source, names)
+    raise IsolationRefused(f"The volume source {source} is outside the folders that sandbox.volume_allow names.")
+
+
+def _walk(source: str, names: Sequence[str]) -> int:
+    descriptor = os.open("/", _FOLDER)
+    try:
+        for number, name in enumerate(names, start=1):
+            below = os.open(name, _FOLDER if number < len(names) else _ANY, dir_fd=descriptor)
+            os.close(descriptor)
+            descriptor = below
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+            raise IsolationRefused(f"The volume source {source} is a link or a special file; give the path itself.")
+    except OSError as error:
+        os.close(descriptor)
+        raise IsolationRefused(
+            f"The volume source {source} cannot be opened without following links: {error.strerror}."
+        ) from error
+    except IsolationRefused:
+        os.close(descriptor)
+        raise
+    return descriptor

@@ -28,7 +28,7 @@ from uhlp.sandbox.drivers.docker.engine import Engine
 from uhlp.sandbox.drivers.docker.last_words import LastWords, first_of
 from uhlp.sandbox.drivers.docker.sandbox import LIFETIME_S, DockerSandbox
 from uhlp.sandbox.drivers.relay_link import RelayLink
-from uhlp.sandbox.drivers.volumes import parse_volume
+from uhlp.sandbox.drivers.volumes import open_volumes
 from uhlp.sandbox.drivers.zygote_link import Connect, ZygoteLink
 
 _log = structlog.get_logger(__name__)
@@ -87,7 +87,8 @@ class Launcher:
         """A create configuration with every wall and label, for any image. Raises IsolationRefused for its volumes."""
         socket_of_engine = Path(self._engine.url.removeprefix("unix://"))
         hidden = [self._data_dir, *([socket_of_engine] if self._engine.url.startswith("unix://") else [])]
-        volumes = [parse_volume(mount, self._volume_allow, hidden=hidden) for mount in spec.pool.volume_mounts]
+        with open_volumes(spec.pool.volume_mounts, self._volume_allow, hidden=hidden) as volumes:
+            pass  # the engine opens them by name
         network = await self.bridge.ensure() if spec.pool.network == "bridge" else "none"
         labels = {
             container.INSTANCE_LABEL: self._instance,
