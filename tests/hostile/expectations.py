@@ -88,7 +88,7 @@ EXPECTED = {
     "flood_stderr_with_warnings": answers("done"),
     "flood_raw_descriptors": answers("done"),
     "flood_log_frames": fails(DIED),
-    "flood_tool_calls": answers("done"),
+    "flood_tool_calls": fails(DIED),
     "huge_result": fails(INVALID, is_replaced=False),
     "exploding_result": fails(INVALID, is_replaced=False),
     "deep_result": fails(INVALID, is_replaced=False),

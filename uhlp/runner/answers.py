@@ -1,6 +1,7 @@
 """How an execution ends: a result type of the execute response and its data.
 
-What a handler returns must be plain JSON: finite numbers of at most 64 bits, text keys, at most 10 MiB.
+What a handler returns must be plain JSON: finite numbers of at most 64 bits, text keys, at most 10 MiB and 100,000
+values.
 The runner always answers `generic` data; the host, which knows the component's expectedResultFormat, reads it as such.
 """
 
@@ -12,6 +13,8 @@ from typing import Any
 import orjson
 
 RESULT_LIMIT_BYTES = 10 * 1024 * 1024
+RESULT_LIMIT_VALUES = 100_000
+"""The host reads no more (its value_count.MAX_VALUES has room for what goes around a result)."""
 MESSAGE_LIMIT = 2_000
 NAME_LIMIT = 200
 _STRICT = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
@@ -63,7 +66,7 @@ def sendable(text: str) -> str:
 
 
 def generic(value: Any) -> Answer:
-    """A result, OUTPUT_INVALID when it is not strict JSON or too large, or SANDBOX_OUT_OF_MEMORY.
+    """A result, OUTPUT_INVALID when it is not strict JSON, too large or of too many values, or SANDBOX_OUT_OF_MEMORY.
 
     Where memory runs out orjson ends the process, so what is large is measured before it is written.
     """
@@ -82,14 +85,15 @@ def generic(value: Any) -> Answer:
 def _needed_bytes(value: Any) -> int:
     """What orjson will set aside at once to write `value`.
 
-    Raises ValueError for NaN and Infinity, which orjson would write as null, and for what takes more than the limit
-    for sure (an item takes at least two bytes): cycles among them.
+    Raises ValueError for NaN and Infinity, which orjson would write as null, for more values than the limit, and for
+    what takes more bytes than the limit for sure (an item takes at least two): cycles among them.
     """
-    needed_bytes = size_bytes = 0
+    needed_bytes = size_bytes = values = 0
     waiting = [(value,)]
     while waiting:
         items = waiting.pop()
         size_bytes += 2 * len(items)
+        values += len(items) or 1
         for item in items:
             kind = type(item)
             if kind is str:
@@ -106,6 +110,11 @@ def _needed_bytes(value: Any) -> int:
                 raise ValueError("it holds NaN or Infinity")
         if size_bytes > RESULT_LIMIT_BYTES + 2:
             raise ValueError(f"it has more than {RESULT_LIMIT_BYTES} bytes")
+        if values > RESULT_LIMIT_VALUES + 1:
+            raise ValueError(
+                f"it holds more than {RESULT_LIMIT_VALUES} values (items and fields); "
+                "return fewer, or put them into one text"
+            )
     return needed_bytes
 
 

@@ -1,7 +1,9 @@
 """Channel: JSON-RPC 2.0 frames to one worker (4-byte big-endian length, UTF-8 JSON).
 
-The peer is untrusted. A frame that is too large, not JSON or not JSON-RPC breaks the channel, and with it
-every call in flight. Writes never wait: what the peer does not read is kept up to a limit, then the channel breaks.
+The peer is untrusted. A frame that is too large, holds too many values, is not JSON or not JSON-RPC breaks the
+channel, and with it every call in flight; our own runner says so of an answer before it sends one. Writes never wait:
+what the peer does not read is kept up to a limit, then the channel breaks. Of many frames that arrive at once, some are
+heard in each turn of the event loop, so that others are heard between them.
 """
 
 import asyncio
@@ -12,9 +14,13 @@ from typing import Any, NamedTuple, Protocol, cast
 import orjson
 
 from uhlp.errors import PayloadTooLarge, SandboxDied
+from uhlp.sandbox.value_count import TOO_MANY_VALUES, holds_too_many_values
 
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 MAX_UNREAD_BYTES = 2 * MAX_FRAME_BYTES
+TURN_FRAMES = 32
+TURN_BYTES = 1024 * 1024
+"""After so many frames, or bytes of frames, the rest of what has arrived waits for the next turn of the loop."""
 
 _LARGE_BYTES = 1024 * 1024
 _LENGTH = Struct(">I")
@@ -51,6 +57,7 @@ class Channel(asyncio.Protocol):
         self._listener = listener
         self._transport: asyncio.Transport | None = None
         self._partial = bytearray()
+        self._is_paused = False
         self._pending: dict[int, asyncio.Future[Answer]] = {}
         self._forgotten: set[int] = set()
         self._last_id = 0
@@ -128,29 +135,58 @@ class Channel(asyncio.Protocol):
         self._end(SandboxDied().message)
 
     def data_received(self, data: bytes) -> None:
-        received: bytes | bytearray = data
-        if self._partial:
+        if self._is_paused:
             self._partial += data
-            received = self._partial
-        start, end = 0, len(received)
-        while end - start >= _LENGTH.size:
+        elif self._partial:
+            self._partial += data
+            self._hear_partial()
+        else:
+            heard = self._hear(data)
+            if heard < len(data):
+                self._partial = bytearray(data[heard:])
+
+    def _hear_partial(self) -> None:
+        heard = self._hear(self._partial)
+        del self._partial[:heard]
+
+    def _hear(self, received: bytes | bytearray) -> int:
+        """Take this turn's share of the whole frames in `received`; where the rest starts."""
+        start, end, frames = 0, len(received), 0
+        while self._problem is None and end - start >= _LENGTH.size:
             (size,) = _LENGTH.unpack_from(received, start)
             if size > MAX_FRAME_BYTES:
                 self._end(f"The sandbox sent a frame of {size} bytes; {MAX_FRAME_BYTES} is the limit.")
-                return
+                break
             body = start + _LENGTH.size
             if end - body < size:
                 break
+            if frames == TURN_FRAMES or start > TURN_BYTES:
+                self._pause()
+                return start
+            frames += 1
             start = body + size
             self._frame_received(received[body:start])
-            if self._problem is not None:
-                return
-        if received is self._partial:
-            del self._partial[:start]
-        elif start < end:
-            self._partial = bytearray(received[start:])
+        return start if self._problem is None else end
+
+    def _pause(self) -> None:
+        """Read no more until the frames that are here were heard, in later turns of the loop."""
+        if not self._is_paused and self._transport is not None:
+            self._is_paused = True
+            self._transport.pause_reading()
+        asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        if self._problem is not None or self._transport is None:
+            return
+        self._is_paused = False
+        self._hear_partial()
+        if self._problem is None and not self._is_paused:
+            self._transport.resume_reading()
 
     def _frame_received(self, frame: bytes | bytearray) -> None:
+        if holds_too_many_values(frame):
+            self._end(f"The sandbox sent a frame that {TOO_MANY_VALUES}.")
+            return
         try:
             message = orjson.loads(frame)
         except orjson.JSONDecodeError:

@@ -35,22 +35,24 @@ BYTES_PER_VALUE = 512
 """Memory that reading one small JSON value may take, with room for what else is in flight."""
 
 MAX_TOOL_CALLS_AT_ONCE = 32
+MAX_TOOL_CALLS = 10_000
+"""Of one execution."""
 MAX_LOG_LINES = 1_000
 MAX_LOG_LINE_CHARS = 2_000
 FLOOD_LOG_LINES = 20 * MAX_LOG_LINES
 MAX_UNASKED_FRAMES = 100
-"""Frames for no execution in flight that a worker may send between two calls."""
+"""Frames that nobody asked for and requests that are refused unheard, until the next call: no honest runner has any."""
 
 
 class _Call:
     """One execution in flight: what answers its tools, and the tasks that do."""
 
-    __slots__ = ("call_tool", "log_lines", "tasks")
+    __slots__ = ("call_tool", "log_lines", "tasks", "tool_calls")
 
     def __init__(self, call_tool: CallTool | None) -> None:
         self.call_tool = call_tool
         self.tasks: set[asyncio.Task[None]] = set()
-        self.log_lines = 0
+        self.log_lines = self.tool_calls = 0
 
 
 class FramesClient(WorkerClient):
@@ -183,26 +185,28 @@ class FramesClient(WorkerClient):
 
     def request_received(self, rpc_id: int | str, method: str, params: object) -> None:
         channel = self._open_channel()
+        tool_call = read_tool_call(params) if method == "tools/call" else None
+        call = None if tool_call is None else self._calls.get(tool_call.request_id)
         if method != "tools/call":
             channel.refuse(rpc_id, METHOD_NOT_FOUND, "A sandbox may only call tools.")
-            return
-        tool_call = read_tool_call(params)
-        if tool_call is None:
+        elif tool_call is None:
             channel.refuse(rpc_id, INVALID_PARAMS, "tools/call takes requestId, name and arguments.")
-            return
-        call = self._calls.get(tool_call.request_id)
-        if call is None:
+        elif call is None:
             self._refuse(rpc_id, ToolNotFound("The call names no execution in flight."))
-            self._count_unasked()
         elif call.call_tool is None:
             self._refuse(rpc_id, ToolNotFound("This execution may call no tools."))
         elif len(call.tasks) >= MAX_TOOL_CALLS_AT_ONCE:
             self._refuse(rpc_id, TooManyRequests(f"At most {MAX_TOOL_CALLS_AT_ONCE} tool calls run at once."))
+        elif call.tool_calls >= MAX_TOOL_CALLS:
+            self._refuse(rpc_id, TooManyRequests(f"One execution may call tools {MAX_TOOL_CALLS} times."))
         else:
+            call.tool_calls += 1
             answer = self._answer_tool(rpc_id, call.call_tool, tool_call.name, tool_call.arguments)
             task = asyncio.get_running_loop().create_task(answer)
             call.tasks.add(task)
             task.add_done_callback(call.tasks.discard)
+            return
+        self._count_unasked()
 
     async def _answer_tool(self, rpc_id: int | str, call_tool: CallTool, name: str, arguments: dict[str, Any]) -> None:
         channel = self._open_channel()

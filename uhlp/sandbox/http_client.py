@@ -14,7 +14,8 @@ the request belongs to a trace, `traceparent`. What may come back of `/execute`:
 | 503 | ExecuteFault | what the image needs cannot be reached: Unavailable |
 
 Anything else, a body that is not strict JSON, another request's id, a connection that breaks: SandboxDied, and the
-worker is ended. Redirects are not followed, cookies not kept, bodies not decompressed and read to 10 MiB at most.
+worker is ended. Redirects are not followed, cookies not kept, bodies not decompressed and read to 10 MiB at most; one
+of too many values is OutputInvalid.
 """
 
 import asyncio
@@ -45,6 +46,7 @@ from uhlp.sandbox.client import CallTool, McpAccess, NothingRan, WorkerClient
 from uhlp.sandbox.config import SandboxSettings
 from uhlp.sandbox.driver import HttpAddress, Sandbox, Worker
 from uhlp.sandbox.untrusted import MAX_BODY_BYTES, checked_response, text
+from uhlp.sandbox.value_count import TOO_MANY_VALUES, holds_too_many_values
 
 ARTIFACT_MISSING = "ARTIFACT_MISSING"
 KEEP_ALIVE_S = 1.0
@@ -228,6 +230,8 @@ def _missing(reply: _Reply, request: dict[str, Any], sent: set[str]) -> dict[str
 
 def _answer(reply: _Reply, request_id: str) -> dict[str, Any]:
     if reply.status == 200:
+        if holds_too_many_values(reply.body):
+            raise OutputInvalid(f"The answer {TOO_MANY_VALUES}.")
         try:
             body = strict_json.loads(reply.body, max_depth=strict_json.DEEPEST, subject="The sandbox's answer")
         except MalformedJson as error:

@@ -5,12 +5,14 @@ import json
 import socket
 import struct
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from uhlp.errors import PayloadTooLarge, SandboxDied
-from uhlp.sandbox.channel import MAX_FRAME_BYTES, Channel
+from uhlp.sandbox.channel import MAX_FRAME_BYTES, TURN_FRAMES, Channel
+from uhlp.sandbox.value_count import MAX_VALUES, holds_too_many_values
 
 
 def frame(message: Any) -> bytes:
@@ -133,8 +135,9 @@ async def test_requests_and_notifications_of_the_peer_are_heard_and_answered(pai
         frame({"id": 1, "error": "text"}),
         frame({"id": {}, "method": "tools/call"}),
         frame({"method": 7}),
+        frame(b'{"id": 1, "result": [' + b"[]," * MAX_VALUES + b"[]]}"),
     ],
-    ids=range(15),
+    ids=range(16),
 )
 async def test_garbage_breaks_the_channel_and_fails_calls_in_flight(pair: Pair, garbage: bytes) -> None:
     call = pair.channel.call("execute", {})
@@ -182,3 +185,47 @@ async def test_a_peer_that_does_not_read_is_cut_off_instead_of_filling_memory(pa
     assert not pair.channel.is_open
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
     assert {str(outcome) for outcome in outcomes} == {"The sandbox does not read its channel."}
+
+
+async def test_many_frames_that_arrive_at_once_are_heard_in_turns_and_in_order(pair: Pair) -> None:
+    numbers = [*range(10 * TURN_FRAMES)]
+    pair.channel.data_received(b"".join(frame({"method": "log", "params": n}) for n in numbers) + b"\0\0")
+    heard = []
+    while not heard or heard[-1] < len(numbers):
+        heard.append(len(pair.listener.heard))
+        await asyncio.sleep(0)
+    assert heard[0] == TURN_FRAMES
+    assert max(after - before for before, after in pairwise(heard)) == TURN_FRAMES
+    assert [params for _, params in pair.listener.heard] == numbers
+    pair.peer.send(frame({"method": "log", "params": "later"})[2:])
+    while pair.listener.heard[-1] != ("log", "later"):
+        pair.listener.spoke.clear()
+        await asyncio.wait_for(pair.listener.spoke.wait(), 2)
+
+
+async def test_a_channel_that_ends_with_frames_unheard_hears_no_more(pair: Pair) -> None:
+    pair.channel.data_received(frame({"method": "log", "params": 1}) * (2 * TURN_FRAMES))
+    pair.channel.close()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert len(pair.listener.heard) == TURN_FRAMES
+
+
+@pytest.mark.parametrize(
+    ("text", "too_many"),
+    [
+        (b"[" + b"1," * 98 + b"1]", False),
+        (b"[" + b"1," * 100 + b"1]", True),
+        (b"[" + b"[]," * 50 + b"1]", True),
+        (b'{"a":{},' * 30 + b"1", False),
+        (b'{"a":{},' * 80 + b"1", True),
+        (json.dumps({"text": "1,[2],{3}\n" * 5_000}).encode(), False),
+        (json.dumps({"text": 'a,"b",\\' * 40, "more": "," * 900}).encode(), False),
+        (json.dumps(["\\", [1] * 120, '"', '\\"']).encode(), True),
+        (json.dumps({"text": '"' * 101, "commas": "," * 101}).encode(), True),
+        (b'["' + b"," * 101 + b'"' + b',""' * 200 + b"]", True),
+    ],
+    ids=range(10),
+)
+def test_values_are_counted_outside_of_strings(text: bytes, too_many: bool) -> None:
+    assert holds_too_many_values(text, most=100) is too_many

@@ -23,6 +23,7 @@ from uhlp.sandbox.client import WorkerClient
 from uhlp.sandbox.config import SandboxSettings
 from uhlp.sandbox.driver import SandboxSpec
 from uhlp.sandbox.drivers.fake import Behaviour, FakeDriver, FakeWorker, hang, response, run_out_of_memory
+from uhlp.sandbox.frames_client import MAX_TOOL_CALLS, MAX_TOOL_CALLS_AT_ONCE, MAX_UNASKED_FRAMES
 from uhlp.sandbox.open_client import open_client
 
 SPEC = SandboxSpec(app_id="shop", pool=PoolDefinition(pool_name="default"), group="serving")
@@ -361,6 +362,39 @@ async def test_a_worker_that_goes_on_talking_after_its_call_is_cut_off(opened: O
         worker.send(frame)
     await asyncio.wait_for(lost.wait(), 2)
     assert client.broken == "The sandbox speaks without being asked."
+
+
+async def never(name: str, arguments: dict) -> dict:
+    return await asyncio.get_running_loop().create_future()
+
+
+@pytest.mark.parametrize("call_tool", [None, never], ids=["may call none", "all at once"])
+@pytest.mark.parametrize("method", ["tools/call", "anything", "tools/call of nothing"])
+async def test_a_worker_that_floods_with_requests_that_are_refused_is_cut_off(
+    opened: Open, call_tool: Any, method: str
+) -> None:
+    async def flood(worker: FakeWorker, request: dict) -> None:
+        params = {"requestId": request["requestId"], "name": "x", "arguments": {} if method == "tools/call" else None}
+        for _ in range(MAX_TOOL_CALLS_AT_ONCE + MAX_UNASKED_FRAMES + 1):
+            worker.send({"id": 0, "method": method.partition(" ")[0], "params": params})
+
+    client, worker = await opened(flood)
+    with pytest.raises(SandboxDied, match="without being asked"):
+        await run(client, call_tool=call_tool)
+    assert not worker.is_alive
+
+
+async def test_an_execution_may_call_tools_so_many_times(opened: Open) -> None:
+    async def insist(worker: FakeWorker, request: dict) -> Any:
+        for _ in range(MAX_TOOL_CALLS):
+            assert "result" in await worker.call_tool(request["requestId"], "t", {})
+        return response(request, (await worker.call_tool(request["requestId"], "t", {}))["error"]["data"]["code"])
+
+    async def call_tool(name: str, arguments: dict) -> dict:
+        return {}
+
+    client, _ = await opened(insist)
+    assert (await run(client, call_tool=call_tool, timeout_s=60))["data"] == "TOO_MANY_REQUESTS"
 
 
 async def test_a_worker_says_with_its_answer_that_it_is_worn(opened: Open) -> None:

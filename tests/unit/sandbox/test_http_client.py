@@ -24,6 +24,7 @@ from uhlp.sandbox.config import SandboxSettings
 from uhlp.sandbox.driver import SandboxSpec
 from uhlp.sandbox.drivers.fake import echo, hang
 from uhlp.sandbox.open_client import open_client
+from uhlp.sandbox.value_count import MAX_VALUES
 
 Open = Callable[..., Awaitable[tuple[WorkerClient, ScriptedHttpWorker]]]
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -190,6 +191,13 @@ async def test_an_endless_answer_is_read_to_the_limit_only(opened: Open) -> None
     chunk = b"100000\r\n" + b"x" * 0x100000 + b"\r\n"
     client, _ = await opened(says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk * 32))
     with pytest.raises(OutputInvalid):
+        await run(client)
+    assert client.broken is None
+
+
+async def test_an_answer_of_too_many_values_is_not_read(opened: Open) -> None:
+    client, _ = await opened(says(answer(200, b"[" + b"[]," * MAX_VALUES + b"[]]")))
+    with pytest.raises(OutputInvalid, match="100000 values"):
         await run(client)
     assert client.broken is None
 
