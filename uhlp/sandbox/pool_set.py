@@ -1,8 +1,11 @@
 """PoolSet: every pool of the server, brought towards those that the applications in service need."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import Any
+
+import structlog
 
 from uhlp.clock import Clock
 from uhlp.errors import ShuttingDown
@@ -14,6 +17,7 @@ from uhlp.sandbox.driver import Driver, Group
 from uhlp.sandbox.instruments import SandboxInstruments
 from uhlp.sandbox.pool import SandboxPool
 
+_log = structlog.get_logger(__name__)
 PoolKey = tuple[str, ...]
 DesiredPools = Callable[[], Iterable[tuple[str, PoolDefinition]]]
 """The (application, pool) pairs that should be ready to serve now."""
@@ -93,12 +97,24 @@ class PoolSet:
         pools = list(self._pools.items())
         for _, pool in pools:
             pool.crash_loops.keep(partial(self._runs_code, pool.app_id))
-        await asyncio.gather(*(pool.reconcile(*self._wish(key, desired, wanted)) for key, pool in pools))
+        await self._each(
+            [pool for _, pool in pools],
+            (pool.reconcile(*self._wish(key, desired, wanted)) for key, pool in pools),
+        )
         for key, pool in pools:
             is_kept = key in desired and pool.problems()
             if not is_kept and pool.is_unused(*self._wish(key, desired, wanted)) and self._pools.get(key) is pool:
                 del self._pools[key]
         await self._warm_up(desired)
+
+    async def _each(self, pools: Sequence[SandboxPool], work: Iterable[Coroutine[Any, Any, None]]) -> None:
+        """Do it for all pools at once; one that fails is told of and keeps no other from it."""
+        for pool, result in zip(pools, await asyncio.gather(*work, return_exceptions=True), strict=True):
+            if isinstance(result, Exception):
+                name = pool.definition.pool_name
+                _log.error("pool_upkeep_failed", app_id=pool.app_id, pool=name, group=pool.group, exc_info=result)
+            elif isinstance(result, BaseException):
+                raise result
 
     def _wish(
         self, key: PoolKey, desired: Mapping[PoolKey, tuple[str, PoolDefinition]], wanted: set[PoolKey]
@@ -113,13 +129,14 @@ class PoolSet:
         for key, (app_id, definition) in desired.items():
             if key not in self._pools and key not in self._warmed and len(self._warmed) < self._config.warm_pools:
                 self._warmed.add(key)
-                await self.of(app_id, definition, "serving").reconcile(1)  # one by one: requests come first
+                pool = self.of(app_id, definition, "serving")
+                await self._each([pool], [pool.reconcile(1)])  # one by one: requests come first
 
     async def close(self, is_meant: Callable[[SandboxPool], bool]) -> None:
         """Drain some pools, then end them."""
         keys = [key for key, pool in self._pools.items() if is_meant(pool)]
         pools = [self._pools.pop(key) for key in keys]
-        await asyncio.gather(*(pool.close(self._config.drain_s) for pool in pools))
+        await self._each(pools, (pool.close(self._config.drain_s) for pool in pools))
 
     async def close_all(self) -> None:
         """Drain all; no pool is made any more."""

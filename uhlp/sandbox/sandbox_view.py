@@ -4,13 +4,14 @@ import asyncio
 from typing import Any
 
 from uhlp.clock import Clock
+from uhlp.errors import UhlpError
 from uhlp.sandbox.client import WorkerClient
 from uhlp.sandbox.driver import Capabilities, Usage
 from uhlp.sandbox.pool import SandboxPool
 from uhlp.sandbox.worker_source import StartedSandbox
 
 ASKED_WITHIN_S = 1.0
-"""A sandbox that does not say in time what it takes is shown without."""
+"""A sandbox that does not say in time what it takes, or has just ended, is shown without."""
 
 
 def pool_view(pool: SandboxPool, *, clock: Clock) -> dict[str, Any]:
@@ -102,7 +103,7 @@ async def _usage(started: StartedSandbox) -> Usage | None:
     try:
         async with asyncio.timeout(ASKED_WITHIN_S):
             return await started.sandbox.usage()
-    except TimeoutError:
+    except (TimeoutError, UhlpError):
         return None
 
 
@@ -110,5 +111,5 @@ async def _memory(worker: WorkerClient) -> int | None:
     try:
         async with asyncio.timeout(ASKED_WITHIN_S):
             return await worker.worker.memory_bytes()
-    except TimeoutError:
+    except (TimeoutError, UhlpError):
         return None

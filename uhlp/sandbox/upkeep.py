@@ -3,6 +3,7 @@
 import asyncio
 
 from uhlp.clock import Clock
+from uhlp.errors import SandboxDied
 from uhlp.models.definition import PoolDefinition
 from uhlp.sandbox.client import WorkerClient
 from uhlp.sandbox.config import SandboxSettings
@@ -69,7 +70,7 @@ class Upkeep:
             try:
                 async with asyncio.timeout(self._settings.ping_timeout_s):
                     size_bytes = await worker.worker.memory_bytes()
-            except TimeoutError:  # whoever counts it is slow; the ping has judged the worker
+            except (TimeoutError, SandboxDied):  # whoever counts it is slow or gone; the ping has judged the worker
                 return None
         return "memory" if self._is_large(worker, size_bytes, definition) else None
 

@@ -39,6 +39,22 @@ async def test_an_idle_worker_that_does_not_answer_is_replaced() -> None:
     await manager.close()
 
 
+async def test_a_pool_whose_upkeep_fails_keeps_no_other_from_its_own() -> None:
+    driver, clock = FakeDriver(), FakeClock()
+    pool = PoolDefinition(pool_name="default", min_instances=1)
+    manager = manager_of(driver, clock=clock, desired=lambda: [("broken", pool), ("shop", pool)], ping_timeout_s=0.05)
+    await manager.open()
+    await manager.run_cycle()
+    driver.workers[0].resident_bytes = "many"  # type: ignore[assignment]  # what only a broken driver says
+    driver.workers[1].is_deaf = True
+    clock.advance(11)
+    await manager.run_cycle()
+    await settle()
+    assert [worker.is_alive for worker in driver.workers] == [True, False, True]
+    assert [sandbox.spec.app_id for sandbox in driver.sandboxes] == ["broken", "shop"]
+    await manager.close()
+
+
 async def test_a_worker_that_is_called_while_it_is_asked_is_left_alone() -> None:
     gate = Gate()
     driver, clock = FakeDriver(gate), FakeClock()

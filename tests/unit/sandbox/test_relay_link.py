@@ -150,11 +150,12 @@ async def test_every_worker_gets_a_number_of_its_own_and_its_bytes_travel_under_
 
 async def test_frames_that_come_in_crumbs_are_whole(held: Held) -> None:
     number, owner = await held.fork("w1")
-    data = FRAME.pack(5, number) + b"hello" + FRAME.pack(15, 0) + b'{"event": "no"}' + FRAME.pack(3, number) + b"you"
+    event = b'{"event":"forked","worker":"w1","pid":7}'
+    data = FRAME.pack(5, number) + b"hello" + FRAME.pack(len(event), 0) + event + FRAME.pack(3, number) + b"you"
     for position in range(len(data)):
         held.pipe.say_raw(data[position : position + 1])
     assert await receive(owner, 8) == b"helloyou"
-    assert held.events == [{"event": "no"}]
+    assert held.events == [{"event": "forked", "worker": "w1"}]
 
 
 async def test_a_workers_end_closes_its_owner_after_the_last_word(held: Held) -> None:

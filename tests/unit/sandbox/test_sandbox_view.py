@@ -19,9 +19,11 @@ from uhlp.errors import (
 )
 from uhlp.metering import NullMeter
 from uhlp.models.definition import PoolDefinition
+from uhlp.sandbox.driver import Sandbox, SandboxSpec, Usage
 from uhlp.sandbox.drivers.fake import (
     DyingDriver,
     FakeDriver,
+    FakeSandbox,
     HangingDriver,
     NeverStartsDriver,
     OutOfMemoryDriver,
@@ -92,6 +94,28 @@ async def test_a_sandbox_is_shown_with_its_workers_and_what_it_takes() -> None:
     assert await manager.sandboxes("other") == []
     gate.open("x", "y")
     await asyncio.gather(*calls)
+    await manager.close()
+
+
+class GoneSandbox(FakeSandbox):
+    """It has ended, and nobody has noticed yet."""
+
+    async def usage(self) -> Usage:
+        raise SandboxDied
+
+
+class GoneDriver(FakeDriver):
+    async def start(self, spec: SandboxSpec) -> Sandbox:
+        self.sandboxes.append(GoneSandbox("gone-1", spec, self._behaviour))
+        return self.sandboxes[-1]
+
+
+async def test_a_sandbox_that_cannot_be_asked_is_shown_without_what_it_takes() -> None:
+    manager = manager_of(GoneDriver())
+    await manager.open()
+    await run(manager, pool=POOL)
+    (shown,) = await manager.sandboxes()
+    assert (shown["sandboxId"], shown["cpuS"], shown["memoryBytes"], len(shown["workers"])) == ("gone-1", None, None, 1)
     await manager.close()
 
 

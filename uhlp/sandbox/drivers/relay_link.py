@@ -15,7 +15,8 @@ from typing import Protocol
 import structlog
 
 from uhlp.errors import SandboxDied
-from uhlp.sandbox.drivers.zygote_link import Event, OnClose, OnEvent
+from uhlp.sandbox.drivers.zygote_events import Event, read_event
+from uhlp.sandbox.drivers.zygote_link import OnClose, OnEvent
 
 PIECE_BYTES = 64 * 1024
 UNREAD_LIMIT_BYTES = 32 * 1024 * 1024
@@ -125,7 +126,7 @@ class RelayLink:
         try:
             while data := await self._pipe.read():
                 self._take_data(data)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError) as error:
             _log.info("sandbox_stream_lost", problem=str(error))
         finally:
             self.close()
@@ -148,7 +149,7 @@ class RelayLink:
 
     def _take(self, number: int, payload: bytes) -> None:
         if number == _CONTROL:
-            self._on_event(json.loads(payload))
+            self._on_event(read_event(payload))
         elif splice := self._splices.get(number):
             if payload:
                 splice.deliver(payload)

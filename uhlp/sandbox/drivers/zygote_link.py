@@ -4,12 +4,15 @@ import asyncio
 import json
 import socket
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
+
+import structlog
 
 from uhlp.errors import SandboxDied
+from uhlp.sandbox.drivers.zygote_events import PACKET_BYTES, Event, read_event
 
-_PACKET_BYTES = 64 * 1024
-Event = dict[str, Any]
+_PACKETS_PER_TURN = 32
+_log = structlog.get_logger(__name__)
 OnEvent = Callable[[Event], None]
 OnClose = Callable[[], None]
 
@@ -17,7 +20,8 @@ OnClose = Callable[[], None]
 class Link(Protocol):
     """Carries commands to a zygote, with the descriptor of a worker's stream, and its events back.
 
-    It hands every event to the `on_event` that it was made with, and calls `on_close` once, when the zygote has gone.
+    It hands every event, checked, to the `on_event` it was made with, and calls `on_close` once, when the zygote has
+    gone. A zygote that sends what is no event, or an event that `on_event` refuses (ValueError), is let go.
     """
 
     @property
@@ -62,10 +66,19 @@ class ZygoteLink:
 
     def _read(self) -> None:
         try:
-            while packet := self._control.recv(_PACKET_BYTES):
-                self._on_event(json.loads(packet))
+            for _ in range(_PACKETS_PER_TURN):  # then the loop's other work; what is left calls again
+                packet = self._control.recv(PACKET_BYTES)
+                if not packet:
+                    break
+                self._on_event(read_event(packet))
+                if not self.is_open:
+                    return
+            else:
+                return
         except BlockingIOError:
             return
+        except ValueError as error:
+            _log.warning("sandbox_broke_its_protocol", problem=str(error))
         except OSError:
             pass  # the zygote was killed with packets unread: the same as its end
         self.close()

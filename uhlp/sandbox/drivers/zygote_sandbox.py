@@ -6,18 +6,20 @@ How the zygote was started, and how it ends, is the driver's: a process of this 
 import asyncio
 import contextlib
 import itertools
-import json
 import socket
 import struct
 from typing import Any
 
 from uhlp.errors import SandboxDied
 from uhlp.sandbox.driver import ExitReason, SandboxSpec, Transport, Usage
-from uhlp.sandbox.drivers.zygote_link import Connect, Event
+from uhlp.sandbox.drivers.zygote_events import Event, read_hello
+from uhlp.sandbox.drivers.zygote_link import Connect
 
 READY_LIMIT_S = 10.0
 KILL_LIMIT_S = 2.0
 HELLO_LIMIT_BYTES = 64 * 1024
+EVENTS_PER_COMMAND = 2
+"""A fork is answered, and its worker ends; every other command has one answer at most."""
 
 
 class ZygoteWorker:
@@ -36,7 +38,7 @@ class ZygoteWorker:
         """End the worker and everything it started; a zygote that does not obey is ended with all its workers."""
         if not self.ended.done():
             with contextlib.suppress(SandboxDied):
-                self._sandbox.link.send("kill", self.worker_id)
+                self._sandbox.command("kill", self.worker_id)
             try:
                 async with asyncio.timeout(KILL_LIMIT_S):
                     await asyncio.shield(self.ended)
@@ -50,7 +52,7 @@ class ZygoteWorker:
             return 0
         if self._memory is None:
             self._memory = asyncio.get_running_loop().create_future()
-            self._sandbox.link.send("memory", self.worker_id)
+            self._sandbox.command("memory", self.worker_id)
         return await asyncio.shield(self._memory)
 
     def take(self, event: Event) -> None:
@@ -89,6 +91,7 @@ class ZygoteSandbox:
         self._numbers = itertools.count(1)
         self._usage: asyncio.Future[Usage] | None = None
         self._stop_reason = ""
+        self._events_due = 1
         self.link = connect(on_event=self._take, on_close=self._closed)
 
     async def start_worker(self) -> ZygoteWorker:
@@ -98,7 +101,7 @@ class ZygoteSandbox:
         worker = ZygoteWorker(self, f"w{next(self._numbers)}", host_end)
         try:
             with worker_end:
-                self.link.send("fork", worker.worker_id, worker_end.fileno())
+                self.command("fork", worker.worker_id, worker_end.fileno())
             self._workers[worker.worker_id] = worker
             async with asyncio.timeout(READY_LIMIT_S):
                 worker.hello = await _read_hello(host_end)
@@ -117,19 +120,29 @@ class ZygoteSandbox:
         """Memory and processor time of the zygote and its workers, as the zygote counts them."""
         if self._usage is None and self.link.is_open:
             self._usage = asyncio.get_running_loop().create_future()
-            self.link.send("usage", "")
+            self.command("usage", "")
         return await asyncio.shield(self._usage) if self._usage is not None else Usage(0, 0.0)
 
     async def stop(self, reason: str) -> None:
         """End the zygote and everything inside. Safe to repeat."""
         raise NotImplementedError
 
+    def command(self, name: str, worker_id: str, descriptor: int | None = None) -> None:
+        """Have the zygote do something; raises SandboxDied when it takes no commands."""
+        self._events_due += EVENTS_PER_COMMAND
+        self.link.send(name, worker_id, descriptor)
+
     def _take(self, event: Event) -> None:
+        """Raises ValueError for an event that no zygote of ours sends now."""
+        self._events_due -= 1
+        if self._events_due < 0:
+            raise ValueError("more events than commands account for")
         if event["event"] == "ready":
+            if self._ready.done():
+                raise ValueError("a second report of walls")
             self.walls = event["walls"]
             self._zygote_is_ready()
-            if not self._ready.done():
-                self._ready.set_result(None)
+            self._ready.set_result(None)
             return
         if event["event"] == "usage":
             self._answer_usage(Usage(event["bytes"], event["cpu_s"]))
@@ -164,11 +177,7 @@ async def _read_hello(stream: socket.socket) -> dict[str, Any]:
     (length,) = struct.unpack(">I", await _read_exactly(stream, 4))
     if length > HELLO_LIMIT_BYTES:
         raise ValueError("the first frame is no hello")
-    message = json.loads(await _read_exactly(stream, length))
-    if message.get("method") != "hello":
-        raise ValueError("the first frame is no hello")
-    hello: dict[str, Any] = message["params"]
-    return hello
+    return read_hello(await _read_exactly(stream, length))
 
 
 async def _read_exactly(stream: socket.socket, number: int) -> bytes:
