@@ -132,9 +132,13 @@ class Observer:
             return
         if handler.outcome == "ok":
             evidence.note_answer(handler.data)
+        # failures are sampled like answers, or the account would see every failure and few successes
+        is_audited = handler.outcome != "deoptimize" and watch.draw < live.audit_share
+        if handler.outcome == "failed" and watch.has_answer and not is_audited:
+            await self._keep_failure(watch.served, live, watch.answer, handler)
         await self._governor.record_execution(live.candidate_id, handler, is_live=True)
-        if handler.outcome == "deoptimize" or watch.draw >= live.audit_share:
-            return  # failures are sampled like answers, or the account would see every failure and few successes
+        if not is_audited:
+            return
         if not watch.has_answer:
             served = watch.served
             known = self._reference.known(served.app, served.component, input_hash(served.input))
@@ -167,6 +171,17 @@ class Observer:
             if is_owed or isinstance(failure, BudgetSpent):
                 evidence.unasked.append((served, live, "audit", _NOT_ASKED, handler))
             raise
+
+    async def _keep_failure(self, served: Served, live: LiveHandler, answer: object, handler: ExecutionResult) -> None:
+        """An input that the handler failed on is no evidence here, and a test of the next attempt all the same."""
+        evidence = self._governor.evidence_of(live.candidate_id)
+        if evidence is not None:
+            dispute = Dispute(
+                app=served.app, component=served.component, value=served.input, first=answer, got=None,
+                comparator=comparator_of(served.component), spending=evidence.spending,
+            )  # fmt: skip
+            failure = await compare(self._reference, dispute, stage="audit", handler_result=handler)
+            self._governor.keep_mismatch(live.candidate_id, failure)
 
     async def _compare(
         self, served: Served, live: LiveHandler, stage: Stage, first: object, handler: ExecutionResult
