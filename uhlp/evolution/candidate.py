@@ -160,7 +160,10 @@ class Costs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A proposed implementation (key: component, specification hash, code sha, attempt). Times are epoch seconds."""
+    """A proposed implementation (key: component, specification hash, code sha, attempt). Times are epoch seconds.
+
+    `models` names the model and the coder in force when it was discovered.
+    """
 
     id: str
     app_id: str
@@ -183,6 +186,7 @@ class Candidate:
     drafts: tuple[Draft, ...] = ()
     trained_digest: str | None = None
     config_hash: str | None = None
+    models: str | None = None
     approval_required: bool = False
     approved_by: str | None = None
     paused: bool = False

@@ -41,7 +41,8 @@ class Compilability:
         """Why this component must not be compiled, whatever its traffic."""
         definition = component.definition
         decision_field = definition.optimization.decision_field
-        if definition.handler_type is not HandlerType.LLM or component.prompt_artifact is None:
+        is_ours = self._book.in_service(app.app_id, definition.component_id) is not None
+        if not (definition.handler_type is HandlerType.LLM or is_ours) or component.prompt_artifact is None:
             return "not_llm", "only a component that a model runs can be compiled"
         if comparator.not_comparable_fields:
             fields = ", ".join(comparator.not_comparable_fields)

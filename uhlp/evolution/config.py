@@ -112,6 +112,15 @@ class RejitConfig(_Section):
     f_max: Annotated[int, Field(ge=1, le=100)] = 5
 
 
+class ReplaceConfig(_Section):
+    """A handler in service that leaves this share of at least so many requests within an hour to the model is compiled
+    anew, if clocks and worth allow it.
+    """
+
+    deoptimised_share: Share = 0.3
+    min_requests: Count = 200
+
+
 class LimitsConfig(_Section):
     """How much may happen at once, and what evolution may spend on models a day (UTC), all applications together.
 
@@ -162,6 +171,7 @@ class EvolutionConfig(_Section):
     share: ShareConfig = ShareConfig()
     monitor: MonitorConfig = MonitorConfig()
     rejit: RejitConfig = RejitConfig()
+    replace: ReplaceConfig = ReplaceConfig()
     limits: LimitsConfig = LimitsConfig()
     break_even: BreakEvenConfig = BreakEvenConfig()
     usd_per_second_saved: Annotated[float, Field(ge=0, le=1e6)] = 0.0

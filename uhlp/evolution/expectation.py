@@ -107,11 +107,13 @@ class Expectations:
         """What compiling `component` would take and save, as things are now."""
         component_id, optimization = component.definition.component_id, component.definition.optimization
         model = self.model_per_call(app.app_id, component_id)
-        requests = self._windows.window(app.app_id, component_id, _WINDOW_S).count
+        in_service = self._book.in_service(app.app_id, component_id)
+        left_to_it = None if in_service is None else "llm"  # a better handler can save no more than this
+        requests = self._windows.window(app.app_id, component_id, _WINDOW_S, handler=left_to_it).count
         calls_per_day = requests * 86_400 / _WINDOW_S if requests else None
         last = self._last_handler(app.app_id, component_id)
         coverage = self._config.break_even.assumed_coverage
-        if last is not None and last.figures.coverage is not None:
+        if last is not None and last.figures.coverage is not None and in_service is None:
             coverage = last.figures.coverage
         cost = await self._cost(app, component, model)
         per_second = optimization.usd_per_second_saved

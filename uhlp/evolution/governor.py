@@ -22,7 +22,9 @@ from uhlp.evolution.config import EvolutionConfig
 from uhlp.evolution.endings import GOVERNOR as GOVERNOR
 from uhlp.evolution.endings import Endings
 from uhlp.evolution.evidence_intake import EvidenceIntake
+from uhlp.evolution.forgiveness import Forgiveness
 from uhlp.evolution.holds import Holds
+from uhlp.evolution.improvements import Improvements
 from uhlp.evolution.ledger_anchors import LedgerAnchors
 from uhlp.evolution.live_candidates import LiveCandidates
 from uhlp.evolution.live_evidence import LiveEvidence
@@ -33,6 +35,7 @@ from uhlp.evolution.store import EvolutionStore
 from uhlp.evolution.traffic_switch import TrafficSwitch
 from uhlp.execution import ExecutionResult, HandlerImplementation
 from uhlp.metrics.windows import Windows
+from uhlp.optimization.optimization_oracle import Discovery
 from uhlp.registry.application_registry import ApplicationRegistry
 
 log = structlog.get_logger(__name__)
@@ -76,7 +79,10 @@ class SafetyGovernor:
             book=book, live=self._live, holds=self._holds, endings=self._endings, checkpoints=self._checkpoints,
             promotion=promotion, anchors=anchors, clock=clock, config=config,
         )  # fmt: skip
-        self._deciding: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._forgiveness = Forgiveness(book=book, store=store, clock=clock)
+        self._improvements = Improvements(book=book, app_registry=app_registry, windows=windows, config=config)
+        self._deciding: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
+        """By component: a handler in service and the candidate that is to replace it are decided about in turn."""
 
     # -- into traffic ------------------------------------------------------------------------------------------------
 
@@ -112,7 +118,7 @@ class SafetyGovernor:
 
     async def record_measuring_error(self, candidate_id: str, why: str) -> None:
         """An error of measuring is no score; several in a row pause the candidate."""
-        async with self._deciding[candidate_id]:
+        async with self._deciding_about(candidate_id):
             await self._intake.record_measuring_error(candidate_id, why, actor=GOVERNOR)
 
     def unanswered_checks(self, candidate_id: str) -> int:
@@ -128,7 +134,7 @@ class SafetyGovernor:
 
     async def evaluate_candidate(self, candidate_id: str) -> None:
         """Decide what the evidence allows now (seed 002). Alarms count in every live state, also while paused."""
-        async with self._deciding[candidate_id]:
+        async with self._deciding_about(candidate_id):
             live = self._live.evidence_of(candidate_id)
             candidate = self._book.candidate(candidate_id)
             component = self._live.component_of(candidate)
@@ -140,8 +146,17 @@ class SafetyGovernor:
                     await self._stages.evaluate_shadow(candidate, live, component.definition)
                 elif candidate.is_serving:
                     await self._stages.evaluate_serving(candidate, live, component.definition)
+                    await self._forgiveness.consider(self._book.candidate(candidate_id), live)
             except StateConflict as conflict:  # a person's decision came first; it stands
                 log.info("decision_overtaken", candidate=candidate_id, why=conflict.message)
+
+    def improvements(self) -> list[Discovery]:
+        """Handlers in service that a better one might replace."""
+        return list(self._improvements.found())
+
+    def _deciding_about(self, candidate_id: str) -> asyncio.Lock:
+        candidate = self._book.candidate(candidate_id)
+        return self._deciding[candidate.app_id, candidate.component_id]
 
     async def promote(self, candidate_id: str, *, reason: str, actor: str = GOVERNOR) -> Candidate:
         """Put a canary into full service as the component's next version."""

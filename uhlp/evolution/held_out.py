@@ -26,13 +26,15 @@ class HeldOutReport:
 
     `trouble` says why the replay says nothing yet: the handler could not be run at all, or it differed from a recorded
     answer and nobody could be asked who is right (to leave only such comparisons out would flatter the handler).
-    `tampering` says how it tried to deceive its evaluation.
+    `tampering` says how it tried to deceive its evaluation. `results` are what became of the `samples` that were run.
     """
 
     wrong: tuple[Comparison, ...]
     baseline_p50_ms: float | None
     trouble: str | None = None
     tampering: tuple[str, ...] = ()
+    samples: tuple[Sample, ...] = ()
+    results: tuple[Replayed, ...] = ()
 
 
 async def replay_held_out(
@@ -61,6 +63,7 @@ async def replay_held_out(
     trouble: str | None = None
     tampering: list[str] = []
     kept = capped(samples, duplicates_cap)
+    results: list[Replayed] = []
     for start in range(0, len(kept), _PART):
         report = await replay(
             executor, app, component, handler, kept[start : start + _PART], comparator,
@@ -69,6 +72,7 @@ async def replay_held_out(
         if report.refused and not report.n:
             trouble = trouble or next(one.why for one in report.results)
         tampering = forbidden_calls(report)
+        results += report.results
         for one in report.results:
             if one.outcome == "refused":
                 continue
@@ -93,7 +97,10 @@ async def replay_held_out(
         if tampering or evidence.account.verdict is Verdict.REJECT:
             break
     latencies = [sample.latency_ms for sample in samples if sample.latency_ms is not None]
-    return HeldOutReport(tuple(wrong), median(latencies) if latencies else None, trouble, tuple(tampering))
+    return HeldOutReport(
+        tuple(wrong), median(latencies) if latencies else None, trouble, tuple(tampering),
+        samples=tuple(kept[: len(results)]), results=tuple(results),
+    )  # fmt: skip
 
 
 async def _judged(reference: Reference, one: Replayed, dispute: Dispute) -> Comparison:

@@ -39,6 +39,7 @@ class LiveEvidence:
     `class_inputs` how often for a class on its way to trust, `class_answers` how often the handler claimed each class.
     `spending` is what asking for references has taken.
     `canary` compares the arms while it answers a share of the requests.
+    `clean` says since when, and since how many executions, it has served without anything to be forgiven for.
     """
 
     account: EvidenceAccount
@@ -59,6 +60,7 @@ class LiveEvidence:
     class_answers: Counter[str] = field(default_factory=Counter)
     spending: Spending = field(default_factory=Spending)
     canary: CanaryTests | None = None
+    clean: tuple[float, int] | None = None
     _kept_canary: tuple[int, dict[str, Any]] | None = None
 
     @classmethod
@@ -103,6 +105,7 @@ class LiveEvidence:
             class_inputs={name: Counter(counts) for name, counts in measurements.get("classInputs", {}).items()},
             class_answers=Counter(measurements.get("classAnswers", {})),
             spending=Spending(candidate.costs),
+            clean=tuple(measurements["clean"]) if measurements.get("clean") else None,
             canary=CanaryTests.from_dict(measurements["canary"]) if "canary" in measurements else None,
         )
 
@@ -274,6 +277,7 @@ class LiveEvidence:
                 "p50Ms": self.p50_ms,
                 "p99Ms": self.p99_ms,
                 **self._canary_state(whole=whole),
+                **({"clean": list(self.clean)} if self.clean is not None else {}),
             },
         }
 

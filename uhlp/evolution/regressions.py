@@ -40,11 +40,12 @@ _TRAIN_REPLAYED = 300
 @dataclass(frozen=True, slots=True)
 class Predecessor:
     """The handler that the next one is held against. `coverage` is its share of TRAIN (None when its code may not run),
-    `deoptimised` what it left to the model there."""
+    `deoptimised` what it left to the model there, `trained` the inputs (short hashes) that it was fitted to."""
 
     code: str
     coverage: float | None = None
     deoptimised: tuple[TrainSample, ...] = ()
+    trained: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +160,7 @@ class Regressions:
                 for one in serving.mismatches
                 if not one.overruled
             ]
+        masked = Redaction(component.configuration.get("redact", ())).apply  # as the cases are
         by_input: dict[str, Case] = {}
         for payload, split, candidate_id, case in found:
             if case is None:  # it was deleted
@@ -166,9 +168,10 @@ class Regressions:
             made = case_of(payload, split, candidate_id, case)
             known = self._reference.known(app, component, made.input_hash)
             if known is not None:
-                if made.got is not None and comparator.equal(known.expected, made.got):
+                expected = masked(known.expected)
+                if made.got is not None and comparator.equal(expected, made.got):
                     continue  # it was right after all
-                made = replace(made, expected=known.expected, is_certain=True)
+                made = replace(made, expected=expected, is_certain=True)
             by_input.pop(made.input_hash, None)
             by_input[made.input_hash] = made
         return list(by_input.values())
@@ -229,8 +232,9 @@ class Regressions:
         kept = await self._promotion.code_of(last) if last is not None else None
         if last is None or kept is None:
             return None
+        trained = frozenset(kept[2].get("trained", ()))
         if check_handler(kept[0]):
-            return Predecessor(kept[0])
+            return Predecessor(kept[0], trained=trained)
         report = await replay_looking_first(
             self._executor, app, component, handler_of(kept[0]), capped(train, 1)[:_TRAIN_REPLAYED], comparator,
             concurrency=self._config.verify.concurrency,
@@ -238,4 +242,4 @@ class Regressions:
         if report.refused > report.n:
             raise MeasurementFailed(f"the last handler: no sandbox for {report.refused} samples")
         deoptimised = (TrainSample(one.input, one.expected) for one in report.results if one.outcome == "deoptimised")
-        return Predecessor(kept[0], report.coverage, tuple(deoptimised))
+        return Predecessor(kept[0], report.coverage, tuple(deoptimised), trained)

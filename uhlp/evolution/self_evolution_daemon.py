@@ -104,10 +104,12 @@ class SelfEvolutionDaemon:
         """One turn of the wheel."""
         if self._book.problems:
             return
-        for wish in await self._discoveries.ranked(self._oracle.take_discoveries()):
+        found = {(one.app_id, one.component_id): one for one in self._governor.improvements()}
+        found |= {(one.app_id, one.component_id): one for one in self._oracle.take_discoveries()}
+        for wish in await self._discoveries.ranked(found.values()):
             await self._discovered(wish)
         for candidate in self._book.candidates():
-            if candidate.is_open or candidate.is_serving:
+            if candidate.is_open or candidate.is_serving or candidate.state is S.QUARANTINED:
                 try:
                     await self._advance(candidate)
                 except Exception as error:  # one candidate's trouble must not keep another's alarm from being heard
@@ -139,16 +141,19 @@ class SelfEvolutionDaemon:
     ) -> Candidate:
         """A candidate for this component, queued for compilation. `wish` is what a rule asked for, None by hand.
 
+        Where a handler is in service the candidate is to replace it, if it is better; until then it serves on.
+
         By hand a recommendation that waits for approval is approved, and whether it pays is noted but does not count.
         Raises StateConflict when the component has a candidate already, or must not be compiled.
         """
         component = self._registry.snapshot(app_id).components.get(component_id)
         if component is None:
             raise ComponentNotFound(f"{app_id} has no component {component_id!r}.")
-        current = self._book.current(app_id, component_id)
-        if current is not None and current.spec_hash != component.spec_hash:
-            await self._governor.supersede(current.id, reason="its specification has changed")
-            current, component = None, self._registry.snapshot(app_id).components[component_id]
+        for one in (self._book.open_candidate(app_id, component_id), self._book.in_service(app_id, component_id)):
+            if one is not None and one.spec_hash != component.spec_hash:
+                await self._governor.supersede(one.id, reason="its specification has changed")
+        component = self._registry.snapshot(app_id).components[component_id]
+        current = self._book.open_candidate(app_id, component_id)
         if current is not None and wish is None and _waits_for_approval(current):
             return await self._approve(current, actor=actor, reason=reason, proposer=proposer)
         if current is not None:
@@ -156,7 +161,8 @@ class SelfEvolutionDaemon:
                 f"{component_id} has candidate {current.id} in state {current.state}; decide about that one first.",
                 details={"candidateId": current.id, "state": current.state},
             )
-        if component.definition.handler_type is not HandlerType.LLM:
+        in_service = self._book.in_service(app_id, component_id)
+        if component.definition.handler_type is not HandlerType.LLM and in_service is None:
             raise StateConflict(f"{component_id} is not run by a model.")
         if component.definition.optimization.mode == "off":
             raise StateConflict(f"The optimisation mode of {component_id} is off; its definition would have to change.")
@@ -176,6 +182,7 @@ class SelfEvolutionDaemon:
             attempt=attempts.attempt + 1,
             trust=component.definition.optimization.trust,
             config_hash=self._config.digest,
+            models=self._oracle.models_of(app_id),
             checkpoint=self._governor.create_checkpoint(app_id, component_id),
             approval_required=needs_approval,
             evidence=what_was_known(expected, wish.discovery if wish else None),
@@ -194,7 +201,7 @@ class SelfEvolutionDaemon:
         """A rule asks; mode, clocks, worth and limits allow or postpone it. A rule that still holds asks again."""
         discovery = wish.discovery
         app_id, component_id = wish.place
-        has_candidate = self._book.current(app_id, component_id) is not None
+        has_candidate = self._book.open_candidate(app_id, component_id) is not None
         if discovery.action == "compress" or has_candidate or self._store.is_paused(app_id, component_id):
             self._discoveries.drop(app_id, component_id)
             return
@@ -219,7 +226,7 @@ class SelfEvolutionDaemon:
         """Why a compilation that nobody asked for by hand is not started now."""
         app_id, _component_id = wish.place
         balance = wish.expected.balance
-        if balance.is_worth_it is False:
+        if balance.is_worth_it is False and not wish.discovery.is_correction:
             return "not_worth_it", balance.describe()
         now, limit = self._clock.now(), self._config.limits.compilations_per_hour
         lately = [
@@ -241,18 +248,24 @@ class SelfEvolutionDaemon:
             return False
         spec_hash = component.spec_hash
         attempts = await self._store.attempts(app_id, component_id, spec_hash)
-        if attempts.last_failure_at is None:
+        since, failures = attempts.last_failure_at, attempts.failures
+        in_service = self._book.in_service(app_id, component_id)
+        if in_service is not None:  # a handler that serves is given as long as one that has failed once
+            since, failures = max(since or 0.0, in_service.entered_at), max(1, failures)
+        if since is None:
             return True
-        new = await self._samples.count_since(app_id, component_id, attempts.last_failure_at)
+        new = await self._samples.count_since(app_id, component_id, since)
         rejit = self._config.rejit
         return recompile_allowed(
-            attempts.failures, self._clock.now() - attempts.last_failure_at, new,
+            failures, self._clock.now() - since, new,
             key=f"{app_id}/{component_id}/{spec_hash}", t0_s=rejit.t0_s, t_max_s=rejit.t_max_s,
             n0=rejit.n0, n_max=rejit.n_max, f_max=rejit.f_max,
         )  # fmt: skip
 
     async def _advance(self, candidate: Candidate) -> None:
         candidate = self._book.candidate(candidate.id)  # as it stands now: others decide beside this loop
+        if candidate.state is S.QUARANTINED:
+            await self._lift_quarantine(candidate)
         if not (candidate.is_open or candidate.is_serving):
             return
         try:
@@ -273,6 +286,14 @@ class SelfEvolutionDaemon:
             if self._governor.evidence_of(candidate.id) is None:  # its application was out of service at the start
                 await self._readmit(candidate)
             await self._governor.evaluate_candidate(candidate.id)
+
+    async def _lift_quarantine(self, candidate: Candidate) -> None:
+        """Another model or coder may do better. (Another specification is not quarantined in the first place.)"""
+        if candidate.app_id in self._registry.app_ids() and candidate.models is not None:
+            now = self._oracle.models_of(candidate.app_id)
+            if now != candidate.models:
+                reason = f"it failed with {candidate.models}; now there is {now}"
+                await self._governor.clear_quarantine(candidate.id, actor=GOVERNOR, reason=reason)
 
     async def _readmit(self, candidate: Candidate) -> None:
         if candidate.app_id not in self._registry.app_ids():

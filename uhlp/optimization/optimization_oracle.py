@@ -32,7 +32,8 @@ class Discovery:
     """A rule came true for a component: what it asks for, and the words a person reads as the reason.
 
     `rule` is what fired: {description, expression, action, windowS, values: the window's figures at that moment}.
-    `because` says why a rule that would start a compilation only recommends it; empty otherwise.
+    `because` says why a rule that would start a compilation only recommends it; empty otherwise. `is_correction`: the
+    handler in service has been wrong, and a better one is worth more than it saves.
     """
 
     app_id: str
@@ -41,6 +42,7 @@ class Discovery:
     reason: str
     rule: Mapping[str, Any] = field(default_factory=dict)
     because: str = ""
+    is_correction: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,19 +96,29 @@ class OptimizationOracle:
                 timeout_s=coder_timeout_s,
             ),
         )
+        self._default_coder_model = default_coder_model
         self._global_rules = tuple(global_rules)
         self._hold_windows = hold_windows
         self._held: dict[tuple[str, str, int, str], int] = {}
         self._discoveries: dict[tuple[str, str], Discovery] = {}
 
     async def run_optimization_cycle(self) -> None:
-        """Evaluate every rule of every component that a model runs; what fires becomes a discovery."""
+        """Evaluate every rule of every component that a model runs, or did before it was compiled; what fires becomes a
+        discovery."""
         for app_id in await self._registry.list_active_applications():
             app = self._registry.snapshot(app_id)
             for component_id, component in app.components.items():
                 definition = component.definition
-                if definition.handler_type is HandlerType.LLM and definition.optimization.mode != "off":
+                is_promoted = component.handler_version is not None and component.prompt_artifact is not None
+                is_compilable = definition.handler_type is HandlerType.LLM or is_promoted
+                if is_compilable and definition.optimization.mode != "off":
                     await self._examine(app, component_id, definition)
+
+    def models_of(self, app_id: str) -> str:
+        """The model and the coder that an application uses now, as one text: what another one might do better."""
+        llm = self._registry.snapshot(app_id).definition.llm
+        model = "/".join(name for name in (llm.provider, llm.model) if name) or "the server's"
+        return f"model {model}, coder {llm.coder_model or self._default_coder_model or 'the same'}"
 
     def take_discoveries(self) -> list[Discovery]:
         """What fired since the last call; each component at most once."""

@@ -170,7 +170,7 @@ async def test_a_routing_bug_holds_the_step_scores_nothing_and_is_cleared_by_a_p
 async def test_a_restart_keeps_what_was_counted(world: World) -> None:
     candidate_id = await canary(world, handler_s=0.13)
     weigh(world, 0.5)
-    await world.send_all(lines(60, start=200_000))
+    await world.send_all(lines(15, start=200_000))
     before = arms(world, candidate_id).to_dict()
     await world.restart(crash=False)
     assert arms(world, candidate_id).to_dict() == before

@@ -1,5 +1,6 @@
 """The oracle: rules of three levels over windows, and what they ask for."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -163,9 +164,23 @@ async def test_the_nearest_preference_for_the_model_wins_and_only_recommends(
     assert await discovered(world) == [(PARSE, asked_for)]
 
 
-async def test_only_components_that_a_model_runs_are_looked_at(desk: Desk) -> None:
+async def test_a_rule_may_ask_for_a_better_handler_where_one_is_in_service(desk: Desk) -> None:
     world = await desk.with_rules(rules=[rule()])
     await world.to_state("promoted")
+    for _ in range(3):
+        world.windows.observe(APP, PARSE, handler="jit", latency_ms=800.0, ok=True)
+    assert await discovered(world) == [(PARSE, "jit")]
+
+
+async def test_code_that_its_owner_wrote_is_not_looked_at(desk: Desk) -> None:
+    world = await desk.with_rules(rules=[rule()])
+    registered = world.registry.snapshot(APP).components[PARSE].definition.model_dump(mode="json", by_alias=True)
+    registered |= {"handlerType": "JIT", "taskDetails": {"prompt_template": PARSE, "script": "code/own.py"}}
+    own = {
+        "component_registry.yaml": json.dumps({"components": [registered]}).encode(),
+        "code/own.py": b"def handle(inputs, context):\n    return {}\n",
+    }
+    await world.registry.apply_files(APP, own, message="Our own code")
     for _ in range(3):
         world.windows.observe(APP, PARSE, handler="jit", latency_ms=800.0, ok=True)
     assert await discovered(world) == []
