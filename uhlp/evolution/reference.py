@@ -26,6 +26,7 @@ from uhlp.evolution.measuring import MeasurementFailed as MeasurementFailed
 from uhlp.execution import ExecutionCall, Executor, PromptImplementation
 from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot, GoldenExample
 from uhlp.traffic.adjudications import Adjudications
+from uhlp.traffic.redaction import Redaction
 from uhlp.traffic.split import input_hash, split_of
 
 ReferenceKind = Literal["golden", "human", "judge", "majority", "single"]
@@ -137,10 +138,11 @@ class Reference:
         one = dispute
         known = self.known(one.app, one.component, one.input_hash or input_hash(one.value))
         if known is not None:
-            if one.comparator.differ_in_text_alone(known.expected, one.got):
-                return await self._by_text(one, known.expected, known.reference)
-            is_right = one.comparator.equal(known.expected, one.got)
-            return Verdict("right" if is_right else "wrong", known.reference, known.expected)
+            expected = _as_recorded(one, known.expected)
+            if one.comparator.differ_in_text_alone(expected, one.got):
+                return await self._by_text(one, expected, known.reference)
+            is_right = one.comparator.equal(expected, one.got)
+            return Verdict("right" if is_right else "wrong", known.reference, expected)
         if one.comparator.equal(one.first, one.got):
             return Verdict("right", "single", one.first, (one.first,))
         if one.comparator.differ_in_text_alone(one.first, one.got):
@@ -228,3 +230,10 @@ class Reference:
             if other is not None:
                 cases.append(KnownCase(example.input, example.expected, other))
         return cases
+
+
+def _as_recorded(one: Dispute, expected: Any) -> Any:
+    """What is known to be right, masked where the input is: a handler that saw "[redacted]" can answer no better."""
+    if not one.input_hash or one.input_hash == input_hash(one.value):
+        return expected
+    return Redaction(one.component.configuration.get("redact", ())).apply(expected)
