@@ -28,7 +28,7 @@ ECHO = "def handle(inputs, context):\n    return inputs\n"
 KEEPS_A_SECRET = (
     "import os\nfrom uhlp_runtime import call_tool\n"
     "def handle(inputs, context):\n"
-    "    for path in ('secret', '/tmp/secret'):\n        open(path, 'w').write(inputs['secret'])\n"
+    "    open('secret', 'w').write(inputs['secret'])\n"
     "    return call_tool('wait', inputs)\n"
 )
 POOL = PoolDefinition(pool_name="default", max_instances=4, resource_limits=ResourceLimits(memory_limit="96M"))

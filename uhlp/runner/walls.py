@@ -9,7 +9,7 @@ import signal
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import RunnerError, seccomp
+from . import RunnerError, landlock, seccomp
 from .promises import Promises, broken
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -59,11 +59,15 @@ class Settings:
 
 @dataclass(slots=True)
 class WallReport:
-    """What holds around this sandbox, and what was refused with the reason: reported, never assumed."""
+    """What holds around this sandbox, and what was refused with the reason: reported, never assumed.
+
+    `own_files`: no worker reaches another's files in /tmp. Kernels before 5.13 cannot keep them apart.
+    """
 
     uid: int = -1
     system_calls: bool = False
     private_tmp: bool = False
+    own_files: bool = False
     missing: list[str] = field(default_factory=list)
 
 
@@ -102,6 +106,7 @@ def build(settings: Settings) -> WallReport:
         built.system_calls = attempt("filter of system calls", filter_sandbox_calls, settings.has_network)
     else:
         built.missing.append("filter of system calls: none for this architecture")
+    built.own_files = landlock.version() > 0
     built.uid = os.getuid()
     if built.uid == 0:
         built.missing.append("own user: it is root")

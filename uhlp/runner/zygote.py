@@ -30,7 +30,7 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from . import relay, seccomp, sweep, usage, walls
+from . import landlock, relay, seccomp, sweep, usage, walls
 from .promises import Promises
 from .walls import OomScore, Settings, WallReport
 
@@ -177,6 +177,8 @@ class Zygote:
             os.environ["TMPDIR"] = folder
             limits = walls.Limits(self._settings.memory_bytes, self._settings.count_threads)
             walls.apply_limits(limits, workers=len(self._children) + 2)
+            if self._walls.own_files:
+                landlock.keep_to(folder, self._settings.tmp)
             if self._walls.system_calls:
                 walls.filter_worker_calls(self._settings.has_network)
             from . import worker

@@ -1,4 +1,4 @@
-"""Fill /tmp with bytes, and every other place; answers with what stopped it and where it could write."""
+"""Fill its own folder with bytes, and every other place; answers with what stopped it and where it could write."""
 
 import os
 
@@ -7,6 +7,7 @@ def handle(inputs, context):
     places = []
     for place in (
         "/",
+        "/tmp",
         "/usr",
         "/dev",
         "/dev/shm",
@@ -25,7 +26,7 @@ def handle(inputs, context):
     written = 0
     try:
         for number in range(9999):
-            with open(f"/tmp/fill-{number}", "wb") as file:
+            with open(f"fill-{number}", "wb") as file:
                 written += file.write(b"x" * (8 << 20))
     except OSError as error:
         return [places, written <= 64 << 20, error.strerror]

@@ -13,7 +13,7 @@ X86_64 = {
     "pidfd_open": (434, 1), "pidfd_getfd": (438,), "process_madvise": (440,), "mount_setattr": (442,),
     "fsopen": (430,), "move_mount": (429,), "open_tree": (428,), "quotactl": (179,), "acct": (163,),
     "settimeofday": (164,), "clock_settime": (227,), "adjtimex": (159, 0), "iopl": (172, 3), "ioperm": (173, 0, 1, 1),
-    "syslog": (103, 3), "personality": (135, 0x40000), "vhangup": (153,), "mknod": (133, b"/tmp/node", 0o20666, 0x101),
+    "syslog": (103, 3), "personality": (135, 0x40000), "vhangup": (153,), "mknod": (133, b"node", 0o20666, 0x101),
 }  # fmt: skip
 AARCH64 = {
     "ptrace": (117, 16), "mount": (40,), "unshare": (97, 0x10000000), "setns": (268,), "bpf": (280,), "keyctl": (219, 0),

@@ -4,12 +4,18 @@ import os
 
 
 def handle(inputs, context):
-    for number, target in enumerate(["/", "/etc", "/usr", "/proc/1/root", "/runner", "..", "/tmp", "loop"]):
-        os.symlink(target, f"/tmp/link-{number}")
-        os.symlink(target, f"own-{number}")
-    os.symlink("loop", "loop")
     folder = os.getcwd()
-    if folder != "/tmp":
-        os.rename(folder, "/tmp/moved")
-        os.symlink("/", folder)
+    for number, target in enumerate(["/", "/etc", "/usr", "/proc/1/root", "/runner", "..", "/tmp", "loop"]):
+        attempt(os.symlink, target, f"own-{number}")
+        attempt(os.symlink, target, f"/tmp/link-{number}")
+    attempt(os.symlink, "loop", "loop")
+    attempt(os.rename, folder, "/tmp/moved")
+    attempt(os.symlink, "/", folder)
     return "done"
+
+
+def attempt(step, *arguments):
+    try:
+        step(*arguments)
+    except OSError:
+        return

@@ -4,14 +4,14 @@ import os
 
 
 def handle(inputs, context):
-    made = 0
+    made, own = 0, os.getcwd()
     try:
         for _ in range(1000):
             os.mkdir("deeper")
             os.chdir("deeper")
             made += 1
         for number in range(10**6):
-            open(f"/tmp/empty-{number}", "w").close()
+            open(f"{own}/empty-{number}", "w").close()
             made += 1
     except OSError:
         os.chmod(".", 0)

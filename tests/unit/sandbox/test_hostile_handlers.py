@@ -83,25 +83,25 @@ async def test_the_disk_of_a_sandbox_is_small_and_emptied_behind_the_worker(town
     fill = handler(
         "try:",
         "    for n in range(9999):",
-        "        with open(f'/tmp/{n}', 'wb') as f: f.write(b'x' * (8 << 20))",
+        "        with open(f'{n}', 'wb') as f: f.write(b'x' * (8 << 20))",
         "except OSError as e: return [n, str(e)]",
     )
     files, message = (await target.run(fill))["data"]
     assert files <= 8
     assert "No space left" in message
     await target.worker.kill()
-    listing = handler("return os.listdir('/tmp')")
-    assert all(name.startswith("w") for name in (await town.neighbour.run(listing))["data"])
+    free = handler("room = os.statvfs('/tmp')", "return room.f_bavail * room.f_frsize")
+    assert (await town.neighbour.run(free))["data"] > 60 << 20
 
 
 async def test_a_million_empty_files_and_a_bottomless_folder_stop_early(town: Town, target: RawRunner) -> None:
     source = handler(
-        "made = 0",
+        "made, own = 0, os.getcwd()",
         "try:",
         "    for _ in range(1000):",
         "        os.mkdir('deeper'); os.chdir('deeper'); made += 1",
         "    for n in range(10 ** 6):",
-        "        open(f'/tmp/f{n}', 'w').close(); made += 1",
+        "        open(f'{own}/f{n}', 'w').close(); made += 1",
         "except OSError: os.chmod('.', 0); return made",
     )
     assert (await target.run(source))["data"] <= 4096
@@ -110,8 +110,38 @@ async def test_a_million_empty_files_and_a_bottomless_folder_stop_early(town: To
     await newcomer.worker.kill()
     newcomer.worker.endpoint.close()
     await target.worker.kill()
-    listing = handler("return os.listdir('/tmp')")
-    assert all(name.startswith("w") for name in (await town.neighbour.run(listing))["data"])
+    assert (await town.neighbour.run(handler("return os.statvfs('/tmp').f_ffree")))["data"] > 4000
+
+
+async def test_a_neighbours_files_cannot_be_reached(town: Town, target: RawRunner) -> None:
+    await town.neighbour.run(handler("os.mkdir('mine')", "open('mine/secret', 'w').write('secret')", "return 1"))
+    folder = (await town.neighbour.run(handler("return os.getcwd()")))["data"]
+    attack = (
+        "import os\n"
+        "def handle(i, c):\n"
+        "    at = i['at']\n"
+        "    steps = [\n"
+        "        lambda: os.listdir('/tmp'), lambda: os.listdir(at), lambda: open(at + '/mine/secret').read(),\n"
+        "        lambda: open(at + '/mine/secret', 'w'), lambda: open(at + '/mine/new', 'w'), lambda: os.mkdir(at + '/x'),\n"
+        "        lambda: os.unlink(at + '/mine/secret'), lambda: os.rename(at, '/tmp/moved'), lambda: os.mkdir('/tmp/w99'),\n"
+        "        lambda: os.rename(at + '/mine/secret', 'stolen'), lambda: os.link(at + '/mine/secret', 'stolen'),\n"
+        "        lambda: os.truncate(at + '/mine/secret', 0), lambda: os.symlink('/etc', at + '/link'),\n"
+        "        lambda: open('/proc/self/cwd/../' + os.path.basename(at) + '/mine/secret').read(),\n"
+        "    ]\n"
+        "    done = []\n"
+        "    for number, step in enumerate(steps):\n"
+        "        try:\n"
+        "            step()\n"
+        "        except OSError:\n"
+        "            continue\n"
+        "        done.append(number)\n"
+        "    with open('own', 'w') as file: file.write('own')\n"
+        "    os.mkdir('deep'); os.rename('own', 'deep/own')\n"
+        "    return [done, open('deep/own').read()]\n"
+    )
+    assert (await target.run(attack, {"at": folder}))["data"] == [[], "own"]
+    kept = handler("return open('mine/secret').read()")
+    assert (await town.neighbour.run(kept))["data"] == "secret"
 
 
 async def test_privileges_cannot_be_regained(target: RawRunner) -> None:

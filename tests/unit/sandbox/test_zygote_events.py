@@ -18,7 +18,7 @@ from uhlp.sandbox.drivers.zygote_link import ZygoteLink
 from uhlp.sandbox.drivers.zygote_sandbox import ZygoteSandbox
 
 LIMIT_S = 10
-WALLS = {"uid": 7, "system_calls": True, "private_tmp": True, "missing": []}
+WALLS = {"uid": 7, "system_calls": True, "private_tmp": True, "own_files": True, "missing": []}
 READY = {"event": "ready", "pid": 1, "walls": WALLS}
 
 

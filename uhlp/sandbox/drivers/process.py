@@ -143,6 +143,11 @@ class ProcessDriver:
         facts = [f"user {sandbox.walls['uid']}", f"Python {worker.hello['python']}"]
         if sandbox.walls["system_calls"]:
             facts.append("filter of system calls in supervisor and workers")
+        facts.append(
+            "files of each worker its own"
+            if sandbox.walls["own_files"]
+            else "workers of a sandbox reach each other's temporary files: the kernel has no Landlock"
+        )
         if self._bwrap is None:
             if os.geteuid() == 0 and sandbox.walls["uid"] == 0:
                 missing += ("own user: this Python cannot be read by other users",)

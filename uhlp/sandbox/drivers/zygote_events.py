@@ -92,7 +92,8 @@ def _reason(value: object) -> str:
 
 
 def _walls(value: object) -> dict[str, Any]:
-    if type(value) is not dict or not {type(value.get(name)) for name in ("system_calls", "private_tmp")} <= {bool}:
+    seen = ("system_calls", "private_tmp", "own_files")
+    if type(value) is not dict or not {type(value.get(name)) for name in seen} <= {bool}:
         raise ValueError("no report of walls")
     missing = value.get("missing")
     if type(missing) is not list or len(missing) > _MOST_MISSING:
@@ -101,6 +102,7 @@ def _walls(value: object) -> dict[str, Any]:
         "uid": _number(-1, _MOST_NUMBER)(value.get("uid")),
         "system_calls": value["system_calls"],
         "private_tmp": value["private_tmp"],
+        "own_files": value["own_files"],
         "missing": [_text(each) for each in missing],
     }
 
