@@ -3,8 +3,9 @@
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
+from uhlp.models.image_name import ImageName
 from uhlp.models.volume_mounts import VolumeMount, read_mounts
 from uhlp.models.wire import WireModel
 
@@ -17,23 +18,38 @@ DEFAULT_POOL = "default"
 RUNNER_IMAGE = "uhlp-runner"
 
 
-class ResourceLimits(WireModel):
-    """Limits of one sandbox: cores as a decimal string, memory with a unit (K, M, G; powers of 1,024)."""
+_MOST_MEMORY_BYTES = 1 << 40
 
-    cpu_limit: Annotated[str, Field(pattern=r"^\d+(\.\d+)?$")] = "1"
-    memory_limit: Annotated[str, Field(pattern=r"^\d+[KMG]i?$")] = "256M"
+
+def _memory_bytes(limit: str) -> int:
+    number = limit.rstrip("i")
+    return int(number[:-1]) << 10 * ("KMG".index(number[-1]) + 1)
+
+
+def _bounded(limit: str) -> str:
+    if _memory_bytes(limit) > _MOST_MEMORY_BYTES:
+        raise ValueError("memoryLimit is at most 1024G.")
+    return limit
+
+
+class ResourceLimits(WireModel):
+    """Limits of one sandbox: cores as a decimal string up to 1024, memory up to 1024G (K, M, G; powers of 1,024)."""
+
+    cpu_limit: Annotated[
+        str, Field(pattern=r"^(([0-9]{1,3}|10[01][0-9]|102[0-3])(\.[0-9]{1,6})?|1024(\.0{1,6})?)$")
+    ] = "1"
+    memory_limit: Annotated[str, Field(pattern=r"^[0-9]{1,12}[KMG]i?$"), AfterValidator(_bounded)] = "256M"
 
     @property
     def memory_bytes(self) -> int:
-        number = self.memory_limit.rstrip("i")
-        return int(number[:-1]) << 10 * ("KMG".index(number[-1]) + 1)
+        return _memory_bytes(self.memory_limit)
 
 
 class PoolDefinition(WireModel):
     """One set of sandboxes of an application."""
 
     pool_name: PoolName
-    docker_image: str = RUNNER_IMAGE
+    docker_image: ImageName = RUNNER_IMAGE
     min_instances: Annotated[int, Field(ge=0, le=1000)] = 0
     max_instances: Annotated[int, Field(ge=1, le=1000)] = 16
     resource_limits: ResourceLimits = ResourceLimits()

@@ -40,6 +40,12 @@ class DockerSettings(BaseModel):
     orphan_grace_s: Annotated[float, Field(ge=0)] = 60.0
     """A container with our label that no sandbox of this server owns is removed when it is older than this."""
 
+    image_allow: tuple[str, ...] = ()
+    """Patterns (`registry.example:5000/team/*`, `docker.io/library/node:*`) of the images that pools may name; `*` also
+    matches slashes. Our runner's image is always allowed. When it is empty: every image that the engine has, and pulls
+    from docker.io and the hosts of `registries` alone, because a pull makes the engine speak to whatever host a name
+    begins with."""
+
     registries: dict[str, RegistryLogin] = {}
     """By registry host, as it stands in front of the image's name: `registry.example:5000`."""
 

@@ -40,10 +40,10 @@ async def opened(driver: DockerDriver) -> AsyncIterator[DockerDriver]:
         await driver.close()
 
 
-def runner_that(engine: str, name: str, code: str) -> str:
-    """An image that is our runner's by its labels and runs something else."""
+def runner_that(engine: str, name: str, code: str, lines: str = "") -> str:
+    """An image that is our runner's by its labels and runs something else; `lines` are more of its Dockerfile."""
     entrypoint = json.dumps(["python3", "-I", "-S", "-c", code])
-    dockerfile = f"FROM uhlp-runner\nENTRYPOINT {entrypoint}\n".encode()
+    dockerfile = f"FROM uhlp-runner\n{lines}ENTRYPOINT {entrypoint}\n".encode()
     context = io.BytesIO()
     with tarfile.open(fileobj=context, mode="w") as tar:
         entry = tarfile.TarInfo("Dockerfile")

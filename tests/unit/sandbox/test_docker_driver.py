@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from docker_parts import containers, docker_driver, make_container, opened, remove_container, runner_that
 from raw_runner import new_data_dir, raw_runner, spec
+from test_images import store_of
 
 from tests.docker_engine import build_runner, private_engine
 from tests.machine_image import python_image
@@ -122,8 +123,10 @@ async def test_standard_streams_are_tried_where_nobody_dials_and_remembered(
             spawn=tasks.spawn,
             on_end=lambda sandbox: None,
         )
+        async with store_of(engine) as store:
+            facts = await store.ensure(image)
         for _ in range(2):
-            sandbox = await launcher.launch(spec(), image)
+            sandbox = await launcher.launch(spec(), facts)
             runner = await raw_runner(sandbox)
             assert (await runner.run(ECHO, {"n": 1}))["data"] == {"n": 1}
             assert sandbox.transport == launcher.transport == "attached stdio"

@@ -141,7 +141,7 @@ async def test_a_private_registry_refuses_who_has_no_login_and_the_error_says_wh
     engine: Engine, docker_engine: str, registry: ImageRegistry, small_image: str
 ) -> None:
     image = registry.take_over(docker_engine, small_image, "team/closed:1")
-    async with store_of(engine) as store:
+    async with store_of(engine, image_allow=(f"{registry.host}/team/*",)) as store:
         with pytest.raises(ImageUnavailable, match=r"no basic auth.*sandbox\.docker\.registries") as refused:
             await store.ensure(image)
         assert registry.host in refused.value.message
@@ -222,6 +222,9 @@ class ScriptedEngine:
         self.progress: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         self.is_present = False
         self.labels: dict[str, str] = {}
+        self.tags: list[str] | None = None
+        """What its image is known by; None for every name that it is asked for."""
+        self.volumes: dict[str, dict[str, Any]] = {}
         self.pulls = 0
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
@@ -233,7 +236,10 @@ class ScriptedEngine:
             return await self._pull(request)
         if not self.is_present:
             return web.json_response({"message": "no such image"}, status=404)
-        return web.json_response({"Id": "sha256:1", "Config": {"Labels": self.labels}})
+        asked = request.path.partition("/images/")[2].removesuffix("/json").removeprefix("docker.io/library/")
+        asked += "" if ":" in asked.rpartition("/")[2] else ":latest"
+        config = {"Labels": self.labels, "Volumes": self.volumes}
+        return web.json_response({"Id": "sha256:1", "RepoTags": self.tags or [asked], "Config": config})
 
     async def _pull(self, request: web.Request) -> web.StreamResponse:
         self.pulls += 1
@@ -277,7 +283,7 @@ async def test_progress_is_seen_and_a_caller_that_gives_up_does_not_end_the_pull
     clock = FakeClock()
     async with scripted_engine(tmp_path) as script, store_of(script.engine, clock=clock) as store:
         with capture_logs() as logs:
-            caller = asyncio.create_task(store.ensure("example.test/app:1"))
+            caller = asyncio.create_task(store.ensure("example/app:1"))
             script.progress.put_nowait(downloading("a", 100, 400))
             await state(store, state="pulling", bytes=100, progressPercent=25)
             caller.cancel()
@@ -289,7 +295,7 @@ async def test_progress_is_seen_and_a_caller_that_gives_up_does_not_end_the_pull
             script.is_present = True
             script.progress.put_nowait(None)
             await state(store, state="present")
-        assert await store.ensure("example.test/app:1")
+        assert await store.ensure("example/app:1")
         assert script.pulls == 1
         assert [log["event"] for log in logs] == ["image_pull_started", "image_pulling", "image_pulled"]
 
@@ -298,18 +304,18 @@ async def test_a_pull_that_ends_without_the_image_has_failed(tmp_path: Path) -> 
     async with scripted_engine(tmp_path) as script, store_of(script.engine) as store:
         script.progress.put_nowait(None)
         with pytest.raises(ImageUnavailable, match="without the image"):
-            await store.ensure("example.test/app:1")
+            await store.ensure("example/app:1")
 
 
 async def test_a_pull_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     async with scripted_engine(tmp_path) as script, store_of(script.engine, pull_timeout_s=0.05) as store:
         with pytest.raises(ImageUnavailable, match=r"not pulled within 0\.05 s"):
-            await store.ensure("example.test/app:1")
+            await store.ensure("example/app:1")
 
 
 async def test_closing_ends_a_pull_and_whoever_waits_for_it_hears_why(tmp_path: Path) -> None:
     async with scripted_engine(tmp_path) as script, store_of(script.engine) as store:
-        caller = asyncio.create_task(store.ensure("example.test/app:1"))
+        caller = asyncio.create_task(store.ensure("example/app:1"))
         await state(store, state="pulling")
         await store.close()
         with pytest.raises(ShuttingDown):

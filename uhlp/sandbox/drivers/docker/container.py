@@ -25,6 +25,7 @@ _TMP_BYTES, _TMP_FILES = 64 * _MIB, 4096
 SUPERVISOR_BYTES = 32 * _MIB
 """On top of the pool's memory: supervisor, relay and the runner's code, 19 MiB when measured. Workers share it."""
 
+_SCRATCH_BYTES = 16 * _MIB
 _THREADS = 64
 _FEWEST_WORKERS = 16
 _OPEN_FILES = 256
@@ -51,13 +52,21 @@ def kind(pool: PoolDefinition, image_id: str) -> str:
 def walled(
     *,
     image_id: str,
+    scratch: Sequence[str],
     pool: PoolDefinition,
     settings: DockerSettings,
     network: str,
     volumes: Sequence[Volume],
     labels: Mapping[str, str],
 ) -> dict[str, Any]:
-    """A container with every wall, for any image. `network` is "none" or the name of a bridge."""
+    """A container with every wall, for any image. `network` is "none" or the name of a bridge.
+
+    `scratch` are the folders that the image declares as volumes: the engine would back each with the host's disk,
+    without bounds. Each is memory instead, empty and bounded, unless the pool mounts something there.
+    """
+    mounts = [_bind(volume.source, str(volume.target), read_only=not volume.writable) for volume in volumes]
+    taken = {TMP, *(mount["Target"] for mount in mounts)}
+    mounts += [_scratch(folder) for folder in scratch if folder not in taken]
     memory_bytes = pool.resource_limits.memory_bytes
     host: dict[str, Any] = {
         "NetworkMode": network,
@@ -69,7 +78,7 @@ def walled(
             TMP: f"rw,noexec,nosuid,nodev,mode=1777,size={_TMP_BYTES},nr_inodes={_TMP_FILES}",
             "/dev/mqueue": "ro,noexec,nosuid,nodev,size=4k",  # message queues would outlive whoever made them
         },
-        "Mounts": [_bind(volume.source, str(volume.target), read_only=not volume.writable) for volume in volumes],
+        "Mounts": mounts,
         "IpcMode": "none",  # of its own, and without /dev/shm
         "Devices": [],
         "PidsLimit": pids_limit(pool),
@@ -90,6 +99,7 @@ def walled(
     return {
         "Image": image_id,
         "User": settings.user,
+        "StopSignal": "SIGKILL",  # process 1 hears no other: an engine that stops would wait for it in vain
         "Hostname": "sandbox",
         "Labels": dict(labels),
         "HostConfig": host,
@@ -103,7 +113,9 @@ def running_our_runner(config: dict[str, Any], *, pool: PoolDefinition, dial: Pa
     """
     given = config["HostConfig"]
     memory_bytes = pool.resource_limits.memory_bytes + SUPERVISOR_BYTES
-    mounts = [*given["Mounts"], *([_bind(dial, DIAL_FOLDER, read_only=True)] if dial is not None else [])]
+    # an image's scratch folders would outlive calls: in our runner's they are there and empty
+    mounts = [{**mount, "ReadOnly": True} if mount["Type"] == "tmpfs" else mount for mount in given["Mounts"]]
+    mounts += [_bind(dial, DIAL_FOLDER, read_only=True)] if dial is not None else []
     ulimits = [_ulimit("nofile", _SUPERVISOR_OPEN_FILES), *given["Ulimits"][1:]]
     host = {**given, "Memory": memory_bytes, "MemorySwap": memory_bytes, "Mounts": mounts, "Ulimits": ulimits}
     return {
@@ -141,6 +153,11 @@ def _bind(source: Path, target: str, *, read_only: bool) -> dict[str, Any]:
         "ReadOnly": read_only,
         "BindOptions": {"Propagation": "rprivate", "NonRecursive": True},
     }
+
+
+def _scratch(target: str) -> dict[str, Any]:
+    options = {"SizeBytes": _SCRATCH_BYTES, "Mode": 0o1777}
+    return {"Type": "tmpfs", "Target": target, "ReadOnly": False, "TmpfsOptions": options}
 
 
 def _ulimit(name: str, number: int) -> dict[str, Any]:

@@ -112,10 +112,10 @@ class DockerDriver:
         sandbox = self._spares.take(kind, spec)
         way = "cold" if sandbox is None else "claimed"
         if sandbox is None:
-            sandbox = await self._launcher.launch(spec, image.image_id)
+            sandbox = await self._launcher.launch(spec, image)
         self._starts[way] += 1
         self._sandboxes[sandbox.sandbox_id] = sandbox
-        self._spares.refill(kind, spec, image.image_id)
+        self._spares.refill(kind, spec, image)
         took_ms = round((time.perf_counter() - began_s) * 1e3, 1)
         _log.info("sandbox_started", sandbox=sandbox.sandbox_id, app_id=spec.app_id, group=spec.group, ms=took_ms,
                   start=way, transport=sandbox.transport)  # fmt: skip
@@ -199,7 +199,7 @@ class DockerDriver:
 
     async def _self_test(self, image: ImageFacts) -> list[str]:
         """Start a sandbox and a worker; what they report, and how fast they are reached. It may be the first spare."""
-        sandbox = await self._launcher.launch(_PROBE, image.image_id)
+        sandbox = await self._launcher.launch(_PROBE, image)
         try:
             worker = await sandbox.start_worker()
             took_us = await _ping_us(worker)
@@ -233,7 +233,7 @@ class DockerDriver:
     async def _start_http(self, spec: SandboxSpec, image: ImageFacts) -> HttpSandbox:
         check_reach(spec, self._engine.url)
         name = self._launcher.new_name()
-        config = await self._launcher.walled(name, spec, image.image_id)
+        config = await self._launcher.walled(name, spec, image)
         sandbox = HttpSandbox(
             sandbox_id=name,
             spec=spec,

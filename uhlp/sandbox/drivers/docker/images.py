@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any
 
 import structlog
@@ -11,6 +12,7 @@ import structlog
 from uhlp.clock import Clock
 from uhlp.errors import EngineRefused, ImageUnavailable, ShuttingDown, UhlpError
 from uhlp.models.definition import RUNNER_IMAGE
+from uhlp.models.image_name import DOCKER_HUB, ImageReference
 from uhlp.sandbox.config import SandboxSettings
 from uhlp.sandbox.drivers.docker import build
 from uhlp.sandbox.drivers.docker.engine import Engine
@@ -23,7 +25,8 @@ _log = structlog.get_logger(__name__)
 _NOT_FOUND = 404
 _REPORT_EVERY_S = 5.0
 _REASON_CHARACTERS = 500
-_DOCKER_HUB = "docker.io"
+_MOST_VOLUMES = 16
+_FOLDER = re.compile(r"(/(?!\.\.?(/|$))[^/\x00-\x1f]+)+/?")
 _REFUSED_LOGIN = re.compile(r"unauthorized|denied|no basic auth credentials|authentication required", re.IGNORECASE)
 _UNKNOWN_NAME = re.compile(r"manifest unknown|not found|manifest for|invalid reference", re.IGNORECASE)
 
@@ -43,6 +46,9 @@ class ImageFacts:
     http_port: int
     """Where it answers `POST /execute` when it holds no runner: its label `uhlp.port`, else the lowest port that it
     exposes, else 8080."""
+
+    volumes: tuple[str, ...] = ()
+    """Folders that it declares as volumes (`VOLUME`)."""
 
     @property
     def is_runner(self) -> bool:
@@ -105,12 +111,15 @@ class ImageStore:
 
         Raises ImageUnavailable with the reason, what to do and when to ask again; EngineUnavailable, EngineRefused.
         """
+        reference = _reference(image)
+        self._check_allowed(image, reference)
         facts = await self._inspect(image)
         if facts is None:
-            if _repository(image) == RUNNER_IMAGE:
+            if reference.repository == RUNNER_IMAGE:
                 raise ImageUnavailable(
                     f"The Docker engine at {self._engine.url} has no image {image}. Build it: uhlp sandbox build-image"
                 )
+            self._check_registry(image, reference)
             await self._pulled(image)
             facts = self._present.get(image)
         if facts is None:
@@ -134,13 +143,33 @@ class ImageStore:
                 pull.task.cancel()
                 await asyncio.wait([pull.task])
 
+    def _check_allowed(self, image: str, reference: ImageReference) -> None:
+        patterns = self._config.docker.image_allow
+        if not patterns or reference.repository == RUNNER_IMAGE:
+            return
+        if not any(fnmatchcase(name, pattern) for name in reference.names() for pattern in patterns):
+            raise ImageUnavailable(f"The image {image} is none of those that sandbox.docker.image_allow names.")
+
+    def _check_registry(self, image: str, reference: ImageReference) -> None:
+        docker = self._config.docker
+        if not docker.image_allow and reference.registry not in (DOCKER_HUB, *docker.registries):
+            raise ImageUnavailable(
+                f"The engine has no image {image}, and {reference.registry} is no registry to pull from: name it in "
+                "sandbox.docker.registries, or the image in sandbox.docker.image_allow."
+            )
+
     async def _inspect(self, image: str) -> ImageFacts | None:
         try:
             async with self._engine.asking(f"for the image {image}") as docker:
-                facts = _facts(await docker.images.inspect(image))
+                found = await docker.images.inspect(image)
+            facts = _facts(found)
         except EngineRefused as refusal:
             if refusal.engine_status != _NOT_FOUND:
                 raise
+            self._present.pop(image, None)
+            return None
+        known = {*(found.get("RepoTags") or ()), *(found.get("RepoDigests") or ())}
+        if _reference(image).names()[0] not in known:  # the engine has taken the name for the beginning of an id
             self._present.pop(image, None)
             return None
         if facts.is_stale and self._present.get(image) != facts:
@@ -185,7 +214,8 @@ class ImageStore:
     async def _ask_registry(self, pull: _Pull) -> None:
         image, limit_s = pull.image, self._config.docker.pull_timeout_s
         login = await self._login(image)
-        name = f"{_DOCKER_HUB}/{image}" if login and _registry(image) == _DOCKER_HUB else image
+        reference = _reference(image)
+        name = reference.names()[1] if login and reference.registry == DOCKER_HUB else image
         try:
             async with asyncio.timeout(limit_s), self._engine.asking(f"to pull {image}", None) as docker:
                 async for event in docker.images.pull(name, auth=login, stream=True):
@@ -200,7 +230,7 @@ class ImageStore:
             raise ImageUnavailable(f"{reason}. {_advice(reason, image, login)}") from None
 
     async def _login(self, image: str) -> dict[str, str] | None:
-        registry = _registry(image)
+        registry = _reference(image).registry
         login = self._config.docker.registries.get(registry)
         if login is None:
             return None
@@ -242,29 +272,31 @@ def _facts(image: Mapping[str, Any]) -> ImageFacts:
     digests = image.get("RepoDigests") or [""]
     exposed = sorted(int(port.split("/")[0]) for port in config.get("ExposedPorts") or {} if port.endswith("/tcp"))
     stated = labels.get(PORT_LABEL, "")
+    volumes = tuple(sorted({folder.rstrip("/") or "/" for folder in config.get("Volumes") or ()}))
+    if len(volumes) > _MOST_VOLUMES or not all(_FOLDER.fullmatch(folder) for folder in volumes):
+        raise ImageUnavailable(
+            f"The image declares {len(volumes)} volumes, such as {volumes[0][:100]!r}: sandboxes take at most "
+            f"{_MOST_VOLUMES}, each a plain absolute path. Build it without those VOLUME lines."
+        )
     return ImageFacts(
         image_id=image["Id"],
         digest=digests[0].partition("@")[2] or None,
         runner_version=labels.get(build.VERSION_LABEL),
         runner_content=labels.get(build.CONTENT_LABEL),
+        volumes=volumes,
         http_port=int(stated) if stated.isdecimal() else (exposed or [DEFAULT_HTTP_PORT])[0],
     )
 
 
-def _registry(image: str) -> str:
-    """The registry's host, as it stands in front of the name; docker.io when none does."""
-    host, slash, _ = image.partition("/")
-    return host if slash and ("." in host or ":" in host or host == "localhost") else _DOCKER_HUB
-
-
-def _repository(image: str) -> str:
-    """The name without tag or digest."""
-    name = image.partition("@")[0]
-    return name.rpartition(":")[0] if ":" in name.rsplit("/", 1)[-1] else name
+def _reference(image: str) -> ImageReference:
+    try:
+        return ImageReference.parse(image)
+    except ValueError as error:
+        raise ImageUnavailable(str(error)) from error
 
 
 def _advice(reason: str, image: str, login: Mapping[str, str] | None) -> str:
-    registry = _registry(image)
+    registry = _reference(image).registry
     if _REFUSED_LOGIN.search(reason):
         if login:
             return f"Check the login of {login['username']} at {registry} in sandbox.docker.registries, and its rights."

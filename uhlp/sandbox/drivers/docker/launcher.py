@@ -25,6 +25,7 @@ from uhlp.sandbox.drivers.docker.attached import ATTACHED, AttachedPipe
 from uhlp.sandbox.drivers.docker.bridge_network import BridgeNetwork
 from uhlp.sandbox.drivers.docker.dial import DialHome
 from uhlp.sandbox.drivers.docker.engine import Engine
+from uhlp.sandbox.drivers.docker.images import ImageFacts
 from uhlp.sandbox.drivers.docker.last_words import LastWords, first_of
 from uhlp.sandbox.drivers.docker.sandbox import LIFETIME_S, DockerSandbox
 from uhlp.sandbox.drivers.relay_link import RelayLink
@@ -83,7 +84,7 @@ class Launcher:
         """A container's name: ours, known before the engine is asked, never used twice."""
         return f"uhlp-{self._instance}-{next(self._numbers)}-{secrets.token_hex(3)}"
 
-    async def walled(self, name: str, spec: SandboxSpec, image_id: str) -> dict[str, Any]:
+    async def walled(self, name: str, spec: SandboxSpec, image: ImageFacts) -> dict[str, Any]:
         """A create configuration with every wall and label, for any image. Raises IsolationRefused for its volumes."""
         socket_of_engine = Path(self._engine.url.removeprefix("unix://"))
         hidden = [self._data_dir, *([socket_of_engine] if self._engine.url.startswith("unix://") else [])]
@@ -92,15 +93,21 @@ class Launcher:
         network = await self.bridge.ensure() if spec.pool.network == "bridge" else "none"
         labels = {
             container.INSTANCE_LABEL: self._instance,
-            container.POOL_LABEL: container.kind(spec.pool, image_id),
+            container.POOL_LABEL: container.kind(spec.pool, image.image_id),
             container.SANDBOX_LABEL: name,
             container.EXPIRES_LABEL: str(int(self._clock.now() + LIFETIME_S)),
         }
         return container.walled(
-            image_id=image_id, pool=spec.pool, settings=self._settings, network=network, volumes=volumes, labels=labels
+            image_id=image.image_id,
+            scratch=image.volumes,
+            pool=spec.pool,
+            settings=self._settings,
+            network=network,
+            volumes=volumes,
+            labels=labels,
         )
 
-    async def launch(self, spec: SandboxSpec, image_id: str) -> DockerSandbox:
+    async def launch(self, spec: SandboxSpec, image: ImageFacts) -> DockerSandbox:
         """A sandbox that is ready for its first worker, with every wall seen from inside.
 
         Raises IsolationRefused (a wall is missing, a volume is not allowed), SandboxDied (it never answered),
@@ -109,7 +116,7 @@ class Launcher:
         problem: UhlpError | None = None
         for transport in self._transports:
             try:
-                sandbox = await self._launch(spec, image_id, transport)
+                sandbox = await self._launch(spec, image, transport)
             except (IsolationRefused, EngineUnavailable):
                 raise
             except UhlpError as error:
@@ -121,13 +128,13 @@ class Launcher:
         assert problem is not None  # noqa: S101 - there is at least one transport
         raise problem
 
-    async def _launch(self, spec: SandboxSpec, image_id: str, transport: Transport) -> DockerSandbox:
+    async def _launch(self, spec: SandboxSpec, image: ImageFacts, transport: Transport) -> DockerSandbox:
         name = self.new_name()
         self.names.add(name)
         try:
             async with contextlib.AsyncExitStack() as stack:
                 over = self._over_unix_socket if transport == "unix socket" else self._over_standard_streams
-                sandbox = await over(name, spec, image_id, stack)
+                sandbox = await over(name, spec, image, stack)
             if sandbox.walls["missing"]:
                 raise IsolationRefused(
                     f"The Docker engine did not build every wall: {'; '.join(sandbox.walls['missing'])}.",
@@ -153,21 +160,21 @@ class Launcher:
         await self._remove(name)
 
     async def _over_unix_socket(
-        self, name: str, spec: SandboxSpec, image_id: str, stack: contextlib.AsyncExitStack
+        self, name: str, spec: SandboxSpec, image: ImageFacts, stack: contextlib.AsyncExitStack
     ) -> DockerSandbox:
         try:
             dial = DialHome(self._data_dir / "dial", name)
         except OSError as error:
             raise SandboxDied(f"No unix socket can be made below {self._data_dir}: {error}") from error
         stack.callback(dial.close)
-        config = await self.walled(name, spec, image_id)
+        config = await self.walled(name, spec, image)
         await self._create(name, container.running_our_runner(config, pool=spec.pool, dial=dial.folder))
         words = LastWords(self._engine, name)
         stack.push_async_callback(words.close)
         await words.open()
         await self._engine.start(name)
         control = await self._accept(name, dial, words)
-        sandbox = self._sandbox(name, spec, image_id, "unix socket", functools.partial(ZygoteLink, control))
+        sandbox = self._sandbox(name, spec, image, "unix socket", functools.partial(ZygoteLink, control))
         try:
             await sandbox.until_ready(self._start_limit_s)
         except (SandboxDied, TimeoutError) as error:
@@ -194,9 +201,9 @@ class Launcher:
         return control
 
     async def _over_standard_streams(
-        self, name: str, spec: SandboxSpec, image_id: str, stack: contextlib.AsyncExitStack
+        self, name: str, spec: SandboxSpec, image: ImageFacts, stack: contextlib.AsyncExitStack
     ) -> DockerSandbox:
-        config = await self.walled(name, spec, image_id)
+        config = await self.walled(name, spec, image)
         await self._create(name, {**container.running_our_runner(config, pool=spec.pool, dial=None), **ATTACHED})
         pipe = await AttachedPipe.open(self._engine, name)
         try:
@@ -204,7 +211,7 @@ class Launcher:
         except BaseException:
             await pipe.close()
             raise
-        sandbox = self._sandbox(name, spec, image_id, "attached stdio", functools.partial(RelayLink, pipe))
+        sandbox = self._sandbox(name, spec, image, "attached stdio", functools.partial(RelayLink, pipe))
         try:
             await sandbox.until_ready(self._start_limit_s)
         except (SandboxDied, TimeoutError) as error:
@@ -213,12 +220,12 @@ class Launcher:
         return sandbox
 
     def _sandbox(
-        self, name: str, spec: SandboxSpec, image_id: str, transport: Transport, connect: Connect
+        self, name: str, spec: SandboxSpec, image: ImageFacts, transport: Transport, connect: Connect
     ) -> DockerSandbox:
         return DockerSandbox(
             sandbox_id=name,
             spec=spec,
-            kind=container.kind(spec.pool, image_id),
+            kind=container.kind(spec.pool, image.image_id),
             transport=transport,
             connect=connect,
             clock=self._clock,

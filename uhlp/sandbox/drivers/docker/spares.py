@@ -11,13 +11,14 @@ import structlog
 
 from uhlp.errors import UhlpError
 from uhlp.sandbox.driver import SandboxSpec
+from uhlp.sandbox.drivers.docker.images import ImageFacts
 from uhlp.sandbox.drivers.docker.sandbox import DockerSandbox
 from uhlp.sandbox.drivers.docker.tasks import OwnedTasks
 
 _log = structlog.get_logger(__name__)
 
-Launch = Callable[[SandboxSpec, str], Awaitable[DockerSandbox]]
-"""Starts a container for a spec's pool and an image's id."""
+Launch = Callable[[SandboxSpec, ImageFacts], Awaitable[DockerSandbox]]
+"""Starts a container for a spec's pool of an image."""
 
 
 class Spares:
@@ -28,7 +29,7 @@ class Spares:
         self._launch = launch
         self._ready: defaultdict[str, list[DockerSandbox]] = defaultdict(list)
         self._refilling: set[str] = set()
-        self._orders: dict[str, tuple[SandboxSpec, str]] = {}
+        self._orders: dict[str, tuple[SandboxSpec, ImageFacts]] = {}
         self._tasks = OwnedTasks()
 
     def take(self, kind: str, spec: SandboxSpec) -> DockerSandbox | None:
@@ -47,12 +48,12 @@ class Spares:
         self._ready[sandbox.kind].append(sandbox)
         return True
 
-    def refill(self, kind: str, spec: SandboxSpec, image_id: str) -> None:
+    def refill(self, kind: str, spec: SandboxSpec, image: ImageFacts) -> None:
         """Start what is missing of a kind, in the background; does nothing while that is under way."""
-        self._orders[kind] = (spec, image_id)
+        self._orders[kind] = (spec, image)
         if kind not in self._refilling and len(self._ready[kind]) < self._number:
             self._refilling.add(kind)
-            self._tasks.spawn(self._refill(kind, spec, image_id))
+            self._tasks.spawn(self._refill(kind, spec, image))
 
     def forget(self, sandbox: DockerSandbox) -> None:
         """It has ended."""
@@ -67,8 +68,8 @@ class Spares:
                 ready.remove(sandbox)
                 await sandbox.stop("nobody needs this spare")
         self._orders = {kind: order for kind, order in self._orders.items() if kind in wanted}
-        for kind, (spec, image_id) in self._orders.items():
-            self.refill(kind, spec, image_id)
+        for kind, (spec, image) in self._orders.items():
+            self.refill(kind, spec, image)
 
     def names(self) -> set[str]:
         """The containers that are ready."""
@@ -88,10 +89,10 @@ class Spares:
         await self._tasks.close()
         await self.tend(())
 
-    async def _refill(self, kind: str, spec: SandboxSpec, image_id: str) -> None:
+    async def _refill(self, kind: str, spec: SandboxSpec, image: ImageFacts) -> None:
         try:
             while len(self._ready[kind]) < self._number:
-                self.add(await self._launch(spec, image_id))
+                self.add(await self._launch(spec, image))
         except UhlpError as error:  # the next start or cycle tries again
             _log.warning("spare_not_started", reason=error.message)
         finally:
