@@ -1,4 +1,4 @@
-"""Files of a worker's own: after `keep_to`, this process reaches no folder beside its own in /tmp (Landlock, Linux 5.13).
+"""Files of a worker's own (Landlock, Linux 5.13): after `keep_to`, it reaches no folder beside its own in /tmp.
 
 The workers of a sandbox share a user and /tmp, so that file modes keep nobody apart. What lies elsewhere stays as it is
 mounted: read-only but for volumes. `/` and the folders on the way to the worker's own cannot be listed any more.
