@@ -171,6 +171,7 @@ async def test_an_unreadable_coder_is_refused_after_one_repair(world: World) -> 
     candidate = await refused(world, "no idea", "still none")
     assert candidate.cause == "proposal"
     assert "twice" in candidate.reason
+    assert candidate.costs.tokens_in == 100 * (len(world.model.asked) + 2), "answers that cannot be read cost as much"
 
 
 async def test_code_that_was_refused_before_is_barred(world: World) -> None:

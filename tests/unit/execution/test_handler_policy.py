@@ -41,6 +41,22 @@ def test_an_honest_handler_passes() -> None:
 
 
 @pytest.mark.parametrize(
+    "lines",
+    [
+        "import time\nx = time.time", "import copy\nx = copy.copy",
+        "import datetime\nx = datetime.datetime, datetime.time",
+        "from datetime import datetime, time", "import collections.abc\nx = collections.abc", "from copy import copy",
+        "import urllib.parse\nx = urllib.parse.quote", "from pprint import pprint",
+        "from uhlp_runtime import Deoptimize",
+        "x = getattr(int, 'real', None)", "x = 'see the class and dict of it'", "from array import array",
+        "from collections import namedtuple\nx = namedtuple('P', 'a')(1)._replace(a=2)", "import html\nx = html.escape",
+    ],
+)  # fmt: skip
+def test_ordinary_ways_to_use_modules_pass(lines: str) -> None:
+    assert check_handler(f"{lines}\n{HANDLE}") == []
+
+
+@pytest.mark.parametrize(
     ("code", "words"),
     [
         ("import os\n" + HANDLE.replace("1", "os.system('ls')"), "os.system"),
@@ -56,6 +72,15 @@ def test_an_honest_handler_passes() -> None:
         ("import threading\n" + HANDLE, "threading"),
         ("import sys\n" + HANDLE.replace("1", "sys.modules['os']"), "sys.modules"),
         ("import numpy\n" + HANDLE, "only the standard library"),
+        ("import statistics\n" + HANDLE.replace("1", "statistics.sys"), "statistics.sys is another module"),
+        ("from json import codecs\n" + HANDLE, "json.codecs is another module"),
+        ("import collections as c\n" + HANDLE.replace("1", "c._sys"), "collections._sys is private"),
+        ("from enum import _decompose\n" + HANDLE, "enum._decompose is private"),
+        (HANDLE.replace("1", "getattr(inputs, context['x'])"), "getattr needs a name that is written out"),
+        (HANDLE.replace("1", "'{0.__class__}'.format(inputs)"), "'__class__'"),
+        (HANDLE.replace("1", "getattr(inputs, '__cl' + 'ass__')"), "'__class__'"),
+        ("import operator\n" + HANDLE.replace("1", "operator.attrgetter('a.__dict__')"), "'__dict__'"),
+        ("def handle(i, c):\n    match i:\n        case object(__class__=x): return x\n", "__class__"),
         ("from . import secrets\n" + HANDLE, "relative"),
         (HANDLE.replace("1", "eval('1')"), "eval"),
         (HANDLE.replace("1", "open('/etc/passwd').read()"), "open"),

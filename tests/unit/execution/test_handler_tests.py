@@ -80,6 +80,13 @@ async def test_a_sandbox_that_gives_no_sound_report_rejects(run: Run, behaviour:
     assert report.failures[0].message
 
 
+async def test_a_report_that_no_runner_writes_is_forged_and_a_sandbox_that_dies_is_not(run: Run) -> None:
+    for nonsense in ("text", {}, {**REPORT, "passed": 99}):
+        assert (await run(answering(nonsense))).is_forged
+    for trouble in (die, answering(REPORT), answering(None, "error")):
+        assert not (await run(trouble)).is_forged
+
+
 async def test_failures_of_any_shape_are_cut_to_text(run: Run) -> None:
     report = await run(
         answering({**REPORT, "report": 7, "failures": [{"name": 1}, "x", None, {"message": "m" * 9999}]})
