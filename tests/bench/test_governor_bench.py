@@ -1,6 +1,7 @@
 """The governor bench plays the real machine, the same way for the same seed, and its targets are met."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
@@ -41,7 +42,7 @@ def test_a_handler_that_turns_bad_in_service_is_taken_out():
 
     result = play_once(turned, 1)
 
-    assert (result.outcome, result.cause) == ("refused", "audit")
+    assert (result.outcome, result.cause, result.has_turned) == ("refused", "audit", True)
     assert 0 < result.wrong_served < 20
 
 
@@ -88,6 +89,13 @@ def test_a_mean_beyond_its_target_is_unclear_in_few_runs_and_missed_in_enough():
     assert row_of(scenario, few).checks[0].standing == "unclear"
     assert row_of(scenario, few * 2).checks[0].standing == "NOT MET"
     assert row_of(scenario, [run(wrong=500), run(wrong=510)]).checks[0].standing == "NOT MET"
+
+
+def test_runs_that_never_turned_do_not_flatter_the_mean():
+    scenario = Scenario("some", targets=Targets(wrong_on_average=100.0), turns_at=CandidateState.PROMOTED, runs=2)
+    turned = replace(run(wrong=150), has_turned=True)
+
+    assert row_of(scenario, [turned, run()]).checks[0].found == "150.0"
 
 
 def test_one_run_with_too_many_wrong_answers_is_enough_to_miss_the_bound():

@@ -31,7 +31,8 @@ class RunResult:
 
     `requests` were needed from the first recorded one to the decision; where a handler in service turned, from then to
     the rollback. `wrong_served` wrong answers of the handler reached users meanwhile. `reference_calls` are model calls
-    that only measured, over the whole run. `failed_requests` got no answer at all.
+    that only measured, over the whole run. `failed_requests` got no answer at all. `has_turned`: the state at which the
+    handler turns was reached.
     """
 
     scenario: str
@@ -43,6 +44,7 @@ class RunResult:
     wrong_served: int
     reference_calls: int
     failed_requests: int
+    has_turned: bool = False
 
 
 async def play(scenario: Scenario, seed: int, config: EvolutionConfig, directory: Path) -> RunResult:
@@ -123,4 +125,5 @@ class _Run:
             wrong_served=self._wrong_served,
             reference_calls=self._machine.executor.reference_calls,
             failed_requests=self._failed,
+            has_turned=self._machine.executor.handler is not self._scenario.handler,
         )

@@ -79,17 +79,16 @@ def _checks(scenario: Scenario, results: Sequence[RunResult]) -> list[Check]:
     checks = []
     if (most := targets.promoted_at_most) is not None:
         standing = _standing(share - most, _error_of_share(most, n), is_enough=is_enough)
-        checks.append(
-            Check(f"promoted in at most {most:.2%} of the runs", f"{len(promoted)} of {n}", standing, promoted)
-        )
+        target = f"promoted in at most {most:.2%} of the runs" if most else "taken out in every run"
+        checks.append(Check(target, f"{len(promoted)} of {n} promoted", standing, promoted))
     if (least := targets.promoted_at_least) is not None:
         standing = _standing(least - share, _error_of_share(least, n), is_enough=is_enough)
         checks.append(
             Check(f"promoted in at least {least:.0%} of the runs", f"{len(promoted)} of {n}", standing, others)
         )
-    wrong = [one.wrong_served for one in results]
-    if (average := targets.wrong_on_average) is not None:
-        error = stdev(wrong) / sqrt(n) if n > 1 else 0.0
+    wrong = [one.wrong_served for one in results if one.has_turned or scenario.turns_at is None]
+    if (average := targets.wrong_on_average) is not None and wrong:
+        error = stdev(wrong) / sqrt(len(wrong)) if len(wrong) > 1 else 0.0
         standing = _standing(mean(wrong) - average, error, is_enough=is_enough)
         checks.append(Check(f"at most {average:g} wrong answers served on average", f"{mean(wrong):.1f}", standing))
     if targets.wrong_at_most is not None:
