@@ -1,6 +1,8 @@
 """What processes take, as the kernel counts it."""
 
 import os
+import signal
+from collections.abc import Callable
 
 _OOM_COUNTERS = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control")
 
@@ -22,6 +24,31 @@ def cpu_s(pid: int) -> float:
     except (OSError, ValueError):
         return 0.0
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+class OomKills:
+    """Which ends the kernel's want of memory explains: as many as its counter has risen by, in the order they are seen.
+
+    The counter rises before the process can be waited for, so a rise may belong to an end that is still to come.
+    """
+
+    def __init__(self, count: Callable[[], int]) -> None:
+        self._count = count
+        self._counted = count()
+        self._unexplained = 0
+
+    def look(self, most: int) -> None:
+        """Read the counter. `most` processes live or have just ended that can be explained; the rest were others."""
+        counted, self._counted = self._counted, self._count()
+        self._unexplained = min(self._unexplained + max(0, self._counted - counted), most)
+
+    def explain(self, status: int) -> bool:
+        """Whether a process that ended with this wait status was one of them; each is counted once."""
+        was_killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+        if not was_killed or self._unexplained == 0:
+            return False
+        self._unexplained -= 1
+        return True
 
 
 def oom_kills() -> int:

@@ -80,8 +80,7 @@ class Zygote:
         self._control = control
         self._oom_score = oom_score
         self._children: dict[str, Child] = {}
-        self._count_oom_kills = usage.oom_kills if settings.promises else int  # of a container of its own
-        self._oom_kills = self._count_oom_kills()
+        self._oom_kills = usage.OomKills(usage.oom_kills if settings.promises else int)  # of a container of its own
         self._ended_read, self._ended_write = os.pipe()
         for end in (self._ended_read, self._ended_write):
             os.set_blocking(end, False)
@@ -199,15 +198,15 @@ class Zygote:
             if pid == 0:
                 break
             ended[pid] = status
-        oom_kills, self._oom_kills = self._oom_kills, self._count_oom_kills()
-        kernel_killed = self._oom_kills > oom_kills
+        self._oom_kills.look(most=len(self._children))
         for child in [child for child in self._children.values() if child.pid in ended]:
             del self._children[child.name]
             _end_group(child.pid)
             self._sweep()
             status = ended[child.pid]
             # a driver that has seen the stream of a dead worker close may have had us kill it before we knew
-            reason = _reason(status, by_us=child.killed and not kernel_killed)
+            by_us = not self._oom_kills.explain(status) and child.killed
+            reason = _reason(status, by_us=by_us)
             self._tell(event="exited", worker=child.name, reason=reason, status=status)
 
     def _sweep(self) -> None:
