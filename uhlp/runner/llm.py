@@ -10,14 +10,13 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
-import jinja2
 import orjson
-from jinja2.sandbox import SandboxedEnvironment
 
 from . import RunnerError, answers
 from .answers import Answer
 from .artifacts import Artifact
 from .runtime import ToolFailed
+from .templates import TemplateTooSlow, compiled
 
 PROMPTS = 256
 GENERATE = "core.llm.generate"
@@ -26,7 +25,6 @@ PROMPT_CHARACTERS = 8 * 1024 * 1024
 _LARGE_CHARACTERS = 64 * 1024
 _RESERVE_BYTES = 64 * 1024 * 1024
 """What reading the largest frames takes at once; where memory runs out there, the whole worker ends."""
-_environment = SandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +47,7 @@ class Prompt:
 
     def __init__(self, artifact: Artifact) -> None:
         document = orjson.loads(artifact.text)
-        self._template = _environment.from_string(document["template"])
+        self._render = compiled(document["template"])
         self._format: str = document.get("outputFormat") or "json"
         self._schema: dict[str, Any] | None = document.get("outputSchema")
         self._examples: list[dict[str, Any]] = list(document.get("examples") or ())
@@ -62,7 +60,7 @@ class Prompt:
         Examples are appended as one block (`Input:` and `Output:` lines), not as few-shot messages: the template,
         often the longest part, is then paid for once.
         """
-        text = self._template.render({**inputs, "input": inputs})
+        text = self._render({**inputs, "input": inputs})
         if len(text) > PROMPT_CHARACTERS:
             raise ToolFailed(
                 "PAYLOAD_TOO_LARGE", f"The prompt has {len(text)} characters; the limit is {PROMPT_CHARACTERS}."
@@ -117,6 +115,8 @@ class LlmRunner:
             return answers.error(failed.code, failed.message)
         except MemoryError:
             return answers.error("SANDBOX_OUT_OF_MEMORY", "The prompt used more memory than its pool allows.")
+        except TemplateTooSlow as failure:
+            return answers.error("HANDLER_FAILED", f"The prompt takes too long: {failure}.")
         except Exception as failure:  # templates are the owner's code: anything may come out of them
             return answers.error(
                 "HANDLER_FAILED", f"The prompt cannot be rendered: {type(failure).__name__}: {failure}"

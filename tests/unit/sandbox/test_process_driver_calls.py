@@ -317,6 +317,20 @@ async def test_many_prompts_are_in_flight_and_finish_in_any_order(runner: RawRun
         ("{{ 'a' * 2000000000 }}", {}, "SANDBOX_OUT_OF_MEMORY"),
         ("{{ text }}{{ text }}", {"text": "x" * 9_500_000}, "PAYLOAD_TOO_LARGE"),
         ("{{ '\\ud800' }}", {}, "BAD_REQUEST"),
+        ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", {}, "HANDLER_FAILED"),
+        ("{% for a in range(99999) %}{% set b = range(99999) | sum %}{% endfor %}", {}, "HANDLER_FAILED"),
+        ("{{ 9 ** 99999999 }}", {}, "HANDLER_FAILED"),
+        ("{{ 1 | round(999999999, 'ceil') }}", {}, "HANDLER_FAILED"),
+        (
+            "{% set n = namespace(a=9) %}{% for i in range(99) %}{% set n.a = n.a * n.a %}{% endfor %}",
+            {},
+            "HANDLER_FAILED",
+        ),
+        (
+            "{% for a in b %}" * 12 + "{{ [" + "[1]," * 200_000 + "] | length }}" + "{% endfor %}" * 12,
+            {},
+            "HANDLER_FAILED",
+        ),
     ],
 )
 async def test_a_prompt_that_cannot_be_sent_fails_alone(
