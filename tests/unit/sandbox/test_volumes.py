@@ -14,7 +14,7 @@ from uhlp.models.definition import PoolDefinition
 from uhlp.sandbox.drivers import bubblewrap
 from uhlp.sandbox.drivers.identities import Identities
 from uhlp.sandbox.drivers.interpreter import Interpreter
-from uhlp.sandbox.drivers.volumes import open_volumes
+from uhlp.sandbox.drivers.volumes import SharedSources, open_volumes
 
 ESCAPING_TARGETS = (
     "/runner", "//runner", "///runner", "/./runner", "/data/../runner", "/Runner/x", "/", "//", "data", "/data/./x",
@@ -96,6 +96,31 @@ def test_an_allowed_folder_may_itself_be_a_link_and_hidden_paths_stay_hidden(tmp
             pass
     with pytest.raises(IsolationRefused, match="no sandbox may see"), open_volumes(("/proc/sys:/data",), ("/proc",)):
         pass
+
+
+def test_nothing_in_a_folder_that_a_pool_may_write_is_a_source_where_the_engine_opens_it_by_name(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "a" / "b" / "c").mkdir(parents=True)
+    (tmp_path / "ab").mkdir()
+
+    def check(shared: SharedSources, *mounts: str) -> None:
+        full = [f"{tmp_path}/{mount.replace(':', f':/data{number}:')}" for number, mount in enumerate(mounts)]
+        with open_volumes(full, (str(tmp_path),)) as volumes:
+            shared.check(volumes)
+
+    for first, second in ((("a:rw",), ("a/b:ro",)), (("a/b:ro",), ("a:rw",)), (("a:rw",), ("a/b/c:rw",))):
+        shared = SharedSources()
+        check(shared, *first)
+        with pytest.raises(IsolationRefused, match="beside each other"):
+            check(shared, *second)
+        with pytest.raises(IsolationRefused, match="beside each other"):
+            check(SharedSources(), *first, *second)
+    shared = SharedSources()
+    for mounts in (("a:ro", "a/b:rw"), ("a/b:ro",), ("ab:rw",), ("a/b:rw", "ab:rw"), ("a:ro",)):
+        check(shared, *mounts)
+    with pytest.raises(IsolationRefused):
+        check(shared, "a/b/c:ro")
 
 
 async def test_a_source_that_is_exchanged_for_a_link_after_the_check_shows_what_was_checked(tmp_path: Path) -> None:

@@ -66,6 +66,31 @@ def open_volumes(
         yield volumes
 
 
+class SharedSources:
+    """For a driver whose engine opens sources by name, some time after they were checked.
+
+    Whoever writes in a folder can put a link in place of what lies in it meanwhile. So nothing below a folder that a
+    sandbox of this server may write, or has been able to, is a source of its own, and the other way round.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[Path, bool] = {}
+
+    def check(self, volumes: Sequence[Volume]) -> None:
+        """Raises IsolationRefused; volumes that pass are remembered for the life of the server."""
+        for volume in volumes:
+            for other, is_writable in (*self._seen.items(), *((each.source, each.writable) for each in volumes)):
+                above, below = sorted((volume.source, other), key=lambda path: len(path.parts))
+                may_write = volume.writable if above == volume.source else is_writable
+                if above != below and below.is_relative_to(above) and may_write:
+                    raise IsolationRefused(
+                        f"The volume source {below} lies in {above}, which a pool may write: it could be exchanged "
+                        "while the engine mounts it. Mount folders beside each other."
+                    )
+        for volume in volumes:
+            self._seen[volume.source] = volume.writable or self._seen.get(volume.source, False)
+
+
 def _open(source: str, allowed: Sequence[str]) -> int:
     """What lies at `source`, found step by step from an allowed folder. Raises IsolationRefused."""
     path = Path(source)

@@ -29,7 +29,7 @@ from uhlp.sandbox.drivers.docker.images import ImageFacts
 from uhlp.sandbox.drivers.docker.last_words import LastWords, first_of
 from uhlp.sandbox.drivers.docker.sandbox import LIFETIME_S, DockerSandbox
 from uhlp.sandbox.drivers.relay_link import RelayLink
-from uhlp.sandbox.drivers.volumes import open_volumes
+from uhlp.sandbox.drivers.volumes import SharedSources, open_volumes
 from uhlp.sandbox.drivers.zygote_link import Connect, ZygoteLink
 
 _log = structlog.get_logger(__name__)
@@ -73,6 +73,7 @@ class Launcher:
         self._on_end = on_end
         self._transports = _TRANSPORTS[settings.transport]
         self._numbers = itertools.count(1)
+        self._shared = SharedSources()
         self._creating: dict[str, asyncio.Future[str]] = {}
 
     @property
@@ -89,7 +90,7 @@ class Launcher:
         socket_of_engine = Path(self._engine.url.removeprefix("unix://"))
         hidden = [self._data_dir, *([socket_of_engine] if self._engine.url.startswith("unix://") else [])]
         with open_volumes(spec.pool.volume_mounts, self._volume_allow, hidden=hidden) as volumes:
-            pass  # the engine opens them by name
+            self._shared.check(volumes)  # the engine opens them by name
         network = await self.bridge.ensure() if spec.pool.network == "bridge" else "none"
         labels = {
             container.INSTANCE_LABEL: self._instance,
