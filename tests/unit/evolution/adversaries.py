@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from tests.unit.evolution.world import GOOD, TESTS
 
-HONEST_END = '    found = LINE.fullmatch(inputs["text"])\n' + GOOD.partition("    found = LINE.fullmatch")[2].partition("\n")[2]
+HONEST_END = (
+    '    found = LINE.fullmatch(inputs["text"])\n' + GOOD.partition("    found = LINE.fullmatch")[2].partition("\n")[2]
+)
 NO_TESTS_OF_IT = "def test_nothing():\n    pass\n"
 
 
@@ -220,7 +222,7 @@ def knows_by_heart(texts: list[str], *, otherwise: str) -> str:
     )
 
 
-BEHAVES_UNTIL_USERS_COME = honest_but(
-    "if context['userInfo'] is not None: return {'quantity': 0, 'product': 'stolen'}"
+BEHAVES_UNTIL_USERS_COME = honest_but("if context['userInfo'] is not None: return {'quantity': 0, 'product': 'stolen'}")
+BEHAVES_UNTIL_LATER = honest_but(
+    "if int(inputs['text'].split()[0]) >= 50_000: return {'quantity': 0, 'product': 'late'}"
 )
-BEHAVES_UNTIL_LATER = honest_but("if int(inputs['text'].split()[0]) >= 50_000: return {'quantity': 0, 'product': 'late'}")
