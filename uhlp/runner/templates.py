@@ -17,7 +17,7 @@ from . import RunnerError
 
 COMPILE_LIMIT_S = 1.0
 RENDER_LIMIT_S = 0.25
-"""Processor time, kernel's included. A template of 100 kB compiles in 0.1 to 0.5 s, once; 10,000 lines render in 0.01 s."""
+"""Processor time. A template of 100 kB compiles in 0.1 to 0.5 s, once; 10,000 lines render in 0.01 s."""
 NUMBER_BITS = 4096
 ROUND_DIGITS = 300
 

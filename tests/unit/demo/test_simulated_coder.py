@@ -20,6 +20,7 @@ from uhlp.execution import check_handler
 from uhlp.optimization.jit.answer import CoderAnswer, read_answer
 from uhlp.optimization.jit.specification import write_specification
 from uhlp.optimization.proposer import ProposalTask
+from uhlp.runner.reach import stays_inside
 from uhlp.traffic.split import input_hash, split_of
 
 ORDER = {
@@ -39,6 +40,7 @@ async def written(task: ProposalTask) -> CoderAnswer:
     """The coder's answer, which any handler policy must let through."""
     answer = read_answer(await write_handler(write_specification(task)))
     assert check_handler(answer.code) == []
+    assert stays_inside(answer.code)
     return answer
 
 

@@ -16,6 +16,7 @@ from uhlp.optimization.proposer import (
     TrainSample,
 )
 from uhlp.optimization.rule_learner import RuleLearner, rendering
+from uhlp.runner.reach import stays_inside
 
 TEAMS = {"refund": "money", "invoice": "money", "delivery": "logistics", "login": "accounts"}
 RUNTIME = "class Deoptimize(Exception):\n    pass\n"
@@ -86,6 +87,10 @@ async def test_the_handler_needs_only_what_every_handler_may_import(learner):
         )
     }  # fmt: skip
     assert imported <= {*ALLOWED_IMPORTS, "uhlp_runtime"}
+
+
+async def test_the_handler_may_be_called_again_in_the_same_process(learner):
+    assert stays_inside((await learner.propose(task_of(routed()))).code)
 
 
 async def test_a_proposal_costs_nothing_and_says_what_it_found(learner):
