@@ -92,6 +92,20 @@ async def test_every_sandbox_has_a_user_of_its_own(driver: ProcessDriver) -> Non
         await sandbox.stop("the test is over")
 
 
+async def test_a_sandbox_that_would_run_as_root_is_refused(tmp_path_factory: pytest.TempPathFactory) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give users away")
+    data_dir = new_data_dir(tmp_path_factory)
+    driver = await isolated_driver(data_dir)
+    driver._identities._first = None  # as where no range of users is mapped
+    with pytest.raises(IsolationRefused) as refused:
+        await driver.start(spec())
+    assert refused.value.details == {"missing": ["own user: it is root"]}
+    assert await driver.list_owned() == []
+    assert (await driver.open()).isolation == "none"
+    await driver.close()
+
+
 @pytest.fixture
 def words(tmp_path: Path) -> Path:
     """A folder with one file, and a link that leads out of it."""
