@@ -21,6 +21,7 @@ of too many values is OutputInvalid.
 import asyncio
 import re
 import secrets
+import socket
 from collections.abc import Mapping
 from math import isfinite
 from typing import Any, NamedTuple
@@ -53,6 +54,9 @@ KEEP_ALIVE_S = 1.0
 """Shorter than any usual server keeps an idle connection: a call must not be sent into one that is being closed."""
 
 CONNECT_TIMEOUT_S = 5.0
+RECEIVED_BYTES = 8 * 1024
+"""What the kernel keeps unread of one connection (it doubles this), and so what one turn of the loop may have to parse:
+a burst of interim answers or of one-byte chunks takes the parser a thousand times what a large chunk does."""
 MAX_FAULT_BYTES = 64 * 1024
 MAX_RETRY_AFTER_S = 60.0
 MESSAGE_CHARS = 2_000
@@ -173,16 +177,23 @@ class HttpClient(WorkerClient):
 def new_session(address: HttpAddress) -> aiohttp.ClientSession:
     """Connections to one worker, with no limit of time but for connecting."""
     new_socket = address.new_socket
+
+    def small_socket(found: tuple[Any, ...]) -> socket.socket:
+        made = socket.socket(*found[:3]) if new_socket is None else new_socket()
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVED_BYTES)
+        return made
+
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
             limit=0,
             keepalive_timeout=KEEP_ALIVE_S,
-            socket_factory=None if new_socket is None else lambda _: new_socket(),
+            socket_factory=small_socket,
         ),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
         headers={"Authorization": f"Bearer {address.token}", "Accept-Encoding": "identity"},
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
+        read_bufsize=RECEIVED_BYTES,
     )
 
 

@@ -2,9 +2,11 @@
 
 import gzip
 import hashlib
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import orjson
 import pytest
 from sandbox_calls import ARTIFACTS, CODE, SHA256, execute_request
 
@@ -23,6 +25,7 @@ from uhlp.sandbox.client import McpAccess, NothingRan, WorkerClient
 from uhlp.sandbox.config import SandboxSettings
 from uhlp.sandbox.driver import SandboxSpec
 from uhlp.sandbox.drivers.fake import echo, hang
+from uhlp.sandbox.http_client import RECEIVED_BYTES, new_session
 from uhlp.sandbox.open_client import open_client
 from uhlp.sandbox.value_count import MAX_VALUES
 
@@ -200,6 +203,20 @@ async def test_an_answer_of_too_many_values_is_not_read(opened: Open) -> None:
     with pytest.raises(OutputInvalid, match="100000 values"):
         await run(client)
     assert client.broken is None
+
+
+async def test_an_answer_in_very_small_pieces_is_read_with_little_of_it_waiting(opened: Open) -> None:
+    body = orjson.dumps({"requestId": "tiny", "resultType": "generic", "data": "x" * 60_000})
+    pieces = b"".join(b"1\r\n%c\r\n" % byte for byte in body)
+    interim = b"HTTP/1.1 103 Early Hints\r\n\r\n" * 500
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    client, _ = await opened(says(interim + head + pieces + b"0\r\n\r\n"))
+    assert (await run(client, execute_request(request_id="tiny")))["data"] == "x" * 60_000
+    session = new_session(client.worker.endpoint)
+    assert session.connector is not None
+    with session.connector._socket_factory((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 1))) as made:
+        assert made.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) <= 2 * RECEIVED_BYTES
+    await session.close()
 
 
 async def test_cookies_are_not_kept(opened: Open) -> None:
