@@ -211,11 +211,15 @@ class DockerDriver:
         self._probed_kind = sandbox.kind
         if not self._spares.add(sandbox):
             await sandbox.stop("the probe is over")
+        own_files = "files of each worker its own"
+        if not sandbox.walls["own_files"]:
+            own_files = "workers of a sandbox reach each other's temporary files: the kernel has no Landlock"
         return [
             f"user {sandbox.walls['uid']}",
             f"Python {worker.hello['python']}",
             f"calls over {sandbox.transport} ({took_us} µs)",
             "filters of system calls: the container's own, in supervisor and workers besides",
+            own_files,
             "no network, no capabilities, read-only root; memory, processor and processes bounded for each sandbox",
         ]
 
