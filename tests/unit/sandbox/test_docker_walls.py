@@ -147,13 +147,13 @@ async def test_the_larger_of_two_workers_goes_when_memory_runs_out_and_the_other
         return {"result": {}}
 
     small.tools = wait
-    held = asyncio.ensure_future(small.run(hold, {"mib": 70}))
+    held = asyncio.ensure_future(small.run(hold, {"mib": 50}))
     await asyncio.wait_for(holds.wait(), 10)
     with pytest.raises(Closed):
-        await large.run(hold, {"mib": 110})
+        await large.run(hold, {"mib": 115})
     assert await large.worker.kill() == "oom"
     may_end.set()
-    assert (await held)["data"] == 70
+    assert (await held)["data"] == 50
     newcomer = await raw_runner(sandbox)
     assert (await newcomer.run("def handle(i, c):\n    return i\n", {"n": 2}))["data"] == {"n": 2}
     await sandbox.stop("the test is over")
