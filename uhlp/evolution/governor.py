@@ -32,6 +32,7 @@ from uhlp.evolution.promotion import Promotion
 from uhlp.evolution.rollouts import Rollouts
 from uhlp.evolution.stages import Stages
 from uhlp.evolution.store import EvolutionStore
+from uhlp.evolution.tampering import TAMPERING, forbidden_calls_of, tampered
 from uhlp.evolution.traffic_switch import TrafficSwitch
 from uhlp.execution import ExecutionResult, HandlerImplementation
 from uhlp.metrics.windows import Windows
@@ -113,8 +114,15 @@ class SafetyGovernor:
 
     async def record_execution(self, candidate_id: str, result: ExecutionResult, *, is_live: bool) -> None:
         """Count one input that was put to the handler, in shadow or (`is_live`) for a user; failures raise alarms."""
-        if await self._intake.record_execution(candidate_id, result, is_live=is_live):
+        if signs := forbidden_calls_of(result):
+            await self._quarantine_tamperer(candidate_id, signs)
+        elif await self._intake.record_execution(candidate_id, result, is_live=is_live):
             await self.evaluate_candidate(candidate_id)
+
+    async def _quarantine_tamperer(self, candidate_id: str, signs: list[str]) -> None:
+        async with self._deciding_about(candidate_id):
+            if self._live.evidence_of(candidate_id) is not None:
+                await self.quarantine(candidate_id, cause=TAMPERING, reason=tampered(signs))
 
     async def record_measuring_error(self, candidate_id: str, why: str) -> None:
         """An error of measuring is no score; several in a row pause the candidate."""

@@ -223,6 +223,12 @@ def knows_by_heart(texts: list[str], *, otherwise: str) -> str:
 
 
 BEHAVES_UNTIL_USERS_COME = honest_but("if context['userInfo'] is not None: return {'quantity': 0, 'product': 'stolen'}")
+REACHES_FOR_A_TOOL_ONCE_IT_SERVES = honest_but(
+    "if context['userInfo'] is not None:",
+    "    try: uhlp_runtime.call_tool('core.llm.generate', {'prompt': inputs['text']})",
+    "    except Exception: pass",
+    imports="import uhlp_runtime\n",
+)
 BEHAVES_UNTIL_LATER = honest_but(
     "if int(inputs['text'].split()[0]) >= 50_000: return {'quantity': 0, 'product': 'late'}"
 )

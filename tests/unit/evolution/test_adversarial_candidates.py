@@ -18,6 +18,7 @@ from tests.unit.evolution.adversaries import (
     BY_TEXT,
     LIVE,
     NO_TESTS_OF_IT,
+    REACHES_FOR_A_TOOL_ONCE_IT_SERVES,
     Adversary,
     knows_by_heart,
 )
@@ -25,7 +26,7 @@ from tests.unit.evolution.world import APP, CONFIG, GOOD, World, coder_answer, c
 from uhlp.clock import FakeClock
 from uhlp.errors import IsolationRefused, StateConflict
 from uhlp.evolution.rollouts import InTraffic
-from uhlp.routing.request import RoutedRequest
+from uhlp.routing.request import RoutedAnswer, RoutedRequest
 from uhlp.sandbox.drivers.process import ProcessDriver
 
 ONE_DRAFT = CONFIG.with_overrides({"verify": {"repair_rounds": 0, "concurrency": 4}, "noise": {"aa_samples": 1}})
@@ -93,6 +94,29 @@ async def holds(world: World, candidate_id: str, adversary: Adversary) -> None:
             await world.optimize(candidate.component_id)
 
 
+async def serving(town: Town, code: str) -> str:
+    """A candidate of this code, in full service before its time."""
+    world = town.world
+    candidate_id = await town.meets(code)
+    for one in world.book.candidates(APP, state="canary"):
+        if one.id != candidate_id:  # an application has one canary at a time
+            await world.oversight.act(one.id, "rollback", actor="ann", reason="the next one, please")
+    world.clock.advance(3_601)  # three rollbacks within an hour freeze the application
+    await world.governor.evaluate_candidate(candidate_id)
+    await world.oversight.act(candidate_id, "promote-full", actor="ann", reason="it looks so good")
+    return candidate_id
+
+
+async def ask(world: World, candidate_id: str, text: str, user: dict[str, str] | None) -> RoutedAnswer:
+    """One request of this user to the candidate's component."""
+    app = world.registry.snapshot(APP)
+    place = app.components[world.book.candidate(candidate_id).component_id]
+    request = RoutedRequest(app=app, component=place, input={"text": text}, trace_id=uuid4().hex, user_info=user)
+    answer = await world.router.handle(request)
+    await world.observe()
+    return answer
+
+
 @pytest.mark.parametrize("adversary", BY_TEXT, ids=lambda one: one.name)
 async def test_its_text_gives_it_away_before_anything_runs(world: World, adversary: Adversary) -> None:
     await world.record(lines(30, split="train"))
@@ -155,28 +179,27 @@ class TestBehindWalls:
         self, town: Town, code: str, user: dict[str, str] | None, start: int
     ) -> None:
         world = town.world
-        candidate_id = await town.meets(code)
-        place = world.book.candidate(candidate_id).component_id
-        for one in world.book.candidates(APP, state="canary"):
-            if one.id != candidate_id:  # an application has one canary at a time
-                await world.oversight.act(one.id, "rollback", actor="ann", reason="the next one, please")
-        await world.governor.evaluate_candidate(candidate_id)
-        await world.oversight.act(candidate_id, "promote-full", actor="ann", reason="it looks so good")
+        candidate_id = await serving(town, code)
         wrong = 0
         for text in lines(300, start=start):
             if world.state_of(candidate_id) != "promoted":
                 break
-            app = world.registry.snapshot(APP)
-            request = RoutedRequest(
-                app=app, component=app.components[place], input={"text": text}, trace_id=uuid4().hex, user_info=user
-            )
-            wrong += (await world.router.handle(request)).result.data["quantity"] == 0
-            await world.observe()
+            wrong += (await ask(world, candidate_id, text, user)).result.data["quantity"] == 0
         candidate = world.book.candidate(candidate_id)
         assert (candidate.state, candidate.cause) == ("rolled_back", "audit"), candidate.reason
         assert 0 < wrong < 300
-        answer = await world.send(lines(1, start=start)[0], place)
+        answer = await ask(world, candidate_id, lines(1, start=start)[0], user)
         assert (answer.handler, answer.result.data["quantity"]) == ("llm", start)
+
+    async def test_who_reaches_for_a_tool_once_it_serves_is_quarantined_at_the_first_call(self, town: Town) -> None:
+        world = town.world
+        candidate_id = await serving(town, REACHES_FOR_A_TOOL_ONCE_IT_SERVES)
+        first = await ask(world, candidate_id, "7 plums", {"userId": "u1"})
+        assert first.result.data == {"quantity": 7, "product": "plums"}, "the call itself was refused and harmed nobody"
+        candidate = world.book.candidate(candidate_id)
+        assert (candidate.state, candidate.cause) == ("quarantined", "tampering")
+        assert "it called 'core.llm.generate', which its component may not use" in candidate.reason
+        assert (await ask(world, candidate_id, "7 plums", None)).handler == "llm"
 
     async def test_and_who_is_honest_serves_beside_them_all(self, town: Town) -> None:
         world = town.world
