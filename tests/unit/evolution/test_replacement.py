@@ -429,7 +429,7 @@ async def test_a_new_counterexample_is_a_reason_whatever_it_saves(empty_world: W
     first = await in_service(world, FORGETS_PEARS, without="pears")
     world.clock.advance(1)
     for text in lines(8, start=500_000, product="pears", split="train"):
-        await world.send_all(lines(6, start=int(text.split()[0]) + 100_000, product="apples"))
+        await world.send_all(lines(30, start=int(text.split()[0]) * 1_000, product="apples"))
         await world.send(text)
     assert world.state_of(first) == "promoted"
     (found,) = await wanted(world)
