@@ -70,6 +70,13 @@ def test_the_same_seed_plays_the_same_run():
     assert play_once(noisy, 5) != play_once(noisy, 6)
 
 
+@pytest.mark.parametrize("epsilon", [0.001, 0.01, 0.05])
+def test_every_scenario_has_a_name_of_its_own(epsilon):
+    names = [one.name for one in scenarios(epsilon)]
+
+    assert len(set(names)) == len(names)
+
+
 # -- how it is judged
 
 

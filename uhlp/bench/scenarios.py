@@ -59,7 +59,7 @@ class Scenario:
 
 
 def scenarios(epsilon: float) -> tuple[Scenario, ...]:
-    """All rows, for components that allow a share `epsilon` of wrong answers. Shares of faults grow with it: the names
+    """All rows, for components that allow a share `epsilon` of wrong answers, at most 5 %. Shares of faults grow with it: the names
     say what they are. What a turn in service may cost is known for 1 % alone.
     """
     rows = (*_right(), *_wrong(epsilon), *_failing(epsilon), *_turning(epsilon), *_noisy())
@@ -111,7 +111,8 @@ def _turning(epsilon: float) -> Iterator[Scenario]:
         runs=20, quick_runs=1,
     )  # fmt: skip
     # checked: it is in service sooner, and the audit share falls to 8 / W just the same
-    for share, most, runs in ((5 * epsilon, 175.0, 100), (min(1.0, 20 * epsilon), 110.0, 200), (1.0, 90.0, 200)):
+    turns = {5 * epsilon: (175.0, 100), min(1.0, 20 * epsilon): (110.0, 200), 1.0: (90.0, 200)}
+    for share, (most, runs) in turns.items():
         yield Scenario(
             f"{_percent(share)} wrong once promoted", turns_at=S.PROMOTED, turns_into=HandlerScript(wrong=share),
             trust=_CHECKED, max_wrong_answers=_AUDIT_5_PERCENT, runs=runs, quick_runs=8,

@@ -21,7 +21,7 @@ def governor(
         list[str] | None, typer.Option(metavar="WORDS", help="Only scenarios whose name has these words; repeatable.")
     ] = None,
     epsilon: Annotated[
-        float, typer.Option(min=0.001, max=0.2, help="The share of wrong answers that components allow.")
+        float, typer.Option(min=0.001, max=0.05, help="The share of wrong answers that components allow.")
     ] = 0.01,
     long: Annotated[
         bool, typer.Option("--long", help="As many runs as the targets ask for: ten minutes on two cores.")
