@@ -59,8 +59,9 @@ class Scenario:
 
 
 def scenarios(epsilon: float) -> tuple[Scenario, ...]:
-    """All rows, for components that allow a share `epsilon` of wrong answers, at most 5 %. Shares of faults grow with it: the names
-    say what they are. What a turn in service may cost is known for 1 % alone.
+    """All rows, for components that allow a share `epsilon` of wrong answers, at most 5 %.
+
+    Shares of faults grow with it: the names say what they are. What a turn in service may cost is known for 1 % alone.
     """
     rows = (*_right(), *_wrong(epsilon), *_failing(epsilon), *_turning(epsilon), *_noisy())
     return tuple(replace(one, epsilon=epsilon) for one in rows)
