@@ -17,6 +17,7 @@ UhlpError
 │   ├── SandboxDied              │   ├── MetricConflict         │   └── ShuttingDown
 │   ├── SandboxOutOfMemory       │   └── StateConflict          └── DeadlineExceeded 504
 │   ├── CrashLoop                └── InternalError 500              └── FallbackTooLate
+│   ├── NotRepeated
 │   ├── HandlerFailed
 │   └── OutputInvalid
 └── HeadersTooLarge 431
@@ -248,6 +249,12 @@ class CrashLoop(ExecutionFailed):
     """The code ended its sandbox call after call; it is tried again after a pause."""
 
     code, retryable = "CRASH_LOOP", True
+
+
+class NotRepeated(ExecutionFailed):
+    """The handler failed after it had called a tool that may write; a second run could write twice."""
+
+    code = "NOT_REPEATED"
 
 
 class HandlerFailed(ExecutionFailed):

@@ -20,13 +20,14 @@ class Replayed:
     """What became of one sample. `expected` is the recorded output; `got` the handler's when it answered.
 
     `why` says how a "differs" differs and how a "failed" failed (exception, timeout, schema …). "refused": the machine
-    had no sandbox for it, which says nothing about the handler. `forbidden_tools`: what it called and may not use.
+    had no sandbox for it, which says nothing about the handler. "unrecorded": it called a tool (`why`), and what that
+    answered is not recorded. `forbidden_tools`: what it called and may not use.
     """
 
     input_hash: str
     input: dict[str, Any]
     expected: Any
-    outcome: Literal["agrees", "differs", "deoptimised", "failed", "refused"]
+    outcome: Literal["agrees", "differs", "deoptimised", "failed", "refused", "unrecorded"]
     got: Any = None
     why: str = ""
     latency_ms: float | None = None
@@ -45,8 +46,8 @@ class ReplayReport:
 
     @property
     def n(self) -> int:
-        """Samples that say something: all but the refused."""
-        return len(self.results) - self.refused
+        """Samples that say something: all but the refused and the unrecorded."""
+        return len(self.results) - self.refused - self.unrecorded
 
     @property
     def answered(self) -> int:
@@ -67,6 +68,10 @@ class ReplayReport:
     @property
     def refused(self) -> int:
         return self._count("refused")
+
+    @property
+    def unrecorded(self) -> int:
+        return self._count("unrecorded")
 
     @property
     def mismatches(self) -> list[Replayed]:
@@ -132,7 +137,10 @@ async def run_on_trial(
     *,
     timeout_s: float,
 ) -> ExecutionResult:
-    """One run of code that is not in service, off every request's path."""
+    """One run of code that is not in service, off every request's path. What a component with effects is asked for
+    again must not act: its tools do not run, and a recorded sample does not say what they would have answered.
+    """
+    has_effects = component.definition.effective_effects != "none"
     return await executor.run(
         ExecutionCall(
             app=app,
@@ -145,6 +153,7 @@ async def run_on_trial(
             source="internal",
             purpose="replay",
             group="trial",
+            recorded=() if has_effects else None,
         )
     )
 
@@ -154,6 +163,8 @@ def _replayed(sample: Sample, result: ExecutionResult, comparator: Comparator) -
         Replayed, sample.input_hash, sample.input, sample.output,
         forbidden_tools=tuple(one.tool for one in result.tool_calls if one.outcome == ToolNotFound.code),
     )  # fmt: skip
+    if result.unrecorded:
+        return replayed("unrecorded", why=", ".join(dict.fromkeys(result.unrecorded)))
     if result.outcome == "deoptimize":
         return replayed("deoptimised")
     if result.outcome == "failed":

@@ -55,8 +55,12 @@ class Compilability:
                 )
             if not calibration.is_trusted:
                 return "not_comparable", f"free text in {fields}: {calibration.describe()}"
-        if definition.effective_effects != "none":
-            return "effects", f"its effects are {definition.effective_effects}: running it twice to compare is not safe"
+        if definition.effective_effects == "write":
+            return "effects", (
+                "its effects are write: no handler can be held against the model without writing twice, so nothing can "
+                "be proven of one, and an approval is no proof. Make the part that only decides a component of its "
+                "own, or declare `effects: read` or `none` where its tools do not write"
+            )
         return None
 
     async def _noise(

@@ -74,7 +74,7 @@ async def replay_held_out(
         tampering = forbidden_calls(report)
         results += report.results
         for one in report.results:
-            if one.outcome == "refused":
+            if one.outcome in ("refused", "unrecorded"):
                 continue
             standing = evidence.note_answer(one.got) if one.is_answer else "trusted"
             evidence.see(latency_ms=one.latency_ms)

@@ -24,6 +24,7 @@ from uhlp.evolution.reference import Dispute, MeasurementFailed, Reference
 from uhlp.evolution.rollouts import LiveHandler
 from uhlp.execution import ExecutionCall, ExecutionResult, Executor
 from uhlp.registry.snapshot import ComponentSnapshot
+from uhlp.tools.session import ToolCallRecord
 from uhlp.traffic.split import input_hash
 
 log = structlog.get_logger(__name__)
@@ -110,10 +111,13 @@ class Observer:
                 source="internal",
                 purpose="shadow",
                 group="trial",
+                recorded=_recorded(served),
             )
         )
         if result.is_refusal:
             raise MeasurementFailed(result.error.message if result.error else "no sandbox")
+        if result.unrecorded:
+            return  # it asked a tool what the answer's own execution did not ask: there is nothing to compare
         await self._take_in(watch, live, evidence, result, is_live=False)
 
     async def _take_in(
@@ -233,3 +237,13 @@ class _Watch:
 def comparator_of(component: ComponentSnapshot) -> Comparator:
     """The component's comparator, as its definition declares it."""
     return Comparator(component.definition.optimization.comparator)
+
+
+def _recorded(served: Served) -> tuple[ToolCallRecord, ...] | None:
+    """What the tools told the execution whose answer was used, for one that must change nothing; None where the
+    component has no effects: it may ask them itself.
+    """
+    if served.component.definition.effective_effects == "none":
+        return None
+    answered = served.model_result or served.handler_result
+    return answered.tool_calls if answered is not None else ()

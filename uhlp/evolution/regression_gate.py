@@ -18,7 +18,9 @@ from uhlp.execution import Executor, HandlerImplementation
 from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
 
 Outcome = Literal["right", "wrong", "left", "unknown"]
-_OUTCOMES: dict[str, Outcome] = {"agrees": "right", "differs": "wrong", "failed": "wrong", "deoptimised": "left"}
+_OUTCOMES: dict[str, Outcome] = {
+    "agrees": "right", "differs": "wrong", "failed": "wrong", "deoptimised": "left", "unrecorded": "unknown",
+}  # fmt: skip
 _SETTLED: dict[str, Outcome] = {"right": "right", "wrong": "wrong", "ambiguous": "unknown"}
 _ASKED_UP = 20
 """Differences from an answer that only one call of the model gave; more of them are left out."""

@@ -51,7 +51,7 @@ class ReplacementGate:
         pairs = [
             (now, was)
             for now, was in zip(results, before.results, strict=True)
-            if "refused" not in (now.outcome, was.outcome)
+            if not {"refused", "unrecorded"} & {now.outcome, was.outcome}
         ]
         answers = sum(now.is_answer and evidence.standing(now.got) != "excluded" for now, _ in pairs)
         answered = sum(self._is_used(was) for _, was in pairs)

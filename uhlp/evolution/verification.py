@@ -137,6 +137,13 @@ class Verifier:
         report.tampering = forbidden_calls(report.train)
         if report.tampering:
             return report.stop("tampering", report.tampering[0])
+        if report.train.unrecorded and report.train.n < self._config.verify.min_train:
+            tools = next(one.why for one in report.train.results if one.outcome == "unrecorded")
+            return report.stop(
+                "effects",
+                f"it calls {tools} on {report.train.unrecorded} of {len(report.train.results)} recorded inputs; what "
+                "tools answered is not recorded, so too little can be shown of it before it acts",
+            )
         await self._ask_up(app, component, report, comparator, spending)
         self._judge_train(component, report, epsilon)
         return report

@@ -49,7 +49,8 @@ class ExecutionCall:
     """One run of one implementation. `input` matches the component's input schema; `timeout_s` covers everything.
 
     `group` is "serving" for what is in service, "trial" for anything that has not been promoted. `source_details` goes
-    into the request under the source's name (httpDetails, ...) and holds no credentials.
+    into the request under the source's name (httpDetails, ...) and holds no credentials. Where `recorded` calls are
+    given, tools do not run: the execution is told what those calls were told, and nothing else.
     """
 
     app: AppSnapshot
@@ -65,6 +66,7 @@ class ExecutionCall:
     source_details: dict[str, Any] | None = None
     user_info: dict[str, Any] | None = None
     session_id: str | None = None
+    recorded: tuple[ToolCallRecord, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +74,8 @@ class ExecutionResult:
     """How one execution ended.
 
     "ok": `data` is checked and has the shape of `result_type`. "deoptimize": the handler declined (`failure` "guard").
-    "failed": `error` is what an edge may answer with. `latency_ms` includes waiting for a worker.
+    "failed": `error` is what an edge may answer with. `latency_ms` includes waiting for a worker. `has_acted`: it
+    called a tool, which may never have answered. `unrecorded`: tools that told it nothing (see `recorded` above).
     """
 
     outcome: Literal["ok", "deoptimize", "failed"]
@@ -83,6 +86,8 @@ class ExecutionResult:
     latency_ms: float
     usage: Usage
     tool_calls: tuple[ToolCallRecord, ...] = ()
+    has_acted: bool = False
+    unrecorded: tuple[str, ...] = ()
 
     @property
     def is_refusal(self) -> bool:

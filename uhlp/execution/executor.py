@@ -16,6 +16,7 @@ from uhlp.sandbox.manager import SandboxManager
 from uhlp.tools.context import ToolContext
 from uhlp.tools.core.llm_generate import LLM_GENERATE
 from uhlp.tools.core_mcp_server import CoreMCPServer
+from uhlp.tools.recorded_session import RecordedSession
 from uhlp.tools.session import ToolSession
 
 
@@ -48,6 +49,8 @@ class Executor:
         that is in the result. A cancelled run frees its worker."""
         started_s = self._clock.monotonic()
         session = ToolSession(self._tools, _tool_context(call, started_s))
+        if call.recorded is not None:
+            session = RecordedSession(session, call.recorded)
         result = await self._run(call, session, started_s)
         self._count(call, result)
         return result
@@ -103,6 +106,8 @@ class Executor:
             latency_ms=(self._clock.monotonic() - started_s) * 1000,
             usage=session.usage,
             tool_calls=tuple(session.calls),
+            has_acted=session.begun > 0,
+            unrecorded=tuple(session.unrecorded) if isinstance(session, RecordedSession) else (),
             **fields,
         )
 

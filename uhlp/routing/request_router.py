@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from uhlp.clock import Clock
-from uhlp.errors import ExecutionFailed, FallbackTooLate, HandlerFailed, UhlpError
+from uhlp.errors import ExecutionFailed, FallbackTooLate, HandlerFailed, NotRepeated, UhlpError
 from uhlp.evolution.observation import ObservationQueue, Served
 from uhlp.evolution.statistics import Outcome
 from uhlp.execution import ExecutionCall, ExecutionResult, Executor, HandlerImplementation, PromptImplementation
@@ -106,12 +106,9 @@ class RequestRouter:
         reason = failed.failure or "guard"
         definition = request.component.definition
         left_s = deadline - self._clock.monotonic()
-        if definition.effective_effects == "write" and failed.tool_calls:
+        if definition.effective_effects == "write" and failed.has_acted:
             self._finish(request, choice, failed, started, handler_result=failed)
-            raise ExecutionFailed(
-                "The handler failed after it had called a tool that may write; a second run could write twice.",
-                details={"reason": reason},
-            )
+            raise NotRepeated(details={"reason": reason})
         if left_s < MIN_FALLBACK_S:
             failed = replace(failed, outcome="deoptimize") if failed.outcome == "ok" else failed
             self._finish(request, choice, failed, started, handler_result=failed)
@@ -241,7 +238,7 @@ class RequestRouter:
 def _is_held_back(choice: Choice, result: ExecutionResult) -> bool:
     """Whether the handler is not trusted with the class of this answer; an answer that has acted is used as it is."""
     guard = choice.live.class_guard if choice.live is not None else None
-    return guard is not None and not result.tool_calls and guard.holds_back(result.data)
+    return guard is not None and not result.has_acted and guard.holds_back(result.data)
 
 
 def _failure_note(result: ExecutionResult) -> dict[str, Any]:

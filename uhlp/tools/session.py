@@ -22,30 +22,37 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class ToolCallRecord:
-    """One call; `outcome` is `ok` or the error's code."""
+    """One call; `outcome` is `ok` or the error's code. `result` is None where there was none."""
 
     tool: str
     duration_ms: float
     outcome: str
     tokens: int = 0
+    arguments: Any = None
+    result: dict[str, Any] | None = None
 
 
 @dataclass(slots=True)
 class ToolSession:
-    """Travels with one execution and answers its calls; `last_error` is the last one refused or failed."""
+    """Travels with one execution and answers its calls; `last_error` is the last one refused or failed. `begun` counts
+    the calls that were passed on to a tool, also one that never came back.
+    """
 
     server: CoreMCPServer
     context: ToolContext
     usage: Usage = field(default_factory=Usage)
     calls: list[ToolCallRecord] = field(default_factory=list)
     last_error: UhlpError | None = None
+    begun: int = 0
 
     async def call(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """Call a tool in this execution's name. Raises UhlpError."""
         started = self.server.clock.monotonic()
         outcome, tokens = "cancelled", 0
+        result: dict[str, Any] | None = None
+        self.begun += 1
         try:
-            result = await self.server.call_tool(name, arguments, self.context)
+            result = await self._answer(name, arguments)
             outcome = "ok"
             if name == LLM_GENERATE:
                 tokens = self._count(result)
@@ -55,7 +62,10 @@ class ToolSession:
             raise
         finally:
             duration_ms = (self.server.clock.monotonic() - started) * 1000
-            self.calls.append(ToolCallRecord(name, duration_ms, outcome, tokens))
+            self.calls.append(ToolCallRecord(name, duration_ms, outcome, tokens, arguments, result))
+
+    async def _answer(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        return await self.server.call_tool(name, arguments, self.context)
 
     def _count(self, generation: dict[str, Any]) -> int:
         tokens_in, tokens_out = generation["usage"]["tokensIn"], generation["usage"]["tokensOut"]

@@ -1,6 +1,7 @@
 """Replay over recorded samples, in their order, whatever ends first."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 from uhlp.errors import HandlerFailed, NoSandboxAvailable
@@ -8,6 +9,7 @@ from uhlp.evals.comparator import Comparator
 from uhlp.evals.replay import ReplayReport, replay
 from uhlp.evolution.verification import handler_of
 from uhlp.execution import ExecutionCall, ExecutionResult
+from uhlp.models.definition import ComponentDefinition
 from uhlp.tools.session import Usage
 from uhlp.traffic.samples import Sample
 
@@ -38,17 +40,22 @@ class ScriptedExecutor:
         outcome = self.outcomes[call.input["n"]]
         if outcome == "deoptimize":
             return ExecutionResult(outcome="deoptimize", failure="guard", latency_ms=1.0, usage=Usage())
+        if outcome == "asks":
+            return ExecutionResult(outcome="ok", latency_ms=1.0, usage=Usage(), unrecorded=("app.look", "app.look"))
         if isinstance(outcome, Exception):
             failure = "sandbox" if isinstance(outcome, NoSandboxAvailable) else "exception"
             return ExecutionResult(outcome="failed", failure=failure, error=outcome, latency_ms=1.0, usage=Usage())  # type: ignore[arg-type]
         return ExecutionResult(outcome="ok", data=outcome, latency_ms=10.0 * call.input["n"], usage=Usage())
 
 
-async def replayed(*outcomes: Any, expected: Any = "right") -> tuple[ReplayReport, ScriptedExecutor]:
+async def replayed(
+    *outcomes: Any, expected: Any = "right", effects: Any = None
+) -> tuple[ReplayReport, ScriptedExecutor]:
     executor = ScriptedExecutor(*outcomes)
     samples = [sample(number, expected) for number in range(len(outcomes))]
+    component = SimpleNamespace(definition=ComponentDefinition(component_id="c", effects=effects))
     report = await replay(
-        executor, None, None, handler_of("x = 1"), samples, Comparator({}), timeout_s=1.5, concurrency=3
+        executor, None, component, handler_of("x = 1"), samples, Comparator({}), timeout_s=1.5, concurrency=3
     )  # type: ignore[arg-type]
     return report, executor
 
@@ -62,6 +69,18 @@ async def test_each_outcome_is_counted_as_what_it_is() -> None:
     assert (report.coverage, report.agreement, report.p50_ms) == (0.5, 0.5, 5.0)
     assert [one.why for one in report.mismatches][1] == "exception: KeyError"
     assert {(call.group, call.purpose, call.timeout_s) for call in executor.calls} == {("trial", "replay", 1.5)}
+
+
+async def test_what_asks_a_tool_that_was_not_recorded_says_nothing() -> None:
+    report, executor = await replayed("right", "asks", effects="read")
+    assert [(one.outcome, one.why) for one in report.results] == [("agrees", ""), ("unrecorded", "app.look")]
+    assert (report.n, report.unrecorded, report.coverage) == (1, 1, 1.0)
+    assert {call.recorded for call in executor.calls} == {()}, "its tools do not run"
+
+
+async def test_what_has_no_effects_may_ask_its_tools() -> None:
+    _, executor = await replayed("right")
+    assert {call.recorded for call in executor.calls} == {None}
 
 
 async def test_results_stand_in_the_samples_order_and_no_more_run_at_once_than_allowed() -> None:

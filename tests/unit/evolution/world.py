@@ -203,6 +203,10 @@ class InProcessRunner:
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
         self.faults: dict[str, str] = {}
+        self.tool_calls: dict[str, list[tuple[str, dict[str, Any]]]] = {"JIT": [], "LLM": []}
+        """By handler type: what every execution asks tools for, before it does anything else."""
+        self.told: list[tuple[str, Any]] = []
+        """(handler type, what a tool answered)."""
         self.handler_latency_s = 0.0
         self.executed: list[tuple[str, Any]] = []
         """(handler type, input) of every execution."""
@@ -217,6 +221,11 @@ class InProcessRunner:
             if reference is not None:
                 self._artifacts.put(reference["sha256"], reference["path"], worker.artifacts[reference["sha256"]])
         self.executed.append((context["handlerType"], inputs))
+        for name, arguments in self.tool_calls.get(context["handlerType"], ()):
+            answer = await worker.call_tool(request["requestId"], name, arguments)
+            self.told.append((context["handlerType"], answer.get("result")))
+            if "error" in answer:
+                return response(request, {"code": "HANDLER_FAILED", "message": "a tool failed"}, "error")
         if context["handlerType"] == "LLM":
             return await self._prompt(worker, request)
         if context["handlerType"] == "TESTS":
@@ -339,7 +348,7 @@ class World:
         self.folder, self.clock, self.config = folder, clock, config
         self.model = ScriptedGateway(clock)
         self.runner = InProcessRunner(clock)
-        self.meter = CountingMeter()
+        self.meter, self.tool_meter = CountingMeter(), CountingMeter()
         self.make_driver: Callable[[], Any] = lambda: FakeDriver(self.runner)
         self.fence: Callable[[], int | None] = lambda: None
         self._oracle_settings = oracle
@@ -361,7 +370,7 @@ class World:
         self.usage_book = UsageBook(clock=clock)
         self.budgets = Budgets(usage=self.usage_book, clock=clock, evolution=lambda: self.config.limits.budget)
         tools = CoreMCPServer(
-            gateway=self.model, metrics=_NoMetrics(), clock=clock, meter=NullMeter(), budgets=self.budgets
+            gateway=self.model, metrics=_NoMetrics(), clock=clock, meter=self.tool_meter, budgets=self.budgets
         )
         self.driver = self.make_driver()
         self.sandboxes = SandboxManager(

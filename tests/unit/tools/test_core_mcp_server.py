@@ -284,6 +284,13 @@ async def test_a_metric_carries_the_callers_own_name(desk: Desk) -> None:
     assert desk.metrics.records == [{**record, "labels": labels}]
 
 
+@pytest.mark.parametrize("purpose", ["shadow", "replay"])
+async def test_what_an_execution_on_trial_records_has_not_happened(desk: Desk, purpose: str) -> None:
+    record = {"metric_name": "app.custom.orders", "metric_type": "counter", "value": 1}
+    assert await desk.call("core.metrics.record", record, purpose=purpose) == {"accepted": 1}
+    assert desk.metrics.records == []
+
+
 @pytest.mark.parametrize("label", ["appId", "componentId"])
 async def test_a_metric_cannot_be_recorded_in_another_name(desk: Desk, label: str) -> None:
     record = {"metric_name": "app.custom.x", "metric_type": "counter", "value": 1, "labels": {label: "other"}}

@@ -9,6 +9,9 @@ from uhlp.tools.tool import JsonObject, Tool, arguments
 
 METRICS_RECORD = "core.metrics.record"
 
+_ON_TRIAL = frozenset({"shadow", "replay"})
+"""Purposes of executions that answer nobody: what they record is accepted and dropped, it has not happened."""
+
 INPUT_SCHEMA = arguments(
     ["metric_name", "metric_type", "value"],
     metric_name={"type": "string", "pattern": "^app\\.custom\\.[a-zA-Z0-9_:.]+$", "maxLength": 200},
@@ -50,5 +53,6 @@ class MetricsRecord:
         for label, own in (("appId", context.app_id), ("componentId", context.component_id)):
             if labels.setdefault(label, own) != own:
                 raise PermissionDenied(f"{METRICS_RECORD}: the label {label} is the caller's own, '{own}'.")
-        await self._metrics.record_metric({**given, "labels": labels})
+        if context.purpose not in _ON_TRIAL:
+            await self._metrics.record_metric({**given, "labels": labels})
         return {"accepted": 1}
