@@ -79,5 +79,7 @@ class TrafficSwitch:
         window = self._windows.window(candidate.app_id, candidate.component_id, _HOUR_S, handler="jit").as_dict()
         floor = audit_share(definition.optimization.max_wrong_answers, window["count"] * 24)
         if candidate.trust == "serve-and-check":
+            if live.account.verdict is not Verdict.ACCEPT:
+                return 1.0  # `maxWrongAnswers` counts audited answers: until epsilon is proven every answer is audited
             return serve_and_check_share(live.account.proven, floor)
         return floor if candidate.state is S.PROMOTED else self._canary.audit_share
