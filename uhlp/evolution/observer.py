@@ -22,6 +22,7 @@ from uhlp.evolution.observation import ObservationQueue, Served
 from uhlp.evolution.questions import Questions
 from uhlp.evolution.reference import Dispute, MeasurementFailed, Reference
 from uhlp.evolution.rollouts import LiveHandler
+from uhlp.evolution.tampering import forbidden_calls_of
 from uhlp.execution import ExecutionCall, ExecutionResult, Executor
 from uhlp.registry.snapshot import ComponentSnapshot
 from uhlp.tools.session import ToolCallRecord
@@ -116,7 +117,7 @@ class Observer:
         )
         if result.is_refusal:
             raise MeasurementFailed(result.error.message if result.error else "no sandbox")
-        if result.unrecorded:
+        if result.unrecorded and not forbidden_calls_of(result):
             return  # it asked a tool what the answer's own execution did not ask: there is nothing to compare
         await self._take_in(watch, live, evidence, result, is_live=False)
 
