@@ -193,7 +193,7 @@ class Candidate:
     evidence: Mapping[str, Any] = field(default_factory=dict)
     monitor: Mapping[str, Any] = field(default_factory=dict)
     figures: Figures = Figures()
-    measurements: Mapping[str, Any] = field(default_factory=dict)
+    measurements: Mapping[str, Any] = field(default_factory=dict, repr=False)
     mismatches: tuple[Mismatch, ...] = ()
     costs: Costs = Costs()
     executions: int = 0

@@ -42,9 +42,9 @@ def test_the_game_is_fair_at_every_state_while_routing_keeps_the_weight(weight: 
 
 
 def test_too_many_and_too_few_are_both_a_mismatch() -> None:
-    assert check_of(0.05, [True] * 7).has_mismatch
+    assert check_of(0.05, [True] * 8).has_mismatch
     assert check_of(0.05, [False] * 100).has_mismatch is False
-    assert check_of(0.05, [False] * 400).has_mismatch
+    assert check_of(0.05, [False] * 600).has_mismatch
     assert check_of(0.5, [False] * 20).has_mismatch
 
 

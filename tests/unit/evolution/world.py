@@ -11,6 +11,7 @@ import types
 from collections import deque
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -352,6 +353,7 @@ class World:
         self.make_driver: Callable[[], Any] = lambda: FakeDriver(self.runner)
         self.fence: Callable[[], int | None] = lambda: None
         self._oracle_settings = oracle
+        self._numbers = count(1)
         self._stack = AsyncExitStack()
 
     async def open(self) -> None:
@@ -396,7 +398,9 @@ class World:
         judge = Judge(mcp_client=tools, clock=clock, config=config.judge)
         self.reference = Reference(executor=self.executor, adjudications=self.samples.adjudications, judge=judge)
         questions = Questions(adjudications=self.samples.adjudications, clock=clock)
-        self.book = CandidateBook(store=self.store, clock=clock, meter=meter)
+        self.book = CandidateBook(
+            store=self.store, clock=clock, meter=meter, new_id=lambda: f"c-{next(self._numbers):012}"
+        )  # an id salts the arms of a canary: a world's are the same in every run
         self.promotion = Promotion(book=self.book, app_registry=self.registry, state_manager=self.state)
         self.anchors = LedgerAnchors(store=self.store, state_manager=self.state)
         self.governor = SafetyGovernor(

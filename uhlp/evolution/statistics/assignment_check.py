@@ -15,14 +15,14 @@ class AssignmentCheck:
     at every look (Robbins 1970; Lindon and Malek, "Anytime-valid inference for multinomial count data", 2022).
     `log_e` counts as evidence of a routing bug; while there is a mismatch the step is held and its share tests mean
     nothing. Begin a new one with every step: an old step's units say nothing about the new weight, and a mismatch that
-    was repaired must not follow. alpha is one in a thousand and not more, because a false hold waits for a person and
-    there is one check a step. At w = 1 a single unit of the baseline's is a mismatch.
+    was repaired must not follow. alpha is one in ten thousand and not more, because a false hold waits for a person and
+    there is one check a step; a routing bug is seen by a third later than at one in a thousand. At w = 1 a single unit of the baseline's is a mismatch.
 
     A unit is what routing hashes (session, user or input) and counts once, when it is assigned: counted when answered,
     the faster arm would be ahead.
     """
 
-    def __init__(self, weight: float, *, alpha: float = 0.001) -> None:
+    def __init__(self, weight: float, *, alpha: float = 0.0001) -> None:
         if not (0 < weight <= 1 and 0 < alpha < 1):
             raise ValueError(f"no assignment check with weight {weight!r}, alpha {alpha!r}")
         self.weight, self.alpha = weight, alpha
