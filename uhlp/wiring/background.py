@@ -1,0 +1,59 @@
+"""Everything that a server does by itself, as one loop group."""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from uhlp.loops import LoopGroup, PeriodicLoop
+from uhlp.wiring.evolution import Evolution
+from uhlp.wiring.foundation import Foundation
+
+_OBSERVERS = 8
+_COMPILERS = 4
+_RECONCILE_S = 10.0
+_ANCHOR_S = 3600.0
+_WEBHOOK_S = 1.0
+_KEEP_USAGE_S = 1.0
+
+
+def make_loops(ground: Foundation, evolution: Evolution) -> LoopGroup:
+    """Not started yet; what happens wakes what waits for it."""
+    clock, metrics = ground.clock, ground.metrics
+
+    def loop(name: str, cycle: Callable[[], Awaitable[object]], period_s: float) -> PeriodicLoop:
+        return PeriodicLoop(name, cycle, period_s, clock, meter=metrics)
+
+    def workers(name: str, cycle: Callable[[], Awaitable[object]], number: int) -> list[PeriodicLoop]:
+        return [
+            PeriodicLoop(f"{name}-{one}", cycle, 0.0, clock, meter=metrics, waits_for_work=True)
+            for one in range(1, number + 1)
+        ]
+
+    cycle_s = ground.settings.evolution.cycle_s
+    loops = LoopGroup(
+        [
+            loop("registry", ground.registry.run_cycle, _RECONCILE_S),
+            loop("models", ground.gateway.run_cycle, _RECONCILE_S),
+            loop("sandboxes", ground.sandboxes.run_cycle, _RECONCILE_S),
+            loop("sandbox-driver", ground.sandboxes.run_driver_cycle, _RECONCILE_S),
+            loop("leadership", evolution.leadership.run_cycle, evolution.leadership.renew_every_s),
+            loop("oracle", evolution.leadership.when_leading(evolution.oracle.run_optimization_cycle), cycle_s),
+            loop("evolution", evolution.leadership.when_leading(evolution.daemon.run_cycle), cycle_s),
+            loop("ledger-anchors", evolution.leadership.when_leading(evolution.anchors.run_cycle), _ANCHOR_S),
+            loop("usage", evolution.usage.run_cycle, _KEEP_USAGE_S),
+            loop("alerts", evolution.alert_watch.run_cycle, cycle_s),
+            *(
+                PeriodicLoop(
+                    one.name, one.run_cycle, _WEBHOOK_S, ground.clock, meter=ground.metrics, waits_for_work=True
+                )
+                for one in evolution.webhooks
+            ),
+            *workers("compiler", evolution.leadership.once_leading(evolution.compiler.run_cycle), _COMPILERS),
+            *workers("observer", evolution.leadership.measuring(evolution.observer.run_cycle), _OBSERVERS),
+        ]
+    )
+    for webhook in evolution.webhooks:
+        webhook.on_offer(partial(loops.wake, webhook.name))
+    evolution.leadership.on_gain(lambda: loops.wake("evolution"))
+    ground.registry.on_change(lambda app_id: loops.wake("evolution"))  # a changed specification voids at once
+    ground.registry.on_change(lambda app_id: loops.wake("sandboxes"))  # pools follow what is desired at once
+    return loops

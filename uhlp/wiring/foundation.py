@@ -1,0 +1,129 @@
+"""Foundation: what answers requests, without evolution: stores, registry, models, tools, sandboxes."""
+
+import os
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from uhlp.clock import Clock, SystemClock
+from uhlp.execution import Executor
+from uhlp.jsonschemas import schema_file
+from uhlp.llm import Budgets, ModelGateway, UsageBook
+from uhlp.metrics import MetricCollector, Windows
+from uhlp.models.definition import PoolDefinition
+from uhlp.registry.application_registry import ApplicationRegistry
+from uhlp.sandbox.client import Identity
+from uhlp.sandbox.drivers.choice import make_driver
+from uhlp.sandbox.manager import SandboxManager
+from uhlp.secret_references import SecretReader, secret_reader
+from uhlp.settings import Settings
+from uhlp.state.definition_store import DefinitionStore
+from uhlp.state.runtime_store import RuntimeStore
+from uhlp.state.state_manager import StateManager
+from uhlp.tools import CoreMCPServer
+from uhlp.traffic.samples import SampleStore
+from uhlp.wiring.data_directory import make_runtime_store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Foundation:
+    """Opened services that evolution and the HTTP edge stand on."""
+
+    settings: Settings
+    data_dir: Path
+    clock: Clock
+    metrics: MetricCollector
+    windows: Windows
+    runtime: RuntimeStore
+    state: StateManager
+    registry: ApplicationRegistry
+    samples: SampleStore
+    read_secret: SecretReader
+    gateway: ModelGateway
+    usage_book: UsageBook
+    budgets: Budgets
+    tools: CoreMCPServer
+    sandboxes: SandboxManager
+    executor: Executor
+
+
+async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitStack) -> Foundation:
+    """Open them in order; `stack` closes them in reverse. Raises UhlpError when something cannot be opened."""
+    clock = SystemClock()
+    metrics = MetricCollector(schema=schema_file("metric_record"), config=settings.metrics)
+    windows = Windows(clock=clock)
+
+    runtime = make_runtime_store(settings, data_dir)
+    stack.push_async_callback(runtime.aclose)
+    state = StateManager(definitions=DefinitionStore(data_dir / "apps"), runtime=runtime)
+    registry = ApplicationRegistry(
+        state=state, config=settings.registry, meter=metrics, global_configuration=lambda: settings.configuration
+    )
+    stack.callback(registry.close)
+    await registry.load_all()
+
+    samples = SampleStore(data_dir / "samples.db", clock=clock, meter=metrics)
+    stack.push_async_callback(samples.close)
+    read_secret = secret_reader(os.environ, data_dir / "secrets")
+    gateway = ModelGateway(
+        settings=settings.llm,
+        clock=clock,
+        meter=metrics,
+        read_secret=read_secret,
+    )
+    stack.push_async_callback(gateway.aclose)
+    usage_book = UsageBook(clock=clock)
+    budgets = Budgets(usage=usage_book, clock=clock, evolution=lambda: settings.evolution.limits.budget)
+    tools = CoreMCPServer(gateway=gateway, metrics=metrics, clock=clock, meter=metrics, budgets=budgets)
+    sandboxes = SandboxManager(
+        driver=await make_driver(
+            settings.sandbox,
+            data_dir=data_dir,
+            production=settings.deployment_mode == "production",
+            clock=clock,
+            read_secret=read_secret,
+        ),
+        config=settings.sandbox,
+        clock=clock,
+        meter=metrics,
+        desired=lambda: _desired_pools(registry),
+        runs_code=lambda app_id, identity: _runs_code(registry, app_id, identity),
+    )
+    await sandboxes.open()
+    stack.push_async_callback(sandboxes.close)
+    executor = Executor(
+        sandboxes=sandboxes, tools=tools, clock=clock, meter=metrics, deployment_mode=settings.deployment_mode
+    )
+    return Foundation(
+        settings=settings,
+        data_dir=data_dir,
+        clock=clock,
+        metrics=metrics,
+        windows=windows,
+        runtime=runtime,
+        state=state,
+        registry=registry,
+        samples=samples,
+        read_secret=read_secret,
+        gateway=gateway,
+        usage_book=usage_book,
+        budgets=budgets,
+        tools=tools,
+        sandboxes=sandboxes,
+        executor=executor,
+    )
+
+
+def _desired_pools(registry: ApplicationRegistry) -> list[tuple[str, PoolDefinition]]:
+    return [
+        (app_id, pool) for app_id in registry.app_ids() for pool in registry.snapshot(app_id).definition.pools_in_use
+    ]
+
+
+def _runs_code(registry: ApplicationRegistry, app_id: str, identity: Identity) -> bool:
+    if app_id not in registry.app_ids():
+        return False
+    component_id, sha256 = identity
+    component = registry.snapshot(app_id).components.get(component_id)
+    artifact = component.handler_artifact if component and component.definition.handler_type == "JIT" else None
+    return artifact is not None and artifact.sha256 == sha256

@@ -1,0 +1,100 @@
+"""One server: opens everything in order, closes it in reverse."""
+
+import asyncio
+import multiprocessing
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import structlog
+
+from uhlp.logs import configure_logs
+from uhlp.routing.request_router import RequestRouter
+from uhlp.routing.rollout import Rollout
+from uhlp.settings import admin_token_of, describe, read_settings
+from uhlp.web.services import Services
+from uhlp.wiring.background import make_loops
+from uhlp.wiring.data_directory import open_data_directory
+from uhlp.wiring.evolution import open_evolution
+from uhlp.wiring.foundation import open_foundation
+from uhlp.wiring.probes import readiness_probes
+
+log = structlog.get_logger(__name__)
+
+
+@asynccontextmanager
+async def open_services() -> AsyncIterator[Services]:
+    """Everything a server runs on, from the settings in force. Raises UhlpError when something cannot be opened."""
+    settings = await asyncio.to_thread(read_settings)
+    configure_logs(settings.log.format, settings.log.level)
+    async with AsyncExitStack() as stack:
+        _end_with_supervisor(stack)
+        data_dir = await asyncio.to_thread(open_data_directory, settings.data_dir, stack)
+        token, is_new = await asyncio.to_thread(admin_token_of, settings)
+        ground = await open_foundation(settings, data_dir, stack)
+        evolution = await open_evolution(ground, stack)
+        router = RequestRouter(
+            executor=ground.executor,
+            rollout=Rollout(rollouts=evolution.rollouts, audit_debt=evolution.audit_debt),
+            observations=evolution.observations,
+            windows=ground.windows,
+            samples=ground.samples,
+            usage=ground.usage_book,
+            clock=ground.clock,
+            meter=ground.metrics,
+            deopt_every_n=settings.deopt_every_n,
+        )
+        loops = make_loops(ground, evolution)
+        await stack.enter_async_context(loops)
+        if is_new:
+            print(f"admin token (shown once, kept in {data_dir / 'admin_token'}): {token}", flush=True)
+        log.info(
+            "ready",
+            data_dir=str(data_dir),
+            applications=len(ground.registry.app_ids()),
+            providers=ground.gateway.providers,
+            isolation=ground.sandboxes.capabilities.isolation,
+        )
+        yield Services(
+            clock=ground.clock,
+            registry=ground.registry,
+            state=ground.state,
+            router=router,
+            metrics=ground.metrics,
+            windows=ground.windows,
+            samples=ground.samples,
+            sandboxes=ground.sandboxes,
+            evolution=evolution.oversight,
+            notifications=evolution.notifications,
+            versions=evolution.versions,
+            admin_token=token,
+            settings=settings.limits.model_copy(
+                update={"secure_cookies": settings.limits.secure_cookies or settings.deployment_mode == "production"}
+            ),
+            probes=readiness_probes(
+                runtime=ground.runtime,
+                state=ground.state,
+                sandboxes=ground.sandboxes,
+                settings=settings,
+                loops=loops,
+                book=evolution.book,
+            ),
+            effective_settings=describe(settings),
+            deployment_mode=settings.deployment_mode,
+        )
+
+
+def _end_with_supervisor(stack: AsyncExitStack) -> None:
+    """Drain when the supervisor of `uhlp serve` has died: nobody else would end this worker and its sandboxes."""
+    supervisor = multiprocessing.parent_process()
+    if supervisor is None:
+        return
+    loop, sentinel = asyncio.get_running_loop(), supervisor.sentinel
+
+    def drain() -> None:
+        loop.remove_reader(sentinel)
+        log.error("supervisor_died", pid=supervisor.pid)
+        signal.raise_signal(signal.SIGTERM)
+
+    loop.add_reader(sentinel, drain)
+    stack.callback(loop.remove_reader, sentinel)
