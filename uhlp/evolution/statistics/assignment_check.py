@@ -16,7 +16,8 @@ class AssignmentCheck:
     `log_e` counts as evidence of a routing bug; while there is a mismatch the step is held and its share tests mean
     nothing. Begin a new one with every step: an old step's units say nothing about the new weight, and a mismatch that
     was repaired must not follow. alpha is one in ten thousand and not more, because a false hold waits for a person and
-    there is one check a step; a routing bug is seen by a third later than at one in a thousand. At w = 1 a single unit of the baseline's is a mismatch.
+    there is one check a step; a routing bug is seen by a third later than at one in a thousand. At w = 1 a single unit
+    of the baseline's is a mismatch.
 
     A unit is what routing hashes (session, user or input) and counts once, when it is assigned: counted when answered,
     the faster arm would be ahead.
