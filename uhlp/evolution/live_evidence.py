@@ -1,24 +1,20 @@
 """What is measured of one candidate while it is in live traffic: evidence account, monitors, classes, counts.
 
-Where a component has a `decisionField`, an answer counts by the standing of its class when it is entered: in a trusted
-class it is evidence; in another it only helps the class to trust (the guard would not have let it be served). Which
-comparisons enter the account is thus known before their outcome, as the e-process asks.
+Which comparisons enter the account is known before their outcome, as the e-process asks: by the standing that the
+class of the answer has when it is entered (`ClassStandings`), and by whether its input may count once more.
 """
 
 from collections import Counter, deque
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from uhlp.evolution.candidate import Candidate, Costs, Figures
-from uhlp.evolution.classes import ClassGuard, class_of
+from uhlp.evolution.class_standings import ClassStandings, Standing
 from uhlp.evolution.comparison import Comparison
 from uhlp.evolution.config import EvolutionConfig, MonitorConfig
 from uhlp.evolution.measuring import Spending
 from uhlp.evolution.recent_latencies import RecentLatencies
 from uhlp.evolution.statistics import CanaryTests, ClassCounts, EvidenceAccount, Monitor
-
-Standing = Literal["trusted", "unproven", "excluded"]
-"""Of the class that an answer is in: it may be used; it is not trusted now; it is hopeless and not looked at."""
 
 _HASH_CHARACTERS = 16
 """Enough of an input's hash to tell a few thousand inputs apart."""
@@ -35,8 +31,7 @@ class LiveEvidence:
     timeout, bad schema, memory, dead sandbox). `executions` counts those for users; `step_executions` those in the
     present canary step that did not deoptimise, and starts again at zero after a restart. `unasked` holds comparisons
     whose handler differed from the model while nobody could be asked who is right: leaving them out would flatter the
-    handler, so nothing advances before they are judged. `inputs` says how often an input has counted in the account,
-    `class_inputs` how often for a class on its way to trust, `class_answers` how often the handler claimed each class.
+    handler, so nothing advances before they are judged. `inputs` says how often an input has counted in the account.
     `spending` is what asking for references has taken.
     `canary` compares the arms while it answers a share of the requests.
     `clean` says since when, and since how many executions, it has served without anything to be forgiven for.
@@ -54,10 +49,7 @@ class LiveEvidence:
     measuring_errors: int = 0
     unanswered: int = 0
     unasked: deque[Any] = field(default_factory=lambda: deque(maxlen=_UNASKED_KEPT))
-    decision_field: str | None = None
-    classes: ClassCounts = field(default_factory=ClassCounts)
-    class_inputs: dict[str, Counter[str]] = field(default_factory=dict)
-    class_answers: Counter[str] = field(default_factory=Counter)
+    classes: ClassStandings = field(default_factory=ClassStandings)
     spending: Spending = field(default_factory=Spending)
     canary: CanaryTests | None = None
     clean: tuple[float, int] | None = None
@@ -82,8 +74,7 @@ class LiveEvidence:
             audits=_monitor(config.monitor, tolerated=epsilon),
             crashes=_monitor(config.monitor),
             trained=trained,
-            decision_field=decision_field,
-            classes=ClassCounts(min_agreeing=config.verify.class_min_agreeing),
+            classes=ClassStandings(decision_field, ClassCounts(min_agreeing=config.verify.class_min_agreeing)),
             spending=Spending(costs or Costs()),
         )
 
@@ -100,70 +91,28 @@ class LiveEvidence:
             executions=candidate.executions,
             inputs=Counter(measurements.get("inputs", {})),
             latencies_ms=RecentLatencies(measurements.get("latenciesMs", ())),
-            decision_field=measurements.get("decisionField"),
-            classes=ClassCounts.from_dict(measurements["classes"]) if "classes" in measurements else ClassCounts(),
-            class_inputs={name: Counter(counts) for name, counts in measurements.get("classInputs", {}).items()},
-            class_answers=Counter(measurements.get("classAnswers", {})),
+            classes=ClassStandings.from_dict(measurements),
             spending=Spending(candidate.costs),
             clean=tuple(measurements["clean"]) if measurements.get("clean") else None,
             canary=CanaryTests.from_dict(measurements["canary"]) if "canary" in measurements else None,
         )
 
-    # -- classes
-
     def standing(self, answer: Any) -> Standing:
-        """Whether this answer of the handler may be used now. Without a decision field every answer may."""
-        if self.decision_field is None:
-            return "trusted"
-        return self._standing_of(class_of(answer, self.decision_field))
-
-    def _standing_of(self, name: str) -> Standing:
-        if self.classes.is_trusted(name):
-            return "trusted"
-        return "excluded" if self.classes.count(name).is_hopeless else "unproven"
-
-    def guard(self) -> ClassGuard | None:
-        """What routing holds answers against; None where every answer is used."""
-        if self.decision_field is None:
-            return None
-        return ClassGuard(self.decision_field, frozenset(self.classes.trusted))
+        """Whether this answer of the handler may be used now."""
+        return self.classes.of(answer)
 
     def note_answer(self, answer: Any) -> Standing:
         """The handler answered an input (`see` counts it); the standing of its class. Coverage counts by class."""
-        if self.decision_field is None:
-            return "trusted"
-        name = class_of(answer, self.decision_field)
-        if name in self.class_answers or len(self.class_answers) < self.classes.max_classes:
-            self.class_answers[name] += 1
+        standing = self.classes.note_answer(answer)
         self._count_answers()
-        return self._standing_of(name)
+        return standing
 
     def _count_answers(self) -> None:
         """Which of the answers so far would be used as the classes stand now."""
-        by_standing: Counter[Standing] = Counter()
-        for name, count in self.class_answers.items():
-            by_standing[self._standing_of(name)] += count
-        self.figures = replace(
-            self.figures, answered=by_standing["trusted"], withheld=by_standing["unproven"] + by_standing["excluded"]
-        )
-
-    def _count_class(self, comparison: Comparison, *, duplicates_cap: int) -> None:
-        if self.decision_field is None or not comparison.has_answered:
-            return
-        short = comparison.input_hash[:_HASH_CHARACTERS]
-        name = class_of(comparison.got, self.decision_field)
-        if comparison.outcome == "wrong":
-            self.classes.observe(name, agrees=False)
-            self.class_inputs.pop(name, None)
-        elif self.classes.is_trusted(name):
-            self.classes.observe(name, agrees=True)
-            self.class_inputs.pop(name, None)  # the row is long enough; another one would start anew
-        elif short not in self.trained:
-            counted = self.class_inputs.setdefault(name, Counter())
-            if counted[short] < duplicates_cap:
-                counted[short] += 1
-                self.classes.observe(name, agrees=True)
-        self._count_answers()
+        if self.classes.decision_field is not None:
+            counted = self.classes.by_standing
+            withheld = counted["unproven"] + counted["excluded"]
+            self.figures = replace(self.figures, answered=counted["trusted"], withheld=withheld)
 
     def is_evidence(self, comparison: Comparison, *, duplicates_cap: int) -> bool:
         """An ambiguous comparison, an input the proposer worked with and a much repeated input prove nothing.
@@ -188,7 +137,9 @@ class LiveEvidence:
         if comparison.outcome == "ambiguous":
             self.figures = replace(figures, ambiguous=figures.ambiguous + 1)
             return
-        self._count_class(comparison, duplicates_cap=duplicates_cap)
+        short = comparison.input_hash[:_HASH_CHARACTERS]
+        self.classes.observe(comparison, short, is_trained=short in self.trained, duplicates_cap=duplicates_cap)
+        self._count_answers()
         if is_used or comparison.stage == "audit":
             self.figures = replace(
                 figures,
@@ -199,7 +150,7 @@ class LiveEvidence:
             if is_serving and comparison.has_answered:  # `crashes` watches the failures
                 self.audits.observe(loss)
         if is_used and self.is_evidence(comparison, duplicates_cap=duplicates_cap):
-            self.inputs[comparison.input_hash[:_HASH_CHARACTERS]] += 1
+            self.inputs[short] += 1
             self.account.observe(loss)
 
     def overrule(self) -> None:
@@ -223,7 +174,7 @@ class LiveEvidence:
 
     def see(self, *, latency_ms: float | None = None) -> None:
         """One more input was put to the handler; with its latency when it answered."""
-        answered = self.figures.answered + (latency_ms is not None and self.decision_field is None)
+        answered = self.figures.answered + (latency_ms is not None and self.classes.decision_field is None)
         self.figures = replace(self.figures, seen=self.figures.seen + 1, answered=answered)
         if latency_ms is not None:
             self.latencies_ms.append(latency_ms)
@@ -232,7 +183,7 @@ class LiveEvidence:
     def reachable_coverage(self) -> float:
         """Coverage, were every class trusted that is not hopeless."""
         figures = self.figures
-        hopeless = sum(count for name, count in self.class_answers.items() if self.classes.count(name).is_hopeless)
+        hopeless = self.classes.by_standing["excluded"]
         return (figures.answered + figures.withheld - hopeless) / figures.seen if figures.seen else 0.0
 
     @property
@@ -271,7 +222,7 @@ class LiveEvidence:
             "figures": self.figures,
             "costs": self.spending.costs,
             "measurements": {
-                **self._class_measurements(),
+                **self.classes.to_dict(),
                 "inputs": dict(self.inputs),
                 "latenciesMs": list(self.latencies_ms),
                 "p50Ms": self.p50_ms,
@@ -279,16 +230,6 @@ class LiveEvidence:
                 **self._canary_state(whole=whole),
                 **({"clean": list(self.clean)} if self.clean is not None else {}),
             },
-        }
-
-    def _class_measurements(self) -> dict[str, Any]:
-        if self.decision_field is None:
-            return {}
-        return {
-            "decisionField": self.decision_field,
-            "classes": self.classes.to_dict(),
-            "classInputs": {name: dict(counts) for name, counts in self.class_inputs.items()},
-            "classAnswers": dict(self.class_answers),
         }
 
     def summary(self) -> dict[str, Any]:

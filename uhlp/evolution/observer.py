@@ -14,9 +14,10 @@ import structlog
 
 from uhlp.evals.comparator import Comparator
 from uhlp.evolution.audit_debt import AuditDebt
+from uhlp.evolution.class_standings import Standing
 from uhlp.evolution.comparison import Stage, compare
 from uhlp.evolution.governor import SafetyGovernor
-from uhlp.evolution.live_evidence import LiveEvidence, Standing
+from uhlp.evolution.live_evidence import LiveEvidence
 from uhlp.evolution.measuring import BudgetSpent
 from uhlp.evolution.observation import ObservationQueue, Served
 from uhlp.evolution.questions import Questions

@@ -5,11 +5,12 @@ from dataclasses import asdict
 from typing import Any
 
 from uhlp.clock import Clock
-from uhlp.errors import ComponentNotFound, StateConflict, ValidationFailed
+from uhlp.errors import ComponentNotFound, ValidationFailed
 from uhlp.evolution.adjudicator import Adjudicator
 from uhlp.evolution.alert_watch import AlertWatch
 from uhlp.evolution.book import CandidateBook
-from uhlp.evolution.candidate import Candidate, CandidateState
+from uhlp.evolution.candidate_actions import CandidateActions
+from uhlp.evolution.candidate_views import CandidateViews
 from uhlp.evolution.compiler import Compiler
 from uhlp.evolution.config import EvolutionConfig
 from uhlp.evolution.governor import SafetyGovernor
@@ -18,7 +19,6 @@ from uhlp.evolution.ledger_anchors import LedgerAnchors, verified_ledger
 from uhlp.evolution.money import Money
 from uhlp.evolution.promotion import Promotion
 from uhlp.evolution.self_evolution_daemon import SelfEvolutionDaemon
-from uhlp.evolution.statistics import EvidenceAccount, Verdict
 from uhlp.evolution.store import EvolutionStore
 from uhlp.evolution.webhooks import Webhook
 from uhlp.evolution.why import explain
@@ -26,8 +26,6 @@ from uhlp.metrics.windows import Windows
 from uhlp.optimization.optimization_oracle import OptimizationOracle
 from uhlp.registry.application_registry import ApplicationRegistry
 from uhlp.traffic.samples import SampleStore
-
-S = CandidateState
 
 
 class Oversight:
@@ -62,8 +60,8 @@ class Oversight:
         self._anchors = anchors
         self._governor = governor
         self._daemon = daemon
-        self._compiler = compiler
-        self._promotion = promotion
+        self._actions = CandidateActions(book=book, governor=governor, compiler=compiler, promotion=promotion)
+        self._views = CandidateViews(book=book, store=store, governor=governor, promotion=promotion, money=money)
         self._oracle = oracle
         self._samples = samples
         self._money = money
@@ -95,50 +93,8 @@ class Oversight:
 
     async def act(self, candidate_id: str, action: str, *, actor: str, reason: str) -> dict[str, Any]:
         """approve, reject, pause, resume, rollback, promote-full, quarantine, clear-quarantine; each with a reason."""
-        if not reason.strip():
-            raise ValidationFailed("Give a reason: it goes into the ledger.", details={"path": "reason"})
-        candidate = self._book.candidate(candidate_id)
-        match action:
-            case "approve":
-                await self._approve(candidate, actor, reason)
-            case "reject":
-                if candidate.state is S.QUARANTINED:
-                    raise StateConflict(f"Candidate {candidate_id} is quarantined; use clear-quarantine.")
-                await self._governor.reject(candidate_id, cause="person", reason=reason, actor=actor)
-            case "rollback":
-                await self._governor.roll_back(candidate_id, cause="person", reason=reason, actor=actor)
-            case "quarantine":
-                await self._governor.quarantine(candidate_id, cause="person", reason=reason, actor=actor)
-            case "clear-quarantine":
-                await self._governor.clear_quarantine(candidate_id, actor=actor, reason=reason)
-            case "pause" | "resume":
-                if not (candidate.is_open or candidate.is_serving):
-                    raise StateConflict(f"Candidate {candidate_id} is {candidate.state}: there is nothing to {action}.")
-                if action == "resume":
-                    await self._governor.resume(candidate_id, actor=actor, reason=reason)
-                else:
-                    await self._book.decide(candidate_id, actor=actor, reason=reason, paused=True)
-            case "promote-full":
-                await self._promote_full(candidate, actor, reason)
-            case _:
-                raise ValidationFailed(f"There is no action {action!r}.")
-        await self._promotion.reconcile(candidate.app_id, candidate.component_id)
+        await self._actions.act(candidate_id, action, actor=actor, reason=reason)
         return await self.candidate(candidate_id)
-
-    async def _approve(self, candidate: Candidate, actor: str, reason: str) -> None:
-        if not (candidate.is_open and candidate.approval_required) or candidate.approved_by is not None:
-            raise StateConflict(f"Candidate {candidate.id} does not wait for approval.")
-        await self._book.decide(candidate.id, actor=actor, reason=reason, approved_by=actor)
-        self._compiler.enqueue(candidate.id)
-
-    async def _promote_full(self, candidate: Candidate, actor: str, reason: str) -> None:
-        """Skip the remaining canary steps. It never skips the evidence."""
-        live = self._governor.evidence_of(candidate.id)
-        if candidate.state is not S.CANARY or live is None or live.account.verdict is not Verdict.ACCEPT:
-            raise StateConflict(
-                f"Candidate {candidate.id} is {candidate.state}; only a canary whose epsilon is proven can be promoted."
-            )
-        await self._governor.promote(candidate.id, reason=reason, actor=actor)
 
     async def adjudicate_sample(
         self, app_id: str, sample_id: str, *, expected: Any, actor: str, reason: str
@@ -174,37 +130,11 @@ class Oversight:
 
     async def candidates(self, app_id: str | None = None, state: str | None = None) -> list[dict[str, Any]]:
         """Newest first, without timelines and code. ValidationFailed for a state that does not exist."""
-        if state is not None and state not in set(S):
-            raise ValidationFailed(f"There is no state {state!r}.", details={"allowed": [str(one) for one in S]})
-        return [self._row(one) for one in self._book.candidates(app_id, state=state)]
+        return self._views.listed(app_id, state)
 
     async def candidate(self, candidate_id: str) -> dict[str, Any]:
         """Everything a person needs to judge it: figures, timeline, drafts, mismatches side by side, code and tests."""
-        one = self._book.candidate(candidate_id)
-        entries = await self._store.entries(candidate_id=candidate_id, limit=1000)
-        code = await self._promotion.code_of(one) if one.code_sha else None
-        mismatches = []
-        for mismatch in one.mismatches:
-            value = await self._store.payload(mismatch.payload, one.app_id)
-            mismatches.append({**asdict(mismatch), "case": value})
-        return {
-            **self._row(one),
-            "timeline": [
-                {
-                    "seq": sealed.seq, "ts": sealed.entry.ts, "event": sealed.entry.event,
-                    "from": sealed.entry.from_state, "to": sealed.entry.to_state, "actor": sealed.entry.actor,
-                    "reason": sealed.entry.reason,
-                    "evidence": dict(sealed.entry.evidence),
-                }
-                for sealed in entries
-            ],
-            "drafts": [asdict(draft) for draft in one.drafts],
-            "mismatches": mismatches,
-            "code": code[0] if code else None,
-            "tests": code[1] if code else None,
-            "checkpoint": asdict(one.checkpoint) if one.checkpoint else None,
-            "breakEven": await self._money.break_even(one),
-        }  # fmt: skip
+        return await self._views.whole(candidate_id)
 
     async def adjudications(self, app_id: str, component_id: str) -> dict[str, Any]:
         """What waits for a person, and what persons have said."""
@@ -271,43 +201,3 @@ class Oversight:
     def export_ledger(self) -> AsyncIterator[bytes]:
         """The whole ledger as lines that can be verified elsewhere (`ledger_export`)."""
         return self._store.export()
-
-    def _row(self, one: Candidate) -> dict[str, Any]:
-        live = self._governor.evidence_of(one.id)
-        account = live.account if live else EvidenceAccount.from_dict(one.evidence) if one.evidence else None
-        return {
-            "candidateId": one.id,
-            "appId": one.app_id,
-            "componentId": one.component_id,
-            "kind": one.kind,
-            "proposer": one.proposer,
-            "attempt": one.attempt,
-            "state": one.state,
-            "reason": one.reason,
-            "cause": one.cause,
-            "canaryStep": one.canary_step,
-            "version": one.version,
-            "trust": one.trust,
-            "createdAt": one.created_at,
-            "updatedAt": one.updated_at,
-            "codeSha": one.code_sha,
-            "n": one.evidence.get("n", 0),
-            "k": one.evidence.get("k", 0),
-            "coverage": one.figures.coverage,
-            "agreement": one.figures.agreement,
-            "figures": asdict(one.figures),
-            "classes": one.measurements.get("classes", {}).get("counts"),
-            "proven": account.proven if account else None,
-            "evidence": account.describe() if account else None,
-            "executions": one.executions,
-            "canary": live.canary.summary() if live is not None and live.canary is not None else None,
-            "costUsd": one.costs.usd,
-            "tokensIn": one.costs.tokens_in,
-            "tokensOut": one.costs.tokens_out,
-            "p50Ms": one.measurements.get("p50Ms"),
-            "paused": one.paused,
-            "approvalRequired": one.approval_required,
-            "approvedBy": one.approved_by,
-            "drafts": [asdict(draft) for draft in one.drafts],
-            "holds": self._governor.what_holds(one) if one.state in (S.SHADOW, S.CANARY) else None,
-        }

@@ -53,7 +53,7 @@ class TrafficSwitch:
                 timeout_s=max(_MIN_HANDLER_TIMEOUT_S, 10 * live.p99_ms / 1000) if live.p99_ms is not None else None,
                 is_promoted=is_promoted,
                 spec_hash=candidate.spec_hash,
-                class_guard=live.guard(),
+                class_guard=live.classes.guard(),
                 may_owe=self._may_owe(candidate, live),
                 canary=live.canary,
             )

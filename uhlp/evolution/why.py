@@ -152,8 +152,8 @@ def _evidence(
     account = live.account
     lines.append(f"Evidence: {account.describe()}.")
     answered_per_s = rate_per_s * live.reachable_coverage
-    if live.decision_field is not None:
-        lines.append(_classes(live, live.decision_field))
+    if live.classes.decision_field is not None:
+        lines.append(_classes(live, live.classes.decision_field))
     if account.verdict is Verdict.HOLD:
         need = account.n + account.needed_more()
         what = f"clean comparisons to prove < {account.epsilon:.0%}"
@@ -171,8 +171,8 @@ def _evidence(
 
 def _classes(live: LiveEvidence, decision_field: str) -> str:
     """Which values of the decision field the handler answers, and why the others are left to the model."""
-    trusted = [f"{name} ({live.classes.count(name).agreeing} agree)" for name in live.classes.trusted]
-    left = [f"{name} ({why})" for name, why in live.classes.excluded.items()]
+    trusted = [f"{name} ({live.classes.counts.count(name).agreeing} agree)" for name in live.classes.counts.trusted]
+    left = [f"{name} ({why})" for name, why in live.classes.counts.excluded.items()]
     shown = f"Of {decision_field} it is trusted with {_some(trusted) or 'none yet'}"
     return f"{shown}; left to the model: {_some(left)}." if left else f"{shown}."
 

@@ -77,10 +77,10 @@ async def test_a_class_is_evidence_only_from_its_thirty_first_agreeing_answer(by
     world = by_product
     candidate_id = await compiled(world, held_out=of_kind("figs", 40) + of_kind("limes", 29))
     live = evidence(world, candidate_id)
-    assert live.classes.trusted == ('"figs"',)
+    assert live.classes.counts.trusted == ('"figs"',)
     assert live.account.n == 10
     assert (live.figures.answered, live.figures.withheld) == (40, 29)
-    assert live.classes.excluded == {'"limes"': "only 29 of 30 agreeing comparisons"}
+    assert live.classes.counts.excluded == {'"limes"': "only 29 of 30 agreeing comparisons"}
 
 
 async def test_an_untrusted_class_is_answered_by_the_model_and_gains_trust_meanwhile(by_product: World) -> None:
@@ -102,12 +102,12 @@ async def test_a_miss_takes_its_class_out_until_thirty_in_a_row_and_leaves_the_o
     wrong = of_kind("pears", 1)  # answered as apples, which is the class that the handler claims
     candidate_id = await compiled(world, FORGETS_PEARS, held_out=[*figs, *apples, *wrong])  # newest first
     live = evidence(world, candidate_id)
-    assert (live.classes.trusted, live.account.k) == (('"figs"',), 0)
+    assert (live.classes.counts.trusted, live.account.k) == (('"figs"',), 0)
     assert live.standing({"product": "apples"}) == "unproven"
     lines_of_why = " ".join((await world.oversight.why(APP, PARSE))["lines"])
     assert 'trusted with "figs" (60 agree); left to the model: "apples" (wrong 1 of 30 times, 29 of 30' in lines_of_why
     await world.send(lines(1, start=50_001, product="apples")[0])
-    assert live.classes.trusted == ('"apples"', '"figs"')
+    assert live.classes.counts.trusted == ('"apples"', '"figs"')
 
 
 async def test_a_wrong_answer_that_was_never_to_be_used_is_no_loss_but_a_counterexample(by_product: World) -> None:
@@ -142,8 +142,8 @@ async def test_classes_survive_a_restart(by_product: World) -> None:
     before = evidence(world, candidate_id)
     await world.restart(crash=True)
     after = evidence(world, candidate_id)
-    assert after.classes.to_dict() == before.classes.to_dict()
-    assert (after.class_inputs, after.decision_field) == (before.class_inputs, "product")
+    assert after.classes.counts.to_dict() == before.classes.counts.to_dict()
+    assert (after.classes.inputs, after.classes.decision_field) == (before.classes.inputs, "product")
     live = world.live()
     assert live is not None
     assert live.class_guard == ClassGuard("product", frozenset({'"figs"'}))
@@ -170,7 +170,7 @@ async def test_a_draft_that_is_wrong_in_one_class_on_train_serves_the_others(by_
 async def test_without_a_decision_field_every_answer_is_used(world: World) -> None:
     candidate_id = await compiled(world, held_out=[line(number) for number in range(1, 20)])
     live = evidence(world, candidate_id)
-    assert (live.guard(), live.standing({"anything": 1})) == (None, "trusted")
+    assert (live.classes.guard(), live.standing({"anything": 1})) == (None, "trusted")
     assert live.account.n > 0
 
 
@@ -181,11 +181,11 @@ def test_an_input_helps_its_class_three_times_at_most() -> None:
     for number in range(10):
         hashed = f"{number % 2}".ljust(64, "0")
         live.enter(Comparison("shadow", hashed, {}, "right", "single", answer, answer), duplicates_cap=3)
-    assert (live.classes.count('"figs"').agreeing, live.account.n) == (6, 0)
+    assert (live.classes.counts.count('"figs"').agreeing, live.account.n) == (6, 0)
     live.enter(Comparison("shadow", "3" * 64, {}, "right", "single", answer, answer), duplicates_cap=3)
     assert live.standing(answer) == "trusted"
     wrong = Comparison("shadow", "4" * 64, {}, "wrong", "majority", {"product": "nuts"}, answer)
     live.enter(wrong, duplicates_cap=3)
     assert (live.standing(answer), live.account.k) == ("unproven", 1)
     live.enter(Comparison("shadow", "3" * 64, {}, "right", "single", answer, answer), duplicates_cap=3)
-    assert live.classes.count('"figs"').in_a_row == 1, "a new row counts anew"
+    assert live.classes.counts.count('"figs"').in_a_row == 1, "a new row counts anew"

@@ -1,0 +1,108 @@
+"""CandidateViews: what people see of candidates, as JSON values; the same for REST, CLI and panel."""
+
+from dataclasses import asdict
+from typing import Any
+
+from uhlp.errors import ValidationFailed
+from uhlp.evolution.book import CandidateBook
+from uhlp.evolution.candidate import Candidate, CandidateState
+from uhlp.evolution.governor import SafetyGovernor
+from uhlp.evolution.money import Money
+from uhlp.evolution.promotion import Promotion
+from uhlp.evolution.statistics import EvidenceAccount
+from uhlp.evolution.store import EvolutionStore
+
+S = CandidateState
+
+
+class CandidateViews:
+    """Reads only."""
+
+    def __init__(
+        self,
+        *,
+        book: CandidateBook,
+        store: EvolutionStore,
+        governor: SafetyGovernor,
+        promotion: Promotion,
+        money: Money,
+    ) -> None:
+        self._book = book
+        self._store = store
+        self._governor = governor
+        self._promotion = promotion
+        self._money = money
+
+    def listed(self, app_id: str | None = None, state: str | None = None) -> list[dict[str, Any]]:
+        """Newest first, without timelines and code. ValidationFailed for a state that does not exist."""
+        if state is not None and state not in set(S):
+            raise ValidationFailed(f"There is no state {state!r}.", details={"allowed": [str(one) for one in S]})
+        return [self._row(one) for one in self._book.candidates(app_id, state=state)]
+
+    async def whole(self, candidate_id: str) -> dict[str, Any]:
+        """Everything a person needs to judge it: figures, timeline, drafts, mismatches side by side, code and tests."""
+        one = self._book.candidate(candidate_id)
+        entries = await self._store.entries(candidate_id=candidate_id, limit=1000)
+        code = await self._promotion.code_of(one) if one.code_sha else None
+        mismatches = []
+        for mismatch in one.mismatches:
+            value = await self._store.payload(mismatch.payload, one.app_id)
+            mismatches.append({**asdict(mismatch), "case": value})
+        return {
+            **self._row(one),
+            "timeline": [
+                {
+                    "seq": sealed.seq, "ts": sealed.entry.ts, "event": sealed.entry.event,
+                    "from": sealed.entry.from_state, "to": sealed.entry.to_state, "actor": sealed.entry.actor,
+                    "reason": sealed.entry.reason,
+                    "evidence": dict(sealed.entry.evidence),
+                }
+                for sealed in entries
+            ],
+            "drafts": [asdict(draft) for draft in one.drafts],
+            "mismatches": mismatches,
+            "code": code[0] if code else None,
+            "tests": code[1] if code else None,
+            "checkpoint": asdict(one.checkpoint) if one.checkpoint else None,
+            "breakEven": await self._money.break_even(one),
+        }  # fmt: skip
+
+    def _row(self, one: Candidate) -> dict[str, Any]:
+        live = self._governor.evidence_of(one.id)
+        account = live.account if live else EvidenceAccount.from_dict(one.evidence) if one.evidence else None
+        return {
+            "candidateId": one.id,
+            "appId": one.app_id,
+            "componentId": one.component_id,
+            "kind": one.kind,
+            "proposer": one.proposer,
+            "attempt": one.attempt,
+            "state": one.state,
+            "reason": one.reason,
+            "cause": one.cause,
+            "canaryStep": one.canary_step,
+            "version": one.version,
+            "trust": one.trust,
+            "createdAt": one.created_at,
+            "updatedAt": one.updated_at,
+            "codeSha": one.code_sha,
+            "n": one.evidence.get("n", 0),
+            "k": one.evidence.get("k", 0),
+            "coverage": one.figures.coverage,
+            "agreement": one.figures.agreement,
+            "figures": asdict(one.figures),
+            "classes": one.measurements.get("classes", {}).get("counts"),
+            "proven": account.proven if account else None,
+            "evidence": account.describe() if account else None,
+            "executions": one.executions,
+            "canary": live.canary.summary() if live is not None and live.canary is not None else None,
+            "costUsd": one.costs.usd,
+            "tokensIn": one.costs.tokens_in,
+            "tokensOut": one.costs.tokens_out,
+            "p50Ms": one.measurements.get("p50Ms"),
+            "paused": one.paused,
+            "approvalRequired": one.approval_required,
+            "approvedBy": one.approved_by,
+            "drafts": [asdict(draft) for draft in one.drafts],
+            "holds": self._governor.what_holds(one) if one.state in (S.SHADOW, S.CANARY) else None,
+        }
