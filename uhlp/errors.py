@@ -12,11 +12,12 @@ UhlpError
 ├── MethodNotAllowed 405         │   ├── SandboxNotFound        │   ├── EngineUnavailable
 ├── TooManyRequests 429          │   └── ToolNotFound           │   ├── EngineRefused
 │   ├── BudgetExhausted          ├── Conflict 409               │   ├── IsolationRefused
-│   └── CardinalityLimit         │   ├── RevisionConflict       │   ├── RuntimeStoreUnavailable
-├── ExecutionFailed 502          │   ├── AppExists              │   ├── NotLeading
-│   ├── SandboxDied              │   ├── MetricConflict         │   └── ShuttingDown
-│   ├── SandboxOutOfMemory       │   └── StateConflict          └── DeadlineExceeded 504
-│   ├── CrashLoop                └── InternalError 500              └── FallbackTooLate
+│   ├── CardinalityLimit         │   ├── RevisionConflict       │   ├── RuntimeStoreUnavailable
+│   └── RuntimeQuotaExceeded     │   ├── AppExists              │   ├── NotLeading
+├── ExecutionFailed 502          │   ├── MetricConflict         │   └── ShuttingDown
+│   ├── SandboxDied              │   └── StateConflict          └── DeadlineExceeded 504
+│   ├── SandboxOutOfMemory       └── InternalError 500              └── FallbackTooLate
+│   ├── CrashLoop
 │   ├── NotRepeated
 │   ├── HandlerFailed
 │   └── OutputInvalid
@@ -225,6 +226,12 @@ class CardinalityLimit(TooManyRequests):
     """The metric has too many label sets."""
 
     code = "CARDINALITY_LIMIT"
+
+
+class RuntimeQuotaExceeded(TooManyRequests):
+    """The application keeps as many runtime keys as it may."""
+
+    code, retryable = "RUNTIME_QUOTA_EXCEEDED", False
 
 
 class ExecutionFailed(UhlpError):

@@ -5,6 +5,18 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 
+class RuntimeLimits(BaseModel):
+    """What one application may keep in the runtime store; what it keeps already is never taken away."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    keys: Annotated[int, Field(ge=1)] = 10_000
+    value_bytes: Annotated[int, Field(ge=16)] = 1024 * 1024
+    """The JSON of one value, or of one entry of a stream."""
+    entries: Annotated[int, Field(ge=1, le=100_000)] = 10_000
+    """The entries that a stream keeps at most."""
+
+
 class RuntimeSettings(BaseModel):
     """Where runtime values live: `sqlite` (a file in the data directory) or `redis://host:port/db`.
 
@@ -16,4 +28,5 @@ class RuntimeSettings(BaseModel):
 
     url: str = "sqlite"
     timeout_s: float = 2.0
+    limits: RuntimeLimits = RuntimeLimits()
     lease_s: Annotated[float, Field(ge=1, le=3600)] = 15.0

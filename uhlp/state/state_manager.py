@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from uhlp.errors import ValidationFailed
+from uhlp.state.application_values import ApplicationValues
+from uhlp.state.config import RuntimeLimits
 from uhlp.state.definition_repository import Commit, DefinitionEntry, DefinitionTree
 from uhlp.state.definition_store import DefinitionStore
-from uhlp.state.runtime_store import MAX_KEY_BYTES, RuntimeStore, RuntimeValue
+from uhlp.state.framework_values import FrameworkValues
+from uhlp.state.runtime_store import MOST_LISTED, RuntimeStore, RuntimeValue, StreamEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +31,12 @@ class StateManager:
     `author` is `Name <mail>` or a bare name. Unknown applications raise AppNotFound.
     """
 
-    def __init__(self, *, definitions: DefinitionStore, runtime: RuntimeStore) -> None:
+    def __init__(
+        self, *, definitions: DefinitionStore, runtime: RuntimeStore, limits: RuntimeLimits | None = None
+    ) -> None:
         self._definitions = definitions
-        self._runtime = runtime
+        self._values = ApplicationValues(store=runtime, limits=limits or RuntimeLimits())
+        self.framework = FrameworkValues(runtime)
 
     async def create_repository(self, app_id: str) -> None:
         """Make an application's empty repository; nothing happens when there is one."""
@@ -165,30 +171,47 @@ class StateManager:
 
     async def set_runtime_value(self, app_id: str, key: str, value: Any, ttl_seconds: float | None = None) -> None:
         """Put a JSON value under a key of the application; with `ttl_seconds` for so long."""
-        await self._runtime.set(_runtime_key(app_id, key), value, ttl_seconds=ttl_seconds)
+        await self._values.set(app_id, key, value, ttl_seconds)
 
     async def get_runtime_value(self, app_id: str, key: str) -> RuntimeValue:
         """The value under a key of the application."""
-        return await self._runtime.get(_runtime_key(app_id, key))
+        return await self._values.get(app_id, key)
 
     async def delete_runtime_value(self, app_id: str, key: str) -> bool:
         """Remove a key; True when there was one."""
-        return await self._runtime.delete(_runtime_key(app_id, key))
+        return await self._values.delete(app_id, key)
 
     async def increment_runtime_value(self, app_id: str, key: str, by: int = 1) -> int:
         """Add to an integer atomically; the sum."""
-        return await self._runtime.increment(_runtime_key(app_id, key), by)
+        return await self._values.increment(app_id, key, by)
+
+    async def compare_and_set_runtime_value(
+        self, app_id: str, key: str, expected: RuntimeValue, value: Any, ttl_seconds: float | None = None
+    ) -> bool:
+        """Put a value if the present one is still `expected` (MISSING: none); whether it was put."""
+        return await self._values.compare_and_set(app_id, key, expected, value, ttl_seconds)
+
+    async def append_runtime_entry(
+        self, app_id: str, key: str, entry: Any, *, most: int | None = None, ttl_seconds: float | None = None
+    ) -> int:
+        """Add an entry to a stream that keeps its newest `most`; the entry's number."""
+        return await self._values.append(app_id, key, entry, most, ttl_seconds)
+
+    async def list_runtime_entries(
+        self, app_id: str, key: str, *, after: int = 0, limit: int = MOST_LISTED
+    ) -> list[StreamEntry]:
+        """The entries of a stream behind number `after`, oldest first."""
+        return await self._values.entries(app_id, key, after, limit)
+
+    async def list_runtime_keys(
+        self, app_id: str, prefix: str = "", *, after: str = "", limit: int = MOST_LISTED
+    ) -> list[str]:
+        """The application's keys that begin with `prefix` and stand behind `after`, in order."""
+        return await self._values.keys(app_id, prefix, after, limit)
 
     async def delete_runtime_values(self, app_id: str) -> int:
         """Remove every runtime value of an application; how many there were."""
-        return await self._runtime.delete_prefix(_runtime_key(app_id, ""))
-
-
-def _runtime_key(app_id: str, key: str) -> str:
-    whole = f"uhlp:runtime:{app_id}:{key}"
-    if len(_utf8(whole, "key")) > MAX_KEY_BYTES or not key.isprintable():
-        raise ValidationFailed(f"a runtime key has printable characters only and at most {MAX_KEY_BYTES} bytes in all")
-    return whole
+        return await self._values.delete_all(app_id)
 
 
 def _message(message: str) -> str:

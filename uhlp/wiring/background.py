@@ -10,6 +10,7 @@ from uhlp.wiring.foundation import Foundation
 _OBSERVERS = 8
 _COMPILERS = 4
 _RECONCILE_S = 10.0
+_SWEEP_S = 60.0
 _ANCHOR_S = 3600.0
 _WEBHOOK_S = 1.0
 _KEEP_USAGE_S = 1.0
@@ -32,6 +33,7 @@ def make_loops(ground: Foundation, evolution: Evolution) -> LoopGroup:
     loops = LoopGroup(
         [
             loop("registry", ground.registry.run_cycle, _RECONCILE_S),
+            loop("runtime-store", ground.runtime.run_cycle, _SWEEP_S),
             loop("models", ground.gateway.run_cycle, _RECONCILE_S),
             loop("sandboxes", ground.sandboxes.run_cycle, _RECONCILE_S),
             loop("sandbox-driver", ground.sandboxes.run_driver_cycle, _RECONCILE_S),

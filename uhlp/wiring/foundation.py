@@ -55,7 +55,9 @@ async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitSt
 
     runtime = make_runtime_store(settings, data_dir)
     stack.push_async_callback(runtime.aclose)
-    state = StateManager(definitions=DefinitionStore(data_dir / "apps"), runtime=runtime)
+    state = StateManager(
+        definitions=DefinitionStore(data_dir / "apps"), runtime=runtime, limits=settings.runtime.limits
+    )
     registry = ApplicationRegistry(
         state=state, config=settings.registry, meter=metrics, global_configuration=lambda: settings.configuration
     )

@@ -203,3 +203,21 @@ async def test_made_up_revisions_and_queries_are_refused_not_failed(desk: httpx.
         assert [one.status_code for one in calls if one.status_code >= 500] == [], revision
     for query in ("limit=0", "limit=x", "limit=1e9"):
         assert (await desk.get(f"{APPS}/desk/history?{query}")).status_code == 422
+
+
+async def test_runtime_values_are_compared_listed_and_appended(desk: httpx.AsyncClient) -> None:
+    url = f"{APPS}/desk/runtime"
+    swap = f"{url}/lock/compare-and-set"
+    assert (await desk.post(swap, json={"value": "ann"})).json() == {"key": "lock", "wasSet": True}
+    assert (await desk.post(swap, json={"value": "bob"})).json()["wasSet"] is False
+    assert (await desk.post(swap, json={"expected": None, "value": "bob"})).json()["wasSet"] is False
+    assert (await desk.post(swap, json={"expected": "ann", "value": None})).json()["wasSet"] is True
+    for n in range(3):
+        made = await desk.post(f"{url}/log/entries", json={"entry": {"n": n}, "most": 2})
+        assert made.json() == {"key": "log", "number": n + 1}
+    kept = (await desk.get(f"{url}/log/entries", params={"after": 2})).json()["entries"]
+    assert kept == [{"number": 3, "value": {"n": 2}}]
+    assert (await desk.get(url)).json() == {"keys": ["lock", "log"]}
+    assert (await desk.get(url, params={"prefix": "lo", "after": "lock", "limit": 1})).json() == {"keys": ["log"]}
+    assert (await desk.get(f"{url}/log")).status_code == 409
+    assert (await desk.post(f"{url}/log/entries", json={"entry": 1, "most": 0})).status_code == 422
