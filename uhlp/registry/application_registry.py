@@ -165,6 +165,29 @@ class ApplicationRegistry:
         )
         return await self._writer.write(app_id, change)
 
+    async def apply_definition_diff(
+        self,
+        app_id: str,
+        file_path: str,
+        diff_content: str,
+        expected_base_revision: str,
+        *,
+        message: str,
+        actor: str | None = None,
+    ) -> str:
+        """Patch one file, if the whole still compiles then; RevisionConflict with details.hunk when it does not fit."""
+        self._require_known(app_id)
+        after = await self._state.patched_definition_file(app_id, file_path, diff_content, expected_base_revision)
+        change = Change(
+            lambda before: {file_path: after}, message, actor, expected_base_revision=expected_base_revision
+        )
+        return await self._writer.write(app_id, change)
+
+    async def revert(self, app_id: str, revision: str, *, message: str | None = None, actor: str | None = None) -> str:
+        """Undo one commit and keep what came after it, if what is left compiles; RevisionConflict on a clash."""
+        self._require_known(app_id)
+        return await self._writer.revert(app_id, revision, message=message, actor=actor)
+
     async def update_application(
         self,
         app_id: str,

@@ -56,6 +56,24 @@ class DefinitionWriter:
                         raise
             raise Conflict("the definition keeps changing from outside; repeat the change later")
 
+    async def revert(self, app_id: str, revision: str, *, message: str | None, actor: str | None) -> str:
+        """Undo one commit, if what is left compiles; it may be the present revision that does not."""
+        async with self.lock(app_id):
+            for _ in range(_TRIES):
+                left = await self._state.reverted_tree(app_id, revision)
+                snapshot = await self._snapshots.compile(app_id, left.files, left.revision)
+                try:
+                    resulting = await self._state.revert(
+                        app_id, revision, message=message, author=actor, expected_base_revision=left.revision
+                    )
+                except RevisionConflict as error:
+                    if "currentRevision" not in error.details:
+                        raise
+                    continue
+                self._snapshots.swap(replace(snapshot, revision=resulting))
+                return resulting
+            raise Conflict("the definition keeps changing from outside; repeat the change later")
+
     async def _attempt(self, app_id: str, change: Change) -> str:
         base, before = await self._present(app_id)
         expected = change.expected_base_revision

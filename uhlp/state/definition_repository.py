@@ -15,7 +15,7 @@ from pygit2.enums import SortMode
 from uhlp.errors import Conflict, DefinitionFileNotFound, NotFound, RevisionConflict
 from uhlp.state.durable import RefLockedError, move_ref, sync_objects, sync_path
 from uhlp.state.paths import check_directory, check_path
-from uhlp.state.trees import edit_tree, file_bytes, read_files, walk
+from uhlp.state.trees import edit_tree, file_bytes, new_objects, printable, read_files, walk
 
 MAIN = "refs/heads/main"
 TreeMaker = Callable[[pygit2.Commit | None, list[pygit2.Oid]], pygit2.Oid]
@@ -106,26 +106,33 @@ class DefinitionRepository:
 
         return self._commit(ref, whole, note, None)
 
-    def revert(self, revision: str, note: CommitNote) -> str:
+    def revert(self, revision: str, note: CommitNote, *, expected: str | None = None) -> str:
         """Undo what the commit `revision` did, keeping what came after it (git's revert); Conflict if that clashes."""
         undone = self._commit_at(revision)
 
         def inverse(base: pygit2.Commit | None, written: list[pygit2.Oid]) -> pygit2.Oid:
-            if base is None or len(undone.parents) != 1:
-                raise Conflict("only a commit with one parent can be reverted")
-            index = self._git.revert_commit(undone, base)
-            if index.conflicts is not None:
-                paths = sorted({side.path for sides in index.conflicts for side in sides if side is not None})
-                raise RevisionConflict(
-                    f"reverting {revision[:12]} clashes with later changes in {', '.join(paths)}",
-                    details={"paths": paths},
-                )
-            tree = index.write_tree(self._git)
-            written.extend(entry.id for _, entry in walk(self._git[tree].peel(pygit2.Tree)))
-            written.append(tree)
-            return tree
+            tree = self._reverted(undone, base)
+            written.extend(new_objects(tree, None if base is None else base.tree))
+            return tree.id
 
-        return self._commit(MAIN, inverse, note, None)
+        return self._commit(MAIN, inverse, note, expected)
+
+    def reverted(self, revision: str) -> DefinitionTree:
+        """What `revert` would leave, and the revision it would be made on; nothing is changed."""
+        base = self._commit_at(None)
+        return DefinitionTree(str(base.id), read_files(self._reverted(self._commit_at(revision), base)))
+
+    def _reverted(self, undone: pygit2.Commit, base: pygit2.Commit | None) -> pygit2.Tree:
+        if base is None or len(undone.parents) != 1:
+            raise Conflict("only a commit with one parent can be reverted")
+        index = self._git.revert_commit(undone, base)
+        if index.conflicts is not None:
+            paths = sorted({side.path for sides in index.conflicts for side in sides if side is not None})
+            raise RevisionConflict(
+                f"reverting {str(undone.id)[:12]} clashes with later changes in {', '.join(paths)}",
+                details={"paths": paths},
+            )
+        return self._git[index.write_tree(self._git)].peel(pygit2.Tree)
 
     def delete_ref(self, ref: str) -> None:
         """Remove a reference; its objects stay until git collects them. Nothing happens when there is none."""
@@ -159,7 +166,8 @@ class DefinitionRepository:
             walk(tree, prefix) if recursive else ((f"{prefix}{entry.name}", entry) for entry in tree)
         )
         return [
-            DefinitionEntry(path, "directory" if isinstance(entry, pygit2.Tree) else "file") for path, entry in below
+            DefinitionEntry(printable(path), "directory" if isinstance(entry, pygit2.Tree) else "file")
+            for path, entry in below
         ]
 
     def history(self, path: str | None, limit: int) -> list[Commit]:
@@ -177,7 +185,7 @@ class DefinitionRepository:
         return found
 
     def diff(self, old: str, new: str) -> str:
-        """What changed from `old` to `new`, as `git diff` prints it."""
+        """What changed from `old` to `new`, as `git diff --no-renames` prints it."""
         return self._git.diff(self._commit_at(old), self._commit_at(new)).patch or ""
 
     def _commit(self, ref: str, make_tree: TreeMaker, note: CommitNote, expected: str | None) -> str:

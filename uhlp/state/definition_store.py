@@ -105,16 +105,14 @@ class DefinitionStore:
         `expected` or the diff does not fit; nothing is changed then.
         """
 
-        def patched(repository: DefinitionRepository) -> str:
-            tip = repository.revision()
-            before = _content(repository, path, tip)
-            after = apply_patch(diff, path, before)
-            if tip != expected:
-                since = {"expectedBaseRevision": expected, "currentRevision": tip}
-                raise RevisionConflict(details=since | {"hunk": _since(repository, path, expected, before)})
-            return repository.commit({path: after}, note, expected=expected)
+        def commit(repository: DefinitionRepository) -> str:
+            return repository.commit({path: _patched(repository, path, diff, expected)}, note, expected=expected)
 
-        return await self.write(app_id, patched)
+        return await self.write(app_id, commit)
+
+    async def patched(self, app_id: str, path: str, diff: str, expected: str) -> bytes | None:
+        """What `apply_diff` would make of the file (None: remove it), with its errors; nothing is changed."""
+        return await self.read(app_id, lambda repository: _patched(repository, path, diff, expected))
 
     async def put_ref_tree(self, app_id: str, ref: str, files: Mapping[str, bytes], note: CommitNote) -> str:
         """Make `files` the tree of a reference of the framework's own (refs/uhlp/...)."""
@@ -159,9 +157,13 @@ class DefinitionStore:
         """What changed between two revisions, as `git diff` prints it."""
         return await self.read(app_id, lambda repository: repository.diff(old, new))
 
-    async def revert(self, app_id: str, revision: str, note: CommitNote) -> str:
+    async def revert(self, app_id: str, revision: str, note: CommitNote, *, expected: str | None = None) -> str:
         """Undo what one commit did; see DefinitionRepository.revert."""
-        return await self.write(app_id, lambda repository: repository.revert(revision, note))
+        return await self.write(app_id, lambda repository: repository.revert(revision, note, expected=expected))
+
+    async def reverted(self, app_id: str, revision: str) -> DefinitionTree:
+        """What `revert` would leave; nothing is changed."""
+        return await self.read(app_id, lambda repository: repository.reverted(revision))
 
     def note(self, message: str, author: str | None, trailers: Mapping[str, str] | None = None) -> CommitNote:
         """A commit's note, dated now."""
@@ -231,6 +233,16 @@ def _delete(path: Path) -> None:
     path.rename(beside)
     sync_path(path.parent)
     shutil.rmtree(beside)
+
+
+def _patched(repository: DefinitionRepository, path: str, diff: str, expected: str) -> bytes | None:
+    tip = repository.revision()
+    before = _content(repository, path, tip)
+    after = apply_patch(diff, path, before)
+    if tip != expected:
+        since = {"expectedBaseRevision": expected, "currentRevision": tip}
+        raise RevisionConflict(details=since | {"hunk": _since(repository, path, expected, before)})
+    return after
 
 
 def _content(repository: DefinitionRepository, path: str, revision: str | None) -> bytes | None:

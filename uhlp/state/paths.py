@@ -6,7 +6,12 @@ import unicodedata
 from uhlp.errors import ValidationFailed
 
 MAX_PATH_BYTES = 512
+MAX_SEGMENT_BYTES = 255
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_UNSEEN = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
+"""What HFS+ leaves out of a name, so that `.g\u200cit` would be `.git` there."""
+_GITS_OWN = re.compile(r"\.git(modules)?|git~[0-9]+|gitmod~[0-9]+|gi7eba(~[0-9]+)?", re.IGNORECASE)
+"""Names that git refuses on every file system; the short forms are NTFS's."""
 
 
 def check_path(path: str) -> str:
@@ -14,6 +19,7 @@ def check_path(path: str) -> str:
 
     Relative, `/` between segments, Unicode NFC, at most 512 bytes, no `..`, no `.git` in any case, no control
     characters and no backslash: what git, every file system and every runner read as one and the same file.
+    `git fsck --strict` has nothing against a name that passes here.
     """
     reason = _refusal(path)
     if reason:
@@ -41,6 +47,8 @@ def _refusal(path: str) -> str | None:
     for segment in path.split("/"):
         if segment in {"", ".", ".."}:
             return "empty, `.` and `..` segments are not allowed"
-        if segment.lower().rstrip(". ") == ".git" or segment.lower() == "git~1":
-            return "`.git` belongs to git"
+        if len(segment.encode()) > MAX_SEGMENT_BYTES:
+            return f"a segment has at most {MAX_SEGMENT_BYTES} bytes"
+        if _GITS_OWN.fullmatch(_UNSEEN.sub("", segment).partition(":")[0].rstrip(". ")):
+            return "`.git` and `.gitmodules` belong to git"
     return None

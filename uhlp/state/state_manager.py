@@ -101,6 +101,12 @@ class StateManager:
         note = self._definitions.note(_message(commit_message), author)
         return await self._definitions.apply_diff(app_id, file_path, diff_content, expected_base_revision, note)
 
+    async def patched_definition_file(
+        self, app_id: str, file_path: str, diff_content: str, expected_base_revision: str
+    ) -> bytes | None:
+        """What `apply_definition_diff` would make of a file (None: remove it), with its errors; nothing is changed."""
+        return await self._definitions.patched(app_id, file_path, diff_content, expected_base_revision)
+
     async def delete_definition_file(
         self,
         app_id: str,
@@ -148,13 +154,25 @@ class StateManager:
         return await self._definitions.history(app_id, path, limit)
 
     async def diff(self, app_id: str, old: str, new: str) -> str:
-        """What changed from one revision to another, as `git diff` prints it."""
+        """What changed from one revision to another, as `git diff --no-renames` prints it."""
         return await self._definitions.diff(app_id, old, new)
 
-    async def revert(self, app_id: str, revision: str, *, author: str | None = None) -> str:
+    async def revert(
+        self,
+        app_id: str,
+        revision: str,
+        *,
+        message: str | None = None,
+        author: str | None = None,
+        expected_base_revision: str | None = None,
+    ) -> str:
         """Undo what the commit `revision` did and keep what came after (git's revert); RevisionConflict on a clash."""
-        note = self._definitions.note(f"Revert {revision}", author)
-        return await self._definitions.revert(app_id, revision, note)
+        note = self._definitions.note(_message(message or f"Revert {revision}"), author)
+        return await self._definitions.revert(app_id, revision, note, expected=expected_base_revision)
+
+    async def reverted_tree(self, app_id: str, revision: str) -> DefinitionTree:
+        """What `revert` would leave, and the revision it would be made on; nothing is changed."""
+        return await self._definitions.reverted(app_id, revision)
 
     async def put_ref_tree(self, app_id: str, ref: str, files: Mapping[str, bytes], message: str) -> str:
         """Make `files` the whole tree of a reference below refs/uhlp/; the commit that holds them."""

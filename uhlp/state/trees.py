@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 import pygit2
 from pygit2.enums import FileMode
 
-from uhlp.errors import Conflict, DefinitionFileNotFound, DefinitionInvalid
+from uhlp.errors import Conflict, DefinitionFileNotFound, DefinitionInvalid, ValidationFailed
+from uhlp.state.paths import check_path
 
 REGULAR_FILES = (FileMode.BLOB, FileMode.BLOB_EXECUTABLE)
 
@@ -79,12 +80,41 @@ def file_bytes(entry: pygit2.Object, path: str) -> bytes:
     """The content of a regular file; symlinks and submodules are refused."""
     if isinstance(entry, pygit2.Blob) and entry.filemode in REGULAR_FILES:
         return bytes(entry.data)
-    message = "only regular files are allowed, no symlinks and no submodules"
-    raise DefinitionInvalid(
-        f"{path}: {message}", details={"problems": [{"file": path, "path": "", "message": message}]}
-    )
+    raise _invalid(path, "only regular files are allowed, no symlinks and no submodules")
 
 
 def read_files(tree: pygit2.Tree) -> dict[str, bytes]:
-    """Every file below `tree` by its path."""
-    return {path: file_bytes(entry, path) for path, entry in walk(tree) if not isinstance(entry, pygit2.Tree)}
+    """Every file below `tree` by its path; DefinitionInvalid for what git took but a definition may not hold."""
+    return {_checked(path): file_bytes(entry, path) for path, entry in walk(tree) if not isinstance(entry, pygit2.Tree)}
+
+
+def new_objects(tree: pygit2.Tree, before: pygit2.Tree | None) -> Iterator[pygit2.Oid]:
+    """The trees and files below `tree`, itself included, that do not stand at the same place in `before`."""
+    if before is not None and tree.id == before.id:
+        return
+    yield tree.id
+    for entry in tree:
+        name = entry.name or ""
+        present = before[name] if before is not None and name in before else None
+        if isinstance(entry, pygit2.Tree):
+            yield from new_objects(entry, present if isinstance(present, pygit2.Tree) else None)
+        elif present is None or present.id != entry.id:
+            yield entry.id
+
+
+def printable(path: str) -> str:
+    """A path as it may be shown: bytes that are no UTF-8 become replacement characters."""
+    return path.encode(errors="surrogateescape").decode(errors="replace")
+
+
+def _checked(path: str) -> str:
+    try:
+        return check_path(path)
+    except ValidationFailed as error:
+        raise _invalid(printable(path), printable(error.message)) from error
+
+
+def _invalid(path: str, message: str) -> DefinitionInvalid:
+    return DefinitionInvalid(
+        f"{path}: {message}", details={"problems": [{"file": path, "path": "", "message": message}]}
+    )

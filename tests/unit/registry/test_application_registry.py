@@ -3,6 +3,7 @@
 import asyncio
 import json
 
+import pygit2
 import pytest
 
 from tests.unit.registry.conftest import CHEAP, FILES
@@ -173,6 +174,47 @@ async def test_a_bad_revision_from_outside_degrades_and_a_good_one_heals(registr
     await state.revert("desk", bad)
     await registry.run_cycle()
     assert (await registry.get_application_status("desk"))[0] == "ACTIVE"
+
+
+def diff_of(path: str, old: bytes, new: bytes) -> str:
+    return pygit2.Patch.create_from(old, new, path, path).text
+
+
+async def test_a_diff_and_a_revert_are_checked_whole_before_they_are_committed(registry, state):
+    path, old = "component_registry.yaml", FILES["component_registry.yaml"]
+    first = registry.snapshot("desk").revision
+    bad = diff_of(path, old, old.replace(b"prompt_template: triage", b"prompt_template: nobody"))
+    with pytest.raises(DefinitionInvalid):
+        await registry.apply_definition_diff("desk", path, bad, first, message="Break")
+    assert (await state.read_tree("desk")).revision == registry.snapshot("desk").revision == first
+
+    good = diff_of(path, old, old.replace(b"Find the team", b"Find the floor"))
+    second = await registry.apply_definition_diff("desk", path, good, first, message="Floors", actor="Ann")
+    assert registry.snapshot("desk").revision == second
+    assert registry.snapshot("desk").components["triage"].definition.description == "Find the floor"
+    with pytest.raises(RevisionConflict) as caught:
+        await registry.apply_definition_diff("desk", path, bad, first, message="Late")
+    assert "+    taskDetails: {prompt_template: nobody}" in caught.value.details["hunk"]
+
+    await registry.apply_files("desk", {"prompts/other.yaml": b"template: x\n"}, message="Add a prompt")
+    added = registry.snapshot("desk").revision
+    named = old.replace(b"Find the team", b"Find the floor").replace(b"template: triage", b"template: other")
+    await registry.apply_files("desk", {path: named}, message="Use it")
+    with pytest.raises(DefinitionInvalid):
+        await registry.revert("desk", added)
+    third = await registry.revert("desk", second, message="Teams again", actor="Ann")
+    assert registry.snapshot("desk").revision == third
+    assert registry.snapshot("desk").components["triage"].definition.description == "Find the team"
+    assert (await state.history("desk", limit=1))[0].message.strip() == "Teams again"
+
+
+async def test_a_bad_revision_from_outside_can_be_reverted_by_the_registry(registry, state, tmp_path):
+    good = registry.snapshot("desk")
+    bad = await state.commit("desk", {"app.yaml": b"appId: [\n"}, message="bad")
+    await registry.run_cycle()
+    await registry.revert("desk", bad)
+    assert (await registry.get_application_status("desk"))[0] == "ACTIVE"
+    assert registry.snapshot("desk").definition == good.definition
 
 
 async def test_an_application_without_any_good_revision_is_in_error_and_can_be_mended(registry, state):

@@ -2,9 +2,13 @@
 
 import asyncio
 import subprocess
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from uhlp.clock import FakeClock
 from uhlp.errors import (
@@ -16,8 +20,9 @@ from uhlp.errors import (
     RevisionConflict,
     ValidationFailed,
 )
-from uhlp.state.definition_repository import DefinitionEntry
+from uhlp.state.definition_repository import DefinitionEntry, DefinitionRepository
 from uhlp.state.definition_store import DefinitionStore
+from uhlp.state.paths import check_path
 from uhlp.state.sqlite_runtime_store import SqliteRuntimeStore
 from uhlp.state.state_manager import StateManager
 
@@ -33,15 +38,13 @@ async def state(tmp_path: Path):
     await runtime.aclose()
 
 
-def git(tmp_path: Path, *arguments: str, stdin: str | None = None) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(tmp_path / f"{APP}.git"), *arguments],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout
+def git_bytes(folder: Path, *arguments: str, stdin: bytes = b"") -> bytes:
+    repository = str(folder / f"{APP}.git")
+    return subprocess.run(["git", "-C", repository, *arguments], input=stdin, capture_output=True, check=True).stdout
+
+
+def git(folder: Path, *arguments: str, stdin: str = "") -> str:
+    return git_bytes(folder, *arguments, stdin=stdin.encode()).decode()
 
 
 def push_from_a_clone(tmp_path: Path, name: str, content: str) -> None:
@@ -148,12 +151,89 @@ async def test_a_lock_held_by_another_writer_ends_in_a_conflict(state, tmp_path)
     "path",
     [
         *("../x", "a/../b", "/etc/passwd", "a//b", "", "a/", "a\\b", "a\x00b", "e\u0301", "\ud800", "x" * 513),
-        *(".git/config", "a/.GIT/x", "git~1/x", ".git /x"),
+        *(
+            ".git/config",
+            "a/.GIT/x",
+            "git~1/x",
+            ".git /x",
+            ".gitmodules",
+            "a/.g\u200cit/x",
+            ".git::$INDEX_ALLOCATION/x",
+        ),
+        *("GITMOD~1", "gi7eba~2", "\ufeff.git", "x" * 256, "a/" + "é" * 128),
     ],
 )
 async def test_paths_that_lead_elsewhere_are_refused(state, path):
     with pytest.raises(ValidationFailed):
         await put(state, path, "x")
+
+
+NAMES = st.text(st.sampled_from(".gitGIT~1 modules:\u200c\ufeffé-x"), min_size=1, max_size=12)
+
+
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.lists(NAMES, min_size=1, max_size=2).map("/".join), min_size=20, max_size=40))
+def test_git_accepts_every_path_that_is_accepted(tmp_path_factory, paths):
+    root = tmp_path_factory.mktemp("paths")
+
+    accepted = {}
+    for number, path in enumerate(paths):
+        with suppress(ValidationFailed):
+            accepted[check_path(f"{number}/{path}")] = b"x"
+
+    async def write() -> None:
+        store = DefinitionStore(root)
+        await store.create(APP)
+        await store.commit(APP, accepted, store.note("all at once", None))
+        assert (await store.tree(APP)).files == accepted
+
+    asyncio.run(write())
+    git(root, "fsck", "--strict")
+
+
+async def test_paths_that_git_took_from_outside_are_refused_by_name(state, tmp_path):
+    await put(state, "a", "x")
+    blob = git(tmp_path, "hash-object", "-w", "--stdin", stdin="x").strip()
+    made = f"100644 blob {blob}\tcaf\udce9\n".encode(errors="surrogateescape")
+    tree = git_bytes(tmp_path, "mktree", stdin=made).decode()
+    identity = ["-c", "user.name=x", "-c", "user.email=x@y"]
+    git(
+        tmp_path,
+        "update-ref",
+        "refs/heads/main",
+        git(tmp_path, *identity, "commit-tree", tree.strip(), "-m", "é").strip(),
+    )
+
+    with pytest.raises(DefinitionInvalid) as caught:
+        await state.read_tree(APP)
+    assert caught.value.details["problems"][0]["file"] == "caf\ufffd"
+    assert await state.list_definition_directory(APP) == [DefinitionEntry("caf\ufffd", "file")]
+
+
+async def test_applications_do_not_wait_for_each_other(tmp_path):
+    store = DefinitionStore(tmp_path)
+    await store.create("slow")
+    await store.create("quick")
+    begun, may_end = threading.Event(), threading.Event()
+
+    def hold(repository: DefinitionRepository) -> str:
+        begun.set()
+        assert may_end.wait(30)
+        return repository.commit({"slow": b"x"}, store.note("slow", None))
+
+    slow = asyncio.ensure_future(store.write("slow", hold))
+    behind = asyncio.ensure_future(store.commit("slow", {"behind": b"x"}, store.note("behind", None)))
+    assert await asyncio.to_thread(begun.wait, 30)
+    async with asyncio.timeout(30):
+        for n in range(5):
+            await store.commit("quick", {"n": str(n).encode()}, store.note("quick", None))
+    assert not slow.done()
+    assert not behind.done()
+    may_end.set()
+    async with asyncio.timeout(30):
+        await slow
+        await behind
+    assert (await store.tree("slow")).files.keys() == {"slow", "behind"}
 
 
 async def test_a_file_does_not_become_a_directory_by_accident(state):
@@ -215,12 +295,30 @@ async def test_history_of_a_path_names_only_its_changes(state):
     assert "-1\n" in await state.diff(APP, made, changed)
 
 
-async def test_revert_undoes_one_commit_and_keeps_later_ones(state):
+async def test_diffs_read_as_git_prints_them(state, tmp_path):
+    lines = "".join(f"line {number}\n" for number in range(40))
+    await put(state, "gone", "x")
+    old = await put(state, "many", lines)
+    new = await state.commit(
+        APP,
+        {"many": lines.replace("line 3\n", "").replace("line 30\n", "LINE").encode(), "new/é": b"\xff", "gone": None},
+        message="change",
+    )
+    printed = git_bytes(tmp_path, "diff", "--no-renames", old, new)
+    assert await state.diff(APP, old, new) == printed.decode(errors="replace")
+
+
+async def test_revert_undoes_one_commit_and_keeps_later_ones(state, tmp_path):
+    await put(state, "d/a", "1\n")
     await put(state, "a", "1\n")
     wrong = await put(state, "a", "2\n")
     await put(state, "b", "kept\n")
-    await state.revert(APP, wrong, author="Ann")
-    assert (await state.read_tree(APP)).files == {"a": b"1\n", "b": b"kept\n"}
+    left = await state.reverted_tree(APP, wrong)
+    await state.revert(APP, wrong, author="Ann", expected_base_revision=left.revision)
+    assert (await state.read_tree(APP)).files == left.files == {"a": b"1\n", "b": b"kept\n", "d/a": b"1\n"}
+    assert git(tmp_path, "fsck", "--strict") == ""
+    with pytest.raises(RevisionConflict):
+        await state.revert(APP, wrong, expected_base_revision=left.revision)
 
 
 async def test_revert_that_clashes_with_later_changes_is_refused(state):

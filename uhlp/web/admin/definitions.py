@@ -39,6 +39,7 @@ class ApplyDiff(WireModel):
 
 class Revert(WireModel):
     revision: str
+    commit_message: Message | None = None
     author: str | None = None
 
 
@@ -86,16 +87,15 @@ async def delete_file(
 
 @router.post("/definition-diffs")
 async def apply_diff(app_id: str, body: ApplyDiff, services: ServicesDep, actor: ActorDep) -> dict[str, Any]:
-    """Patch one file with compare-and-set; an outdated base is a 409."""
-    revision = await services.state.apply_definition_diff(
+    """Patch one file; the application is validated as a whole before the commit. A 409 shows the hunk that clashes."""
+    revision = await services.registry.apply_definition_diff(
         app_id,
         body.file_path,
         body.diff_content,
         body.expected_base_revision,
-        commit_message=body.commit_message,
-        author=body.author or actor,
+        message=body.commit_message,
+        actor=body.author or actor,
     )
-    await services.registry.refresh(app_id)
     return {"resultingRevision": revision}
 
 
@@ -129,7 +129,8 @@ async def diff(
 
 @router.post("/revert")
 async def revert(app_id: str, body: Revert, services: ServicesDep, actor: ActorDep) -> dict[str, Any]:
-    """A new commit that undoes this revision."""
-    revision = await services.state.revert(app_id, body.revision, author=body.author or actor)
-    await services.registry.refresh(app_id)
+    """A new commit that undoes this revision, if what is left is a valid application."""
+    revision = await services.registry.revert(
+        app_id, body.revision, message=body.commit_message, actor=body.author or actor
+    )
     return {"resultingRevision": revision}
