@@ -25,7 +25,7 @@ from uhlp.sandbox.client import McpAccess, NothingRan, WorkerClient
 from uhlp.sandbox.config import SandboxSettings
 from uhlp.sandbox.driver import SandboxSpec
 from uhlp.sandbox.drivers.fake import echo, hang
-from uhlp.sandbox.http_client import RECEIVED_BYTES, new_session
+from uhlp.sandbox.http_session import MAX_INTERIM_ANSWERS, RECEIVED_BYTES, new_session
 from uhlp.sandbox.open_client import open_client
 from uhlp.sandbox.value_count import MAX_VALUES
 
@@ -217,6 +217,23 @@ async def test_an_answer_in_very_small_pieces_is_read_with_little_of_it_waiting(
     with session.connector._socket_factory((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 1))) as made:
         assert made.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) <= 2 * RECEIVED_BYTES
     await session.close()
+
+
+async def test_interim_answers_without_end_break_the_connection(opened: Open) -> None:
+    client, worker = await opened(says(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 2 * MAX_INTERIM_ANSWERS))
+    with pytest.raises(SandboxDied, match="EndlessInterimAnswers"):
+        await run(client)
+    assert not worker.is_alive
+
+
+async def test_interim_answers_are_counted_for_each_answer_anew(opened: Open) -> None:
+    client, worker = await opened(asks_for_files=False)
+    body = {"requestId": "r1", "resultType": "generic", "data": 1}
+    early = b"HTTP/1.1 103 Early Hints\r\n\r\n" * MAX_INTERIM_ANSWERS
+    worker.behaviour = says(early + answer(200, orjson.dumps(body)))
+    for _ in range(2):
+        assert (await run(client, execute_request(request_id="r1")))["data"] == 1
+    assert worker.connections == 1
 
 
 async def test_cookies_are_not_kept(opened: Open) -> None:

@@ -29,7 +29,7 @@ from uhlp.errors import IsolationRefused, SandboxDied, UhlpError
 from uhlp.sandbox.driver import ExitReason, HttpAddress, SandboxSpec, Transport, Usage, Worker
 from uhlp.sandbox.drivers.docker.engine import Engine
 from uhlp.sandbox.drivers.docker.network_namespace import NetworkNamespace
-from uhlp.sandbox.http_client import is_healthy, new_session
+from uhlp.sandbox.http_session import is_healthy, new_session
 
 log = structlog.get_logger(__name__)
 
