@@ -150,6 +150,8 @@ class Claims:
             worker = self._spares.pop()
             worker.lane, worker.identity, worker.fresh = lane.name, identity, fresh
             lane.add(worker)
+            if worker.is_fork and lane.size < self.definition.max_instances:
+                self._workforce.refill(self._settings.spare_workers)
         worker.in_flight += 1
         return worker
 

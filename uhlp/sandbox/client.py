@@ -7,7 +7,7 @@ JSON-RPC frames; HttpClient with an image that users made, over `POST /execute`.
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import structlog
 
@@ -42,6 +42,9 @@ class NothingRan(SandboxDied):
 
 class WorkerClient(ABC):
     """Executes on one worker. `in_flight`, `lane`, `identity`, `fresh`, `idle_since_s` belong to the pool it is in."""
+
+    is_fork: ClassVar[bool]
+    """Another one like it costs milliseconds and a little memory, not a container."""
 
     def __init__(self, *, worker: Worker, sandbox: Sandbox, settings: SandboxSettings, clock: Clock) -> None:
         self.worker = worker

@@ -70,6 +70,10 @@ class SandboxSettings(BaseModel):
     model_concurrency: Annotated[int, Field(ge=1)] = 64
     """Model calls that share one worker where the pool names no `concurrency`."""
 
+    spare_workers: Annotated[int, Field(ge=0, le=16)] = 1
+    """Workers that a pool has ready beside those that serve, up to its maximum, so that the first call of another
+    component waits for no fork: 1 to 2 MiB each. Images of users' own, where a worker is a container, get none."""
+
     warm_pools: Annotated[int, Field(ge=0)] = 8
     """Pools that get a worker ahead of their first request, after start-up or registration; it ends when it idles."""
 

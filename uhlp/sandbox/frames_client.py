@@ -58,6 +58,8 @@ class _Call:
 class FramesClient(WorkerClient):
     """Tool calls and log lines travel back on the same channel; what an execution may call is `call_tool`."""
 
+    is_fork = True
+
     def __init__(self, *, worker: Worker, sandbox: Sandbox, settings: SandboxSettings, clock: Clock) -> None:
         super().__init__(worker=worker, sandbox=sandbox, settings=settings, clock=clock)
         self._most_values = sandbox.spec.pool.resource_limits.memory_bytes // BYTES_PER_VALUE

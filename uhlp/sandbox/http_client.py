@@ -46,6 +46,8 @@ class HttpClient(WorkerClient):
     The worker reaches its tools at `mcp`, when the caller gives it: `call_tool` has no way back over HTTP.
     """
 
+    is_fork = False
+
     def __init__(self, *, worker: Worker, sandbox: Sandbox, settings: SandboxSettings, clock: Clock) -> None:
         super().__init__(worker=worker, sandbox=sandbox, settings=settings, clock=clock)
         self._concurrency = sandbox.spec.pool.concurrency

@@ -80,6 +80,11 @@ class Workforce:
         if not (self.spares or self.starting) and self.source.may_start:
             self.start_spare()
 
+    def refill(self, number: int) -> None:
+        """A spare was taken: start another now, so that whoever needs the next waits for none."""
+        if len(self.spares) + self.starting < number and self.source.may_start:
+            self.start_spare()
+
     def start_for(self, lane: Lane) -> None:
         """Start a worker that counts against the lane's maximum from now on."""
         lane.starting += 1

@@ -49,5 +49,5 @@ def execute_request(
 def manager_of(driver: Driver, **settings: Any) -> SandboxManager:
     given = {name: settings.pop(name) for name in ("desired", "runs_code", "meter") if name in settings}
     clock = settings.pop("clock", None) or SystemClock()
-    config = SandboxSettings(**{"drain_s": 2.0, **settings})
+    config = SandboxSettings(**{"drain_s": 2.0, "spare_workers": 0, **settings})
     return SandboxManager(driver=driver, config=config, clock=clock, **{"meter": NullMeter(), **given})

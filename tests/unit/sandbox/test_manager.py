@@ -643,3 +643,29 @@ async def test_a_worker_that_was_refused_memory_serves_no_further_call(handler_t
         await run(manager, handler_type=handler_type)
     assert [worker.received.count("execute") for worker in driver.workers] == [1, 1, 1]
     await manager.close()
+
+
+async def test_whoever_takes_a_spare_has_another_started_for_the_next_component() -> None:
+    driver = FakeDriver(where)
+    manager = manager_of(driver, spare_workers=1)
+    await manager.open()
+    pool = PoolDefinition(pool_name="default", max_instances=3)
+    for name in ("a", "b", "c"):
+        await run(manager, pool=pool, component_id=name)
+        await settle()
+    (status,) = manager.status()
+    assert [worker.worker_id for worker in driver.workers] == ["w1", "w2", "w3"], "none beyond the maximum"
+    assert (status["workers"], status["spares"]) == (3, 0)
+    await manager.close()
+
+
+async def test_a_spare_stands_ready_beside_the_worker_that_serves() -> None:
+    driver = FakeDriver(where)
+    manager = manager_of(driver, spare_workers=1)
+    await manager.open()
+    assert (await run(manager))["data"] == "w1"
+    await settle()
+    assert manager.status()[0]["spares"] == 1
+    assert (await run(manager))["data"] == "w1", "what is bound goes on"
+    assert (await run(manager, component_id="other"))["data"] == "w2"
+    await manager.close()
