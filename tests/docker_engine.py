@@ -19,7 +19,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.machine_image import http_client, installed_wheels, python_image
+from tests.machine_image import copy_image, http_client, installed_wheels, python_image
+from uhlp.models.definition import RUNNER_IMAGE
 from uhlp.sandbox.drivers.docker.build import build_runner_image
 from uhlp.sandbox.drivers.docker.engine import Engine
 
@@ -54,6 +55,14 @@ def runner_wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def runner_image(docker_engine: str, base_image: str, runner_wheels: Path) -> str:
     """`uhlp-runner`, as `uhlp sandbox build-image` makes it."""
     return build_runner(docker_engine, base_image, runner_wheels)
+
+
+@pytest.fixture(scope="session")
+def second_engine(docker_engine: str, runner_image: str) -> Iterator["PrivateEngine"]:
+    """One with the runner's image that tests may stop, and start again as they need it: each starts it anew."""
+    with private_engine() as engine:
+        copy_image(f"{RUNNER_IMAGE}:latest", docker_engine, engine.url)
+        yield engine
 
 
 def build_runner(engine_url: str, base: str, wheels: Path) -> str:

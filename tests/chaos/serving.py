@@ -9,13 +9,16 @@ from tests.chaos.sandboxes import Sandboxes
 from tests.e2e.model import Model
 from tests.e2e.server import Server
 
+CYCLE_S = "1"
+"""A tenth of what is usual: recovery is waited for, and what a cycle would wrongly end is seen sooner."""
+
 Register = Callable[[dict[str, Any]], None]
 
 
 @contextmanager
 def serving(folder: Path, model: Model, sandboxes: Sandboxes, **more: str) -> Iterator[Server]:
     """A server that leaves no sandbox when it ends."""
-    environment = {**model.environment, **sandboxes.environment, **more}
+    environment = {**model.environment, **sandboxes.environment, "UHLP_SANDBOX__CYCLE_S": CYCLE_S, **more}
     with Server(folder / "data", environment=environment) as server:
         yield server
     assert sandboxes.left(server) == set()

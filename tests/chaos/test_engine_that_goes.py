@@ -10,21 +10,16 @@ from tests.chaos.recovery import WHOLE_WITHIN_S, wait_until_whole
 from tests.chaos.sandboxes import DockerSandboxes, spares
 from tests.chaos.serving import serving
 from tests.chaos.storm import ANSWERS, slow, storm
-from tests.docker_engine import PrivateEngine, private_engine
+from tests.docker_engine import PrivateEngine
 from tests.e2e.model import Model
 from tests.e2e.server import Server, wait_until
-from tests.machine_image import copy_image
-from uhlp.models.definition import RUNNER_IMAGE
 
 REFUSED = ("NO_SANDBOX_AVAILABLE", "ENGINE_UNAVAILABLE")
 
 
-@pytest.fixture(scope="module")
-def engine(docker_engine: str, runner_image: str) -> Iterator[PrivateEngine]:
-    """One that these tests may stop."""
-    with private_engine() as engine:
-        copy_image(f"{RUNNER_IMAGE}:latest", docker_engine, engine.url)
-        yield engine
+@pytest.fixture
+def engine(second_engine: PrivateEngine) -> PrivateEngine:
+    return second_engine
 
 
 @pytest.fixture

@@ -36,11 +36,18 @@ def spec(app_id: str = "shop", group: Any = "serving") -> SandboxSpec:
     return SandboxSpec(app_id=app_id, pool=POOL, group=group)
 
 
+@pytest.fixture(scope="module")
+def assembled_runner(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where drivers keep what sandboxes run: every assembly costs half a second."""
+    return tmp_path_factory.mktemp("runner")
+
+
 @pytest.fixture
-def data_dir() -> Any:
+def data_dir(assembled_runner: Path) -> Any:
     """Short, because a socket's path may not be long; open, because sandboxes run under other users."""
     folder = Path(tempfile.mkdtemp(prefix="uhlp-"))
     folder.chmod(0o755)
+    (folder / "runner").symlink_to(assembled_runner)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
 

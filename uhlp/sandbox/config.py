@@ -64,6 +64,9 @@ class SandboxSettings(BaseModel):
 
     docker: DockerSettings = DockerSettings()
 
+    cycle_s: Seconds = 10.0
+    """Between two looks at pools, engine and containers; a change of an application is acted upon at once."""
+
     max_queue: Annotated[int, Field(ge=0)] = 256
     """Calls that may wait in one lane of one pool; more are refused at once."""
 

@@ -11,8 +11,7 @@ from docker_parts import containers, docker_driver, make_container, opened, remo
 from raw_runner import new_data_dir, raw_runner, spec
 from test_images import store_of
 
-from tests.docker_engine import build_runner, private_engine
-from tests.machine_image import python_image
+from tests.docker_engine import PrivateEngine
 from uhlp.clock import FakeClock, SystemClock
 from uhlp.errors import EngineUnavailable, ImageUnavailable, SandboxDied
 from uhlp.sandbox.config import DockerSettings
@@ -275,18 +274,18 @@ async def test_a_container_whose_creation_got_no_answer_is_not_leaked(
 
 
 @pytest.fixture
-async def far(data_dir: Path, runner_wheels: Path) -> AsyncIterator[tuple[object, DockerDriver]]:
-    """An engine of this test's own, whose containers outlive it, and a driver on it."""
-    with private_engine() as engine:
-        engine.stop()
-        engine.start(live_restore=True)
-        build_runner(engine.url, python_image(engine.url), runner_wheels)
-        async with opened(docker_driver(engine.url, data_dir, spare_sandboxes=1)) as driver:
-            yield engine, driver
+async def far(data_dir: Path, second_engine: PrivateEngine) -> AsyncIterator[tuple[PrivateEngine, DockerDriver]]:
+    """An engine that may be stopped, whose containers outlive it, and a driver on it."""
+    second_engine.stop()
+    second_engine.start(live_restore=True)
+    async with opened(docker_driver(second_engine.url, data_dir, spare_sandboxes=1)) as driver:
+        yield second_engine, driver
 
 
-async def test_while_the_engine_is_down_warm_sandboxes_serve_and_it_recovers_alone(far: object, data_dir: Path) -> None:
-    engine, driver = far  # type: ignore[misc]
+async def test_while_the_engine_is_down_warm_sandboxes_serve_and_it_recovers_alone(
+    far: tuple[PrivateEngine, DockerDriver], data_dir: Path
+) -> None:
+    engine, driver = far
     sandbox = await driver.start(spec(memory="256M"))
     runner = await raw_runner(sandbox)
     await driver._spares.settle()
