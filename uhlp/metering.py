@@ -5,7 +5,7 @@ that it keeps where the path is hot. Shapes follow prometheus_client, whose clas
 protocols as they are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 
@@ -30,6 +30,10 @@ class Counter(Protocol):
 class Gauge(Protocol):
     def labels(self, *values: str) -> GaugeChild: ...
 
+    def remove(self, *values: str) -> None:
+        """Show these label values no longer. KeyError or nothing when they were not there."""
+        ...
+
 
 class Histogram(Protocol):
     def labels(self, *values: str) -> HistogramChild: ...
@@ -45,9 +49,27 @@ class Meter(Protocol):
     ) -> Histogram: ...
 
 
+class SampledGauge:
+    """A gauge whose label values come and go, such as the candidates in traffic."""
+
+    def __init__(self, gauge: Gauge) -> None:
+        self._gauge = gauge
+        self._shown: frozenset[tuple[str, ...]] = frozenset()
+
+    def show(self, values: Mapping[tuple[str, ...], float]) -> None:
+        """Show `values` by label values, and none of those shown before that are not among them."""
+        for labels, value in values.items():
+            self._gauge.labels(*labels).set(value)
+        for gone in self._shown - values.keys():
+            self._gauge.remove(*gone)
+        self._shown = frozenset(values)
+
+
 class _Nothing:
     def labels(self, *values: str) -> "_Nothing":
         return self
+
+    def remove(self, *values: str) -> None: ...
 
     def inc(self, amount: float = 1.0) -> None: ...
     def dec(self, amount: float = 1.0) -> None: ...

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
 
+from uhlp.catalogue import evolution
 from uhlp.clock import Clock
 from uhlp.errors import CandidateNotFound
 from uhlp.evolution.candidate import PROGRESS, Candidate, CandidateState, new_candidate_id
@@ -59,9 +60,7 @@ class CandidateBook:
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._unsaved: dict[str, dict[str, Any]] = {}
         self.problems: tuple[FoldProblem, ...] = ()
-        self._moves = meter.counter(
-            "uhlp_candidate_moves_total", "Candidates that entered a state.", ("appId", "state")
-        )
+        self._moves = evolution.MOVES.on(meter)
 
     async def open(self) -> None:
         """Load every candidate. `problems` then says where the rows are not what the ledger says they should be."""
@@ -97,6 +96,10 @@ class CandidateBook:
         ]
         found.reverse()  # the newest of one instant first, too
         return sorted(found, key=lambda one: one.created_at, reverse=True)
+
+    def all(self) -> Collection[Candidate]:
+        """Every candidate, oldest first."""
+        return self._candidates.values()
 
     def now(self) -> float:
         """The time that decisions carry: epoch seconds."""

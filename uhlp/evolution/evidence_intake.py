@@ -2,6 +2,7 @@
 pause a candidate that cannot be measured.
 """
 
+from uhlp.catalogue import evolution
 from uhlp.clock import Clock
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Mismatch
@@ -9,6 +10,7 @@ from uhlp.evolution.comparison import Comparison
 from uhlp.evolution.config import EvolutionConfig
 from uhlp.evolution.live_candidates import LiveCandidates
 from uhlp.execution import ExecutionResult
+from uhlp.metering import Meter
 from uhlp.traffic.redaction import Redaction
 from uhlp.traffic.split import split_of
 
@@ -23,11 +25,13 @@ class EvidenceIntake:
         live: LiveCandidates,
         clock: Clock,
         config: EvolutionConfig,
+        meter: Meter,
     ) -> None:
         self._book = book
         self._live = live
         self._clock = clock
         self._config = config
+        self._comparisons = evolution.COMPARISONS.on(meter)
 
     async def record(self, candidate_id: str, comparison: Comparison) -> bool:
         """Enter one comparison."""
@@ -36,6 +40,7 @@ class EvidenceIntake:
         if live is None or self._live.component_of(candidate) is None:
             return False
         live.measuring_errors = live.unanswered = 0
+        self._comparisons.labels(candidate.app_id, candidate.component_id, comparison.stage, comparison.outcome).inc()
         live.enter(comparison, duplicates_cap=self._config.duplicates_cap, is_serving=candidate.is_serving)
         if comparison.outcome == "wrong":
             self.keep_mismatch(candidate_id, comparison)

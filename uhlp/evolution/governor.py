@@ -35,6 +35,7 @@ from uhlp.evolution.store import EvolutionStore
 from uhlp.evolution.tampering import TAMPERING, forbidden_calls_of, tampered
 from uhlp.evolution.traffic_switch import TrafficSwitch
 from uhlp.execution import ExecutionResult, HandlerImplementation
+from uhlp.metering import Meter, NullMeter
 from uhlp.metrics.windows import Windows
 from uhlp.optimization.optimization_oracle import Discovery
 from uhlp.registry.application_registry import ApplicationRegistry
@@ -60,6 +61,7 @@ class SafetyGovernor:
         clock: Clock,
         config: EvolutionConfig,
         always_shadow: bool = False,
+        meter: Meter | None = None,
     ) -> None:
         traffic = TrafficSwitch(
             rollouts=rollouts,
@@ -71,7 +73,9 @@ class SafetyGovernor:
         self._book = book
         self._checkpoints = Checkpoints(book=book, app_registry=app_registry, windows=windows, config=config)
         self._live = LiveCandidates(book=book, traffic=traffic, app_registry=app_registry)
-        self._intake = EvidenceIntake(book=book, live=self._live, clock=clock, config=config)
+        self._intake = EvidenceIntake(
+            book=book, live=self._live, clock=clock, config=config, meter=meter or NullMeter()
+        )
         self._holds = Holds(book=book, store=store, live=self._live, clock=clock, config=config)
         self._endings = Endings(
             book=book, store=store, live=self._live, promotion=promotion, anchors=anchors, config=config

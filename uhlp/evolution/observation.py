@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
+from uhlp.catalogue import evolution
 from uhlp.evolution.rollouts import LiveHandler
 from uhlp.execution import ExecutionResult
 from uhlp.metering import Meter
@@ -38,9 +39,7 @@ class ObservationQueue:
 
     def __init__(self, *, meter: Meter, capacity: int = 2000) -> None:
         self._queue: asyncio.Queue[Served] = asyncio.Queue(capacity)
-        self._dropped = meter.counter(
-            "uhlp_observations_dropped_total", "Observations dropped because the queue was full.", ("appId",)
-        )
+        self._dropped = evolution.OBSERVATIONS_DROPPED.on(meter)
 
     def offer(self, served: Served) -> None:
         try:

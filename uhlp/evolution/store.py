@@ -30,6 +30,8 @@ from uhlp.evolution.database import EvolutionDatabase, Fence, Step, unfenced, un
 from uhlp.evolution.ledger import Event, LedgerEntry, SealedEntry, VerifyReport
 from uhlp.evolution.ledger_export import first_line, last_line, line_of
 from uhlp.evolution.records import Change, FoldProblem, RegressionCase, Scope
+from uhlp.metering import Meter
+from uhlp.state.store_latency import StoreLatency
 
 log = structlog.get_logger(__name__)
 
@@ -48,10 +50,12 @@ class EvolutionStore:
         evidence_save_s: float = 5.0,
         fence: Fence = unfenced,
         step: Step = unwatched,
+        meter: Meter | None = None,
     ) -> None:
         self._path = path
         self._database = EvolutionDatabase(path, fence=fence, step=step)
         self._clock = clock
+        self._latency = StoreLatency("evolution", meter=meter, clock=clock)
         self._evidence_save_s = evidence_save_s
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="evolution-db")
         self._unsaved: dict[str, Candidate] = {}
@@ -105,7 +109,8 @@ class EvolutionStore:
 
     async def append_all(self, changes: Sequence[Change]) -> int:
         """Several decisions in one transaction (a promotion that supersedes another); the seq of the last."""
-        sealed = await self._run(self._database.append, changes)
+        with self._latency.of("decide"):
+            sealed = await self._run(self._database.append, changes)
         for change in changes:
             if change.candidate is not None:
                 self._unsaved.pop(change.candidate.id, None)
@@ -125,7 +130,8 @@ class EvolutionStore:
             self._unsaved[candidate.id] = candidate
             return False
         self._unsaved[candidate.id] = candidate  # should the disk be full, `flush` tries again
-        await self._run(self._database.save_progress, [candidate], payloads or {})
+        with self._latency.of("save"):
+            await self._run(self._database.save_progress, [candidate], payloads or {})
         if self._unsaved.get(candidate.id) is candidate:
             del self._unsaved[candidate.id]
         self._saved_at[candidate.id] = (now, _wrong(candidate))
@@ -137,7 +143,8 @@ class EvolutionStore:
         if not unsaved:
             return
         try:
-            await self._run(self._database.save_progress, unsaved, {})
+            with self._latency.of("save"):
+                await self._run(self._database.save_progress, unsaved, {})
         except Unavailable:
             self._unsaved = {one.id: one for one in unsaved} | self._unsaved
             raise

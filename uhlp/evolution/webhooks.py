@@ -24,11 +24,12 @@ from urllib.parse import urlsplit
 import orjson
 import structlog
 
+from uhlp.catalogue import evolution
 from uhlp.clock import Clock
 from uhlp.errors import ValidationFailed
 from uhlp.evolution.alerts_config import SECRET, AlertSettings, WebhookSettings, check_url
 from uhlp.evolution.notifications import Alert, Notification
-from uhlp.metering import Meter
+from uhlp.metering import Counter, Meter
 from uhlp.secret_references import SecretReader, resolve
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Webhook:
         queue: int,
         post: Post,
         clock: Clock,
-        meter: Meter,
+        deliveries: Counter,
     ) -> None:
         self.name = name
         self._url = url
@@ -88,9 +89,7 @@ class Webhook:
         self._waiting: deque[_Delivery] = deque()
         self._on_offer: Callable[[], object] = lambda: None
         self._counts = {"delivered": 0, "failed": 0, "given_up": 0, "dropped": 0}
-        self._counter = meter.counter(
-            "uhlp_webhook_deliveries_total", "Notifications posted to webhooks.", ("webhook", "outcome")
-        )
+        self._counter = deliveries
         self._last_error: str | None = None
 
     def on_offer(self, listener: Callable[[], object]) -> None:
@@ -103,6 +102,9 @@ class Webhook:
             return
         self._keep(_Delivery(told))
         self._on_offer()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
 
     async def run_cycle(self) -> None:
         """Post what is due, in order; the first one that fails ends the cycle: the others would, too."""
@@ -179,10 +181,12 @@ def webhooks_of(
     settings: AlertSettings, *, read_secret: SecretReader, post: Post, clock: Clock, meter: Meter
 ) -> list[Webhook]:
     """The configured webhooks. ValidationFailed for a secret that is not there, naming it."""
+    deliveries = evolution.WEBHOOK_DELIVERIES.on(meter)
     return [
         Webhook(
             name=f"webhook-{number}", url=_url(one, number, read_secret), key=_key(one, number, read_secret),
-            settings=one, attempts=settings.attempts, queue=settings.queue, post=post, clock=clock, meter=meter,
+            settings=one, attempts=settings.attempts, queue=settings.queue, post=post, clock=clock,
+            deliveries=deliveries,
         )
         for number, one in enumerate(settings.webhooks, start=1)
     ]  # fmt: skip

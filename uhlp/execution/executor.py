@@ -3,6 +3,7 @@
 from itertools import count
 from typing import Any
 
+from uhlp.catalogue import traffic
 from uhlp.clock import Clock
 from uhlp.errors import DefinitionInvalid, UhlpError
 from uhlp.execution.call import ExecutionCall, ExecutionResult, FailureReason, HandlerImplementation
@@ -37,11 +38,7 @@ class Executor:
         self._clock = clock
         self._deployment_mode = deployment_mode
         self._numbers = count(1)
-        self._executions = meter.counter(
-            "uhlp_executions_total",
-            "Executions by how they ended; outcome is ok, or the reason why there is no answer.",
-            ("appId", "componentId", "handlerType", "purpose", "outcome"),
-        )
+        self._executions = traffic.EXECUTIONS.on(meter)
         self._counted: dict[tuple[str, ...], CounterChild] = {}
 
     async def run(self, call: ExecutionCall) -> ExecutionResult:

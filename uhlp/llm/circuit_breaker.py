@@ -1,6 +1,7 @@
 """CircuitBreaker: stops asking a provider that keeps failing, and tries again with one call."""
 
 from uhlp.clock import Clock
+from uhlp.llm.instruments import BreakerInstruments
 
 FAILURES_TO_OPEN = 5
 OPEN_S = 10.0
@@ -9,8 +10,9 @@ OPEN_S = 10.0
 class CircuitBreaker:
     """Opens after FAILURES_TO_OPEN failures in a row; after OPEN_S one attempt decides whether it closes."""
 
-    def __init__(self, *, clock: Clock) -> None:
+    def __init__(self, *, clock: Clock, instruments: BreakerInstruments) -> None:
         self._clock = clock
+        self._instruments = instruments
         self._failures = 0
         self._opened_at: float | None = None
         self._is_probing = False
@@ -30,6 +32,8 @@ class CircuitBreaker:
 
     def succeeded(self) -> None:
         """The provider answered."""
+        if self._opened_at is not None:
+            self._instruments.closed()
         self._failures, self._opened_at, self._is_probing = 0, None, False
 
     def failed(self) -> bool:
@@ -38,6 +42,7 @@ class CircuitBreaker:
         opens = self._is_probing or (self._opened_at is None and self._failures >= FAILURES_TO_OPEN)
         if opens:
             self._opened_at = self._clock.monotonic()
+            self._instruments.opened()
         self._is_probing = False
         return opens
 

@@ -21,7 +21,7 @@ from uhlp.errors import (
 from uhlp.llm.circuit_breaker import CircuitBreaker
 from uhlp.llm.config import AnthropicProvider, LlmSettings, OpenAiProvider, ProviderSettings, ReplayProvider
 from uhlp.llm.generation import GenerateRequest, Generation
-from uhlp.llm.instruments import ModelInstruments
+from uhlp.llm.instruments import BreakerInstruments, ModelInstruments
 from uhlp.llm.prices import PriceBook
 from uhlp.llm.provider import HttpAnswer, ModelAnswer, ModelCall, ModelProvider
 from uhlp.llm.providers.anthropic import AnthropicMessages
@@ -43,12 +43,18 @@ class _Lane:
     """One configured provider with what is remembered of it. `fault` says why it cannot be used at all."""
 
     def __init__(
-        self, *, provider: ModelProvider, settings: ProviderSettings, clock: Clock, fault: str | None = None
+        self,
+        *,
+        provider: ModelProvider,
+        settings: ProviderSettings,
+        clock: Clock,
+        instruments: BreakerInstruments,
+        fault: str | None = None,
     ) -> None:
         self.provider = provider
         self.models = settings.models
         self.fault = fault
-        self.breaker = CircuitBreaker(clock=clock)
+        self.breaker = CircuitBreaker(clock=clock, instruments=instruments)
         self.prices = PriceBook(prices=settings.prices, price_url=provider.price_url, clock=clock)
 
 
@@ -248,8 +254,10 @@ class ModelGateway:
         return self._http
 
     def _lane(self, name: str, settings: ProviderSettings, read_secret: SecretReader) -> _Lane:
+        instruments = self._instruments.breaker_of(name)
         if isinstance(settings, ReplayProvider):
-            return _Lane(provider=RecordedAnswers(name=name, settings=settings), settings=settings, clock=self._clock)
+            recorded = RecordedAnswers(name=name, settings=settings)
+            return _Lane(provider=recorded, settings=settings, clock=self._clock, instruments=instruments)
         fault, api_key = None, ""
         if settings.api_key is not None:
             reference = settings.api_key.get_secret_value()
@@ -257,7 +265,7 @@ class ModelGateway:
             if not api_key:
                 fault = f"The API key of model provider '{name}' is not set: {reference} names nothing."
         provider = self._http_provider(name, settings, api_key)
-        return _Lane(provider=provider, settings=settings, clock=self._clock, fault=fault)
+        return _Lane(provider=provider, settings=settings, clock=self._clock, instruments=instruments, fault=fault)
 
     def _http_provider(self, name: str, settings: OpenAiProvider | AnthropicProvider, api_key: str) -> ModelProvider:
         if isinstance(settings, OpenAiProvider):

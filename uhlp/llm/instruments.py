@@ -1,10 +1,10 @@
 """What the gateway counts, by provider and model."""
 
+from uhlp.catalogue import models
 from uhlp.llm.generation import Generation
-from uhlp.metering import Meter
+from uhlp.metering import CounterChild, GaugeChild, Meter
 
 _MOST_MODELS = 200
-_LATENCY_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0)
 
 
 class ModelInstruments:
@@ -12,14 +12,13 @@ class ModelInstruments:
     _MOST_MODELS get series of their own; the others share the model `other`."""
 
     def __init__(self, *, meter: Meter) -> None:
-        by_model = ("provider", "model")
-        self._requests = meter.counter("uhlp_model_requests_total", "Model calls by outcome", (*by_model, "outcome"))
-        self._tokens = meter.counter("uhlp_model_tokens_total", "Tokens by direction", (*by_model, "direction"))
-        self._cost = meter.counter("uhlp_model_cost_usd_total", "US dollars, where a price is known", by_model)
-        self._retries = meter.counter("uhlp_model_retries_total", "Attempts repeated", by_model)
-        self._latency = meter.histogram(
-            "uhlp_model_latency_seconds", "Answer time of good calls, retries included", by_model, _LATENCY_BUCKETS_S
-        )
+        self._requests = models.MODEL_REQUESTS.on(meter)
+        self._tokens = models.MODEL_TOKENS.on(meter)
+        self._cost = models.MODEL_COST.on(meter)
+        self._retries = models.MODEL_RETRIES.on(meter)
+        self._latency = models.MODEL_SECONDS.on(meter)
+        self._open = models.BREAKER_OPEN.on(meter)
+        self._openings = models.BREAKER_OPENINGS.on(meter)
         self._models: dict[tuple[str, str], _ModelInstruments] = {}
 
     def of(self, provider: str, model: str) -> "_ModelInstruments":
@@ -29,6 +28,26 @@ class ModelInstruments:
                 return self.of(provider, "other")
             found = self._models[provider, model] = _ModelInstruments(self, provider, model)
         return found
+
+    def breaker_of(self, provider: str) -> "BreakerInstruments":
+        """What a provider's circuit breaker shows of itself."""
+        return BreakerInstruments(self._open.labels(provider), self._openings.labels(provider))
+
+
+class BreakerInstruments:
+    """Whether one breaker is open, and how often it has opened."""
+
+    def __init__(self, is_open: GaugeChild, openings: CounterChild) -> None:
+        self._is_open = is_open
+        self._openings = openings
+        is_open.set(0)
+
+    def opened(self) -> None:
+        self._is_open.set(1)
+        self._openings.inc()
+
+    def closed(self) -> None:
+        self._is_open.set(0)
 
 
 class _ModelInstruments:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from uhlp.catalogue import server
 from uhlp.clock import Clock
 from uhlp.metering import Meter, NullMeter
 
@@ -63,8 +64,10 @@ class PeriodicLoop:
         self._clock = clock
         self._pause = pause
         meter = meter or NullMeter()
-        self._cycles_counted = meter.counter("uhlp_loop_cycles", "Cycles of background loops", ("loop",)).labels(name)
-        self._crashes_counted = meter.counter("uhlp_loop_crashes", "Cycles that raised", ("loop",)).labels(name)
+        self._cycles_counted = server.LOOP_CYCLES.on(meter).labels(name)
+        self._crashes_counted = server.LOOP_CRASHES.on(meter).labels(name)
+        self._lag = server.LOOP_LAG.on(meter).labels(name)
+        self._cycle_seconds = server.LOOP_CYCLE_SECONDS.on(meter).labels(name)
         self._woken = asyncio.Event()
         self._stopping = False
         self._is_running = False
@@ -130,6 +133,7 @@ class PeriodicLoop:
         self._cycles_counted.inc()
         self._last_cycle_ended_at = self._clock.now()
         self._last_cycle_s = self._clock.monotonic() - started
+        self._cycle_seconds.set(self._last_cycle_s)
 
     def _next_pause_s(self) -> float:
         if not self._consecutive_crashes:
@@ -138,6 +142,7 @@ class PeriodicLoop:
         return min(FIRST_BACKOFF_S * 2.0**doublings, LONGEST_BACKOFF_S)
 
     async def _pause_or_wake(self, seconds: float) -> None:
+        due = self._clock.monotonic() + seconds
         pause = asyncio.ensure_future(self._pause(seconds))
         woken = asyncio.ensure_future(self._woken.wait())
         try:
@@ -145,6 +150,7 @@ class PeriodicLoop:
         finally:
             pause.cancel()
             woken.cancel()
+        self._lag.set(max(0.0, self._clock.monotonic() - due))  # a loop that was woken is early
 
 
 def _ends_the_loop(error: BaseException) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import prometheus_client
 import structlog
 
+from uhlp.catalogue import server
 from uhlp.errors import CardinalityLimit, PayloadTooLarge, UhlpError, ValidationFailed
 from uhlp.jsonschemas import compile_validator
 from uhlp.metering import Counter, Gauge, Histogram
@@ -51,8 +52,8 @@ class MetricCollector:
         self._shared_metrics = 0
         self._recording = asyncio.Lock()
         self._rendering: asyncio.Task[bytes] | None = None
-        self._accepted = self.counter("uhlp_metric_records", "Metric records accepted").labels()
-        self._refused = self.counter("uhlp_metric_records_refused", "Metric records refused", ("code",))
+        self._accepted = server.METRIC_RECORDS.on(self).labels()
+        self._refused = server.METRIC_RECORDS_REFUSED.on(self)
 
     async def record_metric(self, metric_data: Mapping[str, Any]) -> None:
         """Record one measurement (seed 001: metric_name, metric_type, value, labels?, buckets?, help?, unit?).

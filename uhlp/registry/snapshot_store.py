@@ -7,6 +7,7 @@ from typing import Any
 
 import structlog
 
+from uhlp.catalogue import server
 from uhlp.errors import AppNotFound, DefinitionInvalid, NotFound, UhlpError, Unavailable
 from uhlp.metering import Meter
 from uhlp.registry.application_compiler import compile_application
@@ -52,10 +53,8 @@ class SnapshotStore:
         self._faults: dict[str, UhlpError] = {}
         self._inactive: set[str] = set()
         self._initializing: set[str] = set()
-        self._swaps = meter.counter("uhlp_registry_snapshots_total", "Snapshots put into service", ("app_id",))
-        self._refusals = meter.counter(
-            "uhlp_registry_bad_revisions_total", "Revisions that do not compile", ("app_id",)
-        )
+        self._swaps = server.SNAPSHOTS.on(meter)
+        self._refusals = server.BAD_REVISIONS.on(meter)
         self._listeners: list[Callable[[str], None]] = []
 
     def on_change(self, listener: Callable[[str], None]) -> None:

@@ -15,6 +15,7 @@ from uhlp.execution import ExecutionCall, ExecutionResult, Executor, HandlerImpl
 from uhlp.llm.usage import DEOPTIMISED, SERVED_BY_HANDLER, SERVED_BY_MODEL, UsageBook
 from uhlp.metering import Meter
 from uhlp.metrics.windows import Windows
+from uhlp.routing.instruments import RouterInstruments
 from uhlp.routing.request import RoutedAnswer, RoutedRequest
 from uhlp.routing.rollout import Choice, Rollout
 from uhlp.sandbox.driver import Group
@@ -56,23 +57,21 @@ class RequestRouter:
         self._samples = samples
         self._usage = usage
         self._clock = clock
-        self._deoptimised = meter.counter(
-            "uhlp_deoptimizations_total",
-            "Requests the model answered although a handler was in service.",
-            ("appId", "componentId", "reason"),
-        )
+        self._instruments = RouterInstruments(meter)
 
     async def handle(self, request: RoutedRequest) -> RoutedAnswer:
         """The component's answer to `request`. Raises UhlpError when neither handler nor model could give one."""
         started = self._clock.monotonic()
         deadline = started + request.component.definition.timeout_ms / 1000
         choice = self._rollout.choose(request)
-        if choice.assigned is None:
-            return await self._route(request, choice, started, deadline)
+        in_flight = self._instruments.of(request.app.app_id, request.component.definition.component_id).in_flight
+        in_flight.inc()
         try:
             return await self._route(request, choice, started, deadline)
         finally:
-            choice.finish(None)  # the client left; an outcome that is known was told before
+            in_flight.dec()
+            if choice.assigned is not None:
+                choice.finish(None)  # the client left; an outcome that is known was told before
 
     async def _route(self, request: RoutedRequest, choice: Choice, started: float, deadline: float) -> RoutedAnswer:
         implementation = choice.implementation
@@ -115,7 +114,7 @@ class RequestRouter:
             raise FallbackTooLate(details={"reason": reason})
         artifact = request.component.prompt_artifact
         assert artifact is not None  # noqa: S101  the caller asked
-        self._deoptimised.labels(request.app.app_id, definition.component_id, reason).inc()
+        self._instruments.of(request.app.app_id, definition.component_id).deoptimised(reason)
         result = await self._run(request, PromptImplementation(tag="stable", artifact=artifact), "serving", left_s)
         return self._answer(request, choice, result, started, handler_result=failed, deoptimized=reason)
 
@@ -190,6 +189,7 @@ class RequestRouter:
         app_id, component_id = request.app.app_id, request.component.definition.component_id
         latency_ms = (self._clock.monotonic() - started) * 1000
         is_ok = result.outcome == "ok"
+        self._instruments.of(app_id, component_id).finished(by_model=by_model, is_ok=is_ok, seconds=latency_ms / 1000)
         runs = (result,) if handler_result in (None, result) else (handler_result, result)
         tokens_in = sum(one.usage.tokens_in for one in runs)
         tokens_out = sum(one.usage.tokens_out for one in runs)

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from uhlp.catalogue import sandboxes
 from uhlp.metering import Counter, CounterChild, Meter
 from uhlp.sandbox.driver import ExitReason
 
@@ -14,50 +15,23 @@ Ending = Literal[
 
 RECYCLES: frozenset[Ending] = frozenset({"requests", "age", "memory", "unhealthy", "asked", "worn"})
 
-_POOL = ("appId", "poolName", "group")
-_WAIT_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
-
 
 class SandboxInstruments:
     """Made once by the manager."""
 
     def __init__(self, meter: Meter) -> None:
-        self.claims = meter.counter(
-            "uhlp_sandbox_claims_total", "Claims of a worker, by outcome: hit, waited, refused.", (*_POOL, "outcome")
-        )
-        self.claim_seconds = meter.histogram(
-            "uhlp_sandbox_claim_wait_seconds",
-            "How long claims waited, by outcome: waited, refused. Hits wait for nothing and are counted among claims.",
-            (*_POOL, "outcome"),
-            _WAIT_BUCKETS_S,
-        )
-        self.queue = meter.gauge("uhlp_sandbox_queue_length", "Claims that wait for a worker.", _POOL)
-        self.workers = meter.gauge("uhlp_sandbox_workers", "Workers that live.", _POOL)
-        self.states = meter.gauge(
-            "uhlp_sandbox_workers_by_state", "Workers that are idle, busy, starting.", (*_POOL, "state")
-        )
-        self.starts = meter.counter("uhlp_sandbox_starts_total", "Sandboxes that started.", _POOL)
-        self.start_seconds = meter.histogram(
-            "uhlp_sandbox_worker_start_seconds", "Time until a new worker is ready.", _POOL, _WAIT_BUCKETS_S
-        )
-        self.stage_seconds = meter.histogram(
-            "uhlp_sandbox_start_stage_seconds",
-            "The parts of a start: the sandbox, its worker until its hello.",
-            (*_POOL, "stage"),
-            _WAIT_BUCKETS_S,
-        )
-        self.start_failures = meter.counter("uhlp_sandbox_start_failures_total", "Starts that failed.", _POOL)
-        self.ends = meter.counter("uhlp_sandbox_worker_ends_total", "Workers that ended.", (*_POOL, "reason"))
-        self.crashes = meter.counter(
-            "uhlp_sandbox_crashes_total",
-            "Workers that failed, by reason: oom, killed, exited, limit, hung.",
-            (*_POOL, "reason"),
-        )
-        self.recycles = meter.counter(
-            "uhlp_sandbox_recycles_total",
-            "Workers that were replaced, by reason: requests, age, memory, unhealthy, asked, worn.",
-            (*_POOL, "reason"),
-        )
+        self.claims = sandboxes.CLAIMS.on(meter)
+        self.claim_seconds = sandboxes.CLAIM_SECONDS.on(meter)
+        self.queue = sandboxes.CLAIM_QUEUE.on(meter)
+        self.workers = sandboxes.WORKERS.on(meter)
+        self.states = sandboxes.WORKERS_BY_STATE.on(meter)
+        self.starts = sandboxes.STARTS.on(meter)
+        self.start_seconds = sandboxes.WORKER_START_SECONDS.on(meter)
+        self.stage_seconds = sandboxes.START_STAGE_SECONDS.on(meter)
+        self.start_failures = sandboxes.START_FAILURES.on(meter)
+        self.ends = sandboxes.WORKER_ENDS.on(meter)
+        self.crashes = sandboxes.CRASHES.on(meter)
+        self.recycles = sandboxes.RECYCLES.on(meter)
 
     def of_pool(self, app_id: str, pool: str, group: str) -> "PoolInstruments":
         return PoolInstruments(self, (app_id, pool, group))

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from uhlp.errors import ValidationFailed
+from uhlp.metering import Meter
 from uhlp.state.application_values import ApplicationValues
 from uhlp.state.config import RuntimeLimits
 from uhlp.state.definition_repository import Commit, DefinitionEntry, DefinitionTree
 from uhlp.state.definition_store import DefinitionStore
 from uhlp.state.framework_values import FrameworkValues
 from uhlp.state.runtime_store import MOST_LISTED, RuntimeStore, RuntimeValue, StreamEntry
+from uhlp.state.store_latency import StoreLatency
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +34,15 @@ class StateManager:
     """
 
     def __init__(
-        self, *, definitions: DefinitionStore, runtime: RuntimeStore, limits: RuntimeLimits | None = None
+        self,
+        *,
+        definitions: DefinitionStore,
+        runtime: RuntimeStore,
+        limits: RuntimeLimits | None = None,
+        meter: Meter | None = None,
     ) -> None:
+        self._of_definitions = StoreLatency("definitions", meter=meter)
+        self._of_runtime = StoreLatency("runtime", meter=meter)
         self._definitions = definitions
         self._values = ApplicationValues(store=runtime, limits=limits or RuntimeLimits())
         self.framework = FrameworkValues(runtime)
@@ -99,7 +108,8 @@ class StateManager:
     ) -> str:
         """Apply a unified diff to one file; RevisionConflict with details.hunk, and no change, when it does not fit."""
         note = self._definitions.note(_message(commit_message), author)
-        return await self._definitions.apply_diff(app_id, file_path, diff_content, expected_base_revision, note)
+        with self._of_definitions.of("commit"):
+            return await self._definitions.apply_diff(app_id, file_path, diff_content, expected_base_revision, note)
 
     async def patched_definition_file(
         self, app_id: str, file_path: str, diff_content: str, expected_base_revision: str
@@ -143,11 +153,13 @@ class StateManager:
     ) -> str:
         """One commit with all `changes` (None deletes); the resulting revision, the present one if nothing differs."""
         note = self._definitions.note(_message(message), author, trailers)
-        return await self._definitions.commit(app_id, changes, note, expected=expected_base_revision)
+        with self._of_definitions.of("commit"):
+            return await self._definitions.commit(app_id, changes, note, expected=expected_base_revision)
 
     async def read_tree(self, app_id: str, revision: str | None = None) -> DefinitionTree:
         """Every file at a revision."""
-        return await self._definitions.tree(app_id, revision)
+        with self._of_definitions.of("read"):
+            return await self._definitions.tree(app_id, revision)
 
     async def history(self, app_id: str, path: str | None = None, limit: int = 50) -> list[Commit]:
         """The newest commits first; with `path` only those that changed it."""
@@ -168,7 +180,8 @@ class StateManager:
     ) -> str:
         """Undo what the commit `revision` did and keep what came after (git's revert); RevisionConflict on a clash."""
         note = self._definitions.note(_message(message or f"Revert {revision}"), author)
-        return await self._definitions.revert(app_id, revision, note, expected=expected_base_revision)
+        with self._of_definitions.of("commit"):
+            return await self._definitions.revert(app_id, revision, note, expected=expected_base_revision)
 
     async def reverted_tree(self, app_id: str, revision: str) -> DefinitionTree:
         """What `revert` would leave, and the revision it would be made on; nothing is changed."""
@@ -189,43 +202,51 @@ class StateManager:
 
     async def set_runtime_value(self, app_id: str, key: str, value: Any, ttl_seconds: float | None = None) -> None:
         """Put a JSON value under a key of the application; with `ttl_seconds` for so long."""
-        await self._values.set(app_id, key, value, ttl_seconds)
+        with self._of_runtime.of("set"):
+            await self._values.set(app_id, key, value, ttl_seconds)
 
     async def get_runtime_value(self, app_id: str, key: str) -> RuntimeValue:
         """The value under a key of the application."""
-        return await self._values.get(app_id, key)
+        with self._of_runtime.of("get"):
+            return await self._values.get(app_id, key)
 
     async def delete_runtime_value(self, app_id: str, key: str) -> bool:
         """Remove a key; True when there was one."""
-        return await self._values.delete(app_id, key)
+        with self._of_runtime.of("delete"):
+            return await self._values.delete(app_id, key)
 
     async def increment_runtime_value(self, app_id: str, key: str, by: int = 1) -> int:
         """Add to an integer atomically; the sum."""
-        return await self._values.increment(app_id, key, by)
+        with self._of_runtime.of("increment"):
+            return await self._values.increment(app_id, key, by)
 
     async def compare_and_set_runtime_value(
         self, app_id: str, key: str, expected: RuntimeValue, value: Any, ttl_seconds: float | None = None
     ) -> bool:
         """Put a value if the present one is still `expected` (MISSING: none); whether it was put."""
-        return await self._values.compare_and_set(app_id, key, expected, value, ttl_seconds)
+        with self._of_runtime.of("compare_and_set"):
+            return await self._values.compare_and_set(app_id, key, expected, value, ttl_seconds)
 
     async def append_runtime_entry(
         self, app_id: str, key: str, entry: Any, *, most: int | None = None, ttl_seconds: float | None = None
     ) -> int:
         """Add an entry to a stream that keeps its newest `most`; the entry's number."""
-        return await self._values.append(app_id, key, entry, most, ttl_seconds)
+        with self._of_runtime.of("append"):
+            return await self._values.append(app_id, key, entry, most, ttl_seconds)
 
     async def list_runtime_entries(
         self, app_id: str, key: str, *, after: int = 0, limit: int = MOST_LISTED
     ) -> list[StreamEntry]:
         """The entries of a stream behind number `after`, oldest first."""
-        return await self._values.entries(app_id, key, after, limit)
+        with self._of_runtime.of("list"):
+            return await self._values.entries(app_id, key, after, limit)
 
     async def list_runtime_keys(
         self, app_id: str, prefix: str = "", *, after: str = "", limit: int = MOST_LISTED
     ) -> list[str]:
         """The application's keys that begin with `prefix` and stand behind `after`, in order."""
-        return await self._values.keys(app_id, prefix, after, limit)
+        with self._of_runtime.of("list"):
+            return await self._values.keys(app_id, prefix, after, limit)
 
     async def delete_runtime_values(self, app_id: str) -> int:
         """Remove every runtime value of an application; how many there were."""

@@ -4,6 +4,7 @@ from typing import Any
 
 import structlog
 
+from uhlp.catalogue import traffic
 from uhlp.clock import Clock
 from uhlp.errors import InternalError, ToolNotFound, UhlpError, ValidationFailed
 from uhlp.jsonschemas import compile_validator
@@ -17,8 +18,6 @@ from uhlp.tools.tool import JsonObject
 
 ALWAYS_ALLOWED = frozenset({METRICS_RECORD})
 """Provided to every handler without being listed among its component's tools (contracts §5)."""
-
-_LATENCY_BUCKETS_S = (0.0005, 0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 30.0)
 
 log = structlog.get_logger(__name__)
 
@@ -41,10 +40,10 @@ class CoreMCPServer:
         generate = LlmGenerate(gateway=gateway, budgets=self.budgets, clock=clock, meter=meter)
         tools = (generate.tool(), MetricsRecord(metrics=metrics).tool(), *FRAMEWORK_TOOLS)
         self._tools = {tool.name: (tool, compile_validator(tool.input_schema)) for tool in tools}
-        self._calls = meter.counter("uhlp_tool_calls_total", "Tool calls by outcome", ("tool", "outcome"))
-        latency = meter.histogram("uhlp_tool_seconds", "Time of tool calls", ("tool",), _LATENCY_BUCKETS_S)
+        self._calls = traffic.TOOL_CALLS.on(meter)
+        latency = traffic.TOOL_SECONDS.on(meter)
         self._latency = {name: latency.labels(name) for name in self._tools}
-        self._outcomes: dict[tuple[str, str], CounterChild] = {}
+        self._outcomes: dict[tuple[str, str, str, str], CounterChild] = {}
 
     def list_tools(self) -> list[JsonObject]:
         """Every tool as MCP lists it: name, description, inputSchema, outputSchema, annotations."""
@@ -61,7 +60,7 @@ class CoreMCPServer:
         tool, validator = self._tools[name]
         if problems := validator.problems(params):
             first = problems[0]
-            self._counted(name, ValidationFailed.code)
+            self._counted(context, name, ValidationFailed.code)
             raise ValidationFailed(
                 f"{name}: {first['path'] or 'the arguments'}: {first['message']}", details={"problems": problems}
             )
@@ -78,12 +77,13 @@ class CoreMCPServer:
             log.exception("tool_failed", tool=name, app_id=context.app_id, trace_id=context.trace_id)
             raise InternalError from error
         finally:
-            self._counted(name, outcome)
+            self._counted(context, name, outcome)
             self._latency[name].observe(self.clock.monotonic() - started)
         return result
 
-    def _counted(self, name: str, outcome: str) -> None:
-        child = self._outcomes.get((name, outcome))
+    def _counted(self, context: ToolContext, name: str, outcome: str) -> None:
+        key = (context.app_id, context.component_id, name, outcome)
+        child = self._outcomes.get(key)
         if child is None:
-            child = self._outcomes[name, outcome] = self._calls.labels(name, outcome.lower())
+            child = self._outcomes[key] = self._calls.labels(*key[:3], outcome.lower())
         child.inc()

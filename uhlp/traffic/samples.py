@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 
 import structlog
 
+from uhlp.catalogue import server
 from uhlp.clock import Clock
 from uhlp.metering import Meter, NullMeter
 from uhlp.traffic.adjudications import Adjudications
@@ -92,9 +93,7 @@ class SampleStore:
         self._asked = self._answered = 0
         self._hurry = threading.Event()
         self._retention = Retention(newest=newest, reservoir=reservoir, failures=failures)
-        self._dropped = (meter or NullMeter()).counter(
-            "uhlp_samples_dropped", "Samples that could not be kept, by reason", ("reason",)
-        )
+        self._dropped = server.SAMPLES_DROPPED.on(meter or NullMeter())
         self.dropped = 0
         path.parent.mkdir(parents=True, exist_ok=True)
         self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
@@ -102,6 +101,11 @@ class SampleStore:
         self.adjudications = Adjudications(connection=self._connection, ask=self._ask)
         self._thread = threading.Thread(target=self._work, name="samples", daemon=True)
         self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Samples on their way to the disk."""
+        return self._queue.qsize()
 
     def record(self, sample: Sample, *, redact: Sequence[str] = ()) -> None:
         """Keep a sample; its `input_hash` and `split` stand as they are. Never waits."""

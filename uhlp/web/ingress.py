@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 import structlog
 from starlette.types import Receive, Scope, Send
 
+from uhlp.catalogue import traffic
 from uhlp.errors import InputInvalid, InternalError, MethodNotAllowed, RouteNotFound, UhlpError
 from uhlp.routing.request import RoutedAnswer, RoutedRequest
 from uhlp.web.answers import WALLS, Headers, answer_response, error_response
@@ -41,9 +42,7 @@ class Ingress:
         self._router = services.router
         self._settings = services.settings
         self._keys = keys
-        self._refusals = services.metrics.counter(
-            "uhlp_http_refusals", "Application requests answered with an error", ("code",)
-        )
+        self._refusals = traffic.REFUSALS.on(services.metrics)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = perf_counter()

@@ -4,8 +4,10 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from uhlp.loops import LoopGroup, PeriodicLoop
+from uhlp.loops.event_loop_lag import EventLoopLag
 from uhlp.wiring.evolution import Evolution
 from uhlp.wiring.foundation import Foundation
+from uhlp.wiring.gauges import make_gauges
 
 _OBSERVERS = 8
 _COMPILERS = 4
@@ -14,6 +16,7 @@ _SWEEP_S = 60.0
 _ANCHOR_S = 3600.0
 _WEBHOOK_S = 1.0
 _KEEP_USAGE_S = 1.0
+_LOOK_S = 5.0
 
 
 def make_loops(ground: Foundation, evolution: Evolution) -> LoopGroup:
@@ -29,6 +32,7 @@ def make_loops(ground: Foundation, evolution: Evolution) -> LoopGroup:
             for one in range(1, number + 1)
         ]
 
+    lag = EventLoopLag(clock=clock, meter=metrics)
     cycle_s = ground.settings.evolution.cycle_s
     loops = LoopGroup(
         [
@@ -42,6 +46,8 @@ def make_loops(ground: Foundation, evolution: Evolution) -> LoopGroup:
             loop("evolution", evolution.leadership.when_leading(evolution.daemon.run_cycle), cycle_s),
             loop("ledger-anchors", evolution.leadership.when_leading(evolution.anchors.run_cycle), _ANCHOR_S),
             loop("usage", evolution.usage.run_cycle, _KEEP_USAGE_S),
+            loop("gauges", make_gauges(ground, evolution), _LOOK_S),
+            loop("event-loop-lag", lag.run_cycle, lag.every_s),
             loop("alerts", evolution.alert_watch.run_cycle, cycle_s),
             *(
                 PeriodicLoop(

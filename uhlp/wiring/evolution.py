@@ -49,6 +49,7 @@ class Evolution:
     oracle: OptimizationOracle
     book: CandidateBook
     anchors: LedgerAnchors
+    governor: SafetyGovernor
     compiler: Compiler
     daemon: SelfEvolutionDaemon
     observer: Observer
@@ -74,6 +75,7 @@ async def open_evolution(ground: Foundation, stack: AsyncExitStack) -> Evolution
         clock=clock,
         evidence_save_s=settings.evolution.evidence_save_s,
         fence=leadership.token,
+        meter=metrics,
     )
     await stack.enter_async_context(store)
     await leadership.open(above=await store.newest_token())
@@ -98,6 +100,7 @@ async def open_evolution(ground: Foundation, stack: AsyncExitStack) -> Evolution
     governor = SafetyGovernor(
         book=book, store=store, rollouts=rollouts, promotion=promotion, anchors=anchors, app_registry=registry,
         windows=windows, clock=clock, config=settings.evolution, always_shadow=settings.always_shadow,
+        meter=metrics,
     )  # fmt: skip
     verifier = Verifier(
         executor=ground.executor,
@@ -172,7 +175,7 @@ async def open_evolution(ground: Foundation, stack: AsyncExitStack) -> Evolution
     )  # fmt: skip
     return Evolution(
         leadership=leadership, store=store, usage=usage, audit_debt=audit_debt, rollouts=rollouts,
-        observations=observations, oracle=oracle, book=book, anchors=anchors, compiler=compiler, daemon=daemon,
-        observer=observer, versions=versions, notifications=notifications, webhooks=webhooks,
+        observations=observations, oracle=oracle, book=book, anchors=anchors, governor=governor, compiler=compiler,
+        daemon=daemon, observer=observer, versions=versions, notifications=notifications, webhooks=webhooks,
         alert_watch=alert_watch, oversight=oversight,
     )  # fmt: skip

@@ -12,6 +12,7 @@ from uhlp.llm import Budgets, ModelGateway, UsageBook
 from uhlp.metrics import MetricCollector, Windows
 from uhlp.models.definition import PoolDefinition
 from uhlp.registry.application_registry import ApplicationRegistry
+from uhlp.registry.registry_gauges import RegistryGauges
 from uhlp.sandbox.client import Identity
 from uhlp.sandbox.drivers.choice import make_driver
 from uhlp.sandbox.manager import SandboxManager
@@ -37,6 +38,7 @@ class Foundation:
     runtime: RuntimeStore
     state: StateManager
     registry: ApplicationRegistry
+    registry_gauges: RegistryGauges
     samples: SampleStore
     read_secret: SecretReader
     gateway: ModelGateway
@@ -56,12 +58,16 @@ async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitSt
     runtime = make_runtime_store(settings, data_dir)
     stack.push_async_callback(runtime.aclose)
     state = StateManager(
-        definitions=DefinitionStore(data_dir / "apps"), runtime=runtime, limits=settings.runtime.limits
+        definitions=DefinitionStore(data_dir / "apps"),
+        runtime=runtime,
+        limits=settings.runtime.limits,
+        meter=metrics,
     )
     registry = ApplicationRegistry(
         state=state, config=settings.registry, meter=metrics, global_configuration=lambda: settings.configuration
     )
     stack.callback(registry.close)
+    registry_gauges = RegistryGauges(registry=registry, clock=clock, meter=metrics)
     await registry.load_all()
 
     samples = SampleStore(data_dir / "samples.db", clock=clock, meter=metrics)
@@ -105,6 +111,7 @@ async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitSt
         runtime=runtime,
         state=state,
         registry=registry,
+        registry_gauges=registry_gauges,
         samples=samples,
         read_secret=read_secret,
         gateway=gateway,

@@ -24,7 +24,8 @@ def told(world: World, handler_type: str) -> list[Any]:
 
 
 def calls_of_tools(world: World) -> float:
-    return sum(count for key, count in world.tool_meter.counts.items() if key[1] in (CONFIG_TOOL, LOG_TOOL))
+    calls = {key: count for key, count in world.tool_meter.counts.items() if key[0] == "uhlp_tool_calls_total"}
+    return sum(count for (_, _, _, tool, _), count in calls.items() if tool in (CONFIG_TOOL, LOG_TOOL))
 
 
 # -- read

@@ -221,6 +221,22 @@ async def test_five_failures_in_a_row_open_the_breaker_and_one_good_probe_closes
         desk.clock.advance(10)
         for _ in range(3):
             assert (await desk.gateway.generate(ASK)).text == "hello"
+        assert desk.meter.counts[models.BREAKER_OPENINGS.name, "main"] == 2
+
+
+async def test_whether_the_breaker_is_open_is_shown() -> None:
+    meter, clock = ShownMeter(), FakeClock()
+    breaker = CircuitBreaker(clock=clock, instruments=ModelInstruments(meter=meter).breaker_of("main"))
+    shown = [meter.series(models.BREAKER_OPEN)["main",]]
+    for _ in range(5):
+        breaker.failed()
+    shown.append(meter.series(models.BREAKER_OPEN)["main",])
+    clock.advance(10)
+    assert breaker.admit() == 0
+    shown.append(meter.series(models.BREAKER_OPEN)["main",])
+    breaker.succeeded()
+    shown.append(meter.series(models.BREAKER_OPEN)["main",])
+    assert shown == [0, 1, 1, 0]
 
 
 async def test_garbage_opens_the_breaker_too() -> None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from uhlp.catalogue import models
 from uhlp.clock import Clock
 from uhlp.errors import DeadlineExceeded, ValidationFailed
 from uhlp.llm import Budgets, GenerateRequest, Generation, Message, ModelGateway
@@ -56,10 +57,9 @@ class LlmGenerate:
         self._budgets = budgets
         self._clock = clock
         self._reader = OutputReader()
-        labels = ("appId", "componentId")
-        self._tokens = meter.counter("uhlp_app_model_tokens_total", "Tokens by component", (*labels, "direction"))
-        self._cost = meter.counter("uhlp_app_model_cost_usd_total", "US dollars by component, where known", labels)
-        self._counters: dict[tuple[str, str], tuple[CounterChild, CounterChild, CounterChild]] = {}
+        self._tokens = models.APP_TOKENS.on(meter)
+        self._cost = models.APP_COST.on(meter)
+        self._counters: dict[tuple[str, str, str], tuple[CounterChild, CounterChild, CounterChild]] = {}
 
     def tool(self) -> Tool:
         return Tool(
@@ -100,7 +100,7 @@ class LlmGenerate:
             tokens_in=generation.tokens_in, tokens_out=generation.tokens_out, usd=generation.cost_usd,
             seconds=generation.latency_ms / 1000,
         )  # fmt: skip
-        key = (context.app_id, context.component_id)
+        key = (context.app_id, context.component_id, context.purpose)
         if key not in self._counters:
             into, out = self._tokens.labels(*key, "in"), self._tokens.labels(*key, "out")
             self._counters[key] = (into, out, self._cost.labels(*key))
