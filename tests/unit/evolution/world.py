@@ -405,7 +405,7 @@ class World:
         self.anchors = LedgerAnchors(store=self.store, state_manager=self.state)
         self.governor = SafetyGovernor(
             book=self.book, store=self.store, rollouts=self.rollouts, promotion=self.promotion, anchors=self.anchors,
-            app_registry=self.registry, windows=self.windows, clock=clock, config=config,
+            app_registry=self.registry, windows=self.windows, clock=clock, meter=meter, config=config,
         )  # fmt: skip
         handler_tests = HandlerTests(sandboxes=self.sandboxes, deployment_mode="development")
         self.verifier = Verifier(

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from tests.shown_metrics import ShownMeter
 from tests.unit.llm.scripted_model_server import Reply, ScriptedModelServer, openai_answer, scripted_model_server
+from uhlp.catalogue import models
 from uhlp.clock import FakeClock
 from uhlp.errors import (
     BadModelAnswer,
@@ -19,6 +21,8 @@ from uhlp.errors import (
     ValidationFailed,
 )
 from uhlp.llm import GenerateRequest, LlmSettings, ModelGateway
+from uhlp.llm.circuit_breaker import CircuitBreaker
+from uhlp.llm.instruments import ModelInstruments
 from uhlp.metering import NullMeter
 
 ASK = GenerateRequest(messages=({"role": "user", "content": "Where is my card?"},))

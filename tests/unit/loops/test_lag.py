@@ -1,13 +1,14 @@
 """Loops and the event loop say how late they are."""
 
+from pathlib import Path
+
 from tests.shown_metrics import ShownMeter
+from tests.unit.loops.test_loop_group import Service, SteppedTime
 from uhlp.catalogue import server
 from uhlp.clock import FakeClock
 from uhlp.loops import LoopGroup, PeriodicLoop
 from uhlp.loops.event_loop_lag import EventLoopLag
 from uhlp.loops.process_gauges import ProcessGauges
-
-from .test_loop_group import Service, SteppedTime
 
 
 async def test_a_loop_shows_how_much_later_than_due_its_cycle_began() -> None:
@@ -23,9 +24,11 @@ async def test_a_loop_shows_how_much_later_than_due_its_cycle_began() -> None:
 
 async def test_a_loop_that_was_woken_early_is_not_late() -> None:
     time, service, clock, meter = SteppedTime(), Service(), FakeClock(), ShownMeter()
-    async with LoopGroup([PeriodicLoop("sampler", service.run_cycle, 30, clock, meter=meter, pause=time.pause)]) as all:
+    async with LoopGroup(
+        [PeriodicLoop("sampler", service.run_cycle, 30, clock, meter=meter, pause=time.pause)]
+    ) as loops:
         await time.reach_pause()
-        all.wake("sampler")
+        loops.wake("sampler")
         await time.reach_pause()
         assert meter.series(server.LOOP_LAG) == {("sampler",): 0}
 
@@ -45,7 +48,7 @@ def test_the_process_shows_its_memory_and_its_descriptors() -> None:
     process = ProcessGauges(meter=meter)
     process.show()
     before = meter.series(server.OPEN_FILES)[()]
-    with open("/dev/null"):
+    with Path("/dev/null").open():
         process.show()
     assert meter.series(server.OPEN_FILES)[()] == before + 1
     assert 1 << 20 < meter.series(server.RESIDENT_MEMORY)[()] < 1 << 40

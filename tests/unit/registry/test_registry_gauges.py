@@ -1,8 +1,7 @@
 """What Prometheus sees of applications."""
 
-from registry.conftest import CHEAP, FILES
-
 from tests.shown_metrics import ShownMeter
+from tests.unit.registry.conftest import CHEAP, FILES
 from uhlp.catalogue import server, traffic
 from uhlp.clock import FakeClock
 from uhlp.models.definition import AppDefinition
