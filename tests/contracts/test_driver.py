@@ -220,6 +220,10 @@ async def test_a_sandbox_says_what_it_takes_until_it_ends(opened: Driver) -> Non
     assert (await sandbox.usage()).memory_bytes == 0
 
 
+async def test_the_image_of_a_pool_that_names_none_holds_our_runner(opened: Driver) -> None:
+    assert await opened.has_runner(POOL.docker_image)
+
+
 # -- what only real sandboxes show
 
 real = pytest.mark.parametrize("driver", REAL, indirect=True)

@@ -144,6 +144,10 @@ class ScriptedTests(HandlerTests):
         # no super().__init__(): there is no sandbox here
         pass
 
+    async def can_run(self, app: AppSnapshot, component: ComponentSnapshot) -> bool:
+        """Here as everywhere."""
+        return True
+
     async def run(self, app: AppSnapshot, component: ComponentSnapshot, code: str, tests: str) -> TestReport:
         """One test, passed."""
         return TestReport(passed=1, failed=0, errors=0, total=1, report="1 passed")

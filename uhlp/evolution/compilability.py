@@ -9,6 +9,7 @@ from uhlp.evolution.config import NoiseConfig
 from uhlp.evolution.measuring import MeasurementFailed, Spending
 from uhlp.evolution.noise import NoiseReport, measure_noise
 from uhlp.evolution.reference import Reference
+from uhlp.evolution.verification import Verifier
 from uhlp.models.definition import HandlerType
 from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
 from uhlp.traffic.samples import Sample
@@ -17,9 +18,10 @@ from uhlp.traffic.samples import Sample
 class Compilability:
     """Asked before a proposer is; the free questions first."""
 
-    def __init__(self, *, book: CandidateBook, reference: Reference, noise: NoiseConfig) -> None:
+    def __init__(self, *, book: CandidateBook, reference: Reference, verifier: Verifier, noise: NoiseConfig) -> None:
         self._book = book
         self._reference = reference
+        self._verifier = verifier
         self._noise_config = noise
 
     async def why_not(
@@ -31,7 +33,10 @@ class Compilability:
         train: list[Sample],
         spending: Spending,
     ) -> tuple[str, str] | None:
-        """(cause, reason), or None when it can be compiled. Raises MeasurementFailed when the model cannot be asked."""
+        """(cause, reason), or None when it can be compiled.
+
+        Raises MeasurementFailed when the model cannot be asked, Unavailable when the pool's image cannot be seen.
+        """
         refusal = await self._by_definition(app, component, comparator, spending)
         return refusal or await self._noise(candidate, app, component, train, comparator, spending)
 
@@ -44,6 +49,8 @@ class Compilability:
         is_ours = self._book.in_service(app.app_id, definition.component_id) is not None
         if not (definition.handler_type is HandlerType.LLM or is_ours) or component.prompt_artifact is None:
             return "not_llm", "only a component that a model runs can be compiled"
+        if not await self._verifier.can_examine(app, component):
+            return "image", _why_not_in_this_image(app, component)
         if comparator.not_comparable_fields:
             fields = ", ".join(comparator.not_comparable_fields)
             if decision_field is not None and comparator.is_free_text(decision_field):
@@ -98,3 +105,14 @@ class Compilability:
                 "Loosen the comparator, compress the prompt instead, or leave it to the model."
             )
         return None
+
+
+def _why_not_in_this_image(app: AppSnapshot, component: ComponentSnapshot) -> str:
+    name = component.definition.target_pool_name
+    pool = app.definition.pool(name)
+    image = pool.docker_image if pool is not None else ""
+    return (
+        f"handlers and their tests are Python, and the image {image} of its pool {name} does not hold the runner that "
+        f"runs them: build one on it (uhlp sandbox build-image --base {image} --tag NAME), or name another pool in "
+        "targetPoolName"
+    )

@@ -55,7 +55,7 @@ class Synthesis:
         self._regressions = regressions
         self._recordings = recordings
         self._config = config
-        self._compilability = Compilability(book=book, reference=reference, noise=config.noise)
+        self._compilability = Compilability(book=book, reference=reference, verifier=verifier, noise=config.noise)
 
     async def synthesize(self, candidate: Candidate) -> Candidate:
         """To synthesized and verified, or to an end; a candidate that waits for something stays discovered."""

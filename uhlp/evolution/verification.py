@@ -102,6 +102,10 @@ class Verifier:
         self._reference = reference
         self._config = config
 
+    async def can_examine(self, app: AppSnapshot, component: ComponentSnapshot) -> bool:
+        """Whether drafts, which are Python, run in the component's pool. Raises Unavailable: not to be known now."""
+        return await self._tests.can_run(app, component)
+
     async def examine(
         self,
         app: AppSnapshot,

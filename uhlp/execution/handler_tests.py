@@ -55,6 +55,10 @@ class HandlerTests:
         self._timeout_s = timeout_s
         self._numbers = count(1)
 
+    async def can_run(self, app: AppSnapshot, component: ComponentSnapshot) -> bool:
+        """Whether the component's pool runs Python at all. Raises Unavailable where that cannot be known now."""
+        return await self._sandboxes.runs_python(pool_of(app, component))
+
     async def run(self, app: AppSnapshot, component: ComponentSnapshot, code: str, tests: str) -> TestReport:
         """The report. A sandbox that dies, hangs or answers nonsense is a report with one error.
 

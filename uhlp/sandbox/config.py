@@ -57,7 +57,8 @@ class SandboxSettings(BaseModel):
 
     driver: Literal["auto", "process", "docker", "swarm"] = "auto"
     allow_unisolated: bool = False
-    """Run generated code without walls when the machine offers none; never in production."""
+    """In production: run generated code all the same where processes have no walls. Elsewhere they do so unasked, and
+    `isolation: none` says so; containers without a wall are refused everywhere."""
 
     volume_allow: tuple[str, ...] = ()
     """Host folders that pools may mount (`volumeMounts`), with what is below them; none when it is empty."""

@@ -127,6 +127,13 @@ class Driver(Protocol):
         """Start one sandbox; raises IsolationRefused, SandboxDied (it never said hello) with the reason."""
         ...
 
+    async def has_runner(self, image: str) -> bool:
+        """Whether sandboxes of pools with this image run our runner, and so Python handlers and their tests.
+
+        An image that is not here is got first. Raises what `start` raises where that cannot be.
+        """
+        ...
+
     async def list_owned(self) -> list[str]:
         """Ids of the sandboxes that live now, as the machine knows them, not as remembered."""
         ...

@@ -121,6 +121,13 @@ class SandboxManager:
             finally:
                 claims.release(worker, failure)
 
+    async def runs_python(self, pool: PoolDefinition) -> bool:
+        """Whether handlers in Python and their tests can run in this pool: its image holds our runner.
+
+        Raises ImageUnavailable, EngineUnavailable where that cannot be known now.
+        """
+        return await self._driver.has_runner(pool.docker_image)
+
     async def allocate_sandbox(self, request: AllocateSandboxRequest) -> AllocateSandboxResponse:
         """Claim a worker; each claim is released once. Waits in order of arrival for at most `timeout_s`."""
         definition = request.pool or self._pools.definition(request.app_id, request.required_pool_name)

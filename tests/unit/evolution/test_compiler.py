@@ -166,6 +166,18 @@ async def test_a_component_that_writes_is_not_run_twice_to_compare(empty_world: 
     assert not [kind for kind, _ in empty_world.runner.executed if kind == "JIT"]
 
 
+async def test_a_pool_of_an_image_that_runs_no_python_is_refused_before_a_model_is_asked(empty_world: World) -> None:
+    image = "registry.example/our-node:3"
+    empty_world.driver.foreign_images.add(image)
+    pools = {"sandboxPools": {"pools": [{"poolName": "node", "dockerImage": image}]}}
+    await empty_world.register(component(targetPoolName="node"), app=pools)
+    candidate = await refused(empty_world)
+    assert candidate.cause == "image"
+    assert f"build-image --base {image}" in candidate.reason
+    assert not empty_world.model.specifications
+    assert not empty_world.model.asked
+
+
 async def test_an_unreadable_coder_is_refused_after_one_repair(world: World) -> None:
     candidate = await refused(world, "no idea", "still none")
     assert candidate.cause == "proposal"

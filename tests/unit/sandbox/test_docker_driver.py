@@ -13,7 +13,7 @@ from test_images import store_of
 
 from tests.docker_engine import PrivateEngine
 from uhlp.clock import FakeClock, SystemClock
-from uhlp.errors import EngineUnavailable, ImageUnavailable, SandboxDied
+from uhlp.errors import EngineUnavailable, ImageUnavailable, IsolationRefused, SandboxDied
 from uhlp.sandbox.config import DockerSettings
 from uhlp.sandbox.drivers.docker.driver import DockerDriver
 from uhlp.sandbox.drivers.docker.engine import Engine
@@ -221,12 +221,14 @@ async def test_a_container_retires_before_it_expires(docker_engine: str, runner_
 
 
 class Gate:
-    """Stands between a driver and its engine, and swallows the answer to the next `create` when told to."""
+    """Stands between a driver and its engine: swallows the answer to the next `create`, or exchanges words of requests
+    for others of the same length, when told to."""
 
     def __init__(self, engine: str, path: Path) -> None:
         self._engine = engine.removeprefix("unix://")
         self._path = path
         self.swallows = False
+        self.exchanges = (b"", b"")
 
     async def __aenter__(self) -> "Gate":
         self._server = await asyncio.start_unix_server(self._serve, self._path)
@@ -246,7 +248,7 @@ class Gate:
                 if not is_answer and self.swallows and b"/containers/create" in data:
                     drops.set()
                     self.swallows = False
-                sink.write(data)
+                sink.write(data if is_answer else data.replace(*self.exchanges))
             sink.close()
             writer.close()
 
@@ -268,6 +270,29 @@ async def test_a_container_whose_creation_got_no_answer_is_not_leaked(
         await driver._tasks.finish()
         assert ours(docker_engine, data_dir) == []
         await driver.start(spec())
+
+
+async def test_an_image_says_whether_it_holds_our_runner(
+    docker_engine: str, runner_image: str, base_image: str, data_dir: Path
+) -> None:
+    async with opened(docker_driver(docker_engine, data_dir)) as driver:
+        assert await driver.has_runner(runner_image)
+        assert not await driver.has_runner(base_image)
+        with pytest.raises(ImageUnavailable):
+            await driver.has_runner("uhlp-runner:none")
+
+
+async def test_an_engine_that_drops_a_wall_gets_no_code_of_ours_and_none_of_users(
+    docker_engine: str, runner_image: str, base_image: str, data_dir: Path
+) -> None:
+    async with Gate(docker_engine, data_dir / "g") as gate:
+        gate.exchanges = (b'"ReadonlyRootfs": true', b'"ReadonlyRootfs":false')
+        async with opened(docker_driver(f"unix://{data_dir / 'g'}", data_dir)) as driver:
+            assert driver.capabilities.isolation == "none"
+            for image in ("uhlp-runner", base_image):
+                with pytest.raises(IsolationRefused, match="read-only root"):
+                    await driver.start(spec(docker_image=image))
+            assert "read-only root" in driver.status()["problem"]
 
 
 # -- engines that go and come back

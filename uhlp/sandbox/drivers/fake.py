@@ -213,6 +213,8 @@ class FakeDriver:
     def __init__(self, behaviour: Behaviour | None = None) -> None:
         self._behaviour = behaviour or type(self).behaviour
         self.sandboxes: list[FakeSandbox] = []
+        self.foreign_images: set[str] = set()
+        """Images without our runner."""
 
     async def open(self) -> Capabilities:
         return self.capabilities
@@ -225,6 +227,9 @@ class FakeDriver:
         sandbox = FakeSandbox(f"fake-{len(self.sandboxes) + 1}", spec, self._behaviour)
         self.sandboxes.append(sandbox)
         return sandbox
+
+    async def has_runner(self, image: str) -> bool:
+        return image not in self.foreign_images
 
     async def list_owned(self) -> list[str]:
         return [sandbox.sandbox_id for sandbox in self.sandboxes if not sandbox.ended.is_set()]

@@ -94,6 +94,10 @@ class ProcessDriver:
         _log.info("sandbox_started", sandbox=sandbox.sandbox_id, app_id=spec.app_id, group=spec.group, ms=took_ms)
         return sandbox
 
+    async def has_runner(self, image: str) -> bool:
+        """Always: processes start from no image."""
+        return True
+
     async def list_owned(self) -> list[str]:
         """Ids of living sandboxes, read from /proc."""
         return sorted({sandbox_id for _, sandbox_id in await asyncio.to_thread(lambda: list(self._marked()))})

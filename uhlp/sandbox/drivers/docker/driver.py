@@ -5,6 +5,7 @@ development too. While the engine is down, sandboxes that run go on serving; new
 """
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import shutil
@@ -17,7 +18,7 @@ from typing import Any
 import structlog
 
 from uhlp.clock import Clock
-from uhlp.errors import EngineUnavailable, IsolationRefused, UhlpError
+from uhlp.errors import EngineUnavailable, ImageUnavailable, IsolationRefused, UhlpError
 from uhlp.models.definition import PoolDefinition
 from uhlp.sandbox.config import SandboxSettings
 from uhlp.sandbox.driver import Capabilities, Sandbox, SandboxSpec
@@ -120,6 +121,11 @@ class DockerDriver:
         _log.info("sandbox_started", sandbox=sandbox.sandbox_id, app_id=spec.app_id, group=spec.group, ms=took_ms,
                   start=way, transport=sandbox.transport)  # fmt: skip
         return sandbox
+
+    async def has_runner(self, image: str) -> bool:
+        """As the image says of itself."""
+        await self._connect()
+        return (await self._image(image)).is_runner
 
     async def list_owned(self) -> list[str]:
         """Ids of living sandboxes, as the engine knows them; spares and what is being started belong to nobody yet."""
@@ -235,7 +241,19 @@ class DockerDriver:
         return image
 
     async def _start_http(self, spec: SandboxSpec, image: ImageFacts) -> HttpSandbox:
+        """Such an image cannot look at its walls: what the engine built for our runner says what it builds here.
+
+        Where our runner's image is not there nobody can look, and the engine is taken at its word.
+        """
         check_reach(spec, self._engine.url)
+        with contextlib.suppress(ImageUnavailable):
+            await self._look_at_walls()
+        if missing := self._capabilities and self._capabilities.missing:
+            raise IsolationRefused(
+                f"The Docker engine does not build every wall: {'; '.join(missing)}. It is looked at when the server "
+                "starts.",
+                details={"missing": list(missing)},
+            )
         name = self._launcher.new_name()
         config = await self._launcher.walled(name, spec, image)
         sandbox = HttpSandbox(
