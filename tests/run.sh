@@ -42,6 +42,7 @@ look_for_missing() {
   if ! python_is_there; then missing="python3 python3-venv"
   elif ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then missing="python3-venv"; fi
   command -v git >/dev/null || missing="$missing git"
+  command -v strace >/dev/null || missing="$missing strace"
   command -v redis-server >/dev/null || missing="$missing redis-server"
   command -v bwrap >/dev/null || missing="$missing bubblewrap"
   if [ -n "${UHLP_TEST_DOCKER_HOST:-}" ]; then
