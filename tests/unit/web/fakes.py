@@ -145,6 +145,8 @@ class NoSandboxes:
     async def sandboxes(self, app_id: str | None = None) -> list[dict[str, Any]]:
         return []
 
+    async def stop_application(self, app_id: str) -> None: ...
+
     def problems(self, app_id: str) -> list[str]:
         return []
 

@@ -10,6 +10,7 @@ from uhlp.models.definition import AppDefinition
 from uhlp.models.wire import WireModel
 from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
 from uhlp.web.admin.access import ActorDep, ServicesDep
+from uhlp.web.application_removal import remove_application
 from uhlp.web.application_status import application_status
 
 router = APIRouter(prefix="/apps", tags=["applications"])
@@ -23,10 +24,11 @@ class RegisterApplication(WireModel):
 
 
 class UpdateApplication(WireModel):
-    """`updateMask` names the top-level fields of `definition` to take over."""
+    """`updateMask` names the fields of `definition` to take over, nested ones with dots; one that it lacks is reset."""
 
     update_mask: tuple[str, ...]
     definition: dict[str, Any]
+    expected_base_revision: str | None = None
 
 
 class ApplyDefinition(WireModel):
@@ -66,7 +68,11 @@ async def update_application(
     app_id: str, body: UpdateApplication, services: ServicesDep, actor: ActorDep
 ) -> dict[str, Any]:
     revision = await services.registry.update_application(
-        app_id, body.definition, update_mask=body.update_mask, actor=actor
+        app_id,
+        body.definition,
+        update_mask=body.update_mask,
+        actor=actor,
+        expected_base_revision=body.expected_base_revision,
     )
     return {"appId": app_id, "resultingRevision": revision}
 
@@ -75,11 +81,11 @@ async def update_application(
 async def deregister_application(
     app_id: str, services: ServicesDep, delete_state: Annotated[bool, Query(alias="deleteState")] = False
 ) -> dict[str, Any]:
-    """Stop serving the application; its repository stays unless `deleteState` says otherwise."""
-    await services.registry.deregister_application(app_id, delete_state=delete_state)
-    services.windows.forget(app_id)
-    if delete_state:
-        await services.samples.delete_application(app_id)
+    """Stop serving the application, let what is in flight finish, end its sandboxes.
+
+    Its repository, runtime values, samples and metric series stay unless `deleteState` says otherwise.
+    """
+    await remove_application(services, app_id, delete_state=delete_state)
     return {"appId": app_id, "stateDeleted": delete_state}
 
 
