@@ -1,7 +1,7 @@
 #!/bin/sh
 # Passes the tests: makes a venv, installs UHLP from its lock, gets what the tests need through apt when it runs as root
 # and something is missing, runs everything. Tests start their servers on private ports and stop them again.
-#   sh tests/run.sh              everything that takes under a minute
+#   sh tests/run.sh              everything that takes under a minute, several processes side by side
 #   sh tests/run.sh --long       soaks, benches and long simulations as well
 #   sh tests/run.sh --prepare    only the programs and the venv
 #   sh tests/run.sh -k words …   the rest goes to pytest
@@ -101,6 +101,9 @@ if [ ! -e "$stamp" ]; then
 fi
 if [ $prepare = yes ]; then exit; fi
 
-select='not long'
-if [ $long = yes ]; then select='long or not long'; fi
-"$venv/bin/python" -m pytest -m "$select" "$@"
+# Tests wait as much as they work: one process more than there are cores. What is measured is measured alone.
+select='not long' side_by_side="-n $(($(nproc) + 1)) --dist loadfile --no-loadscope-reorder"
+if [ $long = yes ]; then select='long or not long' side_by_side=""; fi
+if [ $# -gt 0 ]; then side_by_side=""; fi
+# shellcheck disable=SC2086  # several words, or none
+"$venv/bin/python" -m pytest -m "$select" $side_by_side "$@"

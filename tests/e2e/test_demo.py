@@ -56,7 +56,7 @@ def left_running(tmp_path: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def support_desk(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
     tmp_path = tmp_path_factory.mktemp("demo")
-    done, report = run_demo(tmp_path, within_s=240)
+    done, report = run_demo(tmp_path, within_s=300)
     assert left_running(tmp_path) == []
     return done, report
 
