@@ -3,6 +3,7 @@
 from prometheus_client.parser import text_string_to_metric_families
 
 from uhlp.catalogue import Metric
+from uhlp.clock import FakeClock
 from uhlp.metrics import MetricCollector, MetricsConfig
 
 Series = dict[tuple[str, ...], float]
@@ -13,7 +14,7 @@ class ShownMeter(MetricCollector):
     """A collector whose series tests look up."""
 
     def __init__(self) -> None:
-        super().__init__(schema={"type": "object"}, config=MetricsConfig())
+        super().__init__(schema={"type": "object"}, config=MetricsConfig(), clock=FakeClock())
 
     def series(self, metric: Metric, suffix: str = "") -> Series:
         return series_of(self.generate_latest_metrics().decode(), metric, suffix)

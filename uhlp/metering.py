@@ -1,8 +1,8 @@
 """Meter: how every room counts without importing metrics.
 
-A room asks its meter for an instrument once, at construction, and calls `labels(...)` for a child
-that it keeps where the path is hot. Shapes follow prometheus_client, whose classes satisfy these
-protocols as they are.
+A room asks its meter for an instrument once, at construction, and calls `labels(...)` for each count, which is a
+dict lookup. A child that is kept must not outlive its application: when that is deregistered its series go, and a
+kept child would count where nobody looks. Shapes follow prometheus_client.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,9 @@ class GaugeChild(Protocol):
 
 
 class HistogramChild(Protocol):
-    def observe(self, amount: float) -> None: ...
+    def observe(self, amount: float, trace_id: str = "") -> None:
+        """Count `amount`. With `trace_id` it becomes its bucket's exemplar, which OpenMetrics shows."""
+        ...
 
 
 class Counter(Protocol):
@@ -30,8 +32,8 @@ class Counter(Protocol):
 class Gauge(Protocol):
     def labels(self, *values: str) -> GaugeChild: ...
 
-    def remove(self, *values: str) -> None:
-        """Show these label values no longer. KeyError or nothing when they were not there."""
+    def remove(self, *values: str) -> object:
+        """Show these label values no longer."""
         ...
 
 
@@ -74,7 +76,7 @@ class _Nothing:
     def inc(self, amount: float = 1.0) -> None: ...
     def dec(self, amount: float = 1.0) -> None: ...
     def set(self, value: float) -> None: ...
-    def observe(self, amount: float) -> None: ...
+    def observe(self, amount: float, trace_id: str = "") -> None: ...
 
 
 class NullMeter:

@@ -35,7 +35,7 @@ async def open_coder_estimate(coder_model: str) -> AsyncIterator[CoderEstimate]:
         read_secret = secret_reader(os.environ, directory)
         gateway = ModelGateway(settings=settings.llm, clock=clock, meter=meter, read_secret=read_secret)
         stack.push_async_callback(gateway.aclose)
-        metrics = MetricCollector(schema=schema_file("metric_record"), config=settings.metrics)
+        metrics = MetricCollector(schema=schema_file("metric_record"), config=settings.metrics, clock=clock)
         tools = CoreMCPServer(gateway=gateway, metrics=metrics, clock=clock, meter=meter)
         driver = await make_driver(
             settings.sandbox, data_dir=directory, production=False, clock=clock, read_secret=read_secret

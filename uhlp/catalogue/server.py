@@ -76,6 +76,7 @@ METRIC_RECORDS_REFUSED = CounterMetric(
     labels=("code",),
     row="health",
 )
+METRIC_SERIES = GaugeMetric(name="uhlp_metric_series", meaning="Series that recorded metrics have now.", row="health")
 BUILD = GaugeMetric(name="uhlp_build_info", meaning="1, with the version that runs.", labels=("version",), row="health")
 RESIDENT_MEMORY = GaugeMetric(
     name="uhlp_process_resident_memory_bytes",

@@ -10,7 +10,7 @@ from uhlp.execution.call import ExecutionCall, ExecutionResult, FailureReason, H
 from uhlp.execution.failures import failure_of_response, failure_of_sandbox, failure_of_schema
 from uhlp.execution.result_format import format_problems
 from uhlp.execution.wire import execute_request
-from uhlp.metering import CounterChild, Meter
+from uhlp.metering import Meter
 from uhlp.models.definition import PoolDefinition, prompt_pool
 from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
 from uhlp.sandbox.manager import SandboxManager
@@ -39,7 +39,6 @@ class Executor:
         self._deployment_mode = deployment_mode
         self._numbers = count(1)
         self._executions = traffic.EXECUTIONS.on(meter)
-        self._counted: dict[tuple[str, ...], CounterChild] = {}
 
     async def run(self, call: ExecutionCall) -> ExecutionResult:
         """Run `call` to its end. Never raises for what a sandbox or a model did, nor when no sandbox is to be had:
@@ -53,17 +52,13 @@ class Executor:
         return result
 
     def _count(self, call: ExecutionCall, result: ExecutionResult) -> None:
-        labels = (
+        self._executions.labels(
             call.app.app_id,
             call.component.definition.component_id,
             "JIT" if isinstance(call.implementation, HandlerImplementation) else "LLM",
             call.purpose,
             result.failure or result.outcome,
-        )
-        child = self._counted.get(labels)
-        if child is None:
-            child = self._counted[labels] = self._executions.labels(*labels)
-        child.inc()
+        ).inc()
 
     async def _run(self, call: ExecutionCall, session: ToolSession, started_s: float) -> ExecutionResult:
         # One HTTP request may run several implementations at once: their calls must not be taken for each other.

@@ -1,7 +1,23 @@
 """Metrics: what Prometheus reads, and the sliding windows that rules and people read. Home of prometheus_client."""
 
 from uhlp.metrics.config import MetricsConfig
-from uhlp.metrics.metric_collector import METRICS_CONTENT_TYPE, MetricCollector
+from uhlp.metrics.exposition import OPENMETRICS_TYPE, TEXT_TYPE, Form
+from uhlp.metrics.metric_collector import MetricCollector
+from uhlp.metrics.point import Point
+from uhlp.metrics.series import HistogramTotals, SummaryTotals
 from uhlp.metrics.windows import Window, Windows
+from uhlp.metrics.writer import Writer
 
-__all__ = ["METRICS_CONTENT_TYPE", "MetricCollector", "MetricsConfig", "Window", "Windows"]
+__all__ = [
+    "OPENMETRICS_TYPE",
+    "TEXT_TYPE",
+    "Form",
+    "HistogramTotals",
+    "MetricCollector",
+    "MetricsConfig",
+    "Point",
+    "SummaryTotals",
+    "Window",
+    "Windows",
+    "Writer",
+]

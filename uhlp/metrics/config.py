@@ -1,6 +1,6 @@
 """Numbers of the metrics room."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -8,20 +8,30 @@ Limit = Annotated[int, Field(ge=1)]
 
 
 class MetricsConfig(BaseModel):
-    """Bounds on what recorded metrics may hold in memory."""
+    """Bounds on what recorded metrics may hold in memory, and how metrics are shown.
+
+    A series is one line of the exposition: a histogram of ten buckets takes twelve for each label set.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_metrics: Limit = 2_000
+    max_app_metrics: Limit = 1_000
+    """The part of them that one application may make; records without a known application share one such part."""
     max_label_sets: Limit = 1_000
     """Label sets of one metric within one application (the label `appId`; without it, all records share one)."""
     max_series: Limit = 200_000
-    """Label sets of all metrics together."""
+    """Series of all recorded metrics together."""
     max_app_series: Limit = 50_000
     """The part of them that one application may have; records without a known application share one such part."""
-    max_shared_metrics: Limit = 1_000
-    """The part of the metrics that records without a known application may make."""
     max_labels: Limit = 20
     max_label_length: Limit = 500
     max_records: Limit = 10_000
     """Records of one list."""
+    forget_after_s: Annotated[float, Field(gt=0)] = 86_400.0
+    """A recorded series that nobody has written for so long is removed."""
+    instance: Annotated[str, Field(max_length=200)] = ""
+    """Shown as the label `instance` of every series; empty: no such label. Prometheus adds one of its own to what it
+    scrapes, so this is for replicas that are scraped at one address, or through a federation."""
+    access: Literal["open", "token"] | None = None
+    """Who may read /metrics: anyone, or holders of a token. Not set: `token` in production, else `open`."""

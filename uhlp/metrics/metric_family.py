@@ -1,32 +1,24 @@
-"""MetricFamily: one Prometheus metric with its label sets, and the names that Prometheus allows."""
+"""MetricFamily: one Prometheus metric with its series."""
 
-import re
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 import prometheus_client
 
-from uhlp.errors import MetricConflict, ValidationFailed
+from uhlp.clock import Clock
+from uhlp.errors import MetricConflict
+from uhlp.metrics.metric_names import APPLICATION_LABEL
+from uhlp.metrics.series import INSTRUMENTS, CounterSeries, GaugeSeries, HistogramSeries, Series, SummarySeries
 
-TYPES: dict[str, Any] = {
-    "counter": prometheus_client.Counter,
-    "gauge": prometheus_client.Gauge,
-    "histogram": prometheus_client.Histogram,
-    "summary": prometheus_client.Summary,
-}
-DEFAULT_BUCKETS: tuple[float, ...] = prometheus_client.Histogram.DEFAULT_BUCKETS
-OWN_PREFIX = "uhlp_"
-"""Metrics of the server itself; records may not use it."""
-
-_LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
-_RESERVED_LABEL = {"histogram": "le", "summary": "quantile"}
+_SERIES: dict[str, Any] = {"counter": CounterSeries, "gauge": GaugeSeries, "summary": SummarySeries}
 
 
 class MetricFamily:
-    """A metric of one type with fixed label names. `children` are its label sets, cached by their values."""
+    """A metric of one type with fixed label names: an instrument of prometheus_client in its registry, and `series`,
+    its label sets by their values.
 
-    __slots__ = ("buckets", "children", "instrument", "label_names", "metric_type", "name")
+    A room's Counter, Gauge or Histogram is a family too: `labels(*values)` gives the series, made on first use.
+    `owner` is whose share of the metrics it uses, None for the server's own. A label set is `lines_each` lines.
+    """
 
     def __init__(
         self,
@@ -34,75 +26,95 @@ class MetricFamily:
         name: str,
         metric_type: str,
         help_text: str,
+        unit: str,
         label_names: tuple[str, ...],
         buckets: tuple[float, ...],
+        owner: str | None,
+        instance: str,
         registry: prometheus_client.CollectorRegistry,
+        clock: Clock,
     ) -> None:
         self.name = name
         self.metric_type = metric_type
         self.label_names = label_names
         self.buckets = buckets
-        options = {"buckets": buckets} if metric_type == "histogram" else {}
+        self.unit = unit
+        self.owner = owner
+        self.app_id_at = label_names.index(APPLICATION_LABEL) if APPLICATION_LABEL in label_names else None
+        self.series: dict[tuple[str, ...], Any] = {}
+        self.lines_each = {"histogram": len(buckets) + 2, "summary": 2}.get(metric_type, 1)
+        self._more_labels = [("instance", instance)] if instance and "instance" not in label_names else []
+        self._clock = clock
+        self._registry = registry
+        options: dict[str, Any] = {"buckets": buckets} if metric_type == "histogram" else {}
+        shown_unit = unit if unit and name.endswith(f"_{unit}") else ""  # UNIT must be the end of the name
+        self.help_text = help_text if shown_unit or not unit else f"{help_text} ({unit})"
         try:
-            self.instrument = TYPES[metric_type](name, help_text, label_names, registry=registry, **options)
+            self.instrument = INSTRUMENTS[metric_type](
+                name, self.help_text, label_names, unit=shown_unit, registry=registry, **options
+            )
         except ValueError as error:  # its samples' names are those of another metric
-            raise MetricConflict(f"{name} ({metric_type}) cannot stand beside the metrics there are: {error}") from None
-        self.children: dict[tuple[str, ...], Any] = {}
+            raise MetricConflict(
+                f"{name} ({metric_type}) cannot stand beside the metrics there are: {error}", details={"metric": name}
+            ) from None
+        self.text_head, self.openmetrics_head = self._heads(shown_unit)
 
-    def require_same(self, metric_type: str, label_names: tuple[str, ...], buckets: tuple[float, ...] | None) -> None:
+    def _heads(self, shown_unit: str) -> tuple[str, str]:
+        name, kind = self.name, self.metric_type
+        plain = self.help_text.replace("\\", r"\\").replace("\n", r"\n")
+        total = f"{name}_total" if kind == "counter" else name
+        text = f"\n# HELP {total} {plain}\n# TYPE {total} {kind}"
+        quoted = plain.replace('"', r"\"")
+        if kind == "gauge" and self.owner is None and name.endswith("_info"):
+            name, kind = name.removesuffix("_info"), "info"  # a type of its own in OpenMetrics alone
+        unit = f"\n# UNIT {name} {shown_unit}" if shown_unit else ""
+        return text, f"\n# HELP {name} {quoted}\n# TYPE {name} {kind}{unit}"
+
+    def labels(self, *values: str) -> Any:
+        """The series of these label values."""
+        series = self.series.get(values)
+        return series if series is not None else self.add(tuple(map(str, values)), None)
+
+    def add(self, label_values: tuple[str, ...], owner: str | None) -> Any:
+        """The series of these label values, made when it is not there."""
+        series = self.series.get(label_values)
+        if series is None:
+            child = self.instrument.labels(*label_values) if self.label_names else self.instrument
+            labels = [*zip(self.label_names, label_values, strict=True), *self._more_labels]
+            if self.metric_type == "histogram":
+                series = HistogramSeries(child, self.name, labels, owner, self._clock)
+            else:
+                series = _SERIES[self.metric_type](child, self.name, labels, owner)
+            self.series[label_values] = series
+        return series
+
+    def remove(self, *values: str) -> Series | None:
+        """Show these label values no longer; returns what they had."""
+        series: Series | None = self.series.pop(values, None)
+        if series is not None and self.label_names:
+            self.instrument.remove(*values)
+        return series
+
+    def close(self) -> None:
+        """Take the metric out of the registry."""
+        self._registry.unregister(self.instrument)
+
+    def require_same(
+        self, metric_type: str, label_names: tuple[str, ...], buckets: tuple[float, ...] | None, unit: str = ""
+    ) -> None:
         """Raise MetricConflict, naming both, unless a metric of this shape is this one."""
         asked = buckets if buckets is not None else self.buckets
-        if (metric_type, label_names, asked) != (self.metric_type, self.label_names, self.buckets):
-            here = _shape(self.metric_type, self.label_names, self.buckets)
+        asked_unit = unit or self.unit
+        same = (self.metric_type, self.label_names, self.buckets, self.unit)
+        if (metric_type, label_names, asked, asked_unit) != same:
             raise MetricConflict(
-                f"{self.name} exists as {here}; this one is {_shape(metric_type, label_names, asked)}.",
+                f"{self.name} exists as {_shape(*same)};"
+                f" this one is {_shape(metric_type, label_names, asked, asked_unit)}.",
                 details={"metric": self.name},
             )
 
-    def record(self, label_values: tuple[str, ...], value: float) -> None:
-        """Add, set or observe `value`, as the type has it."""
-        child = self.children.get(label_values)
-        if child is None:
-            child = self.instrument.labels(*label_values) if self.label_names else self.instrument
-            self.children[label_values] = child
-        if self.metric_type == "counter":
-            child.inc(value)
-        elif self.metric_type == "gauge":
-            child.set(value)
-        else:
-            child.observe(value)
 
-
-def exposed_name(metric_name: str, metric_type: str) -> str:
-    """The Prometheus name of a recorded metric: dots become underscores; counters get `_total` on the way out."""
-    name = metric_name.replace(".", "_")
-    return name.removesuffix("_total") or name if metric_type == "counter" else name
-
-
-def exposed_labels(labels: Mapping[str, str], metric_type: str) -> dict[str, str]:
-    """Labels under their Prometheus names (dots become underscores), sorted. Raises ValidationFailed."""
-    exposed: dict[str, str] = {}
-    for name, value in sorted(labels.items()):
-        label = name.replace(".", "_")
-        if not _LABEL_NAME.fullmatch(label) or label.startswith("__") or label == _RESERVED_LABEL.get(metric_type):
-            raise ValidationFailed(
-                f"{name!r} is no label name for a {metric_type}.", details={"path": f"/labels/{name}"}
-            )
-        if label in exposed:
-            raise ValidationFailed(f"Two labels are called {label}.", details={"path": f"/labels/{name}"})
-        exposed[label] = value
-    return exposed
-
-
-def checked_buckets(buckets: Sequence[float]) -> tuple[float, ...]:
-    """Upper bounds in rising order, ending with infinity as prometheus_client has them. Raises ValidationFailed."""
-    if any(low >= high for low, high in pairwise(buckets)):
-        raise ValidationFailed("Buckets must rise.", details={"path": "/buckets"})
-    bounds = tuple(float(bound) for bound in buckets)
-    return bounds if bounds[-1:] == (float("inf"),) else (*bounds, float("inf"))
-
-
-def _shape(metric_type: str, label_names: tuple[str, ...], buckets: tuple[float, ...]) -> str:
+def _shape(metric_type: str, label_names: tuple[str, ...], buckets: tuple[float, ...], unit: str) -> str:
     labels = "{" + ", ".join(label_names) + "}"
     shown = f" with buckets {', '.join(f'{bound:g}' for bound in buckets)}" if metric_type == "histogram" else ""
-    return f"{metric_type} {labels}{shown}"
+    return f"{metric_type} {labels}{shown}" + (f" in {unit}" if unit else "")

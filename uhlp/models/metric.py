@@ -13,8 +13,8 @@ class MetricRecord(BaseModel):
     metric_name: Annotated[str, Field(pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:.]*$", max_length=200)]
     metric_type: Literal["counter", "gauge", "histogram", "summary"]
     value: Annotated[float, Field(allow_inf_nan=False)]
-    labels: dict[str, str] = {}
+    labels: dict[Annotated[str, Field(max_length=200)], str] = {}
     buckets: Annotated[list[float], Field(min_length=1, max_length=100)] | None = None
-    unit: str | None = None
-    timestamp: str | None = None
-    help: str | None = None
+    unit: Annotated[str, Field(max_length=100)] | None = None
+    timestamp: Annotated[str, Field(max_length=100)] | None = None
+    help: Annotated[str, Field(max_length=1_000)] | None = None

@@ -64,7 +64,7 @@ class RequestRouter:
         started = self._clock.monotonic()
         deadline = started + request.component.definition.timeout_ms / 1000
         choice = self._rollout.choose(request)
-        in_flight = self._instruments.of(request.app.app_id, request.component.definition.component_id).in_flight
+        in_flight = self._instruments.in_flight(request.app.app_id, request.component.definition.component_id)
         in_flight.inc()
         try:
             return await self._route(request, choice, started, deadline)
@@ -114,7 +114,7 @@ class RequestRouter:
             raise FallbackTooLate(details={"reason": reason})
         artifact = request.component.prompt_artifact
         assert artifact is not None  # noqa: S101  the caller asked
-        self._instruments.of(request.app.app_id, definition.component_id).deoptimised(reason)
+        self._instruments.deoptimised(request.app.app_id, definition.component_id, reason)
         result = await self._run(request, PromptImplementation(tag="stable", artifact=artifact), "serving", left_s)
         return self._answer(request, choice, result, started, handler_result=failed, deoptimized=reason)
 
@@ -189,7 +189,9 @@ class RequestRouter:
         app_id, component_id = request.app.app_id, request.component.definition.component_id
         latency_ms = (self._clock.monotonic() - started) * 1000
         is_ok = result.outcome == "ok"
-        self._instruments.of(app_id, component_id).finished(by_model=by_model, is_ok=is_ok, seconds=latency_ms / 1000)
+        self._instruments.finished(
+            app_id, component_id, by_model=by_model, is_ok=is_ok, seconds=latency_ms / 1000, trace_id=request.trace_id
+        )
         runs = (result,) if handler_result in (None, result) else (handler_result, result)
         tokens_in = sum(one.usage.tokens_in for one in runs)
         tokens_out = sum(one.usage.tokens_out for one in runs)

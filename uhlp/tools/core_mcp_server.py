@@ -9,7 +9,7 @@ from uhlp.clock import Clock
 from uhlp.errors import InternalError, ToolNotFound, UhlpError, ValidationFailed
 from uhlp.jsonschemas import compile_validator
 from uhlp.llm import Budgets, ModelGateway, UsageBook
-from uhlp.metering import CounterChild, Meter
+from uhlp.metering import Meter
 from uhlp.tools.context import ToolContext
 from uhlp.tools.core.framework import FRAMEWORK_TOOLS
 from uhlp.tools.core.llm_generate import LlmGenerate
@@ -43,7 +43,6 @@ class CoreMCPServer:
         self._calls = traffic.TOOL_CALLS.on(meter)
         latency = traffic.TOOL_SECONDS.on(meter)
         self._latency = {name: latency.labels(name) for name in self._tools}
-        self._outcomes: dict[tuple[str, str, str, str], CounterChild] = {}
 
     def list_tools(self) -> list[JsonObject]:
         """Every tool as MCP lists it: name, description, inputSchema, outputSchema, annotations."""
@@ -82,8 +81,4 @@ class CoreMCPServer:
         return result
 
     def _counted(self, context: ToolContext, name: str, outcome: str) -> None:
-        key = (context.app_id, context.component_id, name, outcome)
-        child = self._outcomes.get(key)
-        if child is None:
-            child = self._outcomes[key] = self._calls.labels(*key[:3], outcome.lower())
-        child.inc()
+        self._calls.labels(context.app_id, context.component_id, name, outcome.lower()).inc()

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Response
 
 from uhlp.errors import ValidationFailed
-from uhlp.metrics import METRICS_CONTENT_TYPE
+from uhlp.metrics import TEXT_TYPE, Form, Writer
 from uhlp.models.metric import MetricRecord
 from uhlp.web.admin.access import ServicesDep
 
@@ -28,11 +28,11 @@ async def record(body: Annotated[Any, Body()], services: ServicesDep) -> dict[st
         records = [body]
     else:
         raise ValidationFailed("Send one metric record as a JSON object, or a list of them.")
-    applications = frozenset(services.registry.app_ids())
-    return {"accepted": await services.metrics.record_many(records, applications=applications)}
+    writer = Writer(applications=frozenset(services.registry.app_ids()))
+    return {"accepted": await services.metrics.record_many(records, writer=writer)}
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def metrics(services: ServicesDep) -> Response:
     """Everything that is counted, as Prometheus text."""
-    return Response(await services.metrics.latest(), media_type=METRICS_CONTENT_TYPE)
+    return Response(b"".join(await services.metrics.latest(Form())), media_type=TEXT_TYPE)

@@ -17,6 +17,7 @@ _ANCHOR_S = 3600.0
 _WEBHOOK_S = 1.0
 _KEEP_USAGE_S = 1.0
 _LOOK_S = 5.0
+_FORGET_SERIES_S = 60.0
 
 
 def make_loops(ground: Foundation, evolution: Evolution) -> LoopGroup:
@@ -48,6 +49,7 @@ def make_loops(ground: Foundation, evolution: Evolution) -> LoopGroup:
             loop("usage", evolution.usage.run_cycle, _KEEP_USAGE_S),
             loop("gauges", make_gauges(ground, evolution), _LOOK_S),
             loop("event-loop-lag", lag.run_cycle, lag.every_s),
+            loop("metrics", lambda: metrics.run_cycle(ground.registry.app_ids()), _FORGET_SERIES_S),
             loop("alerts", evolution.alert_watch.run_cycle, cycle_s),
             *(
                 PeriodicLoop(
@@ -64,4 +66,10 @@ def make_loops(ground: Foundation, evolution: Evolution) -> LoopGroup:
     evolution.leadership.on_gain(lambda: loops.wake("evolution"))
     ground.registry.on_change(lambda app_id: loops.wake("evolution"))  # a changed specification voids at once
     ground.registry.on_change(lambda app_id: loops.wake("sandboxes"))  # pools follow what is desired at once
+
+    def forget_series(app_id: str) -> None:
+        if app_id not in ground.registry.app_ids():
+            loops.wake("metrics")
+
+    ground.registry.on_change(forget_series)
     return loops

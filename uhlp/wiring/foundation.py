@@ -52,7 +52,7 @@ class Foundation:
 async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitStack) -> Foundation:
     """Open them in order; `stack` closes them in reverse. Raises UhlpError when something cannot be opened."""
     clock = SystemClock()
-    metrics = MetricCollector(schema=schema_file("metric_record"), config=settings.metrics)
+    metrics = MetricCollector(schema=schema_file("metric_record"), config=settings.metrics, clock=clock)
     windows = Windows(clock=clock)
 
     runtime = make_runtime_store(settings, data_dir)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from uhlp.catalogue import CATALOGUE, HistogramMetric, Metric
+from uhlp.clock import FakeClock
 from uhlp.metering import SampledGauge
 from uhlp.metrics import MetricCollector, MetricsConfig
 
@@ -45,7 +46,7 @@ def test_rooms_name_no_metric_outside_the_catalogue() -> None:
 
 
 def test_a_sampled_gauge_shows_only_what_was_shown_last() -> None:
-    metrics = MetricCollector(schema={"type": "object"}, config=MetricsConfig())
+    metrics = MetricCollector(schema={"type": "object"}, config=MetricsConfig(), clock=FakeClock())
     gauge = SampledGauge(metrics.gauge("uhlp_things", "Things.", ("kind",)))
     gauge.show({("a",): 1.0, ("b",): 2.0})
     gauge.show({("b",): 3.0, ("c",): 4.0})

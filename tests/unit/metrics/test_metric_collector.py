@@ -8,15 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from uhlp.clock import FakeClock
 from uhlp.errors import CardinalityLimit, MetricConflict, PayloadTooLarge, ValidationFailed
 from uhlp.jsonschemas import schema_file
-from uhlp.metrics import MetricCollector, MetricsConfig
+from uhlp.metrics import Form, MetricCollector, MetricsConfig, Writer
 
 SCHEMA = schema_file("metric_record")
 
 
 def collector(**limits: int) -> MetricCollector:
-    return MetricCollector(schema=SCHEMA, config=MetricsConfig(**limits))
+    return MetricCollector(schema=SCHEMA, config=MetricsConfig(**limits), clock=FakeClock())
 
 
 def record(name: str = "app.custom.orders", kind: str = "counter", value: float = 1, **more: Any) -> dict[str, Any]:
@@ -172,11 +173,11 @@ async def test_label_sets_are_limited_per_metric_and_application() -> None:
 
 
 async def test_metrics_series_and_lists_are_limited() -> None:
-    few = collector(max_metrics=4, max_series=3, max_records=2)  # two metrics are the collector's own
+    few = collector(max_metrics=2, max_series=3, max_records=2)
     with pytest.raises(PayloadTooLarge):
         await few.record_many([record()] * 3)
     await few.record_many([record("a"), record("b", labels={"x": "1"})])
-    with pytest.raises(CardinalityLimit, match="4 metrics"):
+    with pytest.raises(CardinalityLimit, match="2 metrics"):
         await few.record_metric(record("c"))
     await few.record_metric(record("b", labels={"x": "2"}))
     with pytest.raises(CardinalityLimit, match="3 series"):
@@ -200,21 +201,21 @@ async def test_rooms_count_through_it_as_a_meter() -> None:
 
 
 async def test_one_caller_cannot_use_up_the_series_and_metrics_of_all() -> None:
-    metrics = collector(max_app_series=3, max_shared_metrics=2)
-    known = {"applications": {"shop"}}
+    metrics = collector(max_app_series=3, max_app_metrics=2)
+    known = {"writer": Writer(applications={"shop"})}
     await metrics.record_many([record("a", labels={"appId": f"made-up-{n}"}) for n in range(3)], **known)
-    with pytest.raises(CardinalityLimit, match="none that is registered"):
+    with pytest.raises(CardinalityLimit, match="without a registered application"):
         await metrics.record_many([record("a", labels={"appId": "another"})], **known)
     await metrics.record_many([record("a", labels={"appId": "shop"})], **known)
     with pytest.raises(CardinalityLimit):
         await metrics.record_many([record("b")], **known)
-    with pytest.raises(CardinalityLimit, match="have made 2 metrics"):
-        await collector(max_shared_metrics=2).record_many([record(f"m{n}") for n in range(3)], **known)
+    with pytest.raises(CardinalityLimit, match="has made 2 metrics"):
+        await collector(max_app_metrics=2).record_many([record(f"m{n}") for n in range(3)], **known)
     await metrics.record_many([record("c", labels={"appId": "shop"})], **known)
 
 
 async def test_metrics_of_a_refused_list_are_not_counted() -> None:
-    metrics = collector(max_shared_metrics=1)
+    metrics = collector(max_app_metrics=1)
     for _ in range(3):
         with pytest.raises(MetricConflict):
             await metrics.record_many([record("a"), record("a", "gauge")])
@@ -245,7 +246,7 @@ async def test_a_long_list_lets_other_work_have_its_turn_and_stays_whole() -> No
 
 async def test_scrapes_at_the_same_time_share_one_reading() -> None:
     metrics = collector()
-    first, second = await asyncio.gather(metrics.latest(), metrics.latest())
+    first, second = await asyncio.gather(metrics.latest(Form()), metrics.latest(Form()))
     assert first is second
     await metrics.record_metric(record())
-    assert b"app_custom_orders_total 1.0" in await metrics.latest()
+    assert b"app_custom_orders_total 1.0" in b"".join(await metrics.latest(Form()))

@@ -316,7 +316,7 @@ def services(**parts: Any) -> Services:
         "registry": SnapshotsOnly({"shop": application("shop", component("echo", "/echo", "POST"))}),
         "state": NoRepositories(),
         "router": Echo(),
-        "metrics": MetricCollector(schema=MetricRecord.model_json_schema(), config=MetricsConfig()),
+        "metrics": MetricCollector(schema=MetricRecord.model_json_schema(), config=MetricsConfig(), clock=clock),
         "windows": Windows(clock=clock),
         "samples": None,
         "sandboxes": NoSandboxes(),

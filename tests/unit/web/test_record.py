@@ -2,6 +2,7 @@
 
 import httpx
 
+from uhlp.clock import FakeClock
 from uhlp.metrics import MetricCollector, MetricsConfig
 from uhlp.models.metric import MetricRecord
 from web.fakes import KeyIdentity, SnapshotsOnly, application, component, services
@@ -46,7 +47,9 @@ async def test_a_record_body_has_a_limit_of_its_own(client_of) -> None:
 
 
 async def test_an_invented_application_has_no_share_of_its_own(client_of) -> None:
-    metrics = MetricCollector(schema=MetricRecord.model_json_schema(), config=MetricsConfig(max_app_series=3))
+    metrics = MetricCollector(
+        schema=MetricRecord.model_json_schema(), config=MetricsConfig(max_app_series=3), clock=FakeClock()
+    )
     client: httpx.AsyncClient = await client_of(services(registry=shop(), metrics=metrics))
     for number in range(4):
         response = await client.post("/record", json=record(labels={"appId": f"made-up-{number}"}))

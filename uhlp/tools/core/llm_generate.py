@@ -6,7 +6,7 @@ from uhlp.catalogue import models
 from uhlp.clock import Clock
 from uhlp.errors import DeadlineExceeded, ValidationFailed
 from uhlp.llm import Budgets, GenerateRequest, Generation, Message, ModelGateway
-from uhlp.metering import CounterChild, Meter
+from uhlp.metering import Meter
 from uhlp.models.definition import LlmConfig
 from uhlp.tools.context import ToolContext
 from uhlp.tools.core.output_reader import OutputReader
@@ -59,7 +59,6 @@ class LlmGenerate:
         self._reader = OutputReader()
         self._tokens = models.APP_TOKENS.on(meter)
         self._cost = models.APP_COST.on(meter)
-        self._counters: dict[tuple[str, str, str], tuple[CounterChild, CounterChild, CounterChild]] = {}
 
     def tool(self) -> Tool:
         return Tool(
@@ -101,13 +100,9 @@ class LlmGenerate:
             seconds=generation.latency_ms / 1000,
         )  # fmt: skip
         key = (context.app_id, context.component_id, context.purpose)
-        if key not in self._counters:
-            into, out = self._tokens.labels(*key, "in"), self._tokens.labels(*key, "out")
-            self._counters[key] = (into, out, self._cost.labels(*key))
-        tokens_in, tokens_out, cost = self._counters[key]
-        tokens_in.inc(generation.tokens_in)
-        tokens_out.inc(generation.tokens_out)
-        cost.inc(generation.cost_usd or 0.0)
+        self._tokens.labels(*key, "in").inc(generation.tokens_in)
+        self._tokens.labels(*key, "out").inc(generation.tokens_out)
+        self._cost.labels(*key).inc(generation.cost_usd or 0.0)
 
 
 def _request(given: JsonObject, context: ToolContext, *, providers: tuple[str, ...]) -> GenerateRequest:
