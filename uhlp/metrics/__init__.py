@@ -5,7 +5,9 @@ from uhlp.metrics.exposition import OPENMETRICS_TYPE, TEXT_TYPE, Form
 from uhlp.metrics.metric_collector import MetricCollector
 from uhlp.metrics.point import Point
 from uhlp.metrics.series import HistogramTotals, SummaryTotals
-from uhlp.metrics.windows import Window, Windows
+from uhlp.metrics.window import Window
+from uhlp.metrics.windows import Windows
+from uhlp.metrics.windows_archive import WindowsArchive
 from uhlp.metrics.writer import Writer
 
 __all__ = [
@@ -19,5 +21,6 @@ __all__ = [
     "SummaryTotals",
     "Window",
     "Windows",
+    "WindowsArchive",
     "Writer",
 ]

@@ -1,16 +1,45 @@
-"""Slot: the sums of one component's executions within a few seconds or minutes."""
+"""Slot: the sums of one component's executions within a stretch of time, and its packed form once the time is over.
+
+An open slot is added to with every execution. A closed one is `bytes`, a tenth of the memory, and what is kept over
+restarts: a header of sums, the bins of the latencies, their counts in the fewest bytes that hold them, and the reasons
+of deoptimisation as JSON.
+"""
 
 from array import array
-from collections import Counter
-from collections.abc import Iterable
-from typing import Self
+from math import inf, isfinite
+from struct import Struct, error
+from typing import NamedTuple, Self
+
+import orjson
+
+from uhlp.metrics.quantile_sketch import FIRST_BIN, LAST_BIN
+
+_HEADER = Struct("<iIIddddddHB")
+_NUMBER = Struct("<i")
+_COUNT_CODES = {1: "B", 2: "H", 4: "I"}
+_MOST_REASONS = 100
+
+
+class PackedSums(NamedTuple):
+    """The header of a packed slot. `bins` latency bins follow, whose counts take `width` bytes each."""
+
+    number: int
+    requests: int
+    errors: int
+    latency_ms: float
+    min_latency_ms: float
+    max_latency_ms: float
+    tokens_in: float
+    tokens_out: float
+    cost_usd: float
+    bins: int
+    width: int
 
 
 class Slot:
-    """Sums that can be added to, merged and closed. `number` says which stretch of time it covers."""
+    """Sums that can be added to, merged and packed. `number` says which stretch of time it covers."""
 
     __slots__ = (
-        "_closed_bins",
         "bins",
         "cost_usd",
         "count",
@@ -18,6 +47,7 @@ class Slot:
         "errors",
         "latency_ms",
         "max_latency_ms",
+        "min_latency_ms",
         "number",
         "tokens_in",
         "tokens_out",
@@ -28,32 +58,123 @@ class Slot:
         self.count = 0
         self.errors = 0
         self.latency_ms = 0.0
+        self.min_latency_ms = inf
         self.max_latency_ms = 0.0
         self.tokens_in = 0
         self.tokens_out = 0
         self.cost_usd = 0.0
         self.deoptimized: dict[str, int] | None = None
         self.bins: dict[int, int] = {}
-        self._closed_bins: tuple[array[int], array[int]] | None = None
 
-    def merge(self, others: Iterable["Slot"]) -> Self:
-        """Add the sums of `others` to this open slot."""
-        bins = self.bins
-        for other in others:
-            self.count += other.count
-            self.errors += other.errors
-            self.latency_ms += other.latency_ms
-            self.max_latency_ms = max(self.max_latency_ms, other.max_latency_ms)
-            self.tokens_in += other.tokens_in
-            self.tokens_out += other.tokens_out
-            self.cost_usd += other.cost_usd
-            if other.deoptimized:
-                self.deoptimized = dict(Counter(self.deoptimized) + Counter(other.deoptimized))
-            for index, count in zip(*other._closed_bins, strict=True) if other._closed_bins else other.bins.items():
-                bins[index] = bins.get(index, 0) + count
+    def merge(self, other: "Slot") -> Self:
+        """Add the sums and bins of another open slot."""
+        self.add_sums(other)
+        for index, count in other.bins.items():
+            self.bins[index] = self.bins.get(index, 0) + count
         return self
 
-    def close(self) -> None:
-        """Pack the bins, a tenth of the memory; the slot can still be merged into others, not added to."""
-        self._closed_bins = array("h", self.bins.keys()), array("L", self.bins.values())
-        self.bins = {}
+    def merge_packed(self, packed: bytes) -> Self:
+        """Add the sums and bins of a packed slot."""
+        sums = self.add_packed_sums(packed)
+        add_bins(self.bins, packed, sums)
+        return self
+
+    def add_sums(self, other: "Slot") -> None:
+        """Add everything but the bins."""
+        self.count += other.count
+        self.errors += other.errors
+        self.latency_ms += other.latency_ms
+        self.min_latency_ms = min(self.min_latency_ms, other.min_latency_ms)
+        self.max_latency_ms = max(self.max_latency_ms, other.max_latency_ms)
+        self.tokens_in += other.tokens_in
+        self.tokens_out += other.tokens_out
+        self.cost_usd += other.cost_usd
+        if other.deoptimized:
+            self._add_reasons(other.deoptimized)
+
+    def add_packed_sums(self, packed: bytes) -> PackedSums:
+        """Add everything but the bins; returns the header, by which `add_bins` finds them."""
+        sums = PackedSums._make(_HEADER.unpack_from(packed))
+        self.count += sums.requests
+        self.errors += sums.errors
+        self.latency_ms += sums.latency_ms
+        self.min_latency_ms = min(self.min_latency_ms, sums.min_latency_ms)
+        self.max_latency_ms = max(self.max_latency_ms, sums.max_latency_ms)
+        self.tokens_in += int(sums.tokens_in)
+        self.tokens_out += int(sums.tokens_out)
+        self.cost_usd += sums.cost_usd
+        end = _HEADER.size + sums.bins * (2 + sums.width)
+        if len(packed) > end:
+            self._add_reasons(orjson.loads(packed[end:]))
+        return sums
+
+    def pack(self) -> bytes:
+        """The slot as bytes, which `merge_packed` adds to another one."""
+        indices = sorted(self.bins)
+        counts = [self.bins[index] for index in indices]
+        most = max(counts, default=0)
+        width = 1 if most < 2**8 else 2 if most < 2**16 else 4
+        header = _HEADER.pack(
+            self.number, self.count, self.errors, self.latency_ms, self.min_latency_ms, self.max_latency_ms,
+            self.tokens_in, self.tokens_out, self.cost_usd, len(indices), width,
+        )  # fmt: skip
+        reasons = orjson.dumps(self.deoptimized) if self.deoptimized else b""
+        return header + array("h", indices).tobytes() + array(_COUNT_CODES[width], counts).tobytes() + reasons
+
+    def _add_reasons(self, reasons: dict[str, int]) -> None:
+        self.deoptimized = known = self.deoptimized or {}
+        for reason, count in reasons.items():
+            known[reason] = known.get(reason, 0) + count
+
+
+def number_of(packed: bytes) -> int:
+    """Which stretch of time a packed slot covers."""
+    number: int = _NUMBER.unpack_from(packed)[0]
+    return number
+
+
+def add_bins(bins: dict[int, int], packed: bytes, sums: PackedSums) -> None:
+    """Add a packed slot's bins to `bins`."""
+    for index, count in zip(*_bins_of(packed, sums), strict=True):
+        bins[index] = bins.get(index, 0) + count
+
+
+def checked(packed: bytes) -> bytes:
+    """What was read from somewhere, if a slot could have been packed so. Raises ValueError."""
+    try:
+        sums = PackedSums._make(_HEADER.unpack_from(packed))
+        indices, counts = _bins_of(packed, sums)
+    except (error, KeyError, ValueError) as fault:
+        raise ValueError(f"no slot: {fault}") from fault
+    amounts = (sums.latency_ms, sums.min_latency_ms, sums.max_latency_ms, sums.tokens_in, sums.tokens_out)
+    is_sound = (
+        all(isfinite(one) and one >= 0 for one in amounts)
+        and isfinite(sums.cost_usd)
+        and 0 < sums.requests == sum(counts)
+        and sums.errors <= sums.requests
+        and len(indices) == len(set(indices)) == len(counts) == sums.bins
+        and FIRST_BIN <= min(indices) <= max(indices) <= LAST_BIN
+        and _are_reasons(packed[_HEADER.size + sums.bins * (2 + sums.width) :])
+    )
+    if not is_sound:
+        raise ValueError("no slot: its figures do not fit each other")
+    return packed
+
+
+def _bins_of(packed: bytes, sums: PackedSums) -> "tuple[array[int], array[int]]":
+    middle = _HEADER.size + 2 * sums.bins
+    indices, counts = array("h"), array(_COUNT_CODES[sums.width])
+    indices.frombytes(packed[_HEADER.size : middle])
+    counts.frombytes(packed[middle : middle + sums.width * sums.bins])
+    return indices, counts
+
+
+def _are_reasons(raw: bytes) -> bool:
+    if not raw:
+        return True
+    reasons = orjson.loads(raw)  # JSONDecodeError is a ValueError
+    return (
+        isinstance(reasons, dict)
+        and len(reasons) <= _MOST_REASONS
+        and all(type(count) is int and count > 0 for count in reasons.values())
+    )

@@ -18,6 +18,7 @@ _WEBHOOK_S = 1.0
 _KEEP_USAGE_S = 1.0
 _LOOK_S = 5.0
 _FORGET_SERIES_S = 60.0
+_KEEP_WINDOWS_S = 60.0
 
 
 def make_loops(ground: Foundation, evolution: Evolution) -> LoopGroup:
@@ -46,6 +47,7 @@ def make_loops(ground: Foundation, evolution: Evolution) -> LoopGroup:
             loop("oracle", evolution.leadership.when_leading(evolution.oracle.run_optimization_cycle), cycle_s),
             loop("evolution", evolution.leadership.when_leading(evolution.daemon.run_cycle), cycle_s),
             loop("ledger-anchors", evolution.leadership.when_leading(evolution.anchors.run_cycle), _ANCHOR_S),
+            loop("windows", evolution.windows_archive.run_cycle, _KEEP_WINDOWS_S),
             loop("usage", evolution.usage.run_cycle, _KEEP_USAGE_S),
             loop("gauges", make_gauges(ground, evolution), _LOOK_S),
             loop("event-loop-lag", lag.run_cycle, lag.every_s),

@@ -32,6 +32,7 @@ from uhlp.evolution.verification import Verifier
 from uhlp.evolution.versions import ComponentVersions
 from uhlp.evolution.webhooks import Webhook, WebhookClient, webhooks_of
 from uhlp.execution import HandlerTests
+from uhlp.metrics import WindowsArchive
 from uhlp.optimization.optimization_oracle import OptimizationOracle
 from uhlp.wiring.foundation import Foundation
 
@@ -41,6 +42,7 @@ class Evolution:
     """The parts that loops drive, that routing reads and that the HTTP edge shows."""
 
     leadership: Leadership
+    windows_archive: WindowsArchive
     store: EvolutionStore
     usage: UsageStore
     audit_debt: AuditDebt
@@ -78,6 +80,9 @@ async def open_evolution(ground: Foundation, stack: AsyncExitStack) -> Evolution
         meter=metrics,
     )
     await stack.enter_async_context(store)
+    windows_archive = WindowsArchive(windows=windows, values=state.framework, server=store.instance_id)
+    stack.push_async_callback(windows_archive.aclose)
+    await windows_archive.open()
     await leadership.open(above=await store.newest_token())
     stack.push_async_callback(leadership.aclose)
     usage = await stack.enter_async_context(UsageStore(path=ground.data_dir / "evolution.db", book=ground.usage_book))
@@ -174,8 +179,8 @@ async def open_evolution(ground: Foundation, stack: AsyncExitStack) -> Evolution
         alert_watch=alert_watch, webhooks=webhooks,
     )  # fmt: skip
     return Evolution(
-        leadership=leadership, store=store, usage=usage, audit_debt=audit_debt, rollouts=rollouts,
-        observations=observations, oracle=oracle, book=book, anchors=anchors, governor=governor, compiler=compiler,
-        daemon=daemon, observer=observer, versions=versions, notifications=notifications, webhooks=webhooks,
-        alert_watch=alert_watch, oversight=oversight,
+        leadership=leadership, windows_archive=windows_archive, store=store, usage=usage, audit_debt=audit_debt,
+        rollouts=rollouts, observations=observations, oracle=oracle, book=book, anchors=anchors, governor=governor,
+        compiler=compiler, daemon=daemon, observer=observer, versions=versions, notifications=notifications,
+        webhooks=webhooks, alert_watch=alert_watch, oversight=oversight,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Windows give the numbers of the last seconds, as a naive recorder would."""
+"""Windows give the numbers of the last seconds, minutes or weeks, as a naive recorder would."""
 
 import math
 
@@ -6,64 +6,145 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.metrics.naive_recorder import WINDOWS_S, NaiveRecorder, gaps, latencies
 from uhlp.clock import FakeClock
 from uhlp.expressions import SERIES_OF_FUNCTION, compile_rule
 from uhlp.metrics import Windows
-from uhlp.metrics.quantile_sketch import bin_of, quantile
+from uhlp.metrics.quantile_sketch import MAX_VALUE, MIN_VALUE, MOST_BINS, QuantileSketch, bin_of
+from uhlp.metrics.slot import Slot
+from uhlp.metrics.window_history import SCALES
 
 
-@given(st.lists(st.floats(1e-5, 1e8), min_size=1, max_size=200), st.sampled_from([0.0, 0.5, 0.95, 0.99, 1.0]))
+@given(st.lists(latencies, min_size=1, max_size=200), st.sampled_from([0.0, 0.5, 0.95, 0.99, 1.0]))
 def test_a_quantile_errs_by_at_most_one_percent(values: list[float], q: float) -> None:
     bins: dict[int, int] = {}
     for value in values:
         bins[bin_of(value)] = bins.get(bin_of(value), 0) + 1
-    estimate = quantile(bins, q)
+    estimate = QuantileSketch(bins).quantile(q)
     assert estimate is not None
     ranked = sorted(values)
     below, above = ranked[math.floor(q * (len(values) - 1))], ranked[math.ceil(q * (len(values) - 1))]
     assert below * 0.99 - 1e-12 <= estimate <= above * 1.01 + 1e-12
+    assert len(bins) <= MOST_BINS == bin_of(MAX_VALUE) - bin_of(MIN_VALUE) + 1
 
 
-executions = st.lists(
-    st.tuples(
-        st.floats(0, 400),  # seconds since the one before
-        st.floats(0.01, 1e5),
-        st.booleans(),
-        st.sampled_from(["llm", "jit"]),
-        st.integers(0, 500),
-    ),
-    max_size=60,
+def slot_of(observed: list[tuple[float, bool, int, str]]) -> Slot:
+    slot = Slot(7)
+    for latency_ms, ok, tokens, reason in observed:
+        slot.count += 1
+        slot.errors += not ok
+        slot.latency_ms += latency_ms
+        slot.min_latency_ms = min(slot.min_latency_ms, latency_ms)
+        slot.max_latency_ms = max(slot.max_latency_ms, latency_ms)
+        slot.tokens_in += tokens
+        slot.bins[bin_of(latency_ms)] = slot.bins.get(bin_of(latency_ms), 0) + 1
+        if reason:
+            slot.deoptimized = {**(slot.deoptimized or {}), reason: (slot.deoptimized or {}).get(reason, 0) + 1}
+    return slot
+
+
+def figures(slot: Slot) -> dict[str, object]:
+    return {name: getattr(slot, name) for name in Slot.__slots__ if name != "latency_ms"}
+
+
+observations = st.lists(
+    st.tuples(latencies, st.booleans(), st.integers(0, 2**40), st.sampled_from(["", "guard", "timeout"])), max_size=30
 )
 
 
-@given(executions, st.sampled_from([30, 60, 300, 3_600, 7_200, 48 * 3_600]), st.sampled_from([None, "llm", "jit"]))
+@given(observations, observations, observations)
+def test_slots_merge_in_any_order_and_packed_as_well_as_open(a: list, b: list, c: list) -> None:
+    at_once = slot_of([*a, *b, *c])
+    left = Slot(7).merge(slot_of(a)).merge(slot_of(b)).merge(slot_of(c))
+    right = Slot(7).merge(slot_of(c)).merge_packed(Slot(7).merge(slot_of(b)).merge_packed(slot_of(a).pack()).pack())
+    assert figures(left) == figures(right) == figures(at_once)
+    assert left.latency_ms == pytest.approx(right.latency_ms)
+
+
+@given(st.integers(0, 2**31 - 1), st.dictionaries(st.integers(-344, 1037), st.sampled_from([1, 255, 256, 65_536])))
+def test_a_packed_slot_holds_any_count_in_any_bin(number: int, bins: dict[int, int]) -> None:
+    slot = Slot(number)
+    slot.bins, slot.count = bins, sum(bins.values())
+    assert figures(Slot(number).merge_packed(slot.pack())) == figures(slot)
+
+
+executions = st.lists(
+    st.tuples(gaps, latencies, st.booleans(), st.sampled_from(["llm", "jit"]), st.integers(0, 500)), max_size=60
+)
+
+
+@given(executions, st.sampled_from(WINDOWS_S), st.sampled_from([None, "llm", "jit"]))
 def test_a_window_equals_a_naive_recorder(
     done: list[tuple[float, float, bool, str, int]], window_s: int, handler: str | None
 ) -> None:
     clock = FakeClock()
-    windows = Windows(clock=clock)
-    recorded: list[tuple[float, float, bool, str, int]] = []
+    windows, recorder = Windows(clock=clock), NaiveRecorder(clock)
     for gap, latency_ms, ok, by, tokens in done:
         clock.advance(gap)
-        windows.observe("app", "triage", handler=by, latency_ms=latency_ms, ok=ok, tokens_in=tokens, cost_usd=0.5)
-        recorded.append((clock.monotonic(), latency_ms, ok, by, tokens))
-    slot_s = 10 if window_s <= 3_600 else 300
-    first = int(clock.monotonic() / slot_s) - window_s // slot_s + 1
-    inside = [row for row in recorded if int(row[0] / 10) * 10 >= first * slot_s and handler in (None, row[3])]
-    window = windows.window("app", "triage", window_s, handler)
-    assert window.value("count", "requests") == len(inside)
-    assert window.value("count", "errors") == sum(not row[2] for row in inside)
-    assert window.value("sum", "tokens_in") == sum(row[4] for row in inside)
-    assert window.value("sum", "cost_usd") == len(inside) * 0.5
-    assert window.value("max", "latency_ms") == (max(row[1] for row in inside) if inside else None)
-    assert window.value("sum", "latency_ms") == pytest.approx(sum(row[1] for row in inside))
-    p50 = window.value("p50", "latency_ms")
-    if inside:
-        ranked = sorted(row[1] for row in inside)
-        assert p50 is not None
-        assert ranked[(len(ranked) - 1) // 2] * 0.989 <= p50 <= ranked[len(ranked) // 2] * 1.011
-    else:
-        assert p50 is None
+        recorder.observe(windows, handler=by, latency_ms=latency_ms, ok=ok, tokens_in=tokens)
+    recorder.check(windows, window_s, handler)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_at_the_border_of_slots_nothing_is_counted_twice_or_lost(scale: tuple[int, int]) -> None:
+    slot_s, reach_s = scale
+    clock = FakeClock(1_750_000_000.0 - 1_750_000_000.0 % slot_s)
+    windows, recorder = Windows(clock=clock), NaiveRecorder(clock)
+    for step in (0, slot_s - 1, 1, slot_s, slot_s - 1, 1, 3 * slot_s):
+        clock.advance(step)
+        recorder.observe(windows, handler="llm", latency_ms=1.0, ok=True)
+    for back in (slot_s, 2 * slot_s, 3 * slot_s, 5 * slot_s, reach_s):
+        recorder.check(windows, max(back, 30), None)
+    clock.advance(reach_s - slot_s)
+    recorder.check(windows, reach_s, None)
+    clock.advance(slot_s)
+    assert windows.window("app", "triage", reach_s).count == 0
+
+
+def test_a_component_that_is_called_once_a_day_has_its_month() -> None:
+    clock = FakeClock()
+    windows = Windows(clock=clock)
+    for day in range(40):
+        windows.observe("app", "triage", handler="llm", latency_ms=1000.0 + day, ok=True, tokens_in=10)
+        clock.advance(86_400)
+    month = windows.window("app", "triage", 35 * 86_400)
+    assert (month.count, month.value("sum", "tokens_in"), month.value("min", "latency_ms")) == (34, 340, 1006.0)
+    assert compile_rule("count(requests) > 30 && p50(latency_ms) > 1000").evaluate(month) is True
+
+
+def test_time_follows_the_clock_forward_and_never_back() -> None:
+    clock = FakeClock()
+    windows = Windows(clock=clock)
+    windows.observe("app", "triage", handler="llm", latency_ms=1.0, ok=True)
+    clock._now -= 7_200
+    windows.follow_clock()
+    clock.advance(20)
+    windows.observe("app", "triage", handler="llm", latency_ms=1.0, ok=True)
+    assert windows.window("app", "triage").count == 2
+    clock._now += 7_200 + 600
+    windows.follow_clock()
+    assert windows.window("app", "triage").count == 0
+    assert windows.window("app", "triage", 3_600).count == 2
+
+
+def test_series_without_number_are_refused_and_counted() -> None:
+    windows = Windows(clock=FakeClock(), most_series=2)
+    for component_id in ("a", "b", "c", "c", "a"):
+        windows.observe("app", component_id, handler="llm", latency_ms=1.0, ok=True)
+    assert windows.window("app").count == 3
+    assert windows.dropped["observations"] == 2
+
+
+def test_what_is_out_of_reach_takes_no_memory() -> None:
+    clock = FakeClock()
+    windows = Windows(clock=clock)
+    windows.observe("app", "triage", handler="llm", latency_ms=1.0, ok=True)
+    clock.advance(34 * 86_400)
+    windows.settle(("app", "triage", "llm"))
+    assert windows.series() == [("app", "triage", "llm")]
+    clock.advance(86_400)
+    windows.settle(("app", "triage", "llm"))
+    assert windows.series() == []
 
 
 def test_an_execution_leaves_the_window_with_its_slot() -> None:
@@ -106,6 +187,8 @@ def test_handlers_and_components_are_told_apart_and_added_up() -> None:
         "callsPerMin": pytest.approx(2.4, rel=0.2),
         "latencyMs": {
             "avg": 451.0,
+            "sum": 902.0,
+            "min": 2.0,
             "p50": pytest.approx(2, rel=0.01),
             "p95": pytest.approx(2, rel=0.01),
             "p99": pytest.approx(2, rel=0.01),

@@ -124,8 +124,23 @@ async def test_the_window_shows_the_numbers_rules_see(client_of, admin) -> None:
     numbers = (await client.get("/admin/v1/apps/shop/metrics?componentId=echo", headers=admin)).json()
     assert (numbers["all"]["count"], numbers["handlers"]["llm"]["tokensIn"]) == (1, 10)
     assert numbers["handlers"]["jit"]["count"] == 0
+    assert (numbers["windowS"], set(numbers["dropped"].values())) == (60, {0})
+    edge.windows.observe("shop", "other", handler="jit", latency_ms=1.0, ok=True)
+    both = (await client.get("/admin/v1/apps/shop/metrics?windowS=3024000", headers=admin)).json()
+    assert (both["all"]["count"], both["all"]["windowS"], both["componentId"]) == (2, 35 * 86_400, None)
     usage = (await client.get("/admin/v1/apps/shop/usage", headers=admin)).json()
     assert usage["components"]["echo"]["count"] == 1
+
+
+@pytest.mark.parametrize(
+    ("window", "bound"), [("3024001", "3024000"), ("0", "1"), ("-60", "1"), ("an hour", ""), ("1.5", ""), ("1e999", "")]
+)
+async def test_a_bad_window_is_refused_with_its_bound(client_of, admin, window: str, bound: str) -> None:
+    client = await client_of(services())
+    refused = await client.get(f"/admin/v1/apps/shop/metrics?componentId=echo&windowS={window}", headers=admin)
+    assert refused.status_code == 422
+    assert "query/windowS" in refused.json()["error"]["message"]
+    assert bound in refused.json()["error"]["message"]
 
 
 async def test_recorded_metrics_are_shown_and_a_list_is_all_or_nothing(client_of) -> None:

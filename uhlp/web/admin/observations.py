@@ -7,6 +7,7 @@ from pydantic import Field
 from pydantic.alias_generators import to_camel
 
 from uhlp.errors import ValidationFailed
+from uhlp.metrics.windows import HANDLERS, LONGEST_WINDOW_S
 from uhlp.models.wire import WireModel
 from uhlp.registry.snapshot import ComponentSnapshot
 from uhlp.traffic.importing import ImportedRow
@@ -17,7 +18,8 @@ router = APIRouter(tags=["observations"])
 
 ComponentQuery = Annotated[str, Query(alias="componentId")]
 MOST_IMPORTED = 5_000
-WindowQuery = Annotated[int, Query(alias="windowS", ge=1, le=86_400)]
+WindowQuery = Annotated[int, Query(alias="windowS", ge=1, le=LONGEST_WINDOW_S)]
+"""Seconds, up to 35 days; below 30 s it is 30 s, and the answer says so."""
 
 
 class RecordedCall(WireModel):
@@ -37,19 +39,29 @@ class ImportSamples(WireModel):
 
 @router.get("/apps/{app_id}/metrics")
 async def window(
-    app_id: str, services: ServicesDep, component_id: ComponentQuery, window_s: WindowQuery = 60
+    app_id: str,
+    services: ServicesDep,
+    component_id: Annotated[str | None, Query(alias="componentId")] = None,
+    window_s: WindowQuery = 60,
 ) -> dict[str, Any]:
-    """The numbers that rules see, in all and for each handler."""
-    component_of(services.registry.snapshot(app_id), component_id)
+    """The numbers that rules see, in all and for each handler: of a component, or of all of the application.
+
+    `dropped` counts what the server's windows could not take in; while it is all 0, the numbers are exact.
+    """
+    snapshot = services.registry.snapshot(app_id)
+    if component_id is not None:
+        component_of(snapshot, component_id)
+    windows = services.windows
+    of_all = windows.window(app_id, component_id, window_s)
     return {
         "appId": app_id,
         "componentId": component_id,
-        "windowS": window_s,
-        "all": services.windows.window(app_id, component_id, window_s).as_dict(),
+        "windowS": of_all.window_s,
+        "all": of_all.as_dict(),
         "handlers": {
-            handler: services.windows.window(app_id, component_id, window_s, handler).as_dict()
-            for handler in ("llm", "jit", "workflow")
+            handler: windows.window(app_id, component_id, window_s, handler).as_dict() for handler in HANDLERS
         },
+        "dropped": dict(windows.dropped),
     }
 
 

@@ -1,0 +1,171 @@
+"""WindowHistory: the slots of one series (application, component, handler), on three scales.
+
+An execution goes into the open slot of 10 s. When that is over it is packed, and added to the open slots of 5 min and
+of 1 h, which are packed in their turn. So every scale reaches back as far as it is asked for, in few slots.
+"""
+
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice, pairwise
+from typing import NamedTuple
+
+from uhlp.metrics.slot import Slot, number_of
+
+
+class Scale(NamedTuple):
+    """How long a slot is and how far back such slots are kept."""
+
+    slot_s: int
+    reach_s: int
+
+    @property
+    def slots(self) -> int:
+        """How many reach that far."""
+        return self.reach_s // self.slot_s
+
+
+HOUR_S, DAY_S = 3_600, 86_400
+FINE = Scale(10, HOUR_S)
+COARSE = (Scale(300, 2 * DAY_S), Scale(HOUR_S, 35 * DAY_S))
+SCALES = (FINE, *COARSE)
+_COARSER = dict(pairwise(SCALES))
+
+
+class WindowHistory:
+    """Slots are numbered from the epoch; `current` is the open one of 10 s."""
+
+    __slots__ = ("_open", "_packed", "current")
+
+    def __init__(self, number: int) -> None:
+        self.current = Slot(number)
+        self._packed: dict[Scale, deque[bytes]] = {scale: deque() for scale in SCALES}
+        self._open: dict[Scale, Slot] = {}
+
+    def open_slot(self, number: int) -> Slot:
+        """Close the current slot and begin another; what is out of reach is dropped."""
+        closed = self.current
+        if closed.count:
+            for scale in COARSE:
+                self._add(scale, closed)
+            fine = self._packed[FINE]
+            if fine and number_of(fine[-1]) == closed.number:  # the server was restarted within it
+                closed.merge_packed(fine.pop())
+            fine.append(closed.pack())
+        for scale in SCALES:
+            first, packed = number * FINE.slot_s // scale.slot_s - scale.slots + 1, self._packed[scale]
+            while packed and number_of(packed[0]) < first:
+                packed.popleft()
+        self.current = Slot(number)
+        return self.current
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is left within reach."""
+        return not (self.current.count or self._open or any(self._packed.values()))
+
+    def settle(self, number: int) -> None:
+        """Close what is over when slot `number` of 10 s is in progress, although nothing happened since."""
+        if self.current.number != number:
+            self.open_slot(number)
+        for scale in COARSE:
+            slot = self._open.get(scale)
+            if slot is not None and slot.number < number * FINE.slot_s // scale.slot_s:
+                self._pack_open(scale)
+
+    def since(self, first: int, scale: Scale) -> Iterator[Slot | bytes]:
+        """What happened from the beginning of slot `first` of `scale` on, in as few slots as hold exactly that.
+
+        Those in progress come as they are now. (An hour in slots of 10 s is read in 5 min where a whole one fits: 70
+        slots instead of 360.)
+        """
+        if self.current.number * FINE.slot_s >= first * scale.slot_s:
+            yield self.current
+        coarser = _COARSER.get(scale)
+        if coarser is None:
+            yield from self._between(scale, first)
+            return
+        ratio = coarser.slot_s // scale.slot_s
+        whole = -(-first // ratio)
+        yield from self._between(coarser, whole)
+        yield from self._between(scale, first, whole * ratio)
+
+    def kept(self, first: int, scale: Scale) -> list[bytes]:
+        """The slots of `scale` from number `first` on, packed, one a number; the one in progress as it is now.
+
+        For a history that is settled.
+        """
+        number = self.current.number * FINE.slot_s // scale.slot_s
+        closed = [slot for slot in self._between(scale, first) if isinstance(slot, bytes)]
+        slot = Slot(number).merge(self.current)
+        if scale in self._open:
+            slot.merge(self._open[scale])
+        if closed and number_of(closed[-1]) == number:
+            slot.merge_packed(closed.pop())
+        return [*closed, slot.pack()] if slot.count and number >= first else closed
+
+    def take_back(self, kept: Mapping[Scale, Iterable[bytes]], number: int) -> None:
+        """Take in the slots of `kept`, from before this history began; slot `number` of 10 s is in progress now.
+
+        Of a slot that a crash left behind on its scale, what follows from the finer scale is taken.
+        """
+        self.settle(number)
+        slots = {scale: _by_number(kept.get(scale, ())) for scale in SCALES}
+        own, finer = list(self._packed[FINE]), FINE
+        for scale in COARSE:
+            for rebuilt in _regrouped(slots[finer].values(), finer, scale).values():
+                known = slots[scale].get(rebuilt.number)
+                if known is None or known.count < rebuilt.count:
+                    slots[scale][rebuilt.number] = rebuilt
+            finer = scale
+        for packed in own:
+            for scale in SCALES:
+                at = number_of(packed) * FINE.slot_s // scale.slot_s
+                slots[scale].setdefault(at, Slot(at)).merge_packed(packed)
+        for scale in SCALES:
+            in_order = [slots[scale][at] for at in sorted(slots[scale])]
+            if scale is not FINE and in_order:
+                self._open[scale] = in_order.pop()
+            self._packed[scale] = deque(slot.pack() for slot in in_order)
+        self.settle(number)
+
+    def _between(self, scale: Scale, first: int, limit: int | None = None) -> Iterator[Slot | bytes]:
+        """The slots of `scale` numbered from `first` to below `limit`, without what the current slot holds."""
+        packed = self._packed[scale]
+        if packed:
+            end = None if limit is None else bisect_left(packed, limit, key=number_of)
+            yield from islice(packed, bisect_left(packed, first, key=number_of), end)
+        slot = self._open.get(scale)
+        if slot is not None and first <= slot.number and (limit is None or slot.number < limit):
+            yield slot
+
+    def _add(self, scale: Scale, closed: Slot) -> None:
+        number = closed.number * FINE.slot_s // scale.slot_s
+        slot = self._open.get(scale)
+        if slot is None or slot.number != number:
+            if slot is not None:
+                self._pack_open(scale)
+            slot = self._open[scale] = Slot(number)
+        slot.merge(closed)
+
+    def _pack_open(self, scale: Scale) -> None:
+        self._packed[scale].append(self._open.pop(scale).pack())
+
+
+def _regrouped(slots: Iterable[Slot], finer: Scale, scale: Scale) -> dict[int, Slot]:
+    """Slots of a finer scale added up, by number."""
+    found: dict[int, Slot] = {}
+    for slot in slots:
+        at = slot.number * finer.slot_s // scale.slot_s
+        found.setdefault(at, Slot(at)).merge(slot)
+    return found
+
+
+def _by_number(kept: Iterable[bytes]) -> dict[int, Slot]:
+    """Slots by number. Of two with one number the fuller one: it was kept later."""
+    slots: dict[int, Slot] = {}
+    for packed in kept:
+        slot = Slot(number_of(packed)).merge_packed(packed)
+        if slot.number not in slots or slots[slot.number].count < slot.count:
+            slots[slot.number] = slot
+    return slots
