@@ -57,6 +57,7 @@ look_for_missing() {
   elif is_ubuntu; then not_by_apt="$not_by_apt chromium (a snap on Ubuntu, which the tests cannot drive)"
   else missing="$missing chromium"; fi
   command -v node >/dev/null || missing="$missing nodejs"
+  command -v promtool >/dev/null || missing="$missing prometheus"
   if [ $long = yes ]; then command -v wrk >/dev/null || missing="$missing wrk"; fi
 }
 

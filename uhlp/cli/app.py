@@ -14,6 +14,7 @@ from uhlp.cli import (
     estimate,
     history,
     ledger,
+    metrics,
     money,
     sandbox,
     sandboxes,
@@ -67,6 +68,7 @@ app.command()(demo.demo)
 app.command()(demo.simulate_model)
 app.command()(starter.init)
 app.command()(estimate.estimate)
+app.command()(metrics.metrics)
 for asks_a_server in (
     definitions.apply,
     status.status,
