@@ -10,14 +10,14 @@ UhlpError
 │   └── ExpressionInvalid        │   ├── CandidateNotFound      │   ├── NoSandboxAvailable
 ├── Unauthorized 401             │   ├── SampleNotFound         │   ├── ImageUnavailable
 ├── MethodNotAllowed 405         │   ├── SandboxNotFound        │   ├── EngineUnavailable
-├── TooManyRequests 429          │   └── ToolNotFound           │   ├── EngineRefused
-│   ├── BudgetExhausted          ├── Conflict 409               │   ├── IsolationRefused
-│   ├── CardinalityLimit         │   ├── RevisionConflict       │   ├── RuntimeStoreUnavailable
-│   └── RuntimeQuotaExceeded     │   ├── AppExists              │   ├── NotLeading
-├── ExecutionFailed 502          │   ├── MetricConflict         │   └── ShuttingDown
-│   ├── SandboxDied              │   └── StateConflict          └── DeadlineExceeded 504
-│   ├── SandboxOutOfMemory       └── InternalError 500              └── FallbackTooLate
-│   ├── CrashLoop
+├── TooManyRequests 429          │   ├── TokenNotFound          │   ├── EngineRefused
+│   ├── BudgetExhausted          │   └── ToolNotFound           │   ├── IsolationRefused
+│   ├── CardinalityLimit         ├── Conflict 409               │   ├── RuntimeStoreUnavailable
+│   └── RuntimeQuotaExceeded     │   ├── RevisionConflict       │   ├── NotLeading
+├── ExecutionFailed 502          │   ├── AppExists              │   └── ShuttingDown
+│   ├── SandboxDied              │   ├── MetricConflict         └── DeadlineExceeded 504
+│   ├── SandboxOutOfMemory       │   └── StateConflict              └── FallbackTooLate
+│   ├── CrashLoop                └── InternalError 500
 │   ├── NotRepeated
 │   ├── HandlerFailed
 │   └── OutputInvalid
@@ -117,7 +117,7 @@ class Unauthorized(UhlpError):
 class PermissionDenied(UhlpError):
     """The credentials do not allow this."""
 
-    code, status = "FORBIDDEN", 403
+    code, status = "PERMISSION_DENIED", 403
 
 
 class NotFound(UhlpError):
@@ -166,6 +166,12 @@ class SandboxNotFound(NotFound):
     """No sandbox has this id."""
 
     code = "SANDBOX_NOT_FOUND"
+
+
+class TokenNotFound(NotFound):
+    """No access token has this id."""
+
+    code = "TOKEN_NOT_FOUND"
 
 
 class ToolNotFound(NotFound):

@@ -13,6 +13,7 @@ from uhlp.evolution.candidate import OPEN, Candidate, CandidateState
 from uhlp.evolution.decisions import apply
 from uhlp.evolution.fold import candidate_of, decided_columns, entry_of, fold_problems
 from uhlp.evolution.ledger import (
+    OF_THIS_SERVER,
     BadEntry,
     Event,
     LedgerEntry,
@@ -102,7 +103,8 @@ class EvolutionDatabase:
                 seq += 1
                 digest = self._append_one(db, seq, digest, change)
                 sealed.append(SealedEntry(seq, digest.hex(), change.entry))
-            self._pass_fence(db)
+            if not all(change.entry.event in OF_THIS_SERVER for change in changes):
+                self._pass_fence(db)
             self._step("fence passed")
         self._step("committed")
         return sealed

@@ -28,8 +28,12 @@ class Event(StrEnum):
     FORGIVEN = "forgiven"
     RETURNED = "returned"
     SETTING = "setting"
+    ACCESS = "access"
     ANCHORED = "anchored"
 
+
+OF_THIS_SERVER = frozenset({Event.SETTING, Event.ACCESS})
+"""Events that decide nothing about candidates: a server may write them whether or not it leads."""
 
 _WIRE_NAMES = {
     "app_id": "app",
@@ -48,7 +52,8 @@ _WIRE_NAMES = {
 class LedgerEntry:
     """One decision. `ts` is epoch seconds; `evidence` holds figures (n, k, logE, epsilon, deltaA, alpha, coverage …).
 
-    `patch` holds the decided fields that changed. Inputs and outputs appear in `payloads` by digest alone.
+    `patch` holds the decided fields that changed. Inputs and outputs appear in `payloads` by digest alone. `role` is
+    the one in which a person acted; the store fills it in.
     """
 
     ts: float
@@ -67,6 +72,7 @@ class LedgerEntry:
     baseline_revision: str | None = None
     payloads: tuple[str, ...] = ()
     patch: Mapping[str, Any] = field(default_factory=dict)
+    role: str | None = None
 
     def __post_init__(self) -> None:
         if not self.reason.strip() or not self.actor:

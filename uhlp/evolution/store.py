@@ -62,6 +62,7 @@ class EvolutionStore:
         self._saved_at: dict[str, tuple[float, int]] = {}
         self._pauses: set[Scope] = set()
         self._listeners: list[Callable[[Sequence[SealedEntry]], None]] = []
+        self._role_of: Callable[[str], str | None] = _no_role
 
     @property
     def instance_id(self) -> str:
@@ -71,6 +72,10 @@ class EvolutionStore:
     def on_append(self, listener: Callable[[Sequence[SealedEntry]], None]) -> None:
         """Call `listener` with every decision once it is on disk. It must not wait; what it raises is logged."""
         self._listeners.append(listener)
+
+    def roles_from(self, role_of: Callable[[str], str | None]) -> None:
+        """Every entry names the role that its actor has at that moment, as `role_of` says."""
+        self._role_of = role_of
 
     async def open(self) -> None:
         await self._run(self._database.open)
@@ -109,6 +114,7 @@ class EvolutionStore:
 
     async def append_all(self, changes: Sequence[Change]) -> int:
         """Several decisions in one transaction (a promotion that supersedes another); the seq of the last."""
+        changes = [replace(one, entry=replace(one.entry, role=self._role_of(one.entry.actor))) for one in changes]
         with self._latency.of("decide"):
             sealed = await self._run(self._database.append, changes)
         for change in changes:
@@ -292,6 +298,10 @@ class EvolutionStore:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
         except sqlite3.OperationalError as error:
             raise Unavailable(f"the evolution database {self._path} fails: {error}") from error
+
+
+def _no_role(actor: str) -> None:
+    """Of nobody a role is known."""
 
 
 def _wrong(candidate: Candidate) -> int:

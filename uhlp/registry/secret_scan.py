@@ -8,6 +8,7 @@ _LOOKS = {
     "an AWS access key": rb"(?<![A-Z0-9])(?:AKIA|ASIA)[0-9A-Z]{16}(?![A-Z0-9])",
     "a private key": rb"-----BEGIN [A-Z ]*PRIVATE KEY",
     "a UHLP application key": rb"(?<![A-Za-z0-9])uhlp_[a-z0-9]{6,32}_[A-Za-z0-9_-]{16,}",
+    "a UHLP admin token": rb"(?<![A-Za-z0-9])uhlp(?:_admin_[0-9a-f]{6,32}_|-admin-)[A-Za-z0-9_-]{16,}",
     "a GitHub token": rb"(?<![A-Za-z0-9])(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,})",
     "a Slack token": rb"(?<![A-Za-z0-9])xox[abprs]-[A-Za-z0-9-]{10,}",
     "a Google API key": rb"(?<![A-Za-z0-9])AIza[0-9A-Za-z_-]{35}",

@@ -18,6 +18,7 @@ _SECRET_FIELD = re.compile(
 )
 _SECRET_VALUE = re.compile(
     r"\b(?:sk|pk|rk)[-_](?:[A-Za-z0-9]+[-_])*[A-Za-z0-9]{16,}"  # OpenAI, Anthropic, Stripe
+    r"|\buhlp_(?:admin_)?[a-z0-9]{6,32}_[A-Za-z0-9_-]{16,}|\buhlp-admin-[A-Za-z0-9_-]{16,}"  # our own
     r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"  # AWS
     r"|\bgh[pousr]_[A-Za-z0-9]{30,}|\bgithub_pat_[A-Za-z0-9_]{30,}"  # GitHub
     r"|\bxox[abprs]-[A-Za-z0-9-]{10,}"  # Slack

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from uhlp.errors import BadInput
 from uhlp.web.admin.lane import AdminLane
-from uhlp.web.admin_token import AdminToken
+from uhlp.web.admin_gate import AdminGate
 from uhlp.web.answers import WALLS, error_response
 from uhlp.web.app_keys import AppKeys
 from uhlp.web.built_when_needed import BuiltWhenNeeded
@@ -58,14 +58,14 @@ def _ambiguity(scope: Scope) -> str | None:
 @asynccontextmanager
 async def open_edge(services: Services) -> AsyncIterator[Edge]:
     """The edge over `services`; leaving it ends what the panel started."""
-    token = AdminToken(
-        services.admin_token,
+    gate = AdminGate(
+        services.tokens,
         clock=services.clock,
         failures_per_minute=services.settings.failed_logins_per_minute,
     )
 
     keys = AppKeys.of(services)
-    recording = RecordAccess(token=token, keys=keys, is_open=services.deployment_mode != "production")
+    recording = RecordAccess(gate=gate, keys=keys, is_open=services.deployment_mode != "production")
 
     async def admin() -> ASGIApp:
         application = await asyncio.to_thread(import_module, "uhlp.web.admin.application")
@@ -75,6 +75,6 @@ async def open_edge(services: Services) -> AsyncIterator[Edge]:
     async with AsyncExitStack() as stack:
         yield Edge(
             ingress=Ingress(services, keys=keys),
-            admin=AdminLane(BuiltWhenNeeded(admin), token=token, recording=recording, settings=services.settings),
-            panel=PanelLane(services, token=token, stack=stack),
+            admin=AdminLane(BuiltWhenNeeded(admin), gate=gate, recording=recording, settings=services.settings),
+            panel=PanelLane(services, gate=gate, stack=stack),
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from uhlp.web.config import WebSettings
 
 if TYPE_CHECKING:
+    from uhlp.access.access_tokens import AccessTokens
     from uhlp.clock import Clock
     from uhlp.evolution.notifications import Notifications
     from uhlp.evolution.versions import ComponentVersions
@@ -79,7 +80,7 @@ class Services:
     evolution: Evolution
     notifications: "Notifications"
     versions: "ComponentVersions"
-    admin_token: str = field(repr=False)
+    tokens: "AccessTokens"
     deployment_mode: str = "development"
     settings: WebSettings = field(default_factory=WebSettings)
     probes: Mapping[str, Probe] = field(default_factory=dict)

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+from uhlp.access.access_tokens import AccessTokens
 from uhlp.loops import LoopGroup, PeriodicLoop
 from uhlp.loops.event_loop_lag import EventLoopLag
 from uhlp.wiring.evolution import Evolution
@@ -21,7 +22,7 @@ _FORGET_SERIES_S = 60.0
 _KEEP_WINDOWS_S = 60.0
 
 
-def make_loops(ground: Foundation, evolution: Evolution) -> LoopGroup:
+def make_loops(ground: Foundation, evolution: Evolution, tokens: AccessTokens) -> LoopGroup:
     """Not started yet; what happens wakes what waits for it."""
     clock, metrics = ground.clock, ground.metrics
 
@@ -52,6 +53,7 @@ def make_loops(ground: Foundation, evolution: Evolution) -> LoopGroup:
             loop("gauges", make_gauges(ground, evolution), _LOOK_S),
             loop("event-loop-lag", lag.run_cycle, lag.every_s),
             loop("metrics", lambda: metrics.run_cycle(ground.registry.app_ids()), _FORGET_SERIES_S),
+            loop("access", tokens.run_cycle, _RECONCILE_S),
             loop("alerts", evolution.alert_watch.run_cycle, cycle_s),
             *(
                 PeriodicLoop(

@@ -8,6 +8,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
 
+from uhlp.access.access_tokens import AccessTokens
+from uhlp.evolution.access_entries import AccessEntries
 from uhlp.logs import configure_logs
 from uhlp.routing.request_router import RequestRouter
 from uhlp.routing.rollout import Rollout
@@ -30,9 +32,17 @@ async def open_services() -> AsyncIterator[Services]:
     async with AsyncExitStack() as stack:
         _end_with_supervisor(stack)
         data_dir = await asyncio.to_thread(open_data_directory, settings.data_dir, stack)
-        token, is_new = await asyncio.to_thread(admin_token_of, settings)
+        first_token, is_new = await asyncio.to_thread(admin_token_of, settings)
         ground = await open_foundation(settings, data_dir, stack)
         evolution = await open_evolution(ground, stack)
+        tokens = AccessTokens(
+            path=data_dir / "evolution.db",
+            first_token=first_token,
+            ledger=AccessEntries(store=evolution.store, clock=ground.clock),
+            clock=ground.clock,
+        )
+        await stack.enter_async_context(tokens)
+        evolution.store.roles_from(tokens.role_of)
         router = RequestRouter(
             executor=ground.executor,
             rollout=Rollout(rollouts=evolution.rollouts, audit_debt=evolution.audit_debt),
@@ -44,10 +54,10 @@ async def open_services() -> AsyncIterator[Services]:
             meter=ground.metrics,
             deopt_every_n=settings.deopt_every_n,
         )
-        loops = make_loops(ground, evolution)
+        loops = make_loops(ground, evolution, tokens)
         await stack.enter_async_context(loops)
         if is_new:
-            print(f"admin token (shown once, kept in {data_dir / 'admin_token'}): {token}", flush=True)
+            print(f"admin token (shown once, kept in {data_dir / 'admin_token'}): {first_token}", flush=True)
         log.info(
             "ready",
             data_dir=str(data_dir),
@@ -67,7 +77,7 @@ async def open_services() -> AsyncIterator[Services]:
             evolution=evolution.oversight,
             notifications=evolution.notifications,
             versions=evolution.versions,
-            admin_token=token,
+            tokens=tokens,
             settings=settings.limits.model_copy(
                 update={"secure_cookies": settings.limits.secure_cookies or settings.deployment_mode == "production"}
             ),

@@ -4,10 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import uvicorn
 
+from uhlp.access.access_tokens import AccessTokens
+from uhlp.access.administrator import Administrator
 from uhlp.clock import FakeClock
 from uhlp.errors import AppNotFound, CandidateNotFound, StateConflict
 from uhlp.evolution.ledger import genesis
@@ -308,6 +311,16 @@ class QuietVersions:
         return {"appId": app_id, "componentId": component_id, "inService": to, "revision": "ab" * 20}
 
 
+class NoLedger:
+    """Where the changes of tokens are only remembered."""
+
+    def __init__(self) -> None:
+        self.written: list[tuple[str, str]] = []
+
+    async def write(self, *, actor: str, reason: str, token: Administrator) -> None:
+        self.written.append((actor, reason))
+
+
 def services(**parts: Any) -> Services:
     """Services over fakes; `parts` replace them by name."""
     clock = FakeClock()
@@ -323,7 +336,9 @@ def services(**parts: Any) -> Services:
         "evolution": QuietEvolution(),
         "notifications": None,
         "versions": QuietVersions(),
-        "admin_token": ADMIN_TOKEN,
+        "tokens": AccessTokens(
+            path=Path(":unopened:"), first_token=ADMIN_TOKEN, ledger=NoLedger(), clock=parts.get("clock", clock)
+        ),
         "settings": WebSettings(max_body_bytes=64 * 1024, body_timeout_s=0.3, failed_logins_per_minute=5),
     }
     return Services(**{**given, **parts})

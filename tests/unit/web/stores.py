@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from uhlp.access.access_tokens import AccessTokens
 from uhlp.clock import FakeClock
 from uhlp.registry.application_registry import ApplicationRegistry
 from uhlp.registry.config import RegistrySettings
@@ -13,7 +14,7 @@ from uhlp.state.sqlite_runtime_store import SqliteRuntimeStore
 from uhlp.state.state_manager import StateManager
 from uhlp.traffic.samples import SampleStore
 from uhlp.web.services import Services
-from web.fakes import services
+from web.fakes import ADMIN_TOKEN, NoLedger, services
 
 
 @asynccontextmanager
@@ -23,8 +24,11 @@ async def stored_services(folder: Path, **parts: Any) -> AsyncIterator[Services]
     state = StateManager(definitions=DefinitionStore(folder / "apps", clock=clock), runtime=runtime)
     registry = ApplicationRegistry(state=state, config=RegistrySettings(argon2_memory_kib=64, argon2_time_cost=1))
     samples = SampleStore(folder / "samples.db", clock=clock)
+    tokens = AccessTokens(path=folder / "evolution.db", first_token=ADMIN_TOKEN, ledger=NoLedger(), clock=clock)
+    opened = {"clock": clock, "state": state, "registry": registry, "samples": samples, "tokens": tokens}
     try:
-        yield services(clock=clock, state=state, registry=registry, samples=samples, **parts)
+        async with tokens:
+            yield services(**{**opened, **parts})
     finally:
         await samples.close()
         registry.close()

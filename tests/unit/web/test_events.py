@@ -10,13 +10,15 @@ from typing import Any
 import httpx
 import pytest
 
+from uhlp.access.access_tokens import AccessTokens
+from uhlp.access.administrator import Role
 from uhlp.clock import FakeClock
 from uhlp.evolution.notifications import Alert, Notifications
 from uhlp.evolution.store import EvolutionStore
 from uhlp.main import Server
 from uhlp.web.config import WebSettings
 from uhlp.web.services import Services
-from web.fakes import ADMIN_TOKEN, listening, services
+from web.fakes import ADMIN_TOKEN, NoLedger, listening, services
 
 ADMIN = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
 PATH = "/admin/v1/events"
@@ -25,8 +27,9 @@ PATH = "/admin/v1/events"
 class Watched:
     """A server with a real ledger behind its events."""
 
-    def __init__(self, store: EvolutionStore, notifications: Notifications, url: str) -> None:
+    def __init__(self, store: EvolutionStore, notifications: Notifications, tokens: AccessTokens, url: str) -> None:
         self.store = store
+        self.tokens = tokens
         self.notifications = notifications
         self.url = url
         self.http = httpx.AsyncClient(base_url=url, headers=ADMIN, timeout=20, trust_env=False)
@@ -37,16 +40,18 @@ class Watched:
 
 @asynccontextmanager
 async def watched(folder: Path, *, heartbeat_s: float = 60.0, most_followers: int = 64) -> AsyncIterator[Watched]:
-    async with EvolutionStore(path=folder / "evolution.db", clock=FakeClock()) as store:
+    path, clock = folder / "evolution.db", FakeClock()
+    tokens = AccessTokens(path=path, first_token=ADMIN_TOKEN, ledger=NoLedger(), clock=clock)
+    async with EvolutionStore(path=path, clock=clock) as store, tokens:
         notifications = Notifications(store=store, clock=FakeClock(), most_followers=most_followers)
 
         @asynccontextmanager
         async def opened() -> AsyncIterator[Services]:
             settings = WebSettings(events_heartbeat_s=heartbeat_s)
-            yield services(notifications=notifications, settings=settings)
+            yield services(notifications=notifications, settings=settings, tokens=tokens)
 
         async with listening(Server(opened), lifespan="on", timeout_graceful_shutdown=30) as port:
-            one = Watched(store, notifications, f"http://127.0.0.1:{port}")
+            one = Watched(store, notifications, tokens, f"http://127.0.0.1:{port}")
             yield one
         await one.http.aclose()
 
@@ -123,6 +128,19 @@ async def test_a_comment_comes_when_there_is_no_news(tmp_path: Path) -> None:
 async def test_only_the_administrator_may_follow(server: Watched) -> None:
     async with httpx.AsyncClient(base_url=server.url, trust_env=False) as stranger:
         assert (await stranger.get(PATH)).status_code == 401
+
+
+async def test_a_stream_tells_nothing_more_once_its_token_is_deleted(server: Watched) -> None:
+    raw, view = await server.tokens.create("ann", Role.VIEWER, actor="admin", reason="a test")
+    async with server.http.stream("GET", PATH, headers={"Authorization": f"Bearer {raw}"}) as response:
+        blocks = read(response)
+        await next_of(blocks)
+        await server.decide(1)
+        assert (await next_of(blocks))["id"] == "1"
+        await server.tokens.delete(view.holder.token_id, actor="admin", reason="she left")
+        await server.decide(2)
+        with pytest.raises(StopAsyncIteration):
+            await next_of(blocks)
 
 
 @pytest.mark.parametrize("wrong", ["abc", "-1", "1.5", "٣", "9" * 30, ""])

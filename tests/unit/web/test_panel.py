@@ -4,15 +4,20 @@ import asyncio
 
 import httpx
 
+from uhlp.access.administrator import Administrator, Role
 from uhlp.clock import FakeClock
 from uhlp.web.edge import open_edge
 from uhlp.web.panel.overview import applications
 from uhlp.web.panel.session import PanelSession
 from web.fakes import ADMIN_TOKEN, listening, services
 
+ANN = Administrator("1" * 16, "ann", Role.OPERATOR)
+BOB = Administrator("2" * 16, "bob", Role.VIEWER)
+
 
 def session(**given) -> PanelSession:
-    return PanelSession(**{"admin_token": "a", "clock": FakeClock(), "lasts_s": 60, "secure": False, **given})
+    fixed = {"is_open_to": lambda one: True, "clock": FakeClock(), "lasts_s": 60, "secure": False}
+    return PanelSession(**{**fixed, **given})
 
 
 def cookie_of(set_cookie: str) -> bytes:
@@ -22,27 +27,35 @@ def cookie_of(set_cookie: str) -> bytes:
 def test_a_session_is_valid_until_it_expires() -> None:
     clock = FakeClock()
     one = session(clock=clock)
-    cookie = cookie_of(one.issue())
-    assert one.is_valid(b"other=1; " + cookie)
+    cookie = cookie_of(one.issue(ANN))
+    assert one.administrator(b"other=1; " + cookie) == ANN
     clock.advance(59)
-    assert one.is_valid(cookie)
+    assert one.administrator(cookie) == ANN
     clock.advance(1)
-    assert not one.is_valid(cookie)
+    assert one.administrator(cookie) is None
 
 
 def test_a_session_that_was_ended_is_not_valid_wherever_its_cookie_is_kept() -> None:
     one = session()
-    mine, other = cookie_of(one.issue()), cookie_of(one.issue())
+    mine, other = cookie_of(one.issue(ANN)), cookie_of(one.issue(BOB))
     one.end(b"x=y; " + mine)
     one.end(None)
     one.end(b"uhlp_panel=forged")
-    assert (one.is_valid(mine), one.is_valid(other)) == (False, True)
-    assert not session().is_valid(other)
+    assert (one.administrator(mine), one.administrator(other)) == (None, BOB)
+    assert session().administrator(other) is None
 
 
-def test_a_session_cannot_be_forged_prolonged_or_used_with_another_token() -> None:
+def test_a_session_ends_with_the_token_that_opened_it() -> None:
+    known = {ANN, BOB}
+    one = session(is_open_to=known.__contains__)
+    of_ann, of_bob = cookie_of(one.issue(ANN)), cookie_of(one.issue(BOB))
+    known.remove(ANN)
+    assert (one.administrator(of_ann), one.administrator(of_bob)) == (None, BOB)
+
+
+def test_a_session_cannot_be_forged_or_prolonged() -> None:
     one = session()
-    cookie = cookie_of(one.issue())
+    cookie = cookie_of(one.issue(ANN))
     name, _, value = cookie.partition(b"=")
     expires, nonce, signature = value.split(b".")
     forged = [
@@ -54,18 +67,17 @@ def test_a_session_cannot_be_forged_prolonged_or_used_with_another_token() -> No
         value[:-1],
         b"9999999999.." + signature,
     ]
-    assert not any(one.is_valid(name + b"=" + bad) for bad in forged)
-    assert not one.is_valid(None)
-    assert not one.is_valid(b"\xff=\xff;;;=")
-    assert not session(admin_token="b").is_valid(cookie)
+    assert not any(one.administrator(name + b"=" + bad) for bad in forged)
+    assert one.administrator(None) is None
+    assert one.administrator(b"\xff=\xff;;;=") is None
     assert expires
 
 
 def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites() -> None:
-    attributes = session().issue().split("; ")[1:]
+    attributes = session().issue(ANN).split("; ")[1:]
     assert {"HttpOnly", "SameSite=Strict", "Path=/panel"} <= set(attributes)
     assert "Secure" not in attributes
-    assert "Secure" in session(secure=True).issue()
+    assert "Secure" in session(secure=True).issue(ANN)
 
 
 async def test_only_the_admin_token_opens_the_panel(client_of) -> None:
@@ -114,14 +126,17 @@ async def test_the_overview_shows_every_component_with_its_last_hour() -> None:
     assert row.p50_ms is not None
 
 
-async def test_the_page_is_served_offline_and_its_websocket_asks_where_it_comes_from() -> None:
-    async with open_edge(services()) as edge, listening(edge) as port:
+async def test_the_page_is_served_offline_to_the_tokens_holder_and_its_websocket_asks_where_it_comes_from(
+    stored,
+) -> None:
+    raw, view = await stored.tokens.create("ann", Role.VIEWER, actor="admin", reason="a test")
+    async with open_edge(stored) as edge, listening(edge) as port:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-            await client.post("/panel/login", data={"token": ADMIN_TOKEN})
-            cookie = "; ".join(f"{one.name}={one.value}" for one in client.cookies.jar)
+            await client.post("/panel/login", data={"token": raw})
+            cookie = f"uhlp_panel={client.cookies['uhlp_panel']}"
             page = await client.get("/panel")
             assert page.status_code == 200
-            assert "shop" in page.text
+            assert "ann, viewer" in page.text
             assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
             assert 'src="http' not in page.text
         handshakes = {
@@ -131,11 +146,30 @@ async def test_the_page_is_served_offline_and_its_websocket_asks_where_it_comes_
             (f"http://127.0.0.1:{port}", "uhlp_panel=forged"): 403,
         }
         for (origin, sent), status in handshakes.items():
-            assert await handshake(port, origin, sent) == status, (origin, status)
+            _, writer, answered = await handshake(port, origin, sent)
+            writer.close()
+            assert answered == status, (origin, status)
+        reader, writer, _ = await handshake(port, f"http://127.0.0.1:{port}", cookie)
+        await stored.tokens.delete(view.holder.token_id, actor="admin", reason="she left")
+        writer.write(b"\x81\x81\x00\x00\x00\x003")  # a message, of one masked byte
+        await asyncio.wait_for(reader.readuntil(b"\x88\x02\x03\xf0"), 5)  # the server closes it: policy violation
+        writer.close()
+        assert (await handshake(port, f"http://127.0.0.1:{port}", cookie))[2] == 403
 
 
-async def handshake(port: int, origin: str | None, cookie: str) -> int:
-    """Status of a websocket's opening request to the panel."""
+async def test_a_deleted_token_ends_its_panel_session(client_of, stored, bearer_of) -> None:
+    client: httpx.AsyncClient = await client_of(stored)
+    raw, view = await stored.tokens.create("ann", Role.OWNER, actor="admin", reason="a test")
+    assert (await client.post("/panel/login", data={"token": raw})).headers["location"] == "/panel"
+    await stored.tokens.delete(view.holder.token_id, actor="admin", reason="she left")
+    assert (await client.get("/panel")).headers["location"] == "/panel/login"
+    assert (await client.post("/panel/login", data={"token": raw})).status_code == 401
+
+
+async def handshake(
+    port: int, origin: str | None, cookie: str
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, int]:
+    """A websocket's opening request to the panel: the connection, and the status it was answered with."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     head = [
         "GET /panel/_nicegui_ws/socket.io/?EIO=4&transport=websocket HTTP/1.1",
@@ -148,7 +182,4 @@ async def handshake(port: int, origin: str | None, cookie: str) -> int:
         *([f"Origin: {origin}"] if origin else []),
     ]
     writer.write("\r\n".join([*head, "", ""]).encode())
-    try:
-        return int((await asyncio.wait_for(reader.readline(), 5)).split()[1])
-    finally:
-        writer.close()
+    return reader, writer, int((await asyncio.wait_for(reader.readline(), 5)).split()[1])

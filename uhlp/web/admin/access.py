@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 
+from uhlp.access.administrator import Administrator
 from uhlp.web.services import Services
 
 
@@ -14,12 +15,12 @@ async def _services(request: Request) -> Services:
 
 
 async def _actor(request: Request) -> str:
-    """The actor that the lane authenticated; a route that asks for one cannot be reached without."""
-    actor: str = request.state.actor
-    return actor
+    """The name of whose token the lane saw; a route that asks for it cannot be reached without."""
+    administrator: Administrator = request.state.administrator
+    return administrator.name
 
 
 ServicesDep = Annotated[Services, Depends(_services)]
 ActorDep = Annotated[str, Depends(_actor)]
 
-bearer = HTTPBearer(auto_error=False, description="The admin token; the lane checks it before any route runs.")
+bearer = HTTPBearer(auto_error=False, description="An admin token; the lane checks it and its role first.")

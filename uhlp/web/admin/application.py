@@ -14,6 +14,7 @@ from uhlp.web.admin import (
     observations,
     runtime,
     sandboxes,
+    tokens,
     versions,
 )
 from uhlp.web.admin import settings as settings_view
@@ -48,6 +49,7 @@ def build_admin(services: Services) -> FastAPI:
         money,
         events,
         versions,
+        tokens,
         settings_view,
     ):
         admin.include_router(part.router)

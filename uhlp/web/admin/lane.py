@@ -1,17 +1,22 @@
 """The lane of everything that is not application traffic: one gate in front of FastAPI.
 
-The gate authenticates /admin/v1 (unknown paths too), reads every body as strict JSON whatever route it is for, adds
-security headers, logs each change with its actor, and turns what is left over into the error envelope.
+The lane authenticates /admin/v1 (unknown paths too), asks the role table, reads every body as strict JSON whatever
+route it is for, adds security headers, logs each change with its actor, and turns what is left over into the error
+envelope.
 """
 
 import asyncio
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from uhlp import strict_json
+from uhlp.access.administrator import Administrator
 from uhlp.errors import InternalError, UhlpError
-from uhlp.web.admin_token import AdminToken
+from uhlp.web.admin.role_table import check_role
+from uhlp.web.admin_gate import AdminGate
 from uhlp.web.answers import error_response
 from uhlp.web.body import LARGE_BYTES, ClientDisconnected, has_body, read_body, send_early
 from uhlp.web.config import WebSettings
@@ -33,11 +38,11 @@ log = structlog.get_logger(__name__)
 
 
 class AdminLane:
-    """ASGI application around the FastAPI one, which finds `actor` and `trace_id` in the request's state."""
+    """ASGI application around the FastAPI one, which finds `administrator` and `trace_id` in the request's state."""
 
-    def __init__(self, app: ASGIApp, *, token: AdminToken, recording: RecordAccess, settings: WebSettings) -> None:
+    def __init__(self, app: ASGIApp, *, gate: AdminGate, recording: RecordAccess, settings: WebSettings) -> None:
         self._app = app
-        self._token = token
+        self._gate = gate
         self._recording = recording
         self._settings = settings
 
@@ -47,19 +52,17 @@ class AdminLane:
         response = _Response(send, receive, trace_id)
         response.body_is_waiting = has_body(headers)
         path: str = scope["path"]
-        actor: str | None = None
+        administrator: Administrator | None = None
         try:
-            client = scope["client"][0] if scope.get("client") else ""
-            limit_bytes = self._settings.max_body_bytes
-            if path == ADMIN or path.startswith(ADMIN + "/"):
-                actor = self._token.authenticate(headers, client=client)
-            elif path == RECORD:
-                await self._recording.authorize(headers, client=client)
-                limit_bytes = min(limit_bytes, self._settings.max_record_bytes)
+            administrator = await self._identify(scope, headers)
+            if administrator is not None:
+                check_role(administrator, scope["method"], path)
+                response.lasts_while(partial(self._gate.is_open_to, administrator))
+            most_bytes = self._settings.max_body_bytes
             body = await read_body(
                 receive,
                 headers,
-                limit_bytes=limit_bytes,
+                limit_bytes=min(most_bytes, self._settings.max_record_bytes) if path == RECORD else most_bytes,
                 timeout_s=self._settings.body_timeout_s,
             )
             response.body_is_waiting = False
@@ -67,7 +70,7 @@ class AdminLane:
                 await asyncio.to_thread(strict_json.loads, body)
             elif body and is_json(headers.get(b"content-type")):
                 strict_json.loads(body)
-            state = {**scope.get("state", {}), "actor": actor, "trace_id": trace_id}
+            state = {**scope.get("state", {}), "administrator": administrator, "trace_id": trace_id}
             await self._app({**scope, "state": state}, _replay(body, receive), response.send)
         except ClientDisconnected:
             return
@@ -76,9 +79,25 @@ class AdminLane:
         except Exception:
             log.exception("request_failed", path=path, trace_id=trace_id)
             await response.refuse(InternalError())
-        if actor is not None and scope["method"] not in _READING:
-            method, status = scope["method"], response.status
-            log.info("admin_change", actor=actor, method=method, path=path, status=status, trace_id=trace_id)
+        if administrator is not None and scope["method"] not in _READING and path != RECORD:
+            log.info(
+                "admin_change",
+                actor=administrator.name,
+                role=str(administrator.role),
+                method=scope["method"],
+                path=path,
+                status=response.status,
+                trace_id=trace_id,
+            )
+
+    async def _identify(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Administrator | None:
+        """Who asks; None where that does not matter. Raises Unauthorized, TooManyRequests."""
+        path, client = scope["path"], scope["client"][0] if scope.get("client") else ""
+        if path == ADMIN or path.startswith(ADMIN + "/"):
+            return self._gate.authenticate(headers, client=client)
+        if path == RECORD:
+            return await self._recording.authorize(headers, client=client)
+        return None
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
@@ -96,7 +115,9 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
 
 class _Response:
-    """Sends a response with the lane's headers, and knows whether it has begun."""
+    """Sends a response with the lane's headers, and knows whether it has begun. A stream ends with the token that
+    opened it.
+    """
 
     def __init__(self, send: Send, receive: Receive, trace_id: str) -> None:
         self._send = send
@@ -104,6 +125,11 @@ class _Response:
         self._trace_id = trace_id
         self.status: int | None = None
         self.body_is_waiting = False
+        self._is_open: Callable[[], bool] = lambda: True
+
+    def lasts_while(self, is_open: Callable[[], bool]) -> None:
+        """End a stream when this is no longer so, instead of sending more of it."""
+        self._is_open = is_open
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -111,6 +137,9 @@ class _Response:
             own = [pair for pair in message.get("headers", ()) if pair[0] != b"x-trace-id"]
             trace = (b"x-trace-id", self._trace_id.encode("ascii"))
             message = {**message, "headers": [*own, trace, *SECURITY_HEADERS]}
+        elif message.get("more_body") and not self._is_open():
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+            raise ClientDisconnected
         await self._send(message)
 
     async def refuse(self, error: UhlpError) -> None:

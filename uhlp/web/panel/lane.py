@@ -9,8 +9,9 @@ from urllib.parse import parse_qs, urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from uhlp.access.administrator import Administrator
 from uhlp.errors import MethodNotAllowed, PermissionDenied, TooManyRequests, UhlpError, Unauthorized, Unavailable
-from uhlp.web.admin_token import AdminToken
+from uhlp.web.admin_gate import AdminGate
 from uhlp.web.answers import Headers, error_response
 from uhlp.web.body import ClientDisconnected, read_body
 from uhlp.web.built_when_needed import BuiltWhenNeeded
@@ -25,6 +26,8 @@ PANEL = "/panel"
 LOGIN = "/panel/login"
 LOGOUT = "/panel/logout"
 MOST_LOGIN_BYTES = 4_096
+POLICY_VIOLATION = 1008
+"""How a websocket is closed that may not be open."""
 
 _LOGIN_POLICY = b"default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'"
 _PANEL_POLICY = (
@@ -36,12 +39,12 @@ _PANEL_POLICY = (
 class PanelLane:
     """ASGI application for /panel. NiceGUI is imported by the first request that has a session, not before."""
 
-    def __init__(self, services: "Services", *, token: AdminToken, stack: AsyncExitStack) -> None:
+    def __init__(self, services: "Services", *, gate: AdminGate, stack: AsyncExitStack) -> None:
         self._services = services
-        self._token = token
+        self._gate = gate
         self._stack = stack
         self._session = PanelSession(
-            admin_token=services.admin_token,
+            is_open_to=gate.is_open_to,
             clock=services.clock,
             lasts_s=services.settings.panel_session_s,
             secure=services.settings.secure_cookies,
@@ -51,10 +54,7 @@ class PanelLane:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         if scope["type"] == "websocket":
-            if not (self._session.is_valid(headers.get(b"cookie")) and _is_same_origin(headers, required=True)):
-                await send({"type": "websocket.close", "code": 1008})
-                return
-            await self._serve(scope, self._while_open(headers.get(b"cookie"), receive), send)
+            await self._websocket(scope, receive, send, headers)
             return
         try:
             await self._http(scope, receive, send, headers)
@@ -63,6 +63,34 @@ class PanelLane:
         except UhlpError as error:
             status, own, body = error_response(error, trace_id_of(headers.get(b"traceparent")))
             await _answer(send, status, own, body)
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send, headers: Mapping[bytes, bytes]) -> None:
+        """The panel's websocket, until its session ends: then neither side hears more of the other."""
+        cookie = headers.get(b"cookie")
+        administrator = self._session.administrator(cookie)
+        if administrator is None or not _is_same_origin(headers, required=True):
+            await send({"type": "websocket.close", "code": POLICY_VIOLATION})
+            return
+        is_closed = False
+
+        async def is_over() -> bool:
+            nonlocal is_closed
+            if self._session.administrator(cookie) is not None:
+                return False
+            if not is_closed:
+                is_closed = True
+                await send({"type": "websocket.close", "code": POLICY_VIOLATION})
+            return True
+
+        async def receiving() -> Message:
+            message = await receive()
+            return {"type": "websocket.disconnect", "code": POLICY_VIOLATION} if await is_over() else message
+
+        async def sending(message: Message) -> None:
+            if not await is_over():
+                await send(message)
+
+        await self._serve(scope, receiving, sending, administrator)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send, headers: Mapping[bytes, bytes]) -> None:
         path, method = scope["path"], scope["method"]
@@ -74,8 +102,8 @@ class PanelLane:
             if method != "POST":
                 raise MethodNotAllowed(details={"allow": ["POST"]})
             await _redirect(send, LOGIN, self._session.end(headers.get(b"cookie")))
-        elif self._session.is_valid(headers.get(b"cookie")):
-            await self._serve(scope, receive, _with_headers(send))
+        elif (administrator := self._session.administrator(headers.get(b"cookie"))) is not None:
+            await self._serve(scope, receive, _with_headers(send), administrator)
         elif method in ("GET", "HEAD"):
             await _redirect(send, LOGIN)
         else:
@@ -93,26 +121,17 @@ class PanelLane:
         client = scope.get("client")
         given = parse_qs(body.decode("latin-1")).get("token", [""])[0].strip()
         try:
-            self._token.check(given.encode(), client=client[0] if client else "")
+            administrator = self._gate.check(given.encode(), client=client[0] if client else "")
         except (Unauthorized, TooManyRequests) as refusal:
             await _page(send, refusal.status, login_page(refusal.message))
             return
-        await _redirect(send, PANEL, self._session.issue())
+        await _redirect(send, PANEL, self._session.issue(administrator))
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, administrator: Administrator) -> None:
+        """The panel finds who asks in `request.state.administrator`: {token_id, name, role}."""
         path = scope["path"] if scope["path"] != PANEL else PANEL + "/"
-        await self._panel({**scope, "path": path, "root_path": PANEL}, receive, send)
-
-    def _while_open(self, cookie: bytes | None, receive: Receive) -> Receive:
-        """What a websocket receives, until its session ends: then it is told that the browser has gone."""
-
-        async def receiving() -> Message:
-            message = await receive()
-            if self._session.is_valid(cookie):
-                return message
-            return {"type": "websocket.disconnect", "code": 1008}
-
-        return receiving
+        state = {**scope.get("state", {}), "administrator": administrator}
+        await self._panel({**scope, "path": path, "root_path": PANEL, "state": state}, receive, send)
 
     async def _build(self) -> ASGIApp:
         try:

@@ -102,6 +102,8 @@ def _header(services: Services) -> None:
         with ui.badge(text).props(f"color={'negative' if unwalled else 'blue-grey-8'}").classes("px-2 py-1"):
             if walls["missing"]:
                 ui.tooltip("Missing: " + ", ".join(walls["missing"]))
+        administrator = ui.context.client.request.state.administrator
+        ui.label(f"{administrator.name}, {administrator.role}").classes("uhlp-quiet")
         with ui.element("form").props('method="post" action="/panel/logout"'):
             ui.button("Log out").props('type="submit" flat dense color="white" no-caps')
 

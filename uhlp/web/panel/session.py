@@ -1,10 +1,12 @@
-"""The panel's sessions: a signed cookie each, which expires, is bound to the admin token, and can be ended."""
+"""The panel's sessions: a signed cookie each, which expires, ends with the token that opened it, and can be ended."""
 
 import hmac
 import secrets
+from collections.abc import Callable
 from hashlib import sha256
 from http.cookies import CookieError, SimpleCookie
 
+from uhlp.access.administrator import Administrator
 from uhlp.clock import Clock
 
 COOKIE = "uhlp_panel"
@@ -14,21 +16,25 @@ MOST_SESSIONS = 1_000
 class PanelSession:
     """Issues and checks cookies `<expires>.<nonce>.<signature>`.
 
-    The server knows which sessions are open: one that was ended, or that began before a restart, is not valid.
+    The server knows which sessions are open, and whose: one that was ended, that began before a restart, or whose
+    holder `is_open_to` refuses (the token was deleted) is not valid.
     """
 
-    def __init__(self, *, admin_token: str, clock: Clock, lasts_s: int, secure: bool) -> None:
-        self._key = hmac.digest(admin_token.encode(), b"uhlp panel session", sha256)
+    def __init__(
+        self, *, is_open_to: Callable[[Administrator], bool], clock: Clock, lasts_s: int, secure: bool
+    ) -> None:
+        self._is_open_to = is_open_to
+        self._key = secrets.token_bytes(32)
         self._clock = clock
         self._lasts_s = lasts_s
         self._secure = secure
-        self._open: dict[str, int] = {}  # claim -> when it expires, in seconds since the epoch; oldest first
+        self._open: dict[str, tuple[int, Administrator]] = {}  # claim -> when it expires (epoch s), whose; oldest first
 
-    def issue(self) -> str:
-        """A `Set-Cookie` value for a caller who has shown the admin token."""
+    def issue(self, administrator: Administrator) -> str:
+        """A `Set-Cookie` value for a caller who has shown this administrator's token."""
         expires = int(self._clock.now()) + self._lasts_s
         claim = f"{expires}.{secrets.token_hex(16)}"
-        self._open[claim] = expires
+        self._open[claim] = (expires, administrator)
         while len(self._open) > MOST_SESSIONS:
             del self._open[next(iter(self._open))]
         return self._cookie(f"{claim}.{self._sign(claim)}", self._lasts_s)
@@ -38,10 +44,12 @@ class PanelSession:
         self._open.pop(self._claim_of(cookie_header) or "", None)
         return self._cookie("", 0)
 
-    def is_valid(self, cookie_header: bytes | None) -> bool:
-        """Whether the request's Cookie header holds a session that was issued here and has not expired."""
-        claim = self._claim_of(cookie_header)
-        return claim is not None and self._open.get(claim, 0) > self._clock.now()
+    def administrator(self, cookie_header: bytes | None) -> Administrator | None:
+        """Whose session the request's Cookie header holds; None when it was not issued here or is over."""
+        expires, administrator = self._open.get(self._claim_of(cookie_header) or "", (0, None))
+        if administrator is None or expires <= self._clock.now() or not self._is_open_to(administrator):
+            return None
+        return administrator
 
     def _claim_of(self, cookie_header: bytes | None) -> str | None:
         """What a cookie says, if it was signed here."""

@@ -1,0 +1,1 @@
+"""Access: who may administer a server, and as what."""
