@@ -41,6 +41,8 @@ _TABLE = """
     owner     PUT     /admin/v1/apps/{app_id}/runtime/{key}
     owner     DELETE  /admin/v1/apps/{app_id}/runtime/{key}
     owner     POST    /admin/v1/apps/{app_id}/runtime/{key}/increment
+    owner     POST    /admin/v1/apps/{app_id}/runtime/{key}/compare-and-set
+    owner     POST    /admin/v1/apps/{app_id}/runtime/{key}/entries
     owner     POST    /admin/v1/tokens
     owner     DELETE  /admin/v1/tokens/{token_id}
 """
