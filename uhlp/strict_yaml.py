@@ -11,12 +11,12 @@ from typing import Any, TypeAlias
 import yaml
 
 from uhlp.errors import DefinitionInvalid
+from uhlp.plain_yaml import MAX_DEPTH, NotPlain, plain_value
 
 Problem: TypeAlias = dict[str, Any]
 """{"path": "prompts/triage.yaml#/template", "line": 7, "message": "…"}; lines count from 1."""
 
 MAX_DOCUMENT_BYTES = 1024 * 1024
-MAX_DEPTH = 64
 
 
 class _Unclear(yaml.MarkedYAMLError):
@@ -26,7 +26,7 @@ class _Unclear(yaml.MarkedYAMLError):
         super().__init__(problem=problem, problem_mark=place.start_mark)
 
 
-class _CoreLoader(yaml.CSafeLoader):
+class CoreLoader(yaml.CSafeLoader):
     """The safe loader with YAML 1.2's core scalars instead of 1.1's."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  the base class declares it so
@@ -38,17 +38,17 @@ for _tag, _pattern, _first in (
     ("int", r"^[-+]?(?:0|[1-9][0-9]*)$", list("-+0123456789")),
     ("float", r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$", list("-+.0123456789")),
 ):
-    _CoreLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
+    CoreLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
 
 
-def _float(loader: _CoreLoader, node: yaml.ScalarNode) -> float:
+def _float(loader: CoreLoader, node: yaml.ScalarNode) -> float:
     value = float(loader.construct_scalar(node))
     if not isfinite(value):
         raise yaml.constructor.ConstructorError(None, None, "the number is too large", node.start_mark)
     return value
 
 
-_CoreLoader.add_constructor("tag:yaml.org,2002:float", _float)
+CoreLoader.add_constructor("tag:yaml.org,2002:float", _float)
 
 
 class YamlDocument:
@@ -59,6 +59,8 @@ class YamlDocument:
 
     def __init__(self, raw: bytes, *, path: str) -> None:
         self.path = path
+        self._text = ""
+        self._root: yaml.Node | None = None
         if len(raw) > MAX_DOCUMENT_BYTES:
             raise self.invalid([self.problem("", f"the file is larger than {MAX_DOCUMENT_BYTES:,} bytes")])
         try:
@@ -67,13 +69,19 @@ class YamlDocument:
             raise self.invalid(
                 [self.problem("", f"the file is not UTF-8: {error.reason} at byte {error.start}")]
             ) from None
+        self._text = text
+        try:
+            self.value: Any = plain_value(text)
+            return
+        except NotPlain:
+            pass  # the slow way reads the rest, and says what is wrong where
         try:
             self._refuse_aliases_and_depth(text)
-            loader = _CoreLoader(text)
+            loader = CoreLoader(text)
             try:
                 self._root = loader.get_single_node()
                 self._refuse_unclear(self._root)
-                self.value: Any = None if self._root is None else loader.construct_document(self._root)
+                self.value = None if self._root is None else loader.construct_document(self._root)
             finally:
                 loader.dispose()
         except yaml.MarkedYAMLError as error:
@@ -108,9 +116,9 @@ class YamlDocument:
             f"{first['path']}, line {first['line']}: {first['message']}{more}", details={"problems": problems}
         )
 
-    _root: yaml.Node | None = None
-
     def _node(self, pointer: str) -> yaml.Node | None:
+        if self._root is None:
+            self._root = yaml.compose(self._text, Loader=CoreLoader)
         node = self._root
         for step in pointer.split("/")[1:]:
             key = step.replace("~1", "/").replace("~0", "~")

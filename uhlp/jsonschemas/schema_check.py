@@ -6,6 +6,7 @@ Python too, and that its size, nesting and the expansion of its references are b
 
 import re
 from collections.abc import Iterator, Mapping
+from hashlib import sha256
 from typing import Any
 
 import jsonschema_rs
@@ -35,6 +36,10 @@ _PLAIN_DATA = {"const", "enum", "default", "example", "examples"}
 _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 _DEFINITIONS = {"$defs", "definitions"}
 
+_MOST_REMEMBERED = 10_000
+_accepted: dict[bytes, None] = {}
+"""SHA-256 of schemas that were accepted: most of a definition is the same from one revision to the next."""
+
 Step = str | int
 Node = tuple[tuple[Step, ...], dict[str, Any]]
 
@@ -44,18 +49,26 @@ def check_schema(schema: Mapping[str, Any], *, path: str) -> None:
 
     `details.problems` lists {"path": JSON pointer into the schema, "message"}.
     """
-    problems = _problems(schema)
+    try:
+        raw = orjson.dumps(schema)
+    except TypeError as error:
+        problems = [Problem(path="", message=f"is not JSON: {error}")]
+    else:
+        digest = sha256(raw).digest()
+        if digest in _accepted:
+            return
+        problems = _problems(schema, len(raw))
+        if not problems:
+            _accepted[digest] = None
+            while len(_accepted) > _MOST_REMEMBERED:
+                _accepted.pop(next(iter(_accepted)), None)
     if problems:
         first = problems[0]
         where = f"{path}#{first['path']}" if first["path"] else path
         raise DefinitionInvalid(f"{where}: {first['message']}", details={"schema": path, "problems": problems})
 
 
-def _problems(schema: Mapping[str, Any]) -> list[Problem]:
-    try:
-        size = len(orjson.dumps(schema))
-    except TypeError as error:
-        return [Problem(path="", message=f"is not JSON: {error}")]
+def _problems(schema: Mapping[str, Any], size: int) -> list[Problem]:
     if size > MAX_SCHEMA_BYTES:
         return [Problem(path="", message=f"is {size} bytes long; the limit is {MAX_SCHEMA_BYTES}")]
     if _nests_too_deep(schema):

@@ -1,10 +1,13 @@
 """Validator: one compiled JSON Schema. Nothing is ever fetched, and patterns have a bounded cost."""
 
 from collections.abc import Iterable, Mapping
+from hashlib import sha256
 from itertools import islice
 from typing import Any, TypedDict
+from weakref import WeakValueDictionary
 
 import jsonschema_rs
+import orjson
 
 from uhlp.jsonschemas.cost import Cost, cost_of, depth_of, is_larger_than
 
@@ -32,7 +35,7 @@ class Validator:
     of a large value at most one problem is told, because the library makes all errors before it gives the first.
     """
 
-    __slots__ = ("_compiled", "_cost", "_most_places")
+    __slots__ = ("__weakref__", "_compiled", "_cost", "_most_places")
 
     def __init__(self, compiled: Any, cost: Cost) -> None:
         self._compiled = compiled
@@ -74,10 +77,20 @@ class Validator:
         return not is_larger_than(value, _MOST_EXPLAINED // looks)
 
 
+_in_use: WeakValueDictionary[bytes, Validator] = WeakValueDictionary()
+
+
 def compile_validator(schema: Mapping[str, Any]) -> Validator:
-    """Compile a schema that `check_schema` has accepted. Raises ValueError when it cannot be compiled."""
-    compiled = jsonschema_rs.validator_for(dict(schema), offline=True, pattern_options=_BOUNDED_PATTERNS)
-    return Validator(compiled, cost_of(schema))
+    """Compile a schema that `check_schema` has accepted; equal schemas share one validator while it is in use.
+
+    Raises ValueError when it cannot be compiled.
+    """
+    digest = sha256(orjson.dumps(schema)).digest()
+    validator = _in_use.get(digest)
+    if validator is None:
+        compiled = jsonschema_rs.validator_for(dict(schema), offline=True, pattern_options=_BOUNDED_PATTERNS)
+        validator = _in_use[digest] = Validator(compiled, cost_of(schema))
+    return validator
 
 
 def json_pointer(steps: Iterable[str | int]) -> str:

@@ -4,17 +4,22 @@ import asyncio
 import hmac
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import TypeVar
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from uhlp.errors import TooManyRequests
 from uhlp.models.definition import ApiKeyDefinition
 from uhlp.registry.config import RegistrySettings
 
+T = TypeVar("T")
+_MOST_WAITING = 128
+"""Checks at a time, of about 24 ms each: who tries keys by the thousand waits, and holds no memory."""
 _RAW = re.compile(r"uhlp_(?P<key_id>[a-z0-9]{6,32})_(?P<secret>[A-Za-z0-9_-]{16,128})")
 
 
@@ -48,7 +53,7 @@ class ApiKeys:
         )
         self._threads = ThreadPoolExecutor(settings.argon2_threads, thread_name_prefix="argon2")
         self._process_key = secrets.token_bytes(32)
-        self._nobody = self._hasher.hash(secrets.token_hex(16))
+        self._nobody: str | None = None
         self._keys: dict[str, dict[str, ApiKeyDefinition]] = {}
         self._verified: dict[bytes, _Verified] = {}
         self._checks: dict[bytes, asyncio.Task[_Verified | None]] = {}
@@ -68,12 +73,14 @@ class ApiKeys:
         return None if known is None else self._identity(known)
 
     async def validate(self, raw: str) -> ApiKeyIdentity | None:
-        """The identity of a raw key; None when it is unknown, disabled or wrong."""
+        """The identity of a raw key; None when it is unknown, disabled or wrong. TooManyRequests while many wait."""
         digest = self._digest(raw)
         known = self._verified.get(digest)
         if known is None:
             check = self._checks.get(digest)
             if check is None:
+                if len(self._checks) >= _MOST_WAITING:
+                    raise TooManyRequests("Too many unknown keys are being checked; try again.", retry_after_s=1.0)
                 check = self._checks[digest] = asyncio.ensure_future(self._check(raw))
                 check.add_done_callback(lambda _: self._checks.pop(digest, None))
             known = await asyncio.shield(check)
@@ -86,7 +93,7 @@ class ApiKeys:
         """A new raw key, to be shown once, and what is kept of it."""
         key_id = secrets.token_hex(8)
         raw = f"uhlp_{key_id}_{secrets.token_hex(24)}"
-        key_hash = await asyncio.get_running_loop().run_in_executor(self._threads, self._hasher.hash, raw)
+        key_hash = await self._in_thread(self._hasher.hash, raw)
         kept = ApiKeyDefinition(
             key_id=key_id, key_hash=key_hash, description=description, permissions=tuple(permissions)
         )
@@ -100,12 +107,21 @@ class ApiKeys:
         found = _RAW.fullmatch(raw)
         of_key = self._keys.get(found["key_id"], {}) if found else {}
         enabled = [_Verified(app_id, key.key_id, key.key_hash) for app_id, key in of_key.items() if key.enabled]
-        loop = asyncio.get_running_loop()
-        for candidate in enabled or [_Verified("", "", self._nobody)]:
-            fits = await loop.run_in_executor(self._threads, self._fits, candidate.key_hash, raw)
-            if fits and candidate.app_id:
+        if not enabled:
+            await self._in_thread(self._fits_nobody, raw)
+        for candidate in enabled:
+            if await self._in_thread(self._fits, candidate.key_hash, raw):
                 return candidate
         return None
+
+    async def _in_thread(self, work: Callable[..., T], *arguments: str) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+
+    def _fits_nobody(self, raw: str) -> None:
+        """Cost what a key that exists costs."""
+        if self._nobody is None:
+            self._nobody = self._hasher.hash(secrets.token_hex(16))
+        self._fits(self._nobody, raw)
 
     def _fits(self, key_hash: str, raw: str) -> bool:
         try:

@@ -15,9 +15,14 @@ _LOOKS = {
 }
 _ANY = re.compile(b"|".join(b"(%s)" % pattern for pattern in _LOOKS.values()))
 _NAMES = tuple(_LOOKS)
+_MARKS = (b"sk-", b"AKIA", b"ASIA", b"PRIVATE KEY", b"uhlp_", b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_",
+          b"github_pat_", b"xox", b"AIza")  # fmt: skip
+"""Each pattern holds one of these: most files hold none, and looking for them takes a twentieth of the time."""
 
 
 def find_secrets(content: bytes) -> Iterator[tuple[int, str]]:
     """Line (from 1) and kind of everything in a file that looks like a key; never the key itself."""
+    if not any(mark in content for mark in _MARKS):
+        return
     for found in _ANY.finditer(content):
         yield content.count(b"\n", 0, found.start()) + 1, _NAMES[(found.lastindex or 1) - 1]

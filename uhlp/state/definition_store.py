@@ -14,7 +14,14 @@ import structlog
 
 from uhlp.clock import Clock, SystemClock
 from uhlp.errors import AppNotFound, NotFound, RevisionConflict, Unavailable, ValidationFailed
-from uhlp.state.definition_repository import Commit, CommitNote, DefinitionEntry, DefinitionRepository, DefinitionTree
+from uhlp.state.definition_repository import (
+    MAIN,
+    Commit,
+    CommitNote,
+    DefinitionEntry,
+    DefinitionRepository,
+    DefinitionTree,
+)
 from uhlp.state.durable import clear_stale_locks, sync_path
 from uhlp.state.patches import apply_patch
 
@@ -23,6 +30,7 @@ T = TypeVar("T")
 _APP_ID = re.compile(r"[a-z][a-z0-9-]{1,62}")
 _OWN_REFS = "refs/uhlp/"
 _PROBE_BYTES = 64 * 1024
+_Signature = tuple[tuple[int, int, int] | None, tuple[int, int, int] | None]
 
 
 class DefinitionStore:
@@ -38,6 +46,7 @@ class DefinitionStore:
         self._locks: dict[str, asyncio.Lock] = {}
         self._unlocked: set[str] = set()
         self._is_rooted = False
+        self._seen: dict[str, tuple[_Signature, str]] = {}
 
     async def create(self, app_id: str) -> None:
         """Make an empty repository; nothing happens when there is one."""
@@ -64,17 +73,25 @@ class DefinitionStore:
         return await asyncio.to_thread(names)
 
     async def revisions(self) -> dict[str, str]:
-        """The present revision of every application that has one."""
+        """The present revision of every application that has one.
+
+        Cheap enough for every second: a repository is opened only when the files that hold main have changed.
+        """
         app_ids = await self.app_ids()
 
         def tips() -> dict[str, str]:
-            found = {}
+            seen: dict[str, tuple[_Signature, str]] = {}
             for app_id in app_ids:
+                signature, known = _signature(self._path(app_id)), self._seen.get(app_id)
+                if known is not None and known[0] == signature:
+                    seen[app_id] = known
+                    continue
                 with suppress(AppNotFound, pygit2.GitError):  # deleted meanwhile, or damaged
                     revision = self._open(app_id).revision()
                     if revision is not None:
-                        found[app_id] = revision
-            return found
+                        seen[app_id] = signature, revision
+            self._seen = seen
+            return {app_id: revision for app_id, (_, revision) in seen.items()}
 
         return await asyncio.to_thread(tips)
 
@@ -205,6 +222,19 @@ async def _in_thread(app_id: str, work: Callable[[], T]) -> T:
         return await asyncio.to_thread(work)
     except (pygit2.GitError, OSError) as error:
         raise Unavailable(f"the definition repository of {app_id} fails: {error}") from error
+
+
+def _signature(repository: Path) -> _Signature:
+    """What changes when main moves: its own file, or the packed references after git has swept."""
+    return _stat(repository / MAIN), _stat(repository / "packed-refs")
+
+
+def _stat(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _create(path: Path) -> None:

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.registry.conftest import CHEAP
+from uhlp.errors import TooManyRequests
 from uhlp.registry.api_keys import ApiKeys
+from uhlp.registry.config import RegistrySettings
 
 
 @pytest.fixture
@@ -65,6 +67,40 @@ async def test_a_key_id_taken_by_two_applications_serves_each_its_own_key(keys):
     keys.replace("thief", {kept.key_id: stolen.model_copy(update={"key_id": kept.key_id})})
     keys.replace("desk", {kept.key_id: kept})
     assert (await keys.validate(raw)).app_id == "desk"
+
+
+async def test_the_loop_goes_on_while_keys_are_hashed_and_checked():
+    slow = ApiKeys(settings=RegistrySettings(argon2_memory_kib=8_192, argon2_time_cost=4))
+    turns = 0
+
+    def turn() -> None:
+        nonlocal turns
+        turns += 1
+        loop.call_soon(turn)
+
+    loop = asyncio.get_running_loop()
+    loop.call_soon(turn)
+    raw, kept = await slow.create(["*"], "")
+    slow.replace("desk", {kept.key_id: kept})
+    after_hash = turns
+    assert await slow.validate(raw) is not None
+    after_check = turns
+    assert await slow.validate(raw + "x") is None
+    slow.close()
+    assert min(after_hash, after_check - after_hash, turns - after_check) > 20
+
+
+async def test_a_flood_of_unknown_keys_is_turned_away_and_known_ones_are_not(keys):
+    raw, kept = await keys.create(["*"], "")
+    keys.replace("desk", {kept.key_id: kept})
+    assert await keys.validate(raw) is not None
+    flood = [asyncio.ensure_future(keys.validate(f"uhlp_ffffffff_{n:048d}")) for n in range(1_000)]
+    await asyncio.sleep(0)
+    assert (await keys.validate(raw)).app_id == "desk"
+    found = await asyncio.gather(*flood, return_exceptions=True)
+    assert {type(one) for one in found} == {TooManyRequests, type(None)}
+    assert sum(one is None for one in found) <= 200
+    assert await keys.validate("uhlp_ffffffff_" + "0" * 48) is None
 
 
 @given(st.text(max_size=80))

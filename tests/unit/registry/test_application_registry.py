@@ -367,3 +367,24 @@ async def test_a_key_works_until_it_is_deleted(registry, state):
     assert await registry.validate_api_key(raw) is None
     with pytest.raises(NotFound):
         await registry.delete_api_key("desk", key_id)
+
+
+async def test_a_key_that_a_push_removes_is_noticed_by_the_next_cycle(registry, state):
+    raw, _ = await registry.create_api_key("desk", "shop")
+    assert await registry.validate_api_key(raw) is not None
+    await state.commit("desk", {"app.yaml": FILES["app.yaml"]}, message="pushed from outside")
+    assert registry.known_api_key(raw) is not None
+    await registry.run_cycle()
+    assert registry.known_api_key(raw) is None
+    assert await registry.validate_api_key(raw) is None
+
+
+async def test_only_what_changed_in_a_revision_is_compiled_anew(registry):
+    before = registry.snapshot("desk").components["triage"]
+    await registry.apply_files("desk", {"notes.md": b"x"}, message="Note")
+    after = registry.snapshot("desk").components["triage"]
+    assert after.input_validator is before.input_validator
+    assert after.output_validator is before.output_validator
+    changed = b'{"type": "object", "maxProperties": 3}'
+    await registry.apply_files("desk", {"schemas/ticket.json": changed, "evals/triage.jsonl": b""}, message="Schema")
+    assert registry.snapshot("desk").components["triage"].input_validator is not before.input_validator

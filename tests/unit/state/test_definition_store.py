@@ -386,3 +386,21 @@ async def test_runtime_values_belong_to_one_application(state):
         await state.set_runtime_value(APP, "k\n", 1)
     assert await state.delete_runtime_values(APP) == 1
     assert not await state.delete_runtime_value(APP, "count")
+
+
+async def test_every_move_of_main_is_seen_however_git_keeps_its_references(state, tmp_path):
+    assert await state.revisions() == {}
+    first = await put(state, "a.txt", "1\n")
+    assert await state.revisions() == await state.revisions() == {APP: first}
+    git(tmp_path, "pack-refs", "--all")
+    assert await state.revisions() == {APP: first}
+    push_from_a_clone(tmp_path, "a.txt", "2\n")
+    second = git(tmp_path, "rev-parse", "main").strip()
+    assert await state.revisions() == {APP: second}
+    git(tmp_path, "update-ref", "refs/heads/main", first)
+    assert await state.revisions() == {APP: first}
+    git(tmp_path, "pack-refs", "--all")
+    git(tmp_path, "gc", "-q")
+    assert await state.revisions() == {APP: first}
+    await state.delete_repository(APP)
+    assert await state.revisions() == {}
