@@ -23,6 +23,7 @@ CONTENT_LABEL = "uhlp.runner.content"
 _WHEELS = "/build/wheels"
 _LINES_OF_A_FAILURE = 20
 _ENGINES_OWN = (" ---> ", "Removing intermediate container ")
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _VERSION = re.compile(r'^VERSION = "([^"]+)"$', re.MULTILINE)
 
 
@@ -85,7 +86,7 @@ async def build_runner_image(
     lines: deque[str] = deque(maxlen=_LINES_OF_A_FAILURE)
 
     def hear(text: str) -> None:
-        for line in filter(None, map(str.rstrip, text.splitlines())):
+        for line in filter(None, map(str.rstrip, _COLOURS.sub("", text).splitlines())):
             if not line.startswith(_ENGINES_OWN):
                 lines.append(line)
                 on_output(line)
@@ -172,7 +173,12 @@ def _what_to_do(reason: str, lines: list[str], base: str, wheels: Path | None) -
             "Python 3.11 or newer with pip: --base IMAGE"
         )
     message = f"The build failed: {reason}."
-    if any("No matching distribution" in line for line in lines):
+    if any("CERTIFICATE_VERIFY_FAILED" in line for line in lines):
+        message += (
+            " pip does not trust what stands between it and its index: build on an image that has the certificate, and "
+            "name the file in it: --build-arg PIP_CERT=/etc/ssl/certs/ca-certificates.crt"
+        )
+    elif any("No matching distribution" in line for line in lines):
         pinned = " ".join(requirements())
         message += (
             f" Complete the folder: pip download --only-binary=:all: --dest {wheels} {pinned}"
