@@ -52,7 +52,7 @@ class ImageRegistry:
             if listening := re.search(r"listening on 127\.0\.0\.1:(\d+)", log.read_text()):
                 self._port = int(listening.group(1))
                 with suppress(httpx.HTTPError):
-                    if httpx.get(f"http://{self.host}/v2/").status_code == 401:
+                    if httpx.get(f"http://{self.host}/v2/", verify=False).status_code == 401:
                         return
             time.sleep(0.02)
         raise RuntimeError(f"docker-registry does not answer:\n{log.read_text()}")

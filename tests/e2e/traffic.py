@@ -21,7 +21,9 @@ class InFlight:
         self._threads = ThreadPoolExecutor(max_workers=32)
 
     def post(self, path: str, body: Mapping[str, Any]) -> "Future[httpx.Response]":
-        return self._threads.submit(lambda: httpx.post(self._url + path, json=body, timeout=60.0, trust_env=False))
+        return self._threads.submit(
+            lambda: httpx.post(self._url + path, json=body, timeout=60.0, trust_env=False, verify=False)
+        )
 
 
 @dataclass
@@ -45,7 +47,7 @@ def steady_load(server: Server, path: str, *, callers: int = 4, per_second: floa
     def call() -> None:
         while not ending.wait(callers / per_second):
             try:
-                answer = httpx.get(server.url + path, timeout=20.0, trust_env=False)
+                answer = httpx.get(server.url + path, timeout=20.0, trust_env=False, verify=False)
                 outcomes.statuses.append(answer.status_code)
             except httpx.ConnectError:
                 outcomes.refused += 1
