@@ -32,7 +32,8 @@ from uhlp.sandbox.config import SandboxSettings
 from uhlp.sandbox.driver import Sandbox, SandboxSpec, Worker
 from uhlp.sandbox.drivers.docker.engine import Engine
 from uhlp.sandbox.drivers.docker.http_sandbox import HttpSandbox
-from uhlp.sandbox.drivers.fake import FakeDriver, response, send_garbage
+from uhlp.sandbox.drivers.fake import FakeDriver
+from uhlp.sandbox.drivers.fake_worker import response, send_garbage
 from uhlp.sandbox.drivers.process import ProcessDriver
 from uhlp.sandbox.open_client import open_client
 

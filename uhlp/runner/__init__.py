@@ -4,6 +4,7 @@
     walls       what a process gives up for good: identity, capabilities, limits, system calls
     promises    walls that a container engine built, looked at from inside
     usage       what processes take
+    process_groups  a worker and what it started, ended together
     seccomp     classic BPF programs that refuse system calls
     worker      one process that serves `execute` frames over one stream
     frames      the stream: length-prefixed JSON-RPC

@@ -30,7 +30,7 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from . import landlock, relay, seccomp, sweep, usage, walls
+from . import landlock, process_groups, relay, seccomp, sweep, usage, walls
 from .promises import Promises
 from .walls import OomScore, Settings, WallReport
 
@@ -106,7 +106,7 @@ class Zygote:
         """Kill what is left."""
         for child in list(self._children.values()):
             child.killed = True
-            _end_group(child.pid)
+            process_groups.end(child.pid)
 
     def _obey(self) -> bool:
         """One command; False when the driver has gone."""
@@ -127,7 +127,7 @@ class Zygote:
             return True
         elif message["command"] == "kill":
             child.killed = True
-            _signal_group(child.pid)
+            process_groups.kill(child.pid)
         elif message["command"] == "memory":
             self._tell(event="memory", worker=name, bytes=usage.resident_bytes(child.pid))
         return True
@@ -146,7 +146,7 @@ class Zygote:
             self._become_worker(folder, stream_fd)
         self._oom_score.spare()
         os.close(stream_fd)
-        _lead_group(pid)
+        process_groups.lead(pid)
         self._children[name] = Child(name, pid)
         self._tell(event="forked", worker=name, pid=pid)
 
@@ -169,7 +169,7 @@ class Zygote:
             self._oom_score.close()
             os.close(self._ended_read)
             os.close(self._ended_write)
-            _lead_group(0)
+            process_groups.lead(0)
             walls.end_with_parent()
             walls.hide_memory()
             os.chdir(folder)
@@ -201,12 +201,12 @@ class Zygote:
         self._oom_kills.look(most=len(self._children))
         for child in [child for child in self._children.values() if child.pid in ended]:
             del self._children[child.name]
-            _end_group(child.pid)
+            process_groups.end(child.pid)
             self._sweep()
             status = ended[child.pid]
             # a driver that has seen the stream of a dead worker close may have had us kill it before we knew
             by_us = not self._oom_kills.explain(status) and child.killed
-            reason = _reason(status, by_us=by_us)
+            reason = process_groups.why_ended(status, by_us=by_us)
             self._tell(event="exited", worker=child.name, reason=reason, status=status)
 
     def _sweep(self) -> None:
@@ -226,43 +226,6 @@ class Zygote:
             self._control.send(json.dumps(event).encode())
         except OSError:
             return  # the driver has gone; the next read says so
-
-
-def _reason(status: int, *, by_us: bool) -> str:
-    """killed by us, killed by the kernel for want of memory, ended by a limit, or ended on its own."""
-    if by_us:
-        return "killed"
-    if os.WIFSIGNALED(status):
-        if os.WTERMSIG(status) == signal.SIGKILL:  # nobody inside can send it
-            return "oom"
-        if os.WTERMSIG(status) in (signal.SIGXCPU, signal.SIGXFSZ):
-            return "limit"
-    return "exited"
-
-
-def _lead_group(pid: int) -> None:
-    """Put a worker into a process group of its own; nothing it starts can leave it (setsid and setpgid are refused)."""
-    try:
-        os.setpgid(pid, pid)
-    except (PermissionError, ProcessLookupError):
-        return  # the other of parent and child was first, or it has ended
-
-
-def _signal_group(leader: int) -> None:
-    try:
-        os.killpg(leader, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        return
-
-
-def _end_group(leader: int) -> None:
-    """Kill a worker's group and reap it until nothing is left."""
-    _signal_group(leader)
-    while True:
-        try:
-            os.waitpid(-leader, 0)
-        except ChildProcessError:
-            return
 
 
 def _silence() -> None:

@@ -65,7 +65,8 @@ from uhlp.runner.jit import JitRunner
 from uhlp.runner.llm import LlmRunner
 from uhlp.runner.runtime import ToolFailed
 from uhlp.sandbox.config import SandboxSettings
-from uhlp.sandbox.drivers.fake import FakeDriver, FakeWorker, response
+from uhlp.sandbox.drivers.fake import FakeDriver
+from uhlp.sandbox.drivers.fake_worker import FakeWorker, response
 from uhlp.sandbox.manager import SandboxManager
 from uhlp.state.definition_store import DefinitionStore
 from uhlp.state.sqlite_runtime_store import SqliteRuntimeStore

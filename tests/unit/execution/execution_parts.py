@@ -12,7 +12,8 @@ from uhlp.models.definition import AppDefinition, ComponentDefinition
 from uhlp.registry.route_table import RouteTable
 from uhlp.registry.snapshot import AppSnapshot, Artifact, ComponentSnapshot
 from uhlp.sandbox.config import SandboxSettings
-from uhlp.sandbox.drivers.fake import Behaviour, FakeDriver, FakeWorker, response
+from uhlp.sandbox.drivers.fake import FakeDriver
+from uhlp.sandbox.drivers.fake_worker import Behaviour, FakeWorker, response
 from uhlp.sandbox.manager import SandboxManager
 
 PROMPT = Artifact.of("prompts/parse.yaml", b'{"template": "Parse {{ text }}"}')

@@ -30,7 +30,7 @@ from uhlp.errors import (
     SandboxOutOfMemory,
 )
 from uhlp.models.execute import ExecuteRequest
-from uhlp.sandbox.drivers.fake import Behaviour, FakeWorker, die, echo, hang, run_out_of_memory, send_garbage
+from uhlp.sandbox.drivers.fake_worker import Behaviour, FakeWorker, die, echo, hang, run_out_of_memory, send_garbage
 
 GENERATION = {"text": "yes", "usage": {"tokensIn": 7, "tokensOut": 3}, "costUsd": 0.25, "model": "m", "latencyMs": 1}
 LABEL = {"type": "object", "required": ["label"], "properties": {"label": {"enum": ["a", "b"]}}}

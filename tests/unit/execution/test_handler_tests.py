@@ -9,7 +9,7 @@ from execution_parts import Parts, answering, app_of, component_of
 from uhlp.errors import ShuttingDown
 from uhlp.execution import HandlerTests, TestReport
 from uhlp.models.execute import ExecuteRequest
-from uhlp.sandbox.drivers.fake import Behaviour, die, hang
+from uhlp.sandbox.drivers.fake_worker import Behaviour, die, hang
 
 CODE, TESTS = "def handle(inputs, context):\n    return 1\n", "def test_one():\n    assert True\n"
 REPORT = {

@@ -6,7 +6,7 @@ from typing import Any
 from sandbox_calls import CODE, POOL, execute_request
 
 from uhlp.models.definition import PoolDefinition
-from uhlp.sandbox.drivers.fake import FakeWorker, response
+from uhlp.sandbox.drivers.fake_worker import FakeWorker, response
 from uhlp.sandbox.manager import SandboxManager
 
 

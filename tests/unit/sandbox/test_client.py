@@ -22,7 +22,8 @@ from uhlp.models.definition import PoolDefinition
 from uhlp.sandbox.client import WorkerClient
 from uhlp.sandbox.config import SandboxSettings
 from uhlp.sandbox.driver import SandboxSpec
-from uhlp.sandbox.drivers.fake import Behaviour, FakeDriver, FakeWorker, hang, response, run_out_of_memory
+from uhlp.sandbox.drivers.fake import FakeDriver
+from uhlp.sandbox.drivers.fake_worker import Behaviour, FakeWorker, hang, response, run_out_of_memory
 from uhlp.sandbox.frames_client import MAX_TOOL_CALLS, MAX_TOOL_CALLS_AT_ONCE, MAX_UNASKED_FRAMES
 from uhlp.sandbox.open_client import open_client
 

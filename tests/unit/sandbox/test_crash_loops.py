@@ -14,7 +14,8 @@ from sandbox_calls import POOL, SHA256, manager_of
 
 from uhlp.clock import FakeClock
 from uhlp.errors import CrashLoop, SandboxDied
-from uhlp.sandbox.drivers.fake import FakeDriver, FakeWorker, UnreachableDriver, response
+from uhlp.sandbox.drivers.fake import FakeDriver, UnreachableDriver
+from uhlp.sandbox.drivers.fake_worker import FakeWorker, response
 from uhlp.sandbox.manager import AllocateSandboxRequest, ReleaseSandboxRequest, SandboxManager
 
 BAD, GOOD = b"bad", b"good"

@@ -24,7 +24,7 @@ from uhlp.models.definition import PoolDefinition
 from uhlp.sandbox.client import McpAccess, NothingRan, WorkerClient
 from uhlp.sandbox.config import SandboxSettings
 from uhlp.sandbox.driver import SandboxSpec
-from uhlp.sandbox.drivers.fake import echo, hang
+from uhlp.sandbox.drivers.fake_worker import echo, hang
 from uhlp.sandbox.http_session import MAX_INTERIM_ANSWERS, RECEIVED_BYTES, new_session
 from uhlp.sandbox.open_client import open_client
 from uhlp.sandbox.value_count import MAX_VALUES

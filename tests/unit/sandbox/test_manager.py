@@ -13,14 +13,13 @@ from uhlp.models.definition import PoolDefinition
 from uhlp.sandbox.drivers.fake import (
     DyingDriver,
     FakeDriver,
-    FakeWorker,
     GarbageDriver,
     HangingDriver,
     NeverStartsDriver,
     OutOfMemoryDriver,
     WrongRequestDriver,
-    response,
 )
+from uhlp.sandbox.drivers.fake_worker import FakeWorker, response
 from uhlp.sandbox.manager import AllocateSandboxRequest, AllocationStatus, ReleaseSandboxRequest
 
 LLM = "LLM"

@@ -3,7 +3,8 @@
 from pool_calls import run, settle
 from sandbox_calls import POOL, manager_of
 
-from uhlp.sandbox.drivers.fake import FakeDriver, wear_out
+from uhlp.sandbox.drivers.fake import FakeDriver
+from uhlp.sandbox.drivers.fake_worker import wear_out
 
 
 async def test_a_worn_worker_takes_no_further_call_and_nobody_gets_an_error() -> None:

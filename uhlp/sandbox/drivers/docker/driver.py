@@ -25,7 +25,8 @@ from uhlp.sandbox.driver import Capabilities, Sandbox, SandboxSpec
 from uhlp.sandbox.drivers.docker import container
 from uhlp.sandbox.drivers.docker.engine import Engine
 from uhlp.sandbox.drivers.docker.http_sandbox import HttpSandbox, check_reach
-from uhlp.sandbox.drivers.docker.images import ImageFacts, ImageStore
+from uhlp.sandbox.drivers.docker.image_facts import ImageFacts
+from uhlp.sandbox.drivers.docker.images import ImageStore
 from uhlp.sandbox.drivers.docker.launcher import Launcher
 from uhlp.sandbox.drivers.docker.orphans import Orphans, living
 from uhlp.sandbox.drivers.docker.sandbox import DockerSandbox

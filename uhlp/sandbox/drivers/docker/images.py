@@ -16,48 +16,15 @@ from uhlp.models.image_name import DOCKER_HUB, ImageReference
 from uhlp.sandbox.config import SandboxSettings
 from uhlp.sandbox.drivers.docker import build
 from uhlp.sandbox.drivers.docker.engine import Engine
+from uhlp.sandbox.drivers.docker.image_facts import ImageFacts
 from uhlp.secret_references import SecretReader, resolve
-
-PORT_LABEL = "uhlp.port"
-DEFAULT_HTTP_PORT = 8080
 
 _log = structlog.get_logger(__name__)
 _NOT_FOUND = 404
 _REPORT_EVERY_S = 5.0
 _REASON_CHARACTERS = 500
-_MOST_VOLUMES = 16
-_FOLDER = re.compile(r"(/(?!\.\.?(/|$))[^/\x00-\x1f]+)+/?")
 _REFUSED_LOGIN = re.compile(r"unauthorized|denied|no basic auth credentials|authentication required", re.IGNORECASE)
 _UNKNOWN_NAME = re.compile(r"manifest unknown|not found|manifest for|invalid reference", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class ImageFacts:
-    """What an image on the engine says of itself."""
-
-    image_id: str
-    digest: str | None
-    """What its registry knows it by; None where it was built."""
-
-    runner_version: str | None
-    """Of our runner inside; None in an image that speaks HTTP."""
-
-    runner_content: str | None
-    http_port: int
-    """Where it answers `POST /execute` when it holds no runner: its label `uhlp.port`, else the lowest port that it
-    exposes, else 8080."""
-
-    volumes: tuple[str, ...] = ()
-    """Folders that it declares as volumes (`VOLUME`)."""
-
-    @property
-    def is_runner(self) -> bool:
-        return self.runner_version is not None
-
-    @property
-    def is_stale(self) -> bool:
-        """Whether it holds another runner than this installation would build."""
-        return self.runner_content is not None and self.runner_content != build.runner_content()
 
 
 @dataclass(slots=True)
@@ -162,7 +129,7 @@ class ImageStore:
         try:
             async with self._engine.asking(f"for the image {image}") as docker:
                 found = await docker.images.inspect(image)
-            facts = _facts(found)
+            facts = ImageFacts.of(found)
         except EngineRefused as refusal:
             if refusal.engine_status != _NOT_FOUND:
                 raise
@@ -264,28 +231,6 @@ class ImageStore:
         elif pull is not None and pull.error is not None:
             yield from (("state", "failed"), ("error", pull.error.message), ("failures", pull.failures))
             yield "retryAfterS", round(self._waits_s(pull), 1)
-
-
-def _facts(image: Mapping[str, Any]) -> ImageFacts:
-    config = image.get("Config") or {}
-    labels = config.get("Labels") or {}
-    digests = image.get("RepoDigests") or [""]
-    exposed = sorted(int(port.split("/")[0]) for port in config.get("ExposedPorts") or {} if port.endswith("/tcp"))
-    stated = labels.get(PORT_LABEL, "")
-    volumes = tuple(sorted({folder.rstrip("/") or "/" for folder in config.get("Volumes") or ()}))
-    if len(volumes) > _MOST_VOLUMES or not all(_FOLDER.fullmatch(folder) for folder in volumes):
-        raise ImageUnavailable(
-            f"The image declares {len(volumes)} volumes, such as {volumes[0][:100]!r}: sandboxes take at most "
-            f"{_MOST_VOLUMES}, each a plain absolute path. Build it without those VOLUME lines."
-        )
-    return ImageFacts(
-        image_id=image["Id"],
-        digest=digests[0].partition("@")[2] or None,
-        runner_version=labels.get(build.VERSION_LABEL),
-        runner_content=labels.get(build.CONTENT_LABEL),
-        volumes=volumes,
-        http_port=int(stated) if stated.isdecimal() else (exposed or [DEFAULT_HTTP_PORT])[0],
-    )
 
 
 def _reference(image: str) -> ImageReference:

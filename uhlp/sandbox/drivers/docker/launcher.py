@@ -25,7 +25,7 @@ from uhlp.sandbox.drivers.docker.attached import ATTACHED, AttachedPipe
 from uhlp.sandbox.drivers.docker.bridge_network import BridgeNetwork
 from uhlp.sandbox.drivers.docker.dial import DialHome
 from uhlp.sandbox.drivers.docker.engine import Engine
-from uhlp.sandbox.drivers.docker.images import ImageFacts
+from uhlp.sandbox.drivers.docker.image_facts import ImageFacts
 from uhlp.sandbox.drivers.docker.last_words import LastWords, first_of
 from uhlp.sandbox.drivers.docker.sandbox import LIFETIME_S, DockerSandbox
 from uhlp.sandbox.drivers.relay_link import RelayLink

@@ -11,7 +11,7 @@ import structlog
 
 from uhlp.errors import UhlpError
 from uhlp.sandbox.driver import SandboxSpec
-from uhlp.sandbox.drivers.docker.images import ImageFacts
+from uhlp.sandbox.drivers.docker.image_facts import ImageFacts
 from uhlp.sandbox.drivers.docker.sandbox import DockerSandbox
 from uhlp.sandbox.drivers.docker.tasks import OwnedTasks
 
