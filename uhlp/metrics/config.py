@@ -35,3 +35,7 @@ class MetricsConfig(BaseModel):
     scrapes, so this is for replicas that are scraped at one address, or through a federation."""
     access: Literal["open", "token"] | None = None
     """Who may read /metrics: anyone, or holders of a token. Not set: `token` in production, else `open`."""
+
+    def is_open(self, deployment_mode: str) -> bool:
+        """Whether anyone may read /metrics."""
+        return self.access == "open" or (self.access is None and deployment_mode != "production")

@@ -85,6 +85,10 @@ class ApplicationRegistry:
         """The applications in service, and those in ERROR, in order of name."""
         return self._snapshots.known_app_ids()
 
+    def is_known(self, app_id: str) -> bool:
+        """Whether it is one of `known_app_ids`."""
+        return self._snapshots.is_known(app_id)
+
     def on_change(self, listener: Callable[[str], None]) -> None:
         """Call `listener(app_id)` after each swap of a snapshot and each removal."""
         self._snapshots.on_change(listener)

@@ -14,17 +14,19 @@ from uhlp.web.answers import WALLS, error_response
 from uhlp.web.app_keys import AppKeys
 from uhlp.web.built_when_needed import BuiltWhenNeeded
 from uhlp.web.ingress import PREFIX, Ingress
+from uhlp.web.metrics_lane import MetricsLane
 from uhlp.web.panel.lane import PANEL, PanelLane
-from uhlp.web.record_access import RecordAccess
+from uhlp.web.record_access import METRICS, RECORD, RecordAccess
 from uhlp.web.services import Services
 from uhlp.web.trace import trace_id_of
 
 
 class Edge:
-    """ASGI application: application traffic to the ingress, the panel to its lane, all else to the admin lane."""
+    """ASGI application: application traffic, metrics and panel to their lanes, all else to the admin lane."""
 
-    def __init__(self, *, ingress: ASGIApp, admin: ASGIApp, panel: ASGIApp) -> None:
+    def __init__(self, *, ingress: ASGIApp, metrics: ASGIApp, admin: ASGIApp, panel: ASGIApp) -> None:
         self._ingress = ingress
+        self._metrics = metrics
         self._admin = admin
         self._panel = panel
 
@@ -36,6 +38,8 @@ class Edge:
             await send({"type": "http.response.body", "body": body})
         elif scope["type"] == "http" and path.startswith(PREFIX):
             await self._ingress(scope, receive, send)
+        elif scope["type"] == "http" and path in (RECORD, METRICS):
+            await self._metrics(scope, receive, send)
         elif path == PANEL or path.startswith(PANEL + "/"):
             await self._panel(scope, receive, send)
         elif scope["type"] == "http":
@@ -65,7 +69,13 @@ async def open_edge(services: Services) -> AsyncIterator[Edge]:
     )
 
     keys = AppKeys.of(services)
-    recording = RecordAccess(gate=gate, keys=keys, is_open=services.deployment_mode != "production")
+    access = RecordAccess(
+        gate=gate,
+        keys=keys,
+        registry=services.registry,
+        is_open=services.deployment_mode != "production",
+        reading_is_open=services.metrics_are_open,
+    )
 
     async def admin() -> ASGIApp:
         application = await asyncio.to_thread(import_module, "uhlp.web.admin.application")
@@ -75,6 +85,7 @@ async def open_edge(services: Services) -> AsyncIterator[Edge]:
     async with AsyncExitStack() as stack:
         yield Edge(
             ingress=Ingress(services, keys=keys),
-            admin=AdminLane(BuiltWhenNeeded(admin), gate=gate, recording=recording, settings=services.settings),
+            metrics=MetricsLane(services, access=access),
+            admin=AdminLane(BuiltWhenNeeded(admin), gate=gate, settings=services.settings),
             panel=PanelLane(services, gate=gate, stack=stack),
         )

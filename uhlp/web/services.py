@@ -82,6 +82,7 @@ class Services:
     versions: "ComponentVersions"
     tokens: "AccessTokens"
     deployment_mode: str = "development"
+    metrics_are_open: bool = True
     settings: WebSettings = field(default_factory=WebSettings)
     probes: Mapping[str, Probe] = field(default_factory=dict)
     effective_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -54,7 +54,7 @@ def make_loops(ground: Foundation, evolution: Evolution, tokens: AccessTokens) -
             loop("usage", evolution.usage.run_cycle, _KEEP_USAGE_S),
             loop("gauges", make_gauges(ground, evolution), _LOOK_S),
             loop("event-loop-lag", lag.run_cycle, lag.every_s),
-            loop("metrics", lambda: metrics.run_cycle(ground.registry.app_ids()), _FORGET_SERIES_S),
+            loop("metrics", lambda: metrics.run_cycle(ground.registry.known_app_ids()), _FORGET_SERIES_S),
             loop("access", tokens.run_cycle, _RECONCILE_S),
             loop("alerts", evolution.alert_watch.run_cycle, cycle_s),
             *(
@@ -74,7 +74,7 @@ def make_loops(ground: Foundation, evolution: Evolution, tokens: AccessTokens) -
     ground.registry.on_change(lambda app_id: loops.wake("sandboxes"))  # pools follow what is desired at once
 
     def forget_series(app_id: str) -> None:
-        if app_id not in ground.registry.app_ids():
+        if not ground.registry.is_known(app_id):
             loops.wake("metrics")
 
     ground.registry.on_change(forget_series)

@@ -91,6 +91,7 @@ async def open_services() -> AsyncIterator[Services]:
             ),
             effective_settings=describe(settings),
             deployment_mode=settings.deployment_mode,
+            metrics_are_open=settings.metrics.is_open(settings.deployment_mode),
         )
 
 

@@ -102,6 +102,9 @@ class SnapshotsOnly:
     def app_ids(self) -> list[str]:
         return list(self.snapshots)
 
+    def is_known(self, app_id: str) -> bool:
+        return app_id in self.snapshots
+
     async def get_application_status(self, app_id: str) -> tuple[str, dict[str, Any]]:
         return "ACTIVE", {"revision": self.snapshot(app_id).revision}
 

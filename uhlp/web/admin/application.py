@@ -1,8 +1,10 @@
-"""The FastAPI application behind the admin lane: /admin/v1, health, metrics, OpenAPI."""
+"""The FastAPI application behind the admin lane: /admin/v1, health, OpenAPI."""
+
+from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI
 
-from uhlp.web import health, record
+from uhlp.web import health
 from uhlp.web.admin import (
     adjudication,
     api_keys,
@@ -20,12 +22,22 @@ from uhlp.web.admin import (
 from uhlp.web.admin import settings as settings_view
 from uhlp.web.admin.access import bearer
 from uhlp.web.admin.errors import ERROR_RESPONSES, install_error_handlers
+from uhlp.web.metrics_documented import metrics_paths
 from uhlp.web.services import Services
+
+
+class _Application(FastAPI):
+    """Its OpenAPI document speaks of the lanes beside it too."""
+
+    def openapi(self) -> dict[str, Any]:
+        document = super().openapi()
+        document["paths"].update(metrics_paths(ERROR_RESPONSES))
+        return document
 
 
 def build_admin(services: Services) -> FastAPI:
     """One FastAPI application over `services`; AdminLane stands before it."""
-    app = FastAPI(
+    app = _Application(
         title="UHLP",
         summary="Endpoints that start as prompts and become code when they have earned it",
         version="0.1.0",
@@ -55,5 +67,4 @@ def build_admin(services: Services) -> FastAPI:
         admin.include_router(part.router)
     app.include_router(admin)
     app.include_router(health.router)
-    app.include_router(record.router)
     return app

@@ -21,7 +21,6 @@ from uhlp.web.answers import error_response
 from uhlp.web.body import LARGE_BYTES, ClientDisconnected, has_body, read_body, send_early
 from uhlp.web.config import WebSettings
 from uhlp.web.input_assembly import is_json
-from uhlp.web.record_access import RECORD, RecordAccess
 from uhlp.web.trace import trace_id_of
 
 ADMIN = "/admin"
@@ -40,10 +39,9 @@ log = structlog.get_logger(__name__)
 class AdminLane:
     """ASGI application around the FastAPI one, which finds `administrator` and `trace_id` in the request's state."""
 
-    def __init__(self, app: ASGIApp, *, gate: AdminGate, recording: RecordAccess, settings: WebSettings) -> None:
+    def __init__(self, app: ASGIApp, *, gate: AdminGate, settings: WebSettings) -> None:
         self._app = app
         self._gate = gate
-        self._recording = recording
         self._settings = settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -54,15 +52,14 @@ class AdminLane:
         path: str = scope["path"]
         administrator: Administrator | None = None
         try:
-            administrator = await self._identify(scope, headers)
+            administrator = self._identify(scope, headers)
             if administrator is not None:
                 check_role(administrator, scope["method"], path)
                 response.lasts_while(partial(self._gate.is_open_to, administrator))
-            most_bytes = self._settings.max_body_bytes
             body = await read_body(
                 receive,
                 headers,
-                limit_bytes=min(most_bytes, self._settings.max_record_bytes) if path == RECORD else most_bytes,
+                limit_bytes=self._settings.max_body_bytes,
                 timeout_s=self._settings.body_timeout_s,
             )
             response.body_is_waiting = False
@@ -79,7 +76,7 @@ class AdminLane:
         except Exception:
             log.exception("request_failed", path=path, trace_id=trace_id)
             await response.refuse(InternalError())
-        if administrator is not None and scope["method"] not in _READING and path != RECORD:
+        if administrator is not None and scope["method"] not in _READING:
             log.info(
                 "admin_change",
                 actor=administrator.name,
@@ -90,13 +87,11 @@ class AdminLane:
                 trace_id=trace_id,
             )
 
-    async def _identify(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Administrator | None:
+    def _identify(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Administrator | None:
         """Who asks; None where that does not matter. Raises Unauthorized, TooManyRequests."""
         path, client = scope["path"], scope["client"][0] if scope.get("client") else ""
         if path == ADMIN or path.startswith(ADMIN + "/"):
             return self._gate.authenticate(headers, client=client)
-        if path == RECORD:
-            return await self._recording.authorize(headers, client=client)
         return None
 
 

@@ -1,4 +1,4 @@
-"""Which role a request to the administration needs. This table alone decides it, for REST, /record and the panel.
+"""Which role a request to the administration needs. This table alone decides it, for REST, metrics and the panel.
 
 The strictest of all rows that match decides; what no row matches is for owners. A test holds the table against every
 route, so a new route that changes something comes with its row here.
@@ -15,6 +15,7 @@ from uhlp.errors import PermissionDenied
 _TABLE = """
     viewer    GET     /admin/{anything:path}
     viewer    POST    /admin/v1/ledger/verify
+    viewer    GET     /metrics
 
     operator  POST    /admin/v1/apps/{app_id}/components/{component_id}/optimize
     operator  POST    /admin/v1/apps/{app_id}/components/{component_id}/rollback

@@ -1,0 +1,52 @@
+"""What OpenAPI says of POST /record and GET /metrics, which FastAPI does not serve."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from uhlp.models.metric import MetricRecord
+
+_RECORD = MetricRecord.model_json_schema()
+_ONE_OR_MANY = {"anyOf": [_RECORD, {"type": "array", "items": _RECORD}]}
+_ACCEPTED = {"type": "object", "properties": {"accepted": {"type": "integer"}}, "required": ["accepted"]}
+_TEXT = {"schema": {"type": "string"}}
+
+
+def metrics_paths(refusals: Mapping[int | str, Mapping[str, Any]]) -> dict[str, Any]:
+    """OpenAPI's paths; `refusals` are the statuses that are answered with the envelope."""
+    envelope = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorEnvelope"}}}
+    refused = {
+        str(status): {"description": told["description"], "content": envelope} for status, told in refusals.items()
+    }
+    return {
+        "/record": {
+            "post": {
+                "tags": ["metrics"],
+                "summary": "Record one measurement or a list of them",
+                "description": "A list is taken whole or not at all; a refusal names index and field. An application's"
+                " key writes series of that application alone, whose label `appId` is filled in. In production the"
+                " admin token or such a key is asked for.",
+                "operationId": "record",
+                "requestBody": {"required": True, "content": {"application/json": {"schema": _ONE_OR_MANY}}},
+                "responses": {
+                    "202": {"description": "Accepted", "content": {"application/json": {"schema": _ACCEPTED}}},
+                    **refused,
+                },
+            }
+        },
+        "/metrics": {
+            "get": {
+                "tags": ["metrics"],
+                "summary": "Everything that is counted",
+                "description": "Prometheus' text format, or OpenMetrics where the request accepts it. With"
+                " `metrics.access: token`, which is the rule in production, the admin token is asked for.",
+                "operationId": "metrics",
+                "responses": {
+                    "200": {
+                        "description": "All metrics",
+                        "content": {"text/plain": _TEXT, "application/openmetrics-text": _TEXT},
+                    },
+                    **refused,
+                },
+            }
+        },
+    }
