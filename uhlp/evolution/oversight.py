@@ -151,6 +151,10 @@ class Oversight:
         )  # fmt: skip
         return {**told, "lines": [*told["lines"], *await self._money.lines(app_id, component_id)]}
 
+    def rules(self, app_id: str, component_id: str) -> list[dict[str, Any]]:
+        """Every rule of a component: what it says now, by which numbers, since when (`RuleTruth`)."""
+        return [truth.to_dict() for truth in self._oracle.rule_truths(app_id, component_id)]
+
     async def recommendations(self, app_id: str | None = None) -> list[dict[str, Any]]:
         """What rules ask for and a person may start, the one worth most first."""
         return await self._money.recommendations(app_id)

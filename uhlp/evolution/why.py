@@ -75,15 +75,10 @@ async def explain(
         need = config.verify.min_train
         lines.append(f"Needs {need} recorded answers to learn from (TRAIN half), has {counts.train}.")
         missing.append(_missing("train samples", counts.train, need, rate_per_s / 2, clock.now()))
-    rules = [
-        {
-            "description": truth.description, "expression": truth.expression, "action": truth.action,
-            "holds": truth.holds, "heldWindows": truth.held_windows,
-        }
-        for truth in oracle.rule_truths(app_id, component_id)
-    ]  # fmt: skip
-    if current is None and definition.handler_type is HandlerType.LLM:
-        lines += [_rule_line(rule) for rule in rules] or ["It has no rule; start it by hand with `uhlp optimize`."]
+    truths = oracle.rule_truths(app_id, component_id)
+    lines += [truth.describe(clock.now()) for truth in truths]
+    if not truths and current is None and definition.handler_type is HandlerType.LLM:
+        lines.append("It has no rule; start it by hand with `uhlp optimize`.")
     return {
         "appId": app_id,
         "componentId": component_id,
@@ -92,7 +87,7 @@ async def explain(
         "state": current.state if current else None,
         "lines": lines,
         "missing": missing,
-        "rules": rules,
+        "rules": [truth.to_dict() for truth in truths],
         "samples": counts.to_dict(),
     }
 
@@ -190,8 +185,3 @@ def _missing(what: str, have: int, need: int, rate_per_s: float, now: float) -> 
         "need": need,
         "expectedAt": now if not more else (now + more / rate_per_s if rate_per_s > 0 else None),
     }
-
-
-def _rule_line(rule: dict[str, Any]) -> str:
-    truth = {True: "true", False: "false", None: "unknown (no data yet)"}[rule["holds"]]
-    return f"Rule `{rule['expression']}` is {truth} now."

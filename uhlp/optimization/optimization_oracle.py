@@ -3,28 +3,29 @@
 It proposes and never decides: what it finds waits as a discovery until the daemon of the room above takes it.
 """
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Literal
 
-import structlog
-
 from uhlp.clock import Clock
 from uhlp.errors import ExpressionInvalid
-from uhlp.expressions import compile_rule
+from uhlp.expressions import Judgement, compile_rule
+from uhlp.metrics.window import Window
 from uhlp.metrics.windows import Windows
 from uhlp.models.definition import ComponentDefinition, HandlerType, OptimizationAction, OptimizationRule
 from uhlp.optimization.jit.coder import CoderProposer, McpClient
 from uhlp.optimization.proposer import Counterexample, ProposalTask, Proposer, TrainSample
 from uhlp.optimization.rule_learner import RuleLearner
+from uhlp.optimization.rule_watch import RuleTruth, RuleWatch
 from uhlp.registry.application_registry import ApplicationRegistry
 from uhlp.registry.snapshot import AppSnapshot
 from uhlp.state.state_manager import StateManager
 
-log = structlog.get_logger(__name__)
-
 DEFAULT_WINDOW_S = 60.0
+_COMPONENTS_AT_A_TIME = 25
+"""After so many components other work has its turn: about 2 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +46,6 @@ class Discovery:
     is_correction: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class RuleTruth:
-    """One rule and what it says now; `holds` is None when it cannot be evaluated (never taken for true)."""
-
-    description: str
-    expression: str
-    action: OptimizationAction
-    holds: bool | None
-    held_windows: int
-
-
 _ACTIONS: dict[OptimizationAction, Literal["jit", "recommend", "compress"]] = {
     OptimizationAction.TRIGGER_JIT: "jit",
     OptimizationAction.RECOMMEND_JIT: "recommend",
@@ -66,9 +56,10 @@ _STRENGTH = ("compress", "recommend", "jit")
 
 
 class OptimizationOracle:
-    """Applies every application's rules to its components' windows, once a cycle.
+    """Applies every application's rules to its components' windows, once a cycle (`rule_watch` says when one fires).
 
-    `state_manager` belongs to the signature of seed 000; what the oracle knows comes from the registry.
+    `has_candidate` says whether a candidate of a component is on its way. `state_manager` belongs to the signature of
+    seed 000; what the oracle knows comes from the registry.
     """
 
     def __init__(
@@ -83,7 +74,10 @@ class OptimizationOracle:
         coder_timeout_s: float = 120.0,
         global_rules: Sequence[OptimizationRule] = (),
         hold_windows: int = 1,
+        has_candidate: Callable[[str, str], bool] = lambda app_id, component_id: False,
     ) -> None:
+        self._clock = clock
+        self._has_candidate = has_candidate
         self._registry = app_registry
         self._windows = metric_collector
         self._proposers: tuple[Proposer, ...] = (
@@ -99,20 +93,25 @@ class OptimizationOracle:
         self._default_coder_model = default_coder_model
         self._global_rules = tuple(global_rules)
         self._hold_windows = hold_windows
-        self._held: dict[tuple[str, str, int, str], int] = {}
+        self._watch = RuleWatch()
         self._discoveries: dict[tuple[str, str], Discovery] = {}
 
     async def run_optimization_cycle(self) -> None:
         """Evaluate every rule of every component that a model runs, or did before it was compiled; what fires becomes a
         discovery."""
+        looked_at = 0
         for app_id in await self._registry.list_active_applications():
             app = self._registry.snapshot(app_id)
             for component_id, component in app.components.items():
+                looked_at += 1
+                if looked_at % _COMPONENTS_AT_A_TIME == 0:
+                    await asyncio.sleep(0)
                 definition = component.definition
                 is_promoted = component.handler_version is not None and component.prompt_artifact is not None
                 is_compilable = definition.handler_type is HandlerType.LLM or is_promoted
                 if is_compilable and definition.optimization.mode != "off":
                     await self._examine(app, component_id, definition)
+        self._watch.end_cycle()
 
     def models_of(self, app_id: str) -> str:
         """The model and the coder that an application uses now, as one text: what another one might do better."""
@@ -135,11 +134,7 @@ class OptimizationOracle:
     def rule_truths(self, app_id: str, component_id: str) -> list[RuleTruth]:
         """Every rule of a component with its present truth value."""
         app = self._registry.snapshot(app_id)
-        definition = app.components[component_id].definition
-        return [
-            self._truth(app_id, component_id, number, rule)
-            for number, rule in enumerate(self.rules_of(app, definition))
-        ]
+        return self._truths(app, component_id, app.components[component_id].definition)
 
     async def write_task(
         self,
@@ -171,11 +166,13 @@ class OptimizationOracle:
         return tuple(one for one in self._proposers if wanted in (None, one.name))
 
     async def _examine(self, app: AppSnapshot, component_id: str, definition: ComponentDefinition) -> None:
-        for number, rule in enumerate(self.rules_of(app, definition)):
-            key = (app.app_id, component_id, number, rule.condition.expression)
-            truth = self._truth(app.app_id, component_id, number, rule)
-            self._held[key] = self._held.get(key, 0) + 1 if truth.holds else 0
-            if not truth.holds or self._held[key] < _number(rule, "hold", self._hold_windows):
+        rules = self.rules_of(app, definition)
+        has_candidate = bool(rules) and self._has_candidate(app.app_id, component_id)
+        for number, (rule, truth) in enumerate(zip(rules, self._truths(app, component_id, definition), strict=True)):
+            key = (app.app_id, component_id, number, truth.expression)
+            if not self._watch.look(
+                key, truth.holds, hold=truth.hold, has_candidate=has_candidate, now=self._clock.now()
+            ):
                 continue
             if rule.action is OptimizationAction.TRIGGER_JIT:
                 because = "preferLlmFlexibility is set" if self._prefers_model(app, definition, rule) else ""
@@ -230,16 +227,27 @@ class OptimizationOracle:
                 return preference
         return False
 
-    def _truth(self, app_id: str, component_id: str, number: int, rule: OptimizationRule) -> RuleTruth:
-        expression = rule.condition.expression
-        window_s = _number(rule, "windowS", DEFAULT_WINDOW_S)
-        try:
-            holds = compile_rule(expression).evaluate(self._windows.window(app_id, component_id, window_s))
-        except ExpressionInvalid as error:  # checked at registration; a rule that slipped through is unknown, not true
-            log.warning("rule_invalid", app_id=app_id, component_id=component_id, why=error.message)
-            holds = None
-        held = self._held.get((app_id, component_id, number, expression), 0)
-        return RuleTruth(rule.description, expression, rule.action, holds, held)
+    def _truths(self, app: AppSnapshot, component_id: str, definition: ComponentDefinition) -> list[RuleTruth]:
+        windows: dict[float, Window] = {}
+        truths = []
+        for number, rule in enumerate(self.rules_of(app, definition)):
+            expression, window_s = rule.condition.expression, _number(rule, "windowS", DEFAULT_WINDOW_S)
+            if window_s not in windows:
+                windows[window_s] = self._windows.window(app.app_id, component_id, window_s)
+            try:
+                judged = compile_rule(expression).judge(windows[window_s])
+            except ExpressionInvalid as error:  # checked at registration; one that slipped through is not true
+                judged = Judgement(None, {}, error.message)
+            standing = self._watch.standing((app.app_id, component_id, number, expression))
+            truths.append(
+                RuleTruth(
+                    rule.description, expression, rule.action, windows[window_s].window_s,
+                    round(_number(rule, "hold", self._hold_windows)) or 1,
+                    judged.holds, judged.unknown_because, judged.values,
+                    standing.true_looks, standing.since, standing.fired_at,
+                )
+            )  # fmt: skip
+        return truths
 
 
 def _number(rule: OptimizationRule, name: str, default: float) -> float:

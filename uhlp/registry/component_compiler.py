@@ -9,6 +9,7 @@ from uhlp import strict_json
 from uhlp.errors import DefinitionInvalid, ExpressionInvalid, MalformedJson
 from uhlp.expressions import compile_rule
 from uhlp.jsonschemas import Validator, check_schema, compile_validator
+from uhlp.metrics.windows import LONGEST_WINDOW_S
 from uhlp.models.definition import AppDefinition, ComponentDefinition, HandlerType, OptimizationRule
 from uhlp.models.faults import did_you_mean
 from uhlp.prompts import Prompt
@@ -26,6 +27,7 @@ from uhlp.registry.snapshot import Artifact, ComponentSnapshot, GoldenExample
 from uhlp.registry.spec import spec_hash
 
 DEFAULT_FUNCTION = "handle"
+_LONGEST_HOLD = 10_000
 Schema = dict[str, Any]
 
 
@@ -179,8 +181,13 @@ class ComponentCompiler:
 
 
 def check_rules(rules: Iterable[OptimizationRule], file: str, at: str, reader: DefinitionReader) -> None:
-    """Every condition compiles as CEL."""
+    """Every condition compiles as CEL, over a window that is kept."""
     for index, rule in enumerate(rules):
+        for name, least, most in (("windowS", 1, LONGEST_WINDOW_S), ("hold", 1, _LONGEST_HOLD)):
+            given = rule.action_params.get(name, least)
+            if isinstance(given, bool) or not isinstance(given, int | float) or not least <= given <= most:
+                message = f"{name} is a number from {least} to {most}"
+                reader.problem(file, f"{at}/{index}/actionParams/{name}", message)
         try:
             compile_rule(rule.condition.expression)
         except ExpressionInvalid as error:

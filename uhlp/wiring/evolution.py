@@ -88,6 +88,7 @@ async def open_evolution(ground: Foundation, stack: AsyncExitStack) -> Evolution
     usage = await stack.enter_async_context(UsageStore(path=ground.data_dir / "evolution.db", book=ground.usage_book))
     audit_debt = AuditDebt(budgets=budgets)
     rollouts, observations = Rollouts(), ObservationQueue(meter=metrics)
+    book = CandidateBook(store=store, clock=clock, meter=metrics)
     oracle = OptimizationOracle(
         registry, state, windows, ground.tools,
         clock=clock,
@@ -95,11 +96,11 @@ async def open_evolution(ground: Foundation, stack: AsyncExitStack) -> Evolution
         coder_timeout_s=settings.evolution.coder_timeout_s,
         global_rules=settings.optimization.rules,
         hold_windows=settings.evolution.hold_windows,
+        has_candidate=lambda app_id, component_id: book.open_candidate(app_id, component_id) is not None,
     )  # fmt: skip
     judge = Judge(mcp_client=ground.tools, clock=clock, config=settings.evolution.judge)
     reference = Reference(executor=ground.executor, adjudications=samples.adjudications, judge=judge)
     questions = Questions(adjudications=samples.adjudications, clock=clock)
-    book = CandidateBook(store=store, clock=clock, meter=metrics)
     promotion = Promotion(book=book, app_registry=registry, state_manager=state)
     anchors = LedgerAnchors(store=store, state_manager=state)
     governor = SafetyGovernor(

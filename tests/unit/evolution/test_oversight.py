@@ -178,11 +178,23 @@ async def test_why_shows_rules_with_their_truth(empty_world: World) -> None:
     ]
     await world.register(component(optimization={"rules": rules}))
     told, _ = await why(world)
-    assert "Rule `avg(latency_ms) > 500` is unknown (no data yet) now." in told
+    slow = "Rule `avg(latency_ms) > 500` is"
+    assert f"{slow} unknown (no data for avg(latency_ms)) now: avg(latency_ms) = no data." in told
     await world.send_all(lines(3))
     told, _ = await why(world)
-    assert "Rule `count(requests) > 2` is true now." in told
-    assert "Rule `avg(latency_ms) > 500` is false now." in told
+    assert "Rule `count(requests) > 2` is true now: count(requests) = 3." in told
+    assert f"{slow} false now: avg(latency_ms) = 0.001." in told
+    await world.oracle.run_optimization_cycle()
+    world.clock.advance(20)
+    told, _ = await why(world)
+    held = "it has held for 20 s, 1 looks."
+    assert f"Rule `count(requests) > 2` is true now: count(requests) = 3; {held}" in told
+    rules = (await world.oversight.why(APP, PARSE))["rules"]
+    assert [(one["holds"], one["values"], one["heldWindows"]) for one in rules] == [
+        (True, {"count(requests)": 3.0}, 1),
+        (False, {"avg(latency_ms)": 0.001}, 0),
+    ]
+    assert (rules[0]["since"], rules[0]["firedAt"]) == (world.clock.now() - 20,) * 2
 
 
 async def test_why_of_a_shadow_counts_the_clean_comparisons_that_are_missing(world: World) -> None:

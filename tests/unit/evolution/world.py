@@ -394,8 +394,9 @@ class World:
         self.audit_debt = AuditDebt(budgets=self.budgets)
         self.rollouts, self.observations = Rollouts(), ObservationQueue(meter=meter, capacity=1000)
         self.oracle = OptimizationOracle(
-            self.registry, self.state, self.windows, tools, clock=clock, **self._oracle_settings
-        )
+            self.registry, self.state, self.windows, tools, clock=clock, **self._oracle_settings,
+            has_candidate=lambda app_id, component_id: self.book.open_candidate(app_id, component_id) is not None,
+        )  # fmt: skip
         judge = Judge(mcp_client=tools, clock=clock, config=config.judge)
         self.reference = Reference(executor=self.executor, adjudications=self.samples.adjudications, judge=judge)
         questions = Questions(adjudications=self.samples.adjudications, clock=clock)

@@ -57,6 +57,33 @@ def test_without_data_or_with_zero_in_a_ratio_the_answer_is_unknown(source: str)
     assert compile_rule(source).evaluate(BUSY_AND_SLOW) is None
 
 
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        ("p95(latency_ms) > p99(latency_ms)", "no data for p95(latency_ms), p99(latency_ms)"),
+        ("ratio(count(requests), sum(errors)) > 1", "a ratio is divided by 0"),
+        ("int(avg(latency_ms) * 1e300) > 1", "Function 'int' error: integer overflow"),
+    ],
+)
+def test_the_unknown_has_a_reason(source: str, why: str) -> None:
+    judged = compile_rule(source).judge(BUSY_AND_SLOW)
+    assert (judged.holds, judged.unknown_because) == (None, why)
+
+
+def test_a_judgement_names_the_numbers_it_saw() -> None:
+    judged = compile_rule("count( requests ) > 600 && (avg(latency_ms) > 1 || p95(latency_ms) > calls_per_min)").judge(
+        BUSY_AND_SLOW
+    )
+    assert (judged.holds, judged.unknown_because) == (True, None)
+    assert judged.values == {
+        "count(requests)": 700, "avg(latency_ms)": 650.5, "p95(latency_ms)": None, "calls_per_min": 700,
+    }  # fmt: skip
+
+
+def test_rules_have_the_functions_of_the_contract_and_no_others() -> None:
+    assert set(SERIES_OF_FUNCTION) == {"count", "sum", "avg", "rate", "p50", "p95", "p99", "max"}
+
+
 def test_what_is_decided_without_the_missing_number_is_known() -> None:
     assert compile_rule("p95(latency_ms) > 1 || count(requests) > 600").evaluate(BUSY_AND_SLOW) is True
     assert compile_rule("p95(latency_ms) > 1 && count(requests) < 600").evaluate(BUSY_AND_SLOW) is False

@@ -8,6 +8,7 @@ import pytest
 
 from tests.unit.evolution.world import APP, PARSE, World, component
 from uhlp.clock import FakeClock
+from uhlp.errors import DefinitionInvalid
 from uhlp.models.definition import OptimizationRule
 
 
@@ -115,9 +116,45 @@ async def test_the_window_is_the_rules_own(desk: Desk) -> None:
     assert await discovered(world) == []
 
 
-@pytest.mark.parametrize("windows", ["an hour", None, -5, True, [60]])
-async def test_a_window_that_is_no_number_is_the_default_and_stops_nobody(desk: Desk, windows: Any) -> None:
-    world = await desk.with_rules(rules=[rule(actionParams={"windowS": windows, "hold": windows})])
+BAD_WINDOWS = ["an hour", None, -5, True, [60], 0, 35 * 86_400 + 1]
+
+
+@pytest.mark.parametrize("windows", BAD_WINDOWS[:-1])
+async def test_a_servers_window_that_is_no_number_is_the_default_and_stops_nobody(desk: Desk, windows: Any) -> None:
+    world = await desk.with_rules(of_server=[rule(actionParams={"windowS": windows, "hold": windows})])
+    assert await discovered(world) == [(PARSE, "jit")]
+    assert [one.window_s for one in world.oracle.rule_truths(APP, PARSE)] == [60.0]
+
+
+@pytest.mark.parametrize("windows", BAD_WINDOWS)
+async def test_a_definition_with_a_bad_window_is_refused_with_its_bound(desk: Desk, windows: Any) -> None:
+    with pytest.raises(DefinitionInvalid, match="windowS is a number from 1 to 3024000"):
+        await desk.with_rules(rules=[rule(actionParams={"windowS": windows})])
+    with pytest.raises(DefinitionInvalid, match="hold is a number from 1 to 10000"):
+        await desk.with_rules(of_app={"rules": [rule(actionParams={"hold": -1})]})
+
+
+async def test_a_rule_may_look_back_35_days(desk: Desk) -> None:
+    world = await desk.with_rules(rules=[rule("count(requests) == 4", actionParams={"windowS": 35 * 86_400})])
+    world.clock.advance(30 * 86_400)
+    assert await discovered(world) == []
+    world.windows.observe(APP, PARSE, handler="llm", latency_ms=800.0, ok=True)
+    assert await discovered(world) == [(PARSE, "jit")]
+
+
+async def test_a_rule_that_fired_waits_for_what_came_of_it(desk: Desk) -> None:
+    world = await desk.with_rules(rules=[rule()])
+    assert await discovered(world) == [(PARSE, "jit")]
+    candidate_id = await world.optimize()
+    assert world.book.open_candidate(APP, PARSE) is not None
+    assert await discovered(world) == []
+    for ms in (1_000, 0):
+        world.clock.advance(ms)
+        await discovered(world)
+    assert world.oracle.rule_truths(APP, PARSE)[0].holds is False
+    for _ in range(3):
+        world.windows.observe(APP, PARSE, handler="llm", latency_ms=800.0, ok=True)
+    await world.governor.reject(candidate_id, cause="person", reason="no", actor="ann")
     assert await discovered(world) == [(PARSE, "jit")]
 
 

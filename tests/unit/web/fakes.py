@@ -201,6 +201,9 @@ class QuietEvolution:
             "missing": [{"what": "comparisons", "have": 48, "need": 84, "expectedAt": None}],
         }
 
+    def rules(self, app_id: str, component_id: str) -> list[dict[str, Any]]:
+        return [{"expression": "count(requests) > 5", "holds": True, "values": {"count(requests)": 9.0}}]
+
     async def adjudications(self, app_id: str, component_id: str) -> dict[str, Any]:
         question = {"input_hash": "a" * 64, "candidate_id": "cand-1", "got": 1, "answers": (2, 3, 4)}
         return {"questions": [question], "adjudications": []}

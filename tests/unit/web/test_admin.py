@@ -124,6 +124,7 @@ async def test_the_window_shows_the_numbers_rules_see(client_of, admin) -> None:
     numbers = (await client.get("/admin/v1/apps/shop/metrics?componentId=echo", headers=admin)).json()
     assert (numbers["all"]["count"], numbers["handlers"]["llm"]["tokensIn"]) == (1, 10)
     assert numbers["handlers"]["jit"]["count"] == 0
+    assert numbers["rules"][0]["values"] == {"count(requests)": 9.0}
     assert (numbers["windowS"], set(numbers["dropped"].values())) == (60, {0})
     edge.windows.observe("shop", "other", handler="jit", latency_ms=1.0, ok=True)
     both = (await client.get("/admin/v1/apps/shop/metrics?windowS=3024000", headers=admin)).json()

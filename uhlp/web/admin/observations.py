@@ -46,6 +46,7 @@ async def window(
 ) -> dict[str, Any]:
     """The numbers that rules see, in all and for each handler: of a component, or of all of the application.
 
+    With a component also its `rules`: what each says now, by which numbers, since when, and why it is unknown.
     `dropped` counts what the server's windows could not take in; while it is all 0, the numbers are exact.
     """
     snapshot = services.registry.snapshot(app_id)
@@ -61,6 +62,7 @@ async def window(
         "handlers": {
             handler: windows.window(app_id, component_id, window_s, handler).as_dict() for handler in HANDLERS
         },
+        "rules": [] if component_id is None else services.evolution.rules(app_id, component_id),
         "dropped": dict(windows.dropped),
     }
 
