@@ -32,7 +32,7 @@ from uhlp.models.definition import OptimizationRule
 from uhlp.registry.config import RegistrySettings
 from uhlp.sandbox.config import SandboxSettings
 from uhlp.state.config import RuntimeSettings
-from uhlp.web.config import WebSettings
+from uhlp.web.config import UserSettings, WebSettings
 
 PREFIX = "UHLP_"
 SETTINGS_FILE = Path("uhlp.toml")
@@ -77,6 +77,7 @@ class Settings(BaseSettings):
     configuration: dict[str, Any] = Field(default_factory=dict)
     metrics: MetricsConfig = MetricsConfig()
     limits: WebSettings = WebSettings()
+    users: UserSettings = UserSettings()
     registry: RegistrySettings = RegistrySettings()
     log: LogSettings = LogSettings()
     deopt_every_n: Annotated[int, Field(ge=1)] | None = None

@@ -110,8 +110,10 @@ class TaskDetails(WireModel):
 
 
 class RouteMatcher(WireModel):
-    path_pattern: Annotated[str, Field(pattern=r"^/")]
-    methods: tuple[Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"], ...] = ("POST",)
+    path_pattern: Annotated[str, Field(pattern=r"^/", max_length=512)]
+    methods: Annotated[
+        tuple[Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"], ...], Field(min_length=1)
+    ] = ("POST",)
 
 
 class OptimizationAction(StrEnum):

@@ -12,6 +12,7 @@ from uhlp.registry.definition_files import APP_FILE, REGISTRY_FILE, DefinitionRe
 from uhlp.registry.problems import Problems
 from uhlp.registry.route_table import Route, RouteConflict, RouteTable
 from uhlp.registry.secret_scan import find_secrets
+from uhlp.registry.security_check import check_security
 from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
 
 _SECRET_HEADER = re.compile(r"authorization|token|key|secret|cookie", re.IGNORECASE)
@@ -74,10 +75,7 @@ def _check_app(app: AppDefinition, reader: DefinitionReader) -> None:
             reader.problem(APP_FILE, f"{at}/poolName", f"the pool {pool.pool_name} is defined twice")
         if pool.min_instances > pool.max_instances:
             reader.problem(APP_FILE, f"{at}/minInstances", "minInstances is larger than maxInstances")
-    key_ids = [key.key_id for key in app.security_config.api_keys]
-    for index, key_id in enumerate(key_ids):
-        if key_id in key_ids[:index]:
-            reader.problem(APP_FILE, f"/securityConfig/apiKeys/{index}/keyId", f"the key id {key_id} is given twice")
+    check_security(app.security_config, reader)
     for name, server in app.mcp_servers.items():
         headers = server.get("headers")
         for header, value in headers.items() if isinstance(headers, dict) else ():

@@ -9,6 +9,7 @@ from uhlp.errors import (
     AppNotFound,
     ComponentNotFound,
     MethodNotAllowed,
+    PermissionDenied,
     RouteNotFound,
     StateConflict,
     ValidationFailed,
@@ -29,6 +30,7 @@ from uhlp.registry.definition_edits import (
 )
 from uhlp.registry.definition_writer import Change, DefinitionWriter
 from uhlp.registry.field_mask import parse_mask
+from uhlp.registry.permissions import grants, may_trigger
 from uhlp.registry.snapshot import AppSnapshot
 from uhlp.registry.snapshot_store import INACTIVE_REF, AppStatus, SnapshotStore
 from uhlp.state.state_manager import StateManager
@@ -355,6 +357,17 @@ class ApplicationRegistry:
     async def get_application_permissions(self, app_id: str) -> tuple[InterAppPermission, ...]:
         """Which applications may trigger this one, and with which events."""
         return self.snapshot(app_id).definition.security_config.inter_app_permissions
+
+    async def authorize_trigger(self, identity: ApiKeyIdentity, app_id: str, event: str) -> None:
+        """Returns when the key may send `event` to the application; PermissionDenied.
+
+        The key needs `trigger:<event>`; one of another application needs an InterAppPermission of this one besides.
+        """
+        definition = self.snapshot(app_id).definition
+        if identity.app_id != app_id and not may_trigger(definition, source_app_id=identity.app_id, event=event):
+            raise PermissionDenied(f"{app_id} lets {identity.app_id} send no event {event}.")
+        if not grants(identity.permissions, f"trigger:{event}"):
+            raise PermissionDenied(f"The key lacks the permission trigger:{event}.")
 
     async def get_user_permissions_for_app(self, app_id: str, user_id: str) -> UserPermissions:
         """A user's roles in the application and the permissions that follow from them."""

@@ -12,6 +12,8 @@ from urllib.parse import unquote_to_bytes
 
 from uhlp.errors import BadInput, MethodNotAllowed, RouteNotFound
 
+MOST_SEGMENTS = 64
+"""Of a pattern; `*rest` takes as many as a path has."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -61,6 +63,8 @@ class RouteTable:
         node, names = self._root, list[str]()
         segments = _segments(route.pattern)
         takes_rest = False
+        if len(segments) > MOST_SEGMENTS:
+            raise RouteConflict(f"{route.pattern} has more than {MOST_SEGMENTS} segments")
         for position, segment in enumerate(segments):
             if segment[:1] in (":", "*"):
                 names.append(_parameter(segment, route.pattern, names))

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Self
 
 from uhlp.errors import PermissionDenied, Unauthorized
+from uhlp.registry.permissions import grants
 from uhlp.web.failure_limiter import FailureLimiter
 
 if TYPE_CHECKING:
@@ -36,8 +37,7 @@ class AppKeys:
         identity = await self.identify(raw, client=client)
         if identity.app_id != app_id:
             raise PermissionDenied("The key belongs to another application.")
-        granted = identity.permissions
-        if not ("invoke:*" in granted or f"invoke:{component_id}" in granted or "*" in granted):
+        if not grants(identity.permissions, f"invoke:{component_id}"):
             raise PermissionDenied(f"The key lacks the permission invoke:{component_id}.")
 
     async def identify(self, raw: str, *, client: str) -> "ApiKeyIdentity":

@@ -1,8 +1,11 @@
 """Numbers of the HTTP edge."""
 
-from typing import Annotated
+from ipaddress import ip_network
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+Algorithm = Literal["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"]
 
 
 class WebSettings(BaseModel):
@@ -19,3 +22,29 @@ class WebSettings(BaseModel):
     secure_cookies: bool = False
     events_heartbeat_s: Annotated[float, Field(gt=0, le=300)] = 15.0
     """How often GET /events says that it is still there."""
+
+
+class UserSettings(BaseModel):
+    """Where a user's id comes from: nowhere, `header` of a proxy in `trusted_proxies`, or a bearer token (`jwt`).
+
+    `jwt_key` is `secret:NAME`: the shared secret, or the issuer's public key as PEM. `jwt_claim` holds the user's id.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: Literal["none", "header", "jwt"] = "none"
+    header: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")] = "X-User-Id"
+    trusted_proxies: tuple[str, ...] = ("127.0.0.1/32", "::1/128")
+    jwt_key: str = ""
+    jwt_algorithms: Annotated[tuple[Algorithm, ...], Field(min_length=1)] = ("RS256", "ES256", "EdDSA")
+    jwt_issuer: str | None = None
+    jwt_audience: str | None = None
+    jwt_claim: str = "sub"
+    jwt_leeway_s: Annotated[float, Field(ge=0, le=300)] = 30.0
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        for network in networks:
+            ip_network(network)
+        return networks

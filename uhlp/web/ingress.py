@@ -18,6 +18,7 @@ from uhlp.web.app_keys import AppKeys
 from uhlp.web.body import LARGE_BYTES, ClientDisconnected, has_body, read_body, send_early
 from uhlp.web.disconnect import DisconnectWatch
 from uhlp.web.input_assembly import assemble_input, is_json
+from uhlp.web.route_access import RouteAccess
 from uhlp.web.trace import trace_id_of
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Ingress:
         self._registry = services.registry
         self._router = services.router
         self._settings = services.settings
-        self._keys = keys
+        self._access = RouteAccess(keys=keys, users=services.users)
         self._refusals = traffic.REFUSALS.on(services.metrics)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -72,11 +73,10 @@ class Ingress:
         if match is None:
             return _allowed_methods(app, path, trace_id)
         component = app.components[match.component_id]
-        if not app.definition.public:
-            client = scope.get("client")
-            await self._keys.authorize(
-                headers, app_id=app_id, component_id=match.component_id, client=client[0] if client else ""
-            )
+        client = scope.get("client")
+        user_info = await self._access.admit(
+            headers, app=app, component_id=match.component_id, client=client[0] if client else ""
+        )
         body = await read_body(
             receive,
             headers,
@@ -100,6 +100,7 @@ class Ingress:
             input=values,
             trace_id=trace_id,
             session_id=_session_id(headers),
+            user_info=user_info,
             http_details=_http_details(scope, path, headers),
             path_params=match.path_params,
         )
@@ -142,8 +143,9 @@ def _match(app: "AppSnapshot", method: str, path: str) -> "RouteMatch | None":
         raise RouteNotFound
     try:
         return app.routes.match(method, path)
-    except MethodNotAllowed:
-        if method == "HEAD":
+    except MethodNotAllowed as error:
+        allow = error.details["allow"] = _with_implied(error.details["allow"])
+        if method == "HEAD" and "GET" in allow:
             return app.routes.match("GET", path)
         if method == "OPTIONS":
             return None
@@ -151,15 +153,18 @@ def _match(app: "AppSnapshot", method: str, path: str) -> "RouteMatch | None":
 
 
 def _allowed_methods(app: "AppSnapshot", path: str, trace_id: str) -> tuple[int, Headers, bytes]:
-    allow: set[str] = {"OPTIONS"}
     try:
         app.routes.match("OPTIONS", path)
+        allow = ["OPTIONS"]
     except MethodNotAllowed as error:
-        allow.update(error.details["allow"])
-    if "GET" in allow:
-        allow.add("HEAD")
-    headers = [*WALLS, (b"allow", ", ".join(sorted(allow)).encode()), (b"x-trace-id", trace_id.encode())]
+        allow = _with_implied(error.details["allow"])
+    headers = [*WALLS, (b"allow", ", ".join(allow).encode()), (b"x-trace-id", trace_id.encode())]
     return 204, headers, b""
+
+
+def _with_implied(methods: list[str]) -> list[str]:
+    """The methods that components claim, and those that every path has."""
+    return sorted({*methods, "OPTIONS", *(("HEAD",) if "GET" in methods else ())})
 
 
 def _validate(component: "ComponentSnapshot", values: dict[str, Any], body_is_no_json: bool) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from uhlp.sandbox.manager import SandboxManager
     from uhlp.state.state_manager import StateManager
     from uhlp.traffic.samples import SampleStore
+    from uhlp.web.users import Users
 
 Probe = Callable[[], Awaitable[str | None]]
 """Says why a part is not ready, or None when it is."""
@@ -82,6 +83,7 @@ class Services:
     notifications: "Notifications"
     versions: "ComponentVersions"
     tokens: "AccessTokens"
+    users: "Users | None" = None
     deployment_mode: str = "development"
     metrics_are_open: bool = True
     settings: WebSettings = field(default_factory=WebSettings)

@@ -5,6 +5,7 @@ import multiprocessing
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -13,13 +14,17 @@ from uhlp.evolution.access_entries import AccessEntries
 from uhlp.logs import configure_logs
 from uhlp.routing.request_router import RequestRouter
 from uhlp.routing.rollout import Rollout
-from uhlp.settings import admin_token_of, describe, read_settings
+from uhlp.secret_references import SecretReader
+from uhlp.settings import Settings, admin_token_of, describe, read_settings
 from uhlp.web.services import Services
 from uhlp.wiring.background import make_loops
 from uhlp.wiring.data_directory import open_data_directory
 from uhlp.wiring.evolution import open_evolution
 from uhlp.wiring.foundation import open_foundation
 from uhlp.wiring.probes import readiness_probes
+
+if TYPE_CHECKING:
+    from uhlp.web.users import Users
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +59,7 @@ async def open_services() -> AsyncIterator[Services]:
             meter=ground.metrics,
             deopt_every_n=settings.deopt_every_n,
         )
+        users = await asyncio.to_thread(_users, settings, ground.read_secret)
         loops = make_loops(ground, evolution, tokens)
         await stack.enter_async_context(loops)
         if is_new:
@@ -67,6 +73,7 @@ async def open_services() -> AsyncIterator[Services]:
         )
         yield Services(
             clock=ground.clock,
+            users=users,
             registry=ground.registry,
             state=ground.state,
             router=router,
@@ -93,6 +100,14 @@ async def open_services() -> AsyncIterator[Services]:
             deployment_mode=settings.deployment_mode,
             metrics_are_open=settings.metrics.is_open(settings.deployment_mode),
         )
+
+
+def _users(settings: Settings, read_secret: SecretReader) -> "Users | None":
+    if settings.users.source == "none":
+        return None
+    from uhlp.web.users import Users  # brings cryptography, a tenth of a second
+
+    return Users(settings=settings.users, read_secret=read_secret)
 
 
 def _end_with_supervisor(stack: AsyncExitStack) -> None:

@@ -104,6 +104,39 @@ def test_a_problem_names_its_file(changes, file, message):
     assert any(message in problem["message"] for problem in found)
 
 
+HASH = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQ$RdescudvJCsgt3ub+b4dWRWJTmaaJObG"
+
+
+def test_keys_and_roles_are_checked_with_their_lines():
+    security = f"""\
+appId: desk
+securityConfig:
+  apiKeys:
+    - {{keyId: aaaaaaaa, keyHash: "{HASH}", permissions: ["invoke:*", "inovke:triage"]}}
+    - {{keyId: aaaaaaaa, keyHash: plain}}
+    - {{keyId: bbbbbbbb, keyHash: "{HASH.replace("argon2id", "argon2i")}"}}
+    - {{keyId: cccccccc, keyHash: "{HASH.replace("m=19456", "m=4194304")}"}}
+  userRoles:
+    ops: {{roleName: opps, permissions: ["tool:core.llm.generate", "everything"]}}
+"""
+    found = problems({"app.yaml": security.encode()})
+    assert [(one["file"], one["path"].removeprefix("/securityConfig"), one["line"]) for one in found] == [
+        ("app.yaml", "/apiKeys/0/permissions/1", 4),
+        ("app.yaml", "/apiKeys/1/keyId", 5),
+        ("app.yaml", "/apiKeys/1/keyHash", 5),
+        ("app.yaml", "/apiKeys/2/keyHash", 6),
+        ("app.yaml", "/apiKeys/3/keyHash", 7),
+        ("app.yaml", "/userRoles/ops/roleName", 9),
+        ("app.yaml", "/userRoles/ops/permissions/1", 9),
+    ]
+
+
+def test_routes_have_a_length_and_at_least_one_method():
+    for matcher in ("pathPattern: /" + "a" * 512, "pathPattern: /a, methods: []", "pathPattern: /" + "a/" * 65):
+        changed = REGISTRY.replace(b'pathPattern: "/tickets/:id", methods: [POST]', matcher.encode())
+        assert problems({"component_registry.yaml": changed})[0]["path"].startswith("/components/0/routeMatcher")
+
+
 CLOSED = b'{"type": "object", "properties": {"text": {}, "id": {}}, "additionalProperties": false'
 
 

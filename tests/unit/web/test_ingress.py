@@ -118,7 +118,10 @@ async def test_unknown_paths_and_methods_answer_with_the_envelope(caller_of) -> 
         assert (response.status_code, response.json()["error"]["code"]) == (status, code)
         assert response.json()["error"]["traceId"] == response.headers["x-trace-id"]
         assert response.headers["content-security-policy"] == "sandbox"
-    assert response.headers["allow"] == "POST"
+    assert response.headers["allow"] == "OPTIONS, POST"
+    assert response.json()["error"]["details"]["allow"] == ["OPTIONS", "POST"]
+    assert (await client.put("/apps/shop/search")).headers["allow"] == "GET, HEAD, OPTIONS"
+    assert (await client.head("/apps/shop/text")).status_code == 405
 
 
 async def test_head_answers_as_get_and_options_names_the_methods(caller_of) -> None:
