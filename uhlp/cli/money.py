@@ -106,10 +106,10 @@ def usage(app: App, json_: AsJson = False) -> None:
 
 
 def _because(one: dict[str, Any]) -> str:
-    expected = f"\n{one['expected']['words']}" if one["expected"] else ""
+    expected = f"; {one['expected']['words']}" if one["expected"] else ""
     app, component, candidate = one["appId"], one["componentId"], one["candidateId"]
     start = f"uhlp approve {candidate} --reason …" if candidate else f"uhlp optimize {app} {component}"
-    return f"{one['reason']}{expected}\nstart it: {start}"
+    return f"{one['reason']}{expected}; start it: {start}"
 
 
 def _paid(component: dict[str, Any]) -> str:

@@ -31,6 +31,10 @@ NO_MONEY_BUDGET = (
 )
 
 
+TOO_SOON = "its last handler is recent; time and new recorded calls have to pass before a rule asks for another"
+CHANGED = "its prompt, schemas or settings have changed, and what it proved was about the old ones"
+
+
 class CompilationStarts:
     """Makes candidates and queues them for the compiler."""
 
@@ -84,7 +88,7 @@ class CompilationStarts:
             raise ComponentNotFound(f"{app_id} has no component {component_id!r}.")
         for one in (self._book.open_candidate(app_id, component_id), self._book.in_service(app_id, component_id)):
             if one is not None and one.spec_hash != component.spec_hash:
-                await self._governor.supersede(one.id, reason="its specification has changed")
+                await self._governor.supersede(one.id, reason=CHANGED)
         component = self._registry.snapshot(app_id).components[component_id]
         current = self._book.open_candidate(app_id, component_id)
         if current is not None and wish is None and _waits_for_approval(current):
@@ -143,7 +147,7 @@ class CompilationStarts:
             if not because and not self._budgets.has_money_limit(self._registry.snapshot(app_id).definition.llm.budget):
                 because = NO_MONEY_BUDGET
             if not await self._may_recompile(app_id, component_id):
-                self._discoveries.hold(wish, "waiting", "its last candidate failed, and the clocks have not run since")
+                self._discoveries.hold(wish, "waiting", TOO_SOON)
                 return
             if not because and (held := self._what_holds(wish)) is not None:
                 self._discoveries.hold(wish, *held)

@@ -1,9 +1,14 @@
 """Endings: how a candidate goes out of traffic. Ledger first, then the switch; neither the model nor the candidate is
 asked for anything.
+
+One exception: where the ledger cannot be written (the lease is lost, the disk is full) a handler that is to go answers
+no more, and its end is written as soon as that can be done. A restart in between forgets a person's word, and finds an
+alarm again in what was measured.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 from uhlp.errors import StateConflict
@@ -41,6 +46,8 @@ class Endings:
         self._promotion = promotion
         self._anchors = anchors
         self._config = config
+        self._due: dict[str, Callable[[], Awaitable[Candidate]]] = {}
+        """By candidate: ends that could not be written yet."""
 
     async def end(
         self,
@@ -64,10 +71,16 @@ class Endings:
                 evidence=live.summary() if live else evidence, regressions=regressions,
             )  # fmt: skip
         except StateConflict:
+            self._due.pop(candidate_id, None)
             raise
         except Exception:  # a ledger that cannot be written must not keep a bad handler in service
-            self._live.take_out_as(candidate, to)
+            if candidate.is_serving or actor == GOVERNOR:
+                self._live.take_out_as(candidate, to)
+                self._due[candidate_id] = partial(
+                    self.end, candidate_id, to, cause=cause, reason=reason, actor=actor, evidence=evidence
+                )
             raise
+        self._due.pop(candidate_id, None)
         self._live.dismiss(candidate)
         if actor == GOVERNOR and to is not S.SUPERSEDED:
             candidate = await self._quarantine_the_hopeless(candidate)
@@ -77,6 +90,14 @@ class Endings:
         if to is S.ROLLED_BACK:
             await self._anchors.anchor(candidate.app_id)
         return candidate
+
+    async def write_what_is_due(self, candidate_id: str) -> bool:
+        """Write an end that could not be written before; False when there is none. Raises what `end` raises."""
+        due = self._due.get(candidate_id)
+        if due is None:
+            return False
+        await due()
+        return True
 
     async def clear_quarantine(self, candidate_id: str, *, actor: str, reason: str) -> Candidate:
         """Let the component be compiled again: the candidate stays refused, and one failure is forgiven."""

@@ -87,6 +87,7 @@ class EvidenceIntake:
             return
         live.measuring_errors += 1
         if live.measuring_errors >= self._config.measuring_errors_in_a_row:
-            reason = f"{live.measuring_errors} errors of measuring in a row, the last: {why}"
+            count = f"{live.measuring_errors} checks in a row could not be made"
+            reason = f"paused: {count}, which says nothing about the handler; the last: {why}"
             live.measuring_errors = 0
             await self._book.decide(candidate_id, actor=actor, reason=reason, paused=True)

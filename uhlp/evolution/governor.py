@@ -154,6 +154,8 @@ class SafetyGovernor:
                 return  # gone or changed: routing does not use it any more, and the daemon voids it
             self._live.keep(candidate_id, whole=False)
             try:
+                if await self._endings.write_what_is_due(candidate_id):
+                    return
                 if candidate.state is S.SHADOW:
                     await self._stages.evaluate_shadow(candidate, live, component.definition)
                 elif candidate.is_serving:

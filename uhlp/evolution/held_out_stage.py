@@ -51,7 +51,7 @@ class HeldOutStage:
         app, component = self._recordings.place(candidate)
         kept = await self._promotion.code_of(candidate)
         if kept is None:
-            await self._governor.reject(candidate.id, cause="lost", reason="its code is no longer there")
+            await self._governor.reject(candidate.id, cause="lost", reason="its code is no longer in the repository")
             return None
         code, _tests, record = kept
         handler = handler_of(code)
@@ -89,7 +89,8 @@ class HeldOutStage:
         for comparison in report.wrong:
             self._governor.keep_mismatch(candidate.id, comparison)
         baseline_ms = report.baseline_p50_ms
-        held_out_words = f"HELD-OUT replay of {evidence.figures.seen}: {evidence.account.describe()}"
+        seen, proven = evidence.figures.seen, evidence.account.describe()
+        held_out_words = f"of {seen} recorded calls that it never saw (HELD-OUT): {proven}"
         if evidence.account.verdict is Verdict.REJECT:
             await self._governor.reject(
                 candidate.id, cause="held_out_replay", reason=held_out_words, evidence=evidence.summary()
@@ -97,7 +98,8 @@ class HeldOutStage:
         elif (too_little := self._answers_too_little(candidate, evidence)) is not None:
             await self._governor.reject(candidate.id, cause="coverage", reason=too_little, evidence=evidence.summary())
         elif baseline_ms is not None and evidence.p50_ms is not None and evidence.p50_ms > baseline_ms:
-            reason = f"slower than the model: p50 {evidence.p50_ms:.1f} ms against {baseline_ms:.1f} ms"
+            median = f"half of its answers take {evidence.p50_ms:.1f} ms or more, of the model's {baseline_ms:.1f} ms"
+            reason = f"slower than the model: {median}"
             await self._governor.reject(candidate.id, cause="latency", reason=reason, evidence=evidence.summary())
         elif (no_better := await self._no_better(candidate, app, component, report, evidence)) is not None:
             await self._governor.reject(candidate.id, cause="no_better", reason=no_better, evidence=evidence.summary())

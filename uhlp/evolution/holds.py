@@ -35,12 +35,12 @@ class Holds:
             found = live.canary.assignment.describe()
             return f"a routing bug: {found}; its arms compare nothing until somebody resumes it"
         if live is not None and live.unasked:
-            return f"{len(live.unasked)} disagreements with the model wait for the reference"
+            return f"{len(live.unasked)} answers that differ from the model's wait to be judged"
         if (frozen := self.frozen(candidate.app_id)) is not None:
             return frozen
         canaries = self._book.candidates(candidate.app_id, state=S.CANARY) if candidate.state is S.SHADOW else []
         if len(canaries) >= self._config.limits.canaries_per_application:
-            return f"waits: {canaries[0].component_id} has the application's canary"
+            return f"waits its turn: {canaries[0].component_id} is the application's canary now"
         return None
 
     def frozen(self, app_id: str) -> str | None:
@@ -53,4 +53,4 @@ class Holds:
         ]
         if len(recent) < self._config.freeze_rollbacks_per_hour:
             return None
-        return f"frozen: {len(recent)} rollbacks in the last hour"
+        return f"frozen: {len(recent)} rollbacks within an hour; nothing of this application goes on until that is past"

@@ -68,10 +68,10 @@ class Returning:
                 return f"its code was taken out: {one.reason}"
         evidence = LiveEvidence.restore(candidate, frozenset())
         if evidence.account.verdict is not Verdict.ACCEPT:
-            return f"its evidence does not hold: {evidence.account.describe()}"
+            return f"what it proved is not enough: {evidence.account.describe()}"
         for monitor in (evidence.audits, evidence.crashes):
             if monitor.alarm is not None:
-                return f"it left with the {monitor.alarm} alarm: {monitor.failures} of {monitor.n} were wrong"
+                return f"it left with an alarm: {monitor.describe('answers or executions failed')}"
         return None
 
     async def return_to(self, app_id: str, component_id: str, to: str, *, actor: str, reason: str) -> None:

@@ -9,10 +9,10 @@ import contextlib
 import structlog
 
 from uhlp.clock import Clock
-from uhlp.errors import AppNotFound, NotLeading, Unavailable
+from uhlp.errors import AppNotFound, Unavailable
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate, CandidateState
-from uhlp.evolution.compilation_starts import CompilationStarts
+from uhlp.evolution.compilation_starts import CHANGED, CompilationStarts
 from uhlp.evolution.compiler import BEFORE_TRAFFIC, Compiler
 from uhlp.evolution.config import EvolutionConfig
 from uhlp.evolution.discoveries import Discoveries
@@ -84,8 +84,9 @@ class SelfEvolutionDaemon:
                 self._rollouts.bar(candidate.app_id, candidate.code_sha)
         for candidate in self._book.candidates():
             if candidate.state in (S.SHADOW, S.CANARY, S.PROMOTED):
-                with contextlib.suppress(NotLeading):  # it is out of traffic; who leads can write that down
+                with contextlib.suppress(Unavailable):  # what has to go is out of traffic, and written down by a cycle
                     await self._readmit(candidate)
+                    await self._governor.evaluate_candidate(candidate.id)  # an alarm may stand since before
 
     async def aclose(self) -> None:
         """Keep what was measured since the last cycle."""
@@ -148,7 +149,7 @@ class SelfEvolutionDaemon:
         except Unavailable:  # its definition cannot be read now: nothing is known of the component
             return
         if component is None or component.spec_hash != candidate.spec_hash:
-            why = "the component is gone" if component is None else "its specification has changed"
+            why = "the component is gone" if component is None else CHANGED
             await self._governor.supersede(candidate.id, reason=why)
         elif candidate.state is S.DISCOVERED and self._is_expired(candidate):
             reason = "nothing came of it in time: too few samples, no approval, or no coder that answers"

@@ -21,7 +21,7 @@ from uhlp.evolution.ledger_anchors import LedgerAnchors
 from uhlp.evolution.live_candidates import LiveCandidates
 from uhlp.evolution.live_evidence import LiveEvidence
 from uhlp.evolution.promotion import Promotion
-from uhlp.evolution.statistics import Verdict
+from uhlp.evolution.statistics import EvidenceAccount, Verdict
 from uhlp.models.definition import ComponentDefinition
 
 S = CandidateState
@@ -62,23 +62,26 @@ class Stages:
         """To canary, to an end, or nowhere yet."""
         account, figures = live.account, live.figures
         if account.verdict is Verdict.REJECT:
-            await self._end(candidate, S.REJECTED, "evidence", f"evidence against it: {account.describe()}")
+            await self._end(candidate, S.REJECTED, "evidence", _too_often_wrong(account))
         elif figures.seen >= _MIN_SEEN_FOR_COVERAGE and live.reachable_coverage < self._config.verify.min_coverage:
             reason = (
-                f"answers {live.reachable_coverage:.0%} itself, needs {self._config.verify.min_coverage:.0%} to pay"
+                f"it answers {live.reachable_coverage:.0%} of the requests itself and leaves the others to the model; "
+                f"below {self._config.verify.min_coverage:.0%} it does not pay"
             )
             await self._end(candidate, S.REJECTED, "coverage", reason)
         elif account.verdict is Verdict.INCONCLUSIVE:
             await self.move(
-                candidate, S.INCONCLUSIVE, f"no verdict after {account.n} comparisons: {account.describe()}"
+                candidate,
+                S.INCONCLUSIVE,
+                f"neither good nor bad enough after {account.n} comparisons: {account.describe()}",
             )
         elif self._may_serve_and_check(candidate, live, definition):
-            checked = f"{self._live.audit_share(candidate):.0%} of its answers are checked"
-            reason = f"serve-and-check, {account.describe()}; answers all, {checked}"
+            checked = f"the model checks {self._live.audit_share(candidate):.0%} of its answers"
+            reason = f"{account.describe()}; by serve-and-check it answers all requests from now on, and {checked}"
             await self._admit_to_canary(candidate, reason, step=len(self._config.canary.weights) - 1)
         elif account.verdict is Verdict.ACCEPT:
             share = self._config.canary.weights[0]
-            await self._admit_to_canary(candidate, f"{account.describe()}; answers {share:.0%}", step=0)
+            await self._admit_to_canary(candidate, f"{account.describe()}; {_answers(share)}", step=0)
 
     async def evaluate_serving(self, candidate: Candidate, live: LiveEvidence, definition: ComponentDefinition) -> None:
         """Out on an alarm, to the next step, or on as it is."""
@@ -87,17 +90,19 @@ class Stages:
         alarms = (("audit", live.audits, "audited answers are wrong"), ("crashes", live.crashes, "executions failed"))
         for cause, monitor, words in alarms:
             if monitor.alarm is not None:
-                reason = f"{monitor.alarm} alarm: {monitor.failures} of {monitor.n} {words}"
-                await self._end(candidate, S.ROLLED_BACK, cause, reason)
+                await self._end(candidate, S.ROLLED_BACK, cause, monitor.describe(words))
                 return
         canary = live.canary if candidate.state is S.CANARY else None
         if account.verdict is Verdict.REJECT:
-            await self._end(candidate, S.ROLLED_BACK, "evidence", f"evidence against it: {account.describe()}")
+            await self._end(candidate, S.ROLLED_BACK, "evidence", _too_often_wrong(account))
         elif not proven and live.audits.failures >= definition.optimization.max_wrong_answers:
-            reason = f"{live.audits.failures} wrong answers served before epsilon was proven"
+            reason = (
+                f"{live.audits.failures} wrong answers were served before fewer than {account.epsilon:.3g} of all were "
+                f"proven to be wrong; maxWrongAnswers is {definition.optimization.max_wrong_answers}"
+            )
             await self._end(candidate, S.ROLLED_BACK, "max_wrong_answers", reason)
         elif account.verdict is Verdict.INCONCLUSIVE:
-            reason = f"served and checked without a verdict for {account.n} comparisons: {account.describe()}"
+            reason = f"served, and neither good nor bad enough after {account.n} comparisons: {account.describe()}"
             await self._end(candidate, S.ROLLED_BACK, "inconclusive", reason)
         elif candidate.state is S.CANARY and self._checkpoints.has_changed(candidate):
             reason = "the handler it was compared with is not in service any more: its canary begins anew"
@@ -208,9 +213,9 @@ class Stages:
         if step < len(weights):
             if live.canary is not None:
                 self._checkpoints.complete(live.canary, candidate.app_id, candidate.component_id)
-            await self.move(candidate, S.CANARY, f"{passed}; answers {weights[step]:.0%}", canary_step=step)
+            await self.move(candidate, S.CANARY, f"{passed}; {_answers(weights[step])}", canary_step=step)
         else:
-            await self.promote(candidate, reason=f"{passed} at 100 %", actor=GOVERNOR)
+            await self.promote(candidate, reason=f"{passed} while it answered all requests", actor=GOVERNOR)
 
     def _may_serve_and_check(self, candidate: Candidate, live: LiveEvidence, definition: ComponentDefinition) -> bool:
         return (
@@ -219,3 +224,11 @@ class Stages:
             and definition.effective_effects == "none"
             and live.account.is_proven(_SERVE_AND_CHECK_FROM)
         )
+
+
+def _answers(share: float) -> str:
+    return f"answers {share:.0%} of the requests from now on"
+
+
+def _too_often_wrong(account: EvidenceAccount) -> str:
+    return f"it is wrong too often, {account.describe()}"

@@ -118,7 +118,9 @@ class Synthesis:
         app, component = self._recordings.place(candidate)
         kept = await self._promotion.code_of(candidate)
         if kept is None:
-            return await self._governor.reject(candidate.id, cause="lost", reason="its code is no longer there")
+            return await self._governor.reject(
+                candidate.id, cause="lost", reason="its code is no longer in the repository"
+            )
         code, tests, record = kept
         proposal = Proposal(code=code, tests=tests, guard=str(record.get("guard", "")), proposer=candidate.proposer)
         train = await self._recordings.answers(candidate, "train")
@@ -149,8 +151,8 @@ class Synthesis:
         assert report.tests is not None  # noqa: S101
         return await self._book.decide(
             candidate.id, S.VERIFIED, actor=GOVERNOR,
-            reason=f"{report.tests.passed} tests pass; on TRAIN it answers {report.train.coverage:.0%}, "
-            f"{len(report.wrong)} of {report.train.answered} wrong",
+            reason=f"{report.tests.passed} tests pass; of the calls it learnt from (TRAIN) it answers "
+            f"{report.train.coverage:.0%}, {len(report.wrong)} of {report.train.answered} wrongly",
             evidence={"trainCoverage": report.train.coverage, "trainWrong": len(report.wrong)},
             measurements={**self._book.candidate(candidate.id).measurements, "trainCoverage": report.train.coverage},
         )  # fmt: skip

@@ -225,7 +225,10 @@ class Verifier:
         judged = used + train.failed
         if wrong and len(wrong) > epsilon * judged:
             report.stage = "train_replay"
-            report.reason = f"{len(wrong)} of {judged} answers on TRAIN are wrong, the first: {_described(wrong[0])}"
+            report.reason = (
+                f"{len(wrong)} of {judged} answers to the calls it learnt from (TRAIN) are wrong, the first in "
+                f"{_described(wrong[0])}"
+            )
         elif (coverage := used / train.n if train.n else 0.0) < self._config.verify.min_coverage:
             report.stage = "coverage"
             report.reason = (
@@ -287,6 +290,6 @@ def handler_timeout_s(component: ComponentSnapshot) -> float:
 def _described(one: Replayed) -> str:
     """How an answer is wrong, without the values: reasons are kept for good, and recordings must stay deletable."""
     if not one.is_answer:
-        return f"it fails ({one.why.partition(':')[0]})"
+        return f"that it fails ({one.why.partition(':')[0]})"
     places = dict.fromkeys(line.partition(":")[0] for line in one.why.split("; "))
-    return f"{', '.join(list(places)[:5]) or 'the answer'} differs (its mismatches show them)"
+    return f"{', '.join(list(places)[:5]) or 'the answer'} (its mismatches show the values)"

@@ -156,7 +156,7 @@ BY_RUNNING = (
     ),
     Adversary(
         "looks at the clock", honest_but("if context['now'][-8] in '13579' or context['now'][22] in '147': return {'quantity': 0, 'product': 'x'}"),
-        REJECTED, "train_replay", "differs", NO_TESTS_OF_IT,
+        REJECTED, "train_replay", "are wrong", NO_TESTS_OF_IT,
     ),
     Adversary(
         "asks a model that it was not given",

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
+from math import isclose
 
 from uhlp.evolution.candidate import FAILED, OPEN, Candidate, CandidateState
 from uhlp.evolution.config import EvolutionConfig
@@ -25,6 +26,7 @@ class LedgerInvariants:
         self._barred: defaultdict[tuple[str, str, str], set[str]] = defaultdict(set)
         self._coded: defaultdict[tuple[str, str, str], int] = defaultdict(int)
         self._measured: dict[str, tuple[int, str]] = {}
+        self._written: dict[str, tuple[int, str]] = {}
         self.broken: list[str] = []
 
     def read(self, entries: Iterable[LedgerEntry]) -> None:
@@ -35,6 +37,17 @@ class LedgerInvariants:
     def candidate(self, candidate_id: str) -> Candidate:
         """As the entries say."""
         return self._candidates[candidate_id]
+
+    def saw(self, candidate_id: str, n: int, verdict: str) -> None:
+        """A verdict that was looked at between two entries; what comes after must agree with it."""
+        known_n, known = self._measured.get(candidate_id, (0, "hold"))
+        if n < known_n or known not in ("hold", verdict):
+            self.broken.append(f"{candidate_id}: {known} after {known_n} comparisons became {verdict} after {n}")
+        self._measured[candidate_id] = (n, verdict)
+
+    def forget_unwritten(self) -> None:
+        """The power failed: clean comparisons that no entry speaks of may be lost, and a verdict with them."""
+        self._measured = dict(self._written)
 
     def _read(self, entry: LedgerEntry) -> None:
         if entry.candidate_id is None:
@@ -87,7 +100,9 @@ class LedgerInvariants:
             self._break(one, f"evidence fell from {known_n} comparisons to {n}")
         if known != "hold" and verdict != known:
             self._break(one, f"the verdict {known} became {verdict}")
-        self._measured[one.id] = (n, verdict)
+        self._measured[one.id] = self._written[one.id] = (n, verdict)
+        if not isclose(entry.evidence["deltaA"], self._config.delta / (one.attempt * (one.attempt + 1))):
+            self._break(one, f"attempt {one.attempt} was measured at delta {entry.evidence['deltaA']}")
         if entry.event is not Event.MOVED:
             return
         proven = entry.evidence["proven"]

@@ -74,7 +74,7 @@ async def test_a_flawed_handler_is_repaired_with_the_counterexample(world: World
 async def test_a_handler_that_stays_wrong_on_train_is_refused_and_what_it_got_wrong_is_kept(world: World) -> None:
     candidate = await refused(world, *[coder_answer(FORGETS_PEARS)] * 4)
     assert candidate.cause == "train_replay"
-    assert "the first: product differs" in candidate.reason
+    assert "the first in product (" in candidate.reason
     assert "pears" not in candidate.reason, "a reason stays for good, a recording can be deleted"
     assert len(candidate.drafts) == 4
     shown = await world.oversight.candidate(candidate.id)

@@ -109,9 +109,9 @@ def test_the_upper_end_is_never_above_what_is_proven() -> None:
 
 def test_it_says_what_is_proven_and_what_is_missing() -> None:
     account = observe(EvidenceAccount.for_attempt(1), [0.0] * 48)
-    assert account.describe() == "proven < 10 %: 0 of 48 wrong; < 5 % needs 36 more"
-    assert EvidenceAccount().describe().startswith("nothing proven yet: 0 of 0 wrong; < 10 % needs ")
-    assert observe(EvidenceAccount(), [1.0] * 3).describe() == "nothing proven yet: 3 of 3 wrong"
+    assert account.describe() == "proven < 10 %: 0 of 48 wrong; 36 more right ones prove < 5 %"
+    assert EvidenceAccount().describe() == "nothing proven yet: 0 of 0 wrong; 34 more right ones prove < 10 %"
+    assert observe(EvidenceAccount(), [1.0] * 3).describe() == "proven > 5 %: 3 of 3 wrong"
 
 
 def test_the_date_follows_from_the_rate() -> None:

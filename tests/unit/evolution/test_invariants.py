@@ -325,7 +325,9 @@ async def test_i8_four_errors_of_measuring_in_a_row_pause_and_score_nothing(worl
     after = world.book.candidate(candidate_id)
     assert (after.paused, after.state) == (True, "shadow")
     assert (after.evidence, after.figures.wrong) == (before.evidence, before.figures.wrong)
-    assert "4 errors of measuring in a row" in (await world.store.entries(candidate_id=candidate_id))[-1].entry.reason
+    assert (
+        "4 checks in a row could not be made" in (await world.store.entries(candidate_id=candidate_id))[-1].entry.reason
+    )
 
 
 # -- I9: one verdict is sticky

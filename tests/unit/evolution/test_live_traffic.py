@@ -85,7 +85,7 @@ async def test_a_disagreement_that_cannot_be_judged_is_asked_again_and_holds_unt
     await world.send("5001 pears")
     candidate = world.book.candidate(candidate_id)
     assert candidate.evidence["n"] == n
-    assert "wait for the reference" in str(world.governor.what_holds(candidate))
+    assert "wait to be judged" in str(world.governor.what_holds(candidate))
     world.model.answers_left = None
     world.model.answer = lambda inputs: {"quantity": 1, "product": "x"} if "5001" in inputs["text"] else parse(inputs)
     await world.send(line(5002))
@@ -202,7 +202,9 @@ async def test_a_handler_that_breaks_raises_the_crash_alarm_and_every_request_is
         assert answer.result.data["product"] == "pears"
     candidate = world.book.candidate(candidate_id)
     assert (candidate.state, candidate.cause) == ("rolled_back", "crashes")
-    assert candidate.reason == f"cusum alarm: 4 of {candidate.monitor['crashes']['n']} executions failed"
+    assert candidate.reason == (
+        f"4 of {candidate.monitor['crashes']['n']} executions failed: more than the 1 % that may be, and not by chance"
+    )
 
 
 async def test_a_provider_that_is_down_keeps_the_handler_serving(world: World) -> None:
@@ -396,7 +398,7 @@ async def test_one_canary_per_application_at_a_time(empty_world: World) -> None:
     first = await world.to_state("canary", "a")
     second = await world.optimize_proven("b")
     assert world.state_of(second) == "shadow"
-    assert "a has the application's canary" in str(world.governor.what_holds(world.book.candidate(second)))
+    assert "a is the application's canary now" in str(world.governor.what_holds(world.book.candidate(second)))
     await world.pass_canary(first)
     await world.daemon.run_cycle()
     assert (world.state_of(first), world.state_of(second)) == ("promoted", "canary")

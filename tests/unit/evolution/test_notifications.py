@@ -216,7 +216,9 @@ async def test_a_freeze_is_told(empty_world: World) -> None:
         candidate_id = await world.optimize_proven(name)
         await world.oversight.act(candidate_id, "rollback", actor="ann", reason="a rehearsal")
         await watch.run_cycle()
-    assert [(one.event, one.reason) for one in told] == [("frozen", "frozen: 3 rollbacks in the last hour")]
+    assert [(one.event, one.reason) for one in told] == [
+        ("frozen", "frozen: 3 rollbacks within an hour; nothing of this application goes on until that is past")
+    ]
     world.clock.advance(3601)
     await watch.run_cycle()
     assert watch.standing() == []

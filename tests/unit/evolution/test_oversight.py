@@ -200,8 +200,8 @@ async def test_why_shows_rules_with_their_truth(empty_world: World) -> None:
 async def test_why_of_a_shadow_counts_the_clean_comparisons_that_are_missing(world: World) -> None:
     candidate_id = await world.to_state("shadow")
     told, missing = await why(world)
-    assert told[0].startswith(f"Candidate {candidate_id} is shadow: HELD-OUT replay of 10")
-    assert "Evidence: nothing proven yet: 0 of 10 wrong; < 10 % needs 31 more." in told
+    assert told[0].startswith(f"Candidate {candidate_id} is shadow: of 10 recorded calls that it never saw")
+    assert "Evidence: nothing proven yet: 0 of 10 wrong; 31 more right ones prove < 10 %." in told
     entry = missing["clean comparisons to prove < 10%"]
     assert (entry["have"], entry["need"]) == (10, 41)
     await world.send_all(lines(31, start=5001))

@@ -105,7 +105,7 @@ def test_trouble_that_only_load_brings_shows_in_spite_of_a_good_start() -> None:
 
 def test_the_finding_reads_as_a_sentence() -> None:
     test = play(ShareTest(rho=1.0), [(True, 0.05)] * 9 + [(False, 0.05)] * 5)
-    assert test.describe() == "9 of 14 were the candidate's, whose share would be 0.7"
+    assert test.describe() == "9 of 14 were the candidate's; its share of the traffic makes 0.7 of them"
     assert test.summary()["alarm"] is True
     assert (test.bad_candidate, test.bad_baseline) == (9, 5)
 

@@ -135,7 +135,7 @@ async def test_a_canary_does_not_advance_over_unpaid_audits(world: World) -> Non
     world.clock.advance(61)
     await world.daemon.run_cycle()
     assert world.book.candidate(candidate_id).canary_step == 0
-    assert "wait for the reference" in (world.governor.what_holds(world.book.candidate(candidate_id)) or "")
+    assert "wait to be judged" in (world.governor.what_holds(world.book.candidate(candidate_id)) or "")
     world.clock.advance(86_400)
     await world.send_all(lines(100, start=30_000))
     world.clock.advance(61)

@@ -4,7 +4,6 @@ import pytest
 
 from tests.unit.evolution.world import APP, FORGETS_PEARS, PARSE, World, lines
 from uhlp.errors import NotLeading
-from uhlp.evolution.leadership import Leadership
 from uhlp.evolution.promotion import candidate_ref
 
 
@@ -12,18 +11,10 @@ def lost() -> int:
     raise NotLeading("another server leads")
 
 
-async def observe(world: World) -> None:
-    """As the loops of a server would: what it may not decide does not stop it from measuring."""
-    cycle = Leadership(leases=None, holder="me", ttl_s=1, clock=world.clock).measuring(world.observer.run_cycle)
-    while len(world.observations):
-        await cycle()
-
-
 async def send_all(world: World, texts: list[str]) -> list[str]:
     found = []
     for text in texts:
-        found.append((await world.send(text, observe=False)).handler)
-        await observe(world)
+        found.append((await world.send(text)).handler)
     return found
 
 

@@ -26,6 +26,7 @@ from uhlp.evolution.audit_debt import AuditDebt
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.compiler import Compiler
 from uhlp.evolution.config import CanaryConfig, EvolutionConfig, LimitsConfig, NoiseConfig, RejitConfig, VerifyConfig
+from uhlp.evolution.database import unwatched
 from uhlp.evolution.discoveries import Discoveries
 from uhlp.evolution.drafting import Drafting
 from uhlp.evolution.expectation import Expectations
@@ -69,6 +70,7 @@ from uhlp.sandbox.drivers.fake import FakeDriver
 from uhlp.sandbox.drivers.fake_worker import FakeWorker, response
 from uhlp.sandbox.manager import SandboxManager
 from uhlp.state.definition_store import DefinitionStore
+from uhlp.state.runtime_store import RuntimeStore
 from uhlp.state.sqlite_runtime_store import SqliteRuntimeStore
 from uhlp.state.state_manager import StateManager
 from uhlp.tools import CoreMCPServer
@@ -78,6 +80,7 @@ from uhlp.traffic.split import input_hash, split_of
 APP = "shop"
 PARSE = "parse"
 JUDGE = "judge-1"
+LEASE_S = 15.0
 _BLOCK = re.compile(r"```json\n(.*?)\n```", re.DOTALL)
 PRODUCTS = ("apples", "pears", "plums", "nuts", "figs", "limes", "dates")
 
@@ -344,7 +347,16 @@ def files(*components: dict[str, Any], golden: dict[str, list[tuple[str, Any]]] 
 
 
 class World:
-    """Everything that wiring would make, driven by hand."""
+    """Everything that wiring would make, driven by hand. A subclass may pass other parts.
+
+    With `leases` it shares the right to decide with whoever else uses them; without, it always decides.
+    """
+
+    make_book: Callable[..., CandidateBook] = CandidateBook
+    make_governor: Callable[..., SafetyGovernor] = SafetyGovernor
+    make_rollouts: Callable[..., Rollouts] = Rollouts
+    make_samples: Callable[..., SampleStore] = SampleStore
+    leases: RuntimeStore | None = None
 
     def __init__(self, folder: Path, clock: FakeClock, config: EvolutionConfig = CONFIG, **oracle: Any) -> None:
         self.folder, self.clock, self.config = folder, clock, config
@@ -352,7 +364,8 @@ class World:
         self.runner = InProcessRunner(clock)
         self.meter, self.tool_meter = CountingMeter(), CountingMeter()
         self.make_driver: Callable[[], Any] = lambda: FakeDriver(self.runner)
-        self.fence: Callable[[], int | None] = lambda: None
+        self.fence: Callable[[], int | None] = lambda: self.leadership.token()
+        self.step: Callable[[str], None] = unwatched
         self._oracle_settings = oracle
         self._numbers = count(1)
         self._stack = AsyncExitStack()
@@ -368,7 +381,7 @@ class World:
         stack.callback(self.registry.close)
         await self.registry.load_all()
         self.windows = Windows(clock=clock)
-        self.samples = SampleStore(self.folder / "samples.db", clock=clock)
+        self.samples = self.make_samples(self.folder / "samples.db", clock=clock)
         stack.push_async_callback(self.samples.close)
         self.usage_book = UsageBook(clock=clock)
         self.budgets = Budgets(usage=self.usage_book, clock=clock, evolution=lambda: self.config.limits.budget)
@@ -385,14 +398,17 @@ class World:
             sandboxes=self.sandboxes, tools=tools, clock=clock, meter=NullMeter(), deployment_mode="development"
         )
         self.store = EvolutionStore(
-            path=self.folder / "evolution.db", clock=clock, evidence_save_s=0, fence=lambda: self.fence()
-        )
+            path=self.folder / "evolution.db", clock=clock, evidence_save_s=0, fence=lambda: self.fence(),
+            step=lambda name: self.step(name),
+        )  # fmt: skip
         await stack.enter_async_context(self.store)
+        self.leadership = Leadership(leases=self.leases, holder=uuid4().hex, ttl_s=LEASE_S, clock=clock)
+        await self.leadership.open(above=await self.store.newest_token())
         self.usage = await stack.enter_async_context(
             UsageStore(path=self.folder / "evolution.db", book=self.usage_book)
         )
         self.audit_debt = AuditDebt(budgets=self.budgets)
-        self.rollouts, self.observations = Rollouts(), ObservationQueue(meter=meter, capacity=1000)
+        self.rollouts, self.observations = self.make_rollouts(), ObservationQueue(meter=meter, capacity=1000)
         self.oracle = OptimizationOracle(
             self.registry, self.state, self.windows, tools, clock=clock, **self._oracle_settings,
             has_candidate=lambda app_id, component_id: self.book.open_candidate(app_id, component_id) is not None,
@@ -400,12 +416,12 @@ class World:
         judge = Judge(mcp_client=tools, clock=clock, config=config.judge)
         self.reference = Reference(executor=self.executor, adjudications=self.samples.adjudications, judge=judge)
         questions = Questions(adjudications=self.samples.adjudications, clock=clock)
-        self.book = CandidateBook(
+        self.book = self.make_book(
             store=self.store, clock=clock, meter=meter, new_id=lambda: f"c-{next(self._numbers):012}"
         )  # an id salts the arms of a canary: a world's are the same in every run
         self.promotion = Promotion(book=self.book, app_registry=self.registry, state_manager=self.state)
         self.anchors = LedgerAnchors(store=self.store, state_manager=self.state)
-        self.governor = SafetyGovernor(
+        self.governor = self.make_governor(
             book=self.book, store=self.store, rollouts=self.rollouts, promotion=self.promotion, anchors=self.anchors,
             app_registry=self.registry, windows=self.windows, clock=clock, meter=meter, config=config,
         )  # fmt: skip
@@ -460,8 +476,7 @@ class World:
             compiler=self.compiler,
             promotion=self.promotion, oracle=self.oracle, samples=self.samples, money=self.money, windows=self.windows,
             app_registry=self.registry, clock=clock, config=config,
-            leadership=Leadership(leases=None, holder="world", ttl_s=15, clock=clock),
-            alert_watch=self.alert_watch,
+            leadership=self.leadership, alert_watch=self.alert_watch,
         )  # fmt: skip
         self.router = self.make_router()
 
@@ -480,6 +495,7 @@ class World:
             self.store._unsaved.clear()
         else:
             await self.daemon.aclose()
+            await self.leadership.aclose()
         await self._stack.aclose()
 
     async def restart(self, *, crash: bool = True) -> None:
@@ -530,8 +546,9 @@ class World:
         return [await self.send(text, component_id) for text in texts]
 
     async def observe(self) -> None:
+        cycle = self.leadership.measuring(self.observer.run_cycle)
         while len(self.observations):
-            await self.observer.run_cycle()
+            await cycle()
 
     # -- evolution
 

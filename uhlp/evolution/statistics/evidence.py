@@ -174,13 +174,15 @@ class EvidenceAccount:
         return now + needed / rate_per_s if rate_per_s > 0 else None
 
     def describe(self) -> str:
-        """The published bound as a sentence: "proven < 10 %: 0 of 48 wrong; < 5 % needs 36 more"."""
+        """The published bound as a sentence: "proven < 10 %: 0 of 48 wrong; 36 more right ones prove < 5 %"."""
         count = f"{self.k} of {self.n} wrong"
+        if self.verdict is Verdict.REJECT:
+            return f"proven > {self.epsilon * 100:g} %: {count}"
         claim = "nothing proven yet" if self.proven is None else f"proven < {self.proven * 100:g} %"
         following = next((m for m in self._bounds if not self.is_proven(m)), None)
-        if following is None or self.verdict is Verdict.REJECT:
+        if following is None:
             return f"{claim}: {count}"
-        return f"{claim}: {count}; < {following * 100:g} % needs {self.needed_more(following)} more"
+        return f"{claim}: {count}; {self.needed_more(following)} more right ones prove < {following * 100:g} %"
 
     def summary(self) -> dict[str, Any]:
         """The figures for ledger, panel and REST."""

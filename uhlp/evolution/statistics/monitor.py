@@ -68,6 +68,13 @@ class Monitor:
                 self.alarm = Alarm.CUSUM
         return self.alarm
 
+    def describe(self, what: str) -> str:
+        """The alarm as a sentence, `what` in the plural: "5 of the last 20 audited answers are wrong"."""
+        if self.alarm is Alarm.FAST:
+            return f"{self.fast_failures} of the last {self.recent.maxlen} {what} ({self.failures} of {self.n} in all)"
+        allowed = f"{self.cusum.mean * 100:g} %"
+        return f"{self.failures} of {self.n} {what}: more than the {allowed} that may be, and not by chance"
+
     def to_dict(self) -> dict[str, Any]:
         """The whole state, parameters included, as JSON values."""
         return {

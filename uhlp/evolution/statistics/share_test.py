@@ -89,9 +89,10 @@ class ShareTest:
         return log_sum_exp(logs) - log(len(logs))
 
     def describe(self) -> str:
-        """The finding as a sentence: "9 of 14 were the candidate's, whose share would be 0.7"."""
+        """The finding as a sentence: "9 of 14 were the candidate's; its share of the traffic makes 0.7 of them"."""
         bad = self.bad_baseline + self.bad_candidate
-        return f"{self.bad_candidate} of {bad} were the candidate's, whose share would be {self.fair_share:.1f}"
+        fair = f"its share of the traffic makes {self.fair_share:.1f} of them"
+        return f"{self.bad_candidate} of {bad} were the candidate's; {fair}"
 
     def summary(self) -> dict[str, Any]:
         """The figures for ledger, panel and REST."""
