@@ -124,7 +124,7 @@ async def test_a_handler_that_is_slower_than_the_model_is_refused(world: World) 
     world.runner.handler_latency_s = 0.5
     candidate = await refused(world, coder_answer())
     assert candidate.cause == "latency"
-    assert "p50 500.0 ms against 200.0 ms" in candidate.reason
+    assert "take 500.0 ms or more, of the model's 200.0 ms" in candidate.reason
 
 
 async def test_a_model_that_disagrees_with_itself_is_no_function(world: World) -> None:
