@@ -46,12 +46,16 @@ def recommendations(
     )
 
 
-def savings(app: App, json_: AsJson = False) -> None:
-    """What handlers have saved, today and in total, less what evolution spent on them."""
+def savings(
+    app: App,
+    days: Annotated[int, typer.Option(min=1, max=35, help="So many days are shown apart.")] = 7,
+    json_: AsJson = False,
+) -> None:
+    """What handlers have saved, in total and day by day (UTC), less what evolution spent on them."""
     from uhlp.cli.admin_client import AdminClient
 
     with AdminClient() as client:
-        found = client.get(f"/apps/{app}/savings")
+        found = client.get(f"/apps/{app}/savings", days=days)
     if json_:
         print_json(found)
         return
@@ -76,6 +80,19 @@ def savings(app: App, json_: AsJson = False) -> None:
     for name, words, _ in rows:
         if words:
             print_note(f"{name}: {words}")
+    print_table(
+        ("day", "component", "#requests", "#by handlers", "#saved", "#spent", "#net", "#seconds", "#tokens"),
+        [
+            (
+                day["day"], name, f"{one['requests']:,}", f"{one['byHandler']:,}",
+                _dollars(one["saved"]["usd"]), _dollars(one["spent"]["usd"]), _dollars(one["net"]["usd"]),
+                f"{one['saved']['seconds']:,.1f}", f"{one['saved']['tokens']:,}",
+            )
+            for day in found["days"]
+            for name, one in _on(day, found["components"])
+        ],
+        empty=f"Nothing happened within {days} days.",
+    )  # fmt: skip
 
 
 def usage(app: App, json_: AsJson = False) -> None:
@@ -103,6 +120,12 @@ def usage(app: App, json_: AsJson = False) -> None:
         limits = [f"${budget['usdPerDay']:g}"] if budget["usdPerDay"] is not None else []
         limits += [f"{budget['tokensPerDay']:,} tokens"] if budget["tokensPerDay"] is not None else []
         print_note(f"Budget a day: {', '.join(limits)}{', spent' if budget['isSpent'] else ''}")
+
+
+def _on(day: dict[str, Any], components: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """A day of the application, and of each of its components that had one."""
+    own = [(name, one) for name, found in components.items() for one in found["days"] if one["day"] == day["day"]]
+    return own if len(own) == 1 else [("all", day), *own]
 
 
 def _because(one: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 from uhlp.evolution.audit_debt import AuditDebt
@@ -9,7 +10,7 @@ from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate, CandidateState
 from uhlp.evolution.config import EvolutionConfig
 from uhlp.evolution.discoveries import Discoveries
-from uhlp.evolution.savings import balance_of, baseline_of, measured
+from uhlp.evolution.savings import balance_of, baseline_of, days_of, measured
 from uhlp.evolution.store import EvolutionStore
 from uhlp.evolution.usage_store import UsageStore, UseRow
 from uhlp.llm import Budgets
@@ -81,8 +82,12 @@ class Money:
 
     # -- what handlers save
 
-    async def savings(self, app_id: str) -> dict[str, Any]:
-        """{day, today, total, components: {id: {today, total, candidates}}}: saved, spent and net. AppNotFound."""
+    async def savings(self, app_id: str, days: int = 7) -> dict[str, Any]:
+        """{day, today, total, days, components: {id: {today, total, days, candidates}}}: saved, spent and net.
+
+        `days` are the newest so many (up to 35) in which anything happened, the newest first; `before` of a candidate
+        is what a call took of the model before it. Raises AppNotFound.
+        """
         self._registry.snapshot(app_id)
         rows = await self._usage.rows(app_id=app_id)
         today = self._budgets.usage.day
@@ -93,16 +98,24 @@ class Money:
             own = [row for row in rows if row[0].component_id == component_id]
             per_second = self.usd_per_second_saved(app_id, component_id)
             candidates = [
-                {"candidateId": one.id, "state": one.state, "version": one.version, "measured": figures}
+                {
+                    "candidateId": one.id, "state": one.state, "version": one.version, "measured": figures,
+                    "before": None if (before := baselines.get(one.id)) is None else asdict(before),
+                }
                 for one in self._book.candidates(app_id, component_id)
                 if (figures := measured(one, own, baselines.get(one.id), per_second)) is not None
-            ]
-            components[component_id] = {**_balances(own, baselines, per_second, today), "candidates": candidates}
+            ]  # fmt: skip
+            components[component_id] = {
+                **_balances(own, baselines, per_second, today),
+                "days": days_of(own, baselines, per_second, first_day=today - days + 1),
+                "candidates": candidates,
+            }
         return {
             "appId": app_id,
             "day": date_of(today),
             "today": _added(one["today"] for one in components.values()),
             "total": _added(one["total"] for one in components.values()),
+            "days": _added_days(one["days"] for one in components.values()),
             "components": components,
         }
 
@@ -230,6 +243,15 @@ def _balances(
         "today": balance_of(of_today, baselines, per_second),
         "total": balance_of(rows, baselines, per_second),
     }
+
+
+def _added_days(components: Iterable[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The days of components as those of the application, the newest first."""
+    days: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for listed in components:
+        for one in listed:
+            days[one["day"]].append({name: value for name, value in one.items() if name != "day"})
+    return [{"day": day, **_added(days[day])} for day in sorted(days, reverse=True)]
 
 
 def _added(balances: Iterable[dict[str, Any]]) -> dict[str, Any]:

@@ -163,9 +163,9 @@ class Oversight:
         """What models took, by component and purpose, today and in total."""
         return await self._money.usage(app_id)
 
-    async def savings(self, app_id: str) -> dict[str, Any]:
-        """What handlers saved, by component, today and in total."""
-        return await self._money.savings(app_id)
+    async def savings(self, app_id: str, days: int = 7) -> dict[str, Any]:
+        """What handlers saved, by component, today, in total and on each of the last `days`."""
+        return await self._money.savings(app_id, days)
 
     async def overview(self) -> dict[str, Any]:
         """The state of evolution as a whole."""

@@ -7,6 +7,7 @@ A request that the handler left to the model took the model and the handler befo
 The baseline is that of the checkpoint: what the model took per call in the hour before the candidate came into shadow.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import ceil
@@ -14,7 +15,7 @@ from typing import Any
 
 from uhlp.evolution.candidate import Candidate
 from uhlp.evolution.usage_store import UseRow
-from uhlp.llm.usage import DEOPTIMISED, EVOLUTION, SERVED_BY_HANDLER, Use
+from uhlp.llm.usage import DEOPTIMISED, EVOLUTION, SERVED_BY_HANDLER, Use, date_of
 from uhlp.optimization.break_even import PerCall, usd
 
 _BY_HANDLERS = (SERVED_BY_HANDLER, DEOPTIMISED)
@@ -85,6 +86,17 @@ def balance_of(rows: Iterable[UseRow], baselines: Mapping[str, PerCall | None], 
         "valueUsd": net_usd + per_second * saved.seconds,
         "unpricedRequests": saved.unpriced,
     }
+
+
+def days_of(
+    rows: Iterable[UseRow], baselines: Mapping[str, PerCall | None], per_second: float, *, first_day: int
+) -> list[dict[str, Any]]:
+    """{day, …balance} of every day from `first_day` on in which anything happened, the newest first."""
+    days: dict[int, list[UseRow]] = defaultdict(list)
+    for row in rows:
+        if row[0].day >= first_day:
+            days[row[0].day].append(row)
+    return [{"day": date_of(day), **balance_of(days[day], baselines, per_second)} for day in sorted(days, reverse=True)]
 
 
 def measured(

@@ -1,13 +1,15 @@
 """UsageStore: the counts of the usage book in `<data>/evolution.db`, so that a restart resets no day and no total.
 
-Counts are kept whole, once a cycle and at the end; a crash loses those of one cycle. They are figures, no decisions:
-the ledger does not vouch for them.
+Counts are kept whole, once a cycle and at the end; a crash loses those of one cycle. Days are kept apart for 35 days;
+what is older is added up under day 0, so that totals stay and the table does not grow with time. They are figures, no
+decisions: the ledger does not vouch for them.
 """
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -27,8 +29,20 @@ CREATE TABLE IF NOT EXISTS usage (
     seconds REAL NOT NULL,
     PRIMARY KEY (app_id, component_id, day, kind, candidate_id)) STRICT, WITHOUT ROWID;
 """
+DAYS_KEPT = 35
+"""Today and the days before it that can still be told apart."""
+EARLIER = 0
+"""The day under which all before them are added up."""
+
 _COLUMNS = ", ".join((*UseKey._fields, *USE_FIELDS))
 _KEEP = f"INSERT OR REPLACE INTO usage ({_COLUMNS}) VALUES ({', '.join('?' * (len(UseKey._fields) + len(USE_FIELDS)))})"  # noqa: S608  own names
+_ADD_UP = f"""
+INSERT INTO usage ({_COLUMNS})
+SELECT {EARLIER}, {", ".join(UseKey._fields[1:])}, {", ".join(f"SUM({name})" for name in USE_FIELDS)}
+FROM usage WHERE day > {EARLIER} AND day < ? GROUP BY {", ".join(UseKey._fields[1:])}
+ON CONFLICT DO UPDATE SET {", ".join(f"{name} = {name} + excluded.{name}" for name in USE_FIELDS)}
+"""  # noqa: S608  own names
+_FORGET = f"DELETE FROM usage WHERE day > {EARLIER} AND day < ?"  # noqa: S608  a number
 
 
 class UsageStore:
@@ -39,6 +53,7 @@ class UsageStore:
         self._book = book
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="usage-db")
         self._connection: sqlite3.Connection | None = None
+        self._added_up_on = 0
 
     async def __aenter__(self) -> Self:
         await self._run(self._open)
@@ -58,18 +73,20 @@ class UsageStore:
     async def run_cycle(self) -> None:
         """Keep what has grown since the last cycle. Raises Unavailable, and tries the same again next time."""
         rows = self._book.changed()
-        if not rows:
-            return
-        try:
-            await self._run(self._keep, rows)
-        except BaseException:
-            self._book.give_back(rows)
-            raise
+        if rows:
+            try:
+                await self._run(self._keep, rows)
+            except BaseException:
+                self._book.give_back(rows)
+                raise
+        if self._book.day != self._added_up_on:
+            await self._run(self._add_up, self._book.day - DAYS_KEPT + 1)
+            self._added_up_on = self._book.day
 
     async def rows(
         self, *, app_id: str | None = None, component_id: str | None = None, kind: str | None = None
     ) -> list[UseRow]:
-        """Every count that matches, of all days, today's as they stand now."""
+        """Every count that matches, of all days (`EARLIER` is one of them), today's as they stand now."""
         await self.run_cycle()
         wanted = {"app_id": app_id, "component_id": component_id, "kind": kind}
         return await self._run(self._select, {name: value for name, value in wanted.items() if value is not None})
@@ -87,9 +104,19 @@ class UsageStore:
             self._connection = None
 
     def _keep(self, rows: Sequence[UseRow]) -> None:
+        with self._transaction() as db:
+            db.executemany(_KEEP, [(*key, *(getattr(use, name) for name in USE_FIELDS)) for key, use in rows])
+
+    def _add_up(self, first_kept: int) -> None:
+        with self._transaction() as db:
+            db.execute(_ADD_UP, (first_kept,))
+            db.execute(_FORGET, (first_kept,))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
         self._db.execute("BEGIN IMMEDIATE")
         try:
-            self._db.executemany(_KEEP, [(*key, *(getattr(use, name) for name in USE_FIELDS)) for key, use in rows])
+            yield self._db
         except BaseException:
             self._db.execute("ROLLBACK")
             raise

@@ -118,9 +118,10 @@ async def test_money_is_printed_for_people_and_for_programs(uhlp: Run, server: d
         uhlp("savings", "desk", **server),
         uhlp("usage", "desk", **server),
         uhlp("savings", "desk", "--json", **server),
+        uhlp("savings", "desk", "--days", "3", **server),
     )
     assert [done.err for done in shown] == [""] * len(shown)
-    listed, as_json, savings, usage, savings_json = (done.out for done in shown)
+    listed, as_json, savings, usage, savings_json, three = (done.out for done in shown)
     for part in ("shop/echo", "waits for approval", "120", "$36.0000", "uhlp approve cand-1 --reason"):
         assert part in listed
     assert json.loads(as_json)[0]["start"] == "/candidates/cand-1/approve"
@@ -129,6 +130,7 @@ async def test_money_is_printed_for_people_and_for_programs(uhlp: Run, server: d
     for part in ("serve", "330", "$0.5000", "Budget a day: $2"):
         assert part in usage
     assert json.loads(savings_json)["total"]["byHandler"] == 38
+    assert ("2026-01-29" in three, "2026-01-28" in three, "2026-01-25" in savings) == (True, False, True)
 
 
 async def test_a_candidate_is_shown_whole_and_decided_about(uhlp: Run, server: dict[str, str]) -> None:

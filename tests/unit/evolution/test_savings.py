@@ -131,6 +131,33 @@ async def test_savings_are_told_today_and_in_total_and_survive_a_restart(promote
     assert later["today"]["requests"] == 0
 
 
+async def test_savings_are_told_day_by_day_for_35_days_and_over_restarts(promoted: World) -> None:
+    per_call = 0.001
+    promoted.clock.advance(DAY_S)
+    for day in range(4):
+        await promoted.send_all(lines(10 * (day + 1), start=90_000 + 1_000 * day))
+        promoted.clock.advance(DAY_S)
+        if day == 1:
+            await promoted.restart()
+    told = await money(promoted).savings(APP, 5)
+    assert [one["requests"] for one in told["days"]] == [40, 30, 20, 10]
+    assert [one["saved"]["usd"] for one in told["days"]] == pytest.approx([n * per_call for n in (40, 30, 20, 10)])
+    assert [one["saved"]["seconds"] for one in told["days"]] == pytest.approx([40, 30, 20, 10], rel=0.01)
+    assert [one["saved"]["tokens"] for one in told["days"]] == [n * 110 for n in (40, 30, 20, 10)]
+    assert sorted((one["day"] for one in told["days"]), reverse=True) == [one["day"] for one in told["days"]]
+    component = told["components"][PARSE]
+    assert component["days"] == told["days"]
+    assert component["candidates"][0]["before"] == {"usd": per_call, "seconds": 1.0, "tokens": 110.0}
+    assert len((await money(promoted).savings(APP, 2))["days"]) == 1, "yesterday; today nothing has happened"
+    before = told["total"]
+    promoted.clock.advance(40 * DAY_S)
+    await promoted.restart()
+    later = await money(promoted).savings(APP, 35)
+    assert later["days"] == []
+    for what in ("usd", "seconds", "tokens"):
+        assert later["total"]["saved"][what] == pytest.approx(before["saved"][what])
+
+
 async def test_usage_is_told_by_purpose_and_adds_up(promoted: World) -> None:
     told = await money(promoted).usage(APP)
     purposes = told["components"][PARSE]["total"]["byPurpose"]

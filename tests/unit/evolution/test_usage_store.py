@@ -7,7 +7,7 @@ import pytest
 
 from uhlp.clock import FakeClock
 from uhlp.errors import Unavailable
-from uhlp.evolution.usage_store import UsageStore
+from uhlp.evolution.usage_store import DAYS_KEPT, EARLIER, UsageStore
 from uhlp.llm.usage import DAY_S, UsageBook
 
 
@@ -70,3 +70,23 @@ async def test_what_cannot_be_written_now_is_written_later(tmp_path: Path) -> No
         other.execute("COMMIT")
         other.close()
         assert [use.calls for _key, use in await store.rows()] == [2]
+
+
+async def test_days_stay_apart_for_35_days_and_are_then_added_up_without_loss(tmp_path: Path) -> None:
+    clock = FakeClock()
+    book, store = opened(tmp_path, clock)
+    async with store:
+        for _day in range(50):
+            call(book)
+            call(book, "audit")
+            await store.run_cycle()
+            clock.advance(DAY_S)
+        await store.run_cycle()
+        found = await store.rows(kind="coder")
+        today = book.day
+    assert {key.day for key, _use in found} == {EARLIER, *range(today - DAYS_KEPT + 1, today)}
+    assert [use.calls for key, use in found if key.day == EARLIER] == [50 - DAYS_KEPT + 1]
+    clock.advance(60 * DAY_S)
+    _book, store = opened(tmp_path, clock)
+    async with store:
+        assert [(key.day, use.calls, use.usd) for key, use in await store.rows(kind="coder")] == [(EARLIER, 50, 12.5)]

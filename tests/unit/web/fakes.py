@@ -236,13 +236,14 @@ class QuietEvolution:
         return {"appId": app_id, "day": "2026-01-31", "today": one, "total": one, "components": components,
                 "budget": budget}  # fmt: skip
 
-    async def savings(self, app_id: str) -> dict[str, Any]:
+    async def savings(self, app_id: str, days: int = 7) -> dict[str, Any]:
         amounts = {"usd": 1.25, "seconds": 20.0, "tokens": 900}
         one = {"requests": 40, "byHandler": 38, "saved": amounts, "spent": {"usd": 0.25, "tokens": 10},
                "net": {"usd": 1.0, "seconds": 20.0, "tokens": 890}, "valueUsd": 1.0, "unpricedRequests": 0}  # fmt: skip
         measured = {"coverage": 0.95, "words": "it took $0.25 to make and was paid for after 8 calls"}
-        component = {"today": one, "total": one, "candidates": [{"candidateId": "cand-1", "measured": measured}]}
-        return {"appId": app_id, "day": "2026-01-31", "today": one, "total": one, "components": {"echo": component}}
+        told = {"today": one, "total": one, "days": [{"day": f"2026-01-{31 - back}", **one} for back in range(days)]}
+        component = {**told, "candidates": [{"candidateId": "cand-1", "measured": measured}]}
+        return {"appId": app_id, "day": "2026-01-31", **told, "components": {"echo": component}}
 
     async def pause(self, **scope: Any) -> dict[str, Any]:
         self.asked.append(("pause", scope))

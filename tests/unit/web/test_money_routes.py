@@ -1,5 +1,7 @@
 """What money has to say over HTTP."""
 
+import pytest
+
 from uhlp.web.services import Services
 from web.fakes import services
 
@@ -21,6 +23,20 @@ async def test_savings_and_recommendations_are_told(client_of, admin) -> None:
     assert savings["total"]["net"]["usd"] == 1.0
     listed = (await client.get("/admin/v1/recommendations", headers=admin)).json()["recommendations"]
     assert [(one["componentId"], one["start"]) for one in listed] == [("echo", "/candidates/cand-1/approve")]
+
+
+@pytest.mark.parametrize(("query", "days"), [("", 7), ("?days=1", 1), ("?days=30", 30)])
+async def test_savings_are_told_of_as_many_days_as_asked(client_of, admin, query: str, days: int) -> None:
+    client = await client_of(services())
+    told = (await client.get(f"/admin/v1/apps/shop/savings{query}", headers=admin)).json()
+    assert len(told["days"]) == len(told["components"]["echo"]["days"]) == days
+
+
+@pytest.mark.parametrize("days", ["0", "36", "-1", "all", "1.5"])
+async def test_days_that_are_not_kept_are_refused(client_of, admin, days: str) -> None:
+    client = await client_of(services())
+    refused = await client.get(f"/admin/v1/apps/shop/savings?days={days}", headers=admin)
+    assert (refused.status_code, "query/days" in refused.json()["error"]["message"]) == (422, True)
 
 
 async def test_money_is_nobodys_business_without_a_token(client_of) -> None:

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
+from uhlp.evolution.usage_store import DAYS_KEPT
 from uhlp.web.admin.access import ServicesDep
 from uhlp.web.admin.observations import WindowQuery
 
@@ -31,10 +32,13 @@ async def usage(app_id: str, services: ServicesDep, window_s: WindowQuery = 3_60
 
 
 @router.get("/apps/{app_id}/savings")
-async def savings(app_id: str, services: ServicesDep) -> dict[str, Any]:
-    """What handlers saved today (UTC) and in total, in money, seconds and tokens, against the baseline that was frozen
-    before they served; what evolution spent; and the measured break-even of each handler."""
-    return await services.evolution.savings(app_id)
+async def savings(
+    app_id: str, services: ServicesDep, days: Annotated[int, Query(ge=1, le=DAYS_KEPT)] = 7
+) -> dict[str, Any]:
+    """What handlers saved today (UTC), in total and on each of the last `days`, in money, seconds and tokens, against
+    the baseline that was frozen before they served; what evolution spent; and the measured break-even of each handler.
+    """
+    return await services.evolution.savings(app_id, days)
 
 
 @router.get("/recommendations")
