@@ -191,7 +191,7 @@ async def town(driver: Driver, data_dir: Path, engine: str) -> AsyncIterator[Tow
         await asyncio.wait_for(opened.has_keeper.wait(), STEADY_WITHIN_S)
         assert await opened.neighbours_answer()
         async with asyncio.timeout(STEADY_WITHIN_S):
-            while any(pool["starting"] for pool in manager.status()):
+            while any(pool["starting"] or not pool["spares"] for pool in manager.status()):
                 assert await opened.neighbours_answer()
         (opened.sandbox_id,) = await opened.sandbox_ids()
         opened.rest = await opened.burden()

@@ -20,7 +20,8 @@ from uhlp.sandbox.drivers.fake import (
     WrongRequestDriver,
 )
 from uhlp.sandbox.drivers.fake_worker import FakeWorker, response
-from uhlp.sandbox.manager import AllocateSandboxRequest, AllocationStatus, ReleaseSandboxRequest
+from uhlp.sandbox.manager import AllocateSandboxRequest, AllocationStatus, ReleaseSandboxRequest, SandboxManager
+from uhlp.sandbox.workforce import REFILL_AFTER_S
 
 LLM = "LLM"
 
@@ -644,27 +645,43 @@ async def test_a_worker_that_was_refused_memory_serves_no_further_call(handler_t
     await manager.close()
 
 
+async def spare_of(manager: SandboxManager) -> None:
+    """Returns when a spare stands ready."""
+    async with asyncio.timeout(2):
+        while not manager.status()[0]["spares"]:  # noqa: ASYNC110 - nobody is told
+            await asyncio.sleep(0)
+
+
+async def refill_is_due() -> None:
+    """Returns when a refill that was ordered before has come: timers of one loop fire in order."""
+    is_due = asyncio.Event()
+    asyncio.get_running_loop().call_later(REFILL_AFTER_S, is_due.set)
+    await is_due.wait()
+    await settle()
+
+
 async def test_whoever_takes_a_spare_has_another_started_for_the_next_component() -> None:
-    driver = FakeDriver(where)
-    manager = manager_of(driver, spare_workers=1)
+    manager = manager_of(FakeDriver(where), spare_workers=1)
     await manager.open()
     pool = PoolDefinition(pool_name="default", max_instances=3)
-    for name in ("a", "b", "c"):
-        await run(manager, pool=pool, component_id=name)
-        await settle()
+    assert (await run(manager, pool=pool))["data"] == "w1"
+    await spare_of(manager)
+    assert (await run(manager, pool=pool))["data"] == "w1", "what is bound goes on"
+    assert (await run(manager, pool=pool, component_id="second"))["data"] == "w2"
+    await spare_of(manager)
+    assert (await run(manager, pool=pool, component_id="third"))["data"] == "w3"
+    await refill_is_due()
     (status,) = manager.status()
-    assert [worker.worker_id for worker in driver.workers] == ["w1", "w2", "w3"], "none beyond the maximum"
-    assert (status["workers"], status["spares"]) == (3, 0)
+    assert (status["workers"], status["spares"], status["starting"]) == (3, 0, 0), "none beyond the maximum"
     await manager.close()
 
 
-async def test_a_spare_stands_ready_beside_the_worker_that_serves() -> None:
+async def test_a_pool_that_closes_starts_no_spare() -> None:
     driver = FakeDriver(where)
     manager = manager_of(driver, spare_workers=1)
     await manager.open()
-    assert (await run(manager))["data"] == "w1"
-    await settle()
-    assert manager.status()[0]["spares"] == 1
-    assert (await run(manager))["data"] == "w1", "what is bound goes on"
-    assert (await run(manager, component_id="other"))["data"] == "w2"
+    await run(manager)
     await manager.close()
+    await refill_is_due()
+    assert len(driver.workers) == 1
+    assert not driver.workers[0].is_alive
