@@ -112,7 +112,7 @@ def _why_not_in_this_image(app: AppSnapshot, component: ComponentSnapshot) -> st
     pool = app.definition.pool(name)
     image = pool.docker_image if pool is not None else ""
     return (
-        f"handlers and their tests are Python, and the image {image} of its pool {name} does not hold the runner that "
-        f"runs them: build one on it (uhlp sandbox build-image --base {image} --tag NAME), or name another pool in "
-        "targetPoolName"
+        f"handlers and their tests are Python, and no sandbox here runs that from the image {image} of its pool "
+        f"{name}: build one on it (uhlp sandbox build-image --base {image} --tag NAME) for sandbox.driver docker, or "
+        "name another pool in targetPoolName"
     )

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from raw_runner import isolated_driver, new_data_dir, raw_runner, spec
 
-from uhlp.errors import IsolationRefused, SandboxDied
+from uhlp.errors import ImageUnavailable, IsolationRefused, SandboxDied
 from uhlp.sandbox.drivers.process import ProcessDriver
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -48,6 +48,14 @@ async def test_a_sandbox_starts_works_and_leaves_no_process_behind(driver: Proce
     assert processes_of(driver) == []
     assert [await runner.worker.kill() for runner in runners] == ["killed"] * 3
     await sandbox.stop("again")
+
+
+async def test_a_pool_of_an_image_of_users_is_not_run_in_our_runner_instead(driver: ProcessDriver) -> None:
+    assert await driver.has_runner("uhlp-runner:1")
+    assert not await driver.has_runner("registry.example/our-node:3")
+    with pytest.raises(ImageUnavailable, match=r"our-node:3.*set sandbox\.driver to docker"):
+        await driver.start(spec(docker_image="registry.example/our-node:3"))
+    assert await driver.list_owned() == []
 
 
 async def test_a_killed_worker_takes_nobody_with_it(driver: ProcessDriver) -> None:

@@ -24,8 +24,9 @@ from typing import Any
 
 import structlog
 
-from uhlp.errors import IsolationRefused, SandboxDied
-from uhlp.models.definition import PoolDefinition
+from uhlp.errors import ImageUnavailable, IsolationRefused, SandboxDied
+from uhlp.models.definition import RUNNER_IMAGE, PoolDefinition
+from uhlp.models.image_name import ImageReference
 from uhlp.sandbox.driver import Capabilities, SandboxSpec
 from uhlp.sandbox.drivers import bubblewrap, runner_home
 from uhlp.sandbox.drivers.identities import Identities
@@ -83,6 +84,11 @@ class ProcessDriver:
         """Start one sandbox."""
         if self._capabilities is None:
             raise RuntimeError("open the driver first")
+        if not await self.has_runner(spec.pool.docker_image):
+            raise ImageUnavailable(
+                f"Pool {spec.pool.pool_name} wants the image {spec.pool.docker_image}, and processes start from no "
+                "image: set sandbox.driver to docker, or give its components another pool."
+            )
         if not self._is_isolated and self._production and not self._allow_unisolated:
             raise IsolationRefused(details={"missing": list(self._capabilities.missing)})
         started_s = time.perf_counter()
@@ -95,8 +101,8 @@ class ProcessDriver:
         return sandbox
 
     async def has_runner(self, image: str) -> bool:
-        """Always: processes start from no image."""
-        return True
+        """Only our runner's own: processes start from no image, and what another one holds is not here."""
+        return ImageReference.parse(image).repository == RUNNER_IMAGE
 
     async def list_owned(self) -> list[str]:
         """Ids of living sandboxes, read from /proc."""
