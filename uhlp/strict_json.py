@@ -5,8 +5,6 @@ keys, nesting deeper than `max_depth`, bad UTF-8 or a byte order mark, an empty 
 64 bits and floats beyond, as orjson reads them.
 """
 
-import re
-from itertools import accumulate
 from math import isfinite
 from typing import Any
 
@@ -18,10 +16,6 @@ from uhlp.errors import MalformedJson
 DEEPEST = 200
 """The largest `max_depth`: jiter nests no deeper."""
 
-_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
-_AS_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # one level down, one level up, as signed bytes
-_NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
-
 
 def loads(raw: bytes, *, max_depth: int = 64, subject: str = "The body") -> Any:
     """The value of one JSON text. `max_depth` counts nested arrays and objects, at most `DEEPEST`.
@@ -30,7 +24,8 @@ def loads(raw: bytes, *, max_depth: int = 64, subject: str = "The body") -> Any:
     """
     try:
         value = orjson.loads(raw)  # the strict reader; it stops at depth 1,024 and lets the last of equal keys win
-        if raw.count(b"[") + raw.count(b"{") > max_depth and _depth(raw) > max_depth:
+        brackets = raw.count(b"[") + raw.count(b"{")
+        if brackets > max_depth and type(value) in (dict, list) and _is_deeper(value, max_depth, brackets):
             raise MalformedJson(f"{subject} is not strict JSON: it nests deeper than {max_depth} levels.")
         jiter.from_json(raw, catch_duplicate_keys=True)
     except ValueError as error:
@@ -51,10 +46,20 @@ def canonical(value: Any) -> bytes:
     return orjson.dumps(_with_one_spelling(value), option=orjson.OPT_SORT_KEYS)
 
 
-def _depth(raw: bytes) -> int:
-    """How deep the brackets of a well-formed text nest."""
-    steps = _STRING.sub(b"", raw).translate(_AS_STEPS, _NO_BRACKETS)
-    return max(accumulate(memoryview(steps).cast("b")), default=0)
+def _is_deeper(value: Any, max_depth: int, brackets: int) -> bool:
+    """Whether arrays and objects nest deeper. Looks level by level, while there are `brackets` enough left for it."""
+    level = [value]
+    for depth in range(1, max_depth + 1):
+        brackets -= len(level)
+        if depth + brackets <= max_depth:
+            return False
+        level = [
+            child
+            for node in level
+            for child in (node.values() if type(node) is dict else node)
+            if type(child) is dict or type(child) is list
+        ]
+    return bool(level)
 
 
 def _with_one_spelling(value: Any) -> Any:

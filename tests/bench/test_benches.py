@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from tests.bench import jit_path, model_path, sandboxes
+from tests.bench import jit_path, metrics, model_path, sandboxes
 
 pytestmark = [
     pytest.mark.long,
@@ -32,3 +32,12 @@ def test_sandboxes_of_each_driver_are_measured_beside_a_bare_process(capsys):
         results = sandboxes.run(rounds=2)
     assert {sandboxes.PROCESS, sandboxes.FLOOR} <= set(results)
     assert all(set(results[name]) >= set(sandboxes.GOALS[name]) for name in results if name != sandboxes.FLOOR)
+
+
+def test_metrics_are_measured_beside_prometheus_client_and_a_pushgateway(capsys):
+    with capsys.disabled():
+        print()
+        results, scrapes, inside = metrics.run(rounds=2, seconds=2)
+    assert len(results) == (4 if metrics.has_pushgateway() else 0)
+    assert set(scrapes) == set(metrics.SIZES)
+    assert "all of one request" in inside
