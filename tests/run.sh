@@ -58,7 +58,10 @@ look_for_missing() {
   else missing="$missing chromium"; fi
   command -v node >/dev/null || missing="$missing nodejs"
   command -v promtool >/dev/null || missing="$missing prometheus"
-  if [ $long = yes ]; then command -v wrk >/dev/null || missing="$missing wrk"; fi
+  if [ $long = yes ]; then
+    command -v wrk >/dev/null || missing="$missing wrk"
+    command -v prometheus-pushgateway >/dev/null || missing="$missing prometheus-pushgateway"
+  fi
 }
 
 # In a shell of its own, so that its trap ends with it.
