@@ -29,6 +29,7 @@ from uhlp.errors import PayloadTooLarge, UhlpError
 from uhlp.metering import Counter, Gauge, Histogram
 from uhlp.metrics.config import MetricsConfig
 from uhlp.metrics.exposition import Exposition, Form, Pieces
+from uhlp.metrics.metric_names import exposed_name
 from uhlp.metrics.metric_store import MetricStore
 from uhlp.metrics.point import Point
 from uhlp.metrics.point_intake import write_point
@@ -116,6 +117,11 @@ class MetricCollector:
             self._refused.labels(error.code).inc()
             raise
         self._accepted.inc()
+
+    def label_names(self, name: str, metric_type: str) -> tuple[str, ...] | None:
+        """The labels of a recorded metric, None while there is none of this name. Raises ValidationFailed."""
+        family = self._store.families.get(exposed_name(name, metric_type))
+        return None if family is None else family.label_names
 
     async def run_cycle(self, app_ids: Collection[str]) -> None:
         """Free what is over; `app_ids` are the applications there are."""

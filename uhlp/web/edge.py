@@ -15,6 +15,7 @@ from uhlp.web.app_keys import AppKeys
 from uhlp.web.built_when_needed import BuiltWhenNeeded
 from uhlp.web.ingress import PREFIX, Ingress
 from uhlp.web.metrics_lane import MetricsLane
+from uhlp.web.otlp_lane import OTLP_METRICS, OtlpLane
 from uhlp.web.panel.lane import PANEL, PanelLane
 from uhlp.web.record_access import METRICS, RECORD, RecordAccess
 from uhlp.web.services import Services
@@ -24,9 +25,10 @@ from uhlp.web.trace import trace_id_of
 class Edge:
     """ASGI application: application traffic, metrics and panel to their lanes, all else to the admin lane."""
 
-    def __init__(self, *, ingress: ASGIApp, metrics: ASGIApp, admin: ASGIApp, panel: ASGIApp) -> None:
+    def __init__(self, *, ingress: ASGIApp, metrics: ASGIApp, otlp: ASGIApp, admin: ASGIApp, panel: ASGIApp) -> None:
         self._ingress = ingress
         self._metrics = metrics
+        self._otlp = otlp
         self._admin = admin
         self._panel = panel
 
@@ -40,6 +42,8 @@ class Edge:
             await self._ingress(scope, receive, send)
         elif scope["type"] == "http" and path in (RECORD, METRICS):
             await self._metrics(scope, receive, send)
+        elif scope["type"] == "http" and path == OTLP_METRICS:
+            await self._otlp(scope, receive, send)
         elif path == PANEL or path.startswith(PANEL + "/"):
             await self._panel(scope, receive, send)
         elif scope["type"] == "http":
@@ -86,6 +90,7 @@ async def open_edge(services: Services) -> AsyncIterator[Edge]:
         yield Edge(
             ingress=Ingress(services, keys=keys),
             metrics=MetricsLane(services, access=access),
+            otlp=OtlpLane(services, access=access),
             admin=AdminLane(BuiltWhenNeeded(admin), gate=gate, settings=services.settings),
             panel=PanelLane(services, gate=gate, stack=stack),
         )
