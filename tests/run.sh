@@ -43,6 +43,8 @@ look_for_missing() {
   elif ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then missing="python3-venv"; fi
   command -v git >/dev/null || missing="$missing git"
   command -v strace >/dev/null || missing="$missing strace"
+  command -v ssh >/dev/null || missing="$missing openssh-client"
+  PATH="$PATH:/usr/sbin" command -v sshd >/dev/null || missing="$missing openssh-server"
   command -v redis-server >/dev/null || missing="$missing redis-server"
   command -v bwrap >/dev/null || missing="$missing bubblewrap"
   if [ -n "${UHLP_TEST_DOCKER_HOST:-}" ]; then

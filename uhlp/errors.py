@@ -360,6 +360,12 @@ class RuntimeStoreUnavailable(Unavailable):
     code = "RUNTIME_STORE_UNAVAILABLE"
 
 
+class RemoteUnavailable(Unavailable):
+    """The application's remote repository does not answer."""
+
+    code = "REMOTE_UNAVAILABLE"
+
+
 class NotLeading(Unavailable):
     """Another server decides about candidates, or nobody does at the moment; this one may not."""
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from uhlp.errors import DefinitionInvalid
+from uhlp.errors import DefinitionInvalid, ValidationFailed
 from uhlp.models.definition import AppDefinition, ComponentDefinition
 from uhlp.prompts import Prompt, parse_prompt
 from uhlp.registry.component_compiler import ComponentCompiler, check_rules
@@ -14,6 +14,7 @@ from uhlp.registry.route_table import Route, RouteConflict, RouteTable
 from uhlp.registry.secret_scan import find_secrets
 from uhlp.registry.security_check import check_security
 from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
+from uhlp.state.remote import Remote
 
 _SECRET_HEADER = re.compile(r"authorization|token|key|secret|cookie", re.IGNORECASE)
 
@@ -76,6 +77,10 @@ def _check_app(app: AppDefinition, reader: DefinitionReader) -> None:
         if pool.min_instances > pool.max_instances:
             reader.problem(APP_FILE, f"{at}/minInstances", "minInstances is larger than maxInstances")
     check_security(app.security_config, reader)
+    try:
+        Remote.of(app.state_store_config.params)
+    except ValidationFailed as error:
+        reader.problem(APP_FILE, "/stateStoreConfig/params", error.message)
     for name, server in app.mcp_servers.items():
         headers = server.get("headers")
         for header, value in headers.items() if isinstance(headers, dict) else ():

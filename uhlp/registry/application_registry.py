@@ -28,7 +28,7 @@ from uhlp.registry.definition_edits import (
     with_prompt,
     without_api_key,
 )
-from uhlp.registry.definition_writer import Change, DefinitionWriter
+from uhlp.registry.definition_writer import Change, DefinitionWriter, remote_of
 from uhlp.registry.field_mask import parse_mask
 from uhlp.registry.permissions import grants, may_trigger
 from uhlp.registry.snapshot import AppSnapshot
@@ -65,6 +65,7 @@ class ApplicationRegistry:
         self._writer = DefinitionWriter(state=state, snapshots=self._snapshots)
         self._keys = ApiKeys(settings=settings)
         self._snapshots.on_change(self._index_keys)
+        self._snapshots.on_change(self._follow_remote)
 
     # Snapshots
 
@@ -119,6 +120,14 @@ class ApplicationRegistry:
         for app_id in known.keys() - revisions.keys():
             if app_id not in await self._state.list_repositories():
                 self._snapshots.remove(app_id, inactive=False)
+
+    async def run_remote_cycle(self) -> None:
+        """Bring applications and their remotes together where they differ; after a start, all of them."""
+        for app_id in self.known_app_ids():
+            known = self._state.remote(app_id)
+            if known is not None and known.problem is not None:
+                await self._state.pull(app_id)
+        await self.run_cycle()
 
     async def reload_configuration(self) -> None:
         """Merge a changed global configuration into every snapshot."""
@@ -230,8 +239,15 @@ class ApplicationRegistry:
             self._snapshots.remove(app_id, inactive=not delete_state)
 
     async def get_application_status(self, app_id: str) -> tuple[AppStatus, dict[str, Any]]:
-        """The status, and revision, newest revision and problems."""
-        return self._snapshots.status(app_id)
+        """The status, and revision, newest revision and problems. DEGRADED too while a remote lacks what main has."""
+        status, details = self._snapshots.status(app_id)
+        known = self._state.remote(app_id)
+        if known is not None:
+            details |= {"remote": known.remote.url, "remoteProblem": known.problem}
+            if known.problem is not None:
+                details = {"message": known.problem, **details}
+                status = AppStatus.DEGRADED if status is AppStatus.ACTIVE else status
+        return status, details
 
     async def list_active_applications(self) -> list[str]:
         """The applications in service."""
@@ -377,6 +393,10 @@ class ApplicationRegistry:
         """Raise AppNotFound unless the application is in service, or waits in ERROR for a better definition."""
         if not self._snapshots.is_known(app_id):
             raise AppNotFound(f"no application has the id {app_id}", details={"appId": app_id})
+
+    def _follow_remote(self, app_id: str) -> None:
+        snapshot = self._snapshots.in_service(app_id)
+        self._state.set_remote(app_id, None if snapshot is None else remote_of(snapshot))
 
     def _index_keys(self, app_id: str) -> None:
         snapshot = self._snapshots.in_service(app_id)

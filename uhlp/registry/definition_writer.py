@@ -4,11 +4,18 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from uhlp.errors import Conflict, NotFound, RevisionConflict
+from uhlp.errors import Conflict, NotFound, RevisionConflict, UhlpError
 from uhlp.registry.merge import kept_by_server, merged_files
 from uhlp.registry.snapshot import AppSnapshot
 from uhlp.registry.snapshot_store import SnapshotStore
+from uhlp.state.remote import Remote
 from uhlp.state.state_manager import StateManager
+
+
+def remote_of(snapshot: AppSnapshot) -> Remote | None:
+    """The remote that a definition names."""
+    return Remote.of(snapshot.definition.state_store_config.params)
+
 
 Changes = Mapping[str, bytes | None]
 _TRIES = 5
@@ -45,15 +52,16 @@ class DefinitionWriter:
     async def write(self, app_id: str, change: Change) -> str:
         """Compile, commit and put into service; the resulting revision.
 
-        Raises DefinitionInvalid with all problems, RevisionConflict for a stale expected_base_revision.
+        Raises DefinitionInvalid with all problems, RevisionConflict for a stale expected_base_revision or a change
+        that clashes with the remote's.
         """
         async with self.lock(app_id):
             for _ in range(_TRIES):
                 try:
                     return await self._attempt(app_id, change)
-                except RevisionConflict:
-                    if change.expected_base_revision is not None:
-                        raise
+                except RevisionConflict as error:
+                    if change.expected_base_revision is not None or "keptAt" in error.details:
+                        raise  # told by the caller, or by the remote, that somebody else was first
             raise Conflict("the definition keeps changing from outside; repeat the change later")
 
     async def revert(self, app_id: str, revision: str, *, message: str | None, actor: str | None) -> str:
@@ -70,7 +78,7 @@ class DefinitionWriter:
                     if "currentRevision" not in error.details:
                         raise
                     continue
-                self._snapshots.swap(replace(snapshot, revision=resulting))
+                await self._serve(app_id, snapshot, resulting)
                 return resulting
             raise Conflict("the definition keeps changing from outside; repeat the change later")
 
@@ -91,16 +99,30 @@ class DefinitionWriter:
         change.check(snapshot)
         if base is None:
             await self._state.create_repository(app_id)
-        revision = await self._state.commit(
-            app_id,
-            changes,
-            message=change.message,
-            author=change.actor,
-            trailers=change.trailers,
-            expected_base_revision=base,
-        )
-        self._snapshots.swap(replace(snapshot, revision=revision))
+        self._state.set_remote(app_id, remote_of(snapshot))
+        try:
+            revision = await self._state.commit(
+                app_id,
+                changes,
+                message=change.message,
+                author=change.actor,
+                trailers=change.trailers,
+                expected_base_revision=base,
+            )
+        except UhlpError:
+            self._state.set_remote(app_id, None if current is None else remote_of(current))
+            if base is None:
+                await self._state.delete_repository(app_id)
+            raise
+        await self._serve(app_id, snapshot, revision)
         return revision
+
+    async def _serve(self, app_id: str, snapshot: AppSnapshot, revision: str) -> None:
+        """Put a committed snapshot into service; where a remote may have had a word, what main really holds."""
+        if remote_of(snapshot) is None:
+            self._snapshots.swap(replace(snapshot, revision=revision))
+        else:
+            await self._snapshots.load(app_id)
 
     async def _present(self, app_id: str) -> tuple[str | None, dict[str, bytes]]:
         try:

@@ -15,9 +15,11 @@ from pygit2.enums import SortMode
 from uhlp.errors import Conflict, DefinitionFileNotFound, NotFound, RevisionConflict
 from uhlp.state.durable import RefLockedError, move_ref, sync_objects, sync_path
 from uhlp.state.paths import check_directory, check_path
+from uhlp.state.rebase import rebase
 from uhlp.state.trees import edit_tree, file_bytes, new_objects, printable, read_files, walk
 
 MAIN = "refs/heads/main"
+REFUSED = "refs/uhlp/refused/"
 TreeMaker = Callable[[pygit2.Commit | None, list[pygit2.Oid]], pygit2.Oid]
 _TRIES = 30
 _LOCK_WAIT_S = 0.02
@@ -133,6 +135,47 @@ class DefinitionRepository:
                 details={"paths": paths},
             )
         return self._git[index.write_tree(self._git)].peel(pygit2.Tree)
+
+    def rebase(self, onto_ref: str, tip: str | None) -> str | None:
+        """Put what main has and `onto_ref` does not on top of that, and main there: its new tip, None with no commit.
+
+        With `tip` main must be there. RevisionConflict when the sides clash; main stays then.
+        """
+        ours, onto = self.revision(), self.revision(onto_ref)
+        if tip is not None and tip != ours:
+            raise RevisionConflict(details={"expectedBaseRevision": tip, "currentRevision": ours})
+        if onto is None or ours == onto:
+            return ours
+        if ours is None or self._git.descendant_of(onto, ours):
+            moved, written = pygit2.Oid(hex=onto), list[pygit2.Oid]()  # fetched by git, which syncs what it writes
+        elif self._git.descendant_of(ours, onto):
+            return ours
+        else:
+            moved, written = rebase(self._git, pygit2.Oid(hex=ours), pygit2.Oid(hex=onto))
+        self._move_main(str(moved), ours, written)
+        return str(moved)
+
+    def take_back(self, revision: str, before: str | None) -> str:
+        """Put main from `revision` back to `before`, and keep the commit at the reference that is answered."""
+        kept = f"{REFUSED}{revision}"
+        sync_objects(self._path, [revision])
+        move_ref(self._path, kept, revision, expected=None, current=lambda: self.revision(kept))
+        if before is None:
+            self.delete_ref(MAIN)
+        else:
+            self._move_main(before, revision, [])
+        return kept
+
+    def _move_main(self, new: str, expected: str | None, written: list[pygit2.Oid]) -> None:
+        sync_objects(self._path, [str(object_id) for object_id in written])
+        for _ in range(_TRIES):
+            try:
+                if move_ref(self._path, MAIN, new, expected=expected, current=self.revision):
+                    return
+                raise RevisionConflict(details={"expectedBaseRevision": expected, "currentRevision": self.revision()})
+            except RefLockedError:
+                time.sleep(_LOCK_WAIT_S)
+        raise Conflict(f"{MAIN} stays locked by another writer; repeat the change later")
 
     def delete_ref(self, ref: str) -> None:
         """Remove a reference; its objects stay until git collects them. Nothing happens when there is none."""

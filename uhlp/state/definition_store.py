@@ -24,6 +24,9 @@ from uhlp.state.definition_repository import (
 )
 from uhlp.state.durable import clear_stale_locks, sync_path
 from uhlp.state.patches import apply_patch
+from uhlp.state.remote import Remote
+from uhlp.state.remote_git import RemoteGit
+from uhlp.state.remote_sync import RemoteState, RemoteSync
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -40,8 +43,10 @@ class DefinitionStore:
     met by compare-and-swap of the reference. Lock files left by a killed process go when an application is first used.
     """
 
-    def __init__(self, root: Path, *, clock: Clock | None = None) -> None:
+    def __init__(self, root: Path, *, clock: Clock | None = None, remote_git: RemoteGit | None = None) -> None:
         self._root = root
+        self._sync = RemoteSync(git=remote_git or RemoteGit())
+        self._remotes: dict[str, RemoteState] = {}
         self._clock = clock or SystemClock()
         self._locks: dict[str, asyncio.Lock] = {}
         self._unlocked: set[str] = set()
@@ -59,6 +64,7 @@ class DefinitionStore:
         path = self._path(app_id)
         async with self._lock(app_id):
             await _in_thread(app_id, lambda: _delete(path))
+            self._remotes.pop(app_id, None)
 
     async def app_ids(self) -> list[str]:
         """Every application that has a repository, in order of name."""
@@ -113,7 +119,7 @@ class DefinitionStore:
         self, app_id: str, changes: Mapping[str, bytes | None], note: CommitNote, *, expected: str | None = None
     ) -> str:
         """One commit with all `changes` on main; see DefinitionRepository.commit."""
-        return await self.write(app_id, lambda repository: repository.commit(changes, note, expected=expected))
+        return await self._change_main(app_id, lambda repository: repository.commit(changes, note, expected=expected))
 
     async def apply_diff(self, app_id: str, path: str, diff: str, expected: str, note: CommitNote) -> str:
         """Apply a unified diff to one file and commit it.
@@ -125,7 +131,7 @@ class DefinitionStore:
         def commit(repository: DefinitionRepository) -> str:
             return repository.commit({path: _patched(repository, path, diff, expected)}, note, expected=expected)
 
-        return await self.write(app_id, commit)
+        return await self._change_main(app_id, commit)
 
     async def patched(self, app_id: str, path: str, diff: str, expected: str) -> bytes | None:
         """What `apply_diff` would make of the file (None: remove it), with its errors; nothing is changed."""
@@ -176,7 +182,7 @@ class DefinitionStore:
 
     async def revert(self, app_id: str, revision: str, note: CommitNote, *, expected: str | None = None) -> str:
         """Undo what one commit did; see DefinitionRepository.revert."""
-        return await self.write(app_id, lambda repository: repository.revert(revision, note, expected=expected))
+        return await self._change_main(app_id, lambda repository: repository.revert(revision, note, expected=expected))
 
     async def reverted(self, app_id: str, revision: str) -> DefinitionTree:
         """What `revert` would leave; nothing is changed."""
@@ -197,6 +203,50 @@ class DefinitionStore:
         """Run `work` on the repository in a thread, one writer of an application after the other."""
         async with self._lock(app_id):
             return await self.read(app_id, work)
+
+    def set_remote(self, app_id: str, remote: Remote | None) -> None:
+        """Push an application's changes there from now on. A new remote counts as behind until `pull` was called."""
+        known = self._remotes.get(app_id)
+        if remote is None:
+            self._remotes.pop(app_id, None)
+        elif known is None or known.remote != remote:
+            self._remotes[app_id] = RemoteState(remote, "main and the remote have not been compared yet")
+
+    def remote(self, app_id: str) -> RemoteState | None:
+        """The application's remote and what is wrong with it; None without a remote."""
+        return self._remotes.get(app_id)
+
+    async def pull(self, app_id: str) -> None:
+        """Bring main and the remote together: theirs first, then ours on top. What stands in the way is in `remote`."""
+        async with self._lock(app_id):
+            known = self._remotes.get(app_id)
+            if known is not None:
+                self._note(app_id, known.remote, await self._sync.pull(self._path(app_id), known.remote))
+
+    async def _change_main(self, app_id: str, work: Callable[[DefinitionRepository], str]) -> str:
+        """Run a change of main and push it, one writer of an application after the other."""
+
+        def change(repository: DefinitionRepository) -> tuple[str | None, str]:
+            return repository.revision(), work(repository)
+
+        async with self._lock(app_id):
+            before, revision = await self.read(app_id, change)
+            known = self._remotes.get(app_id)
+            if known is None or before == revision:
+                return revision
+            self._remotes[app_id] = RemoteState(known.remote, known.problem or "a change is being pushed")
+            try:
+                present, problem = await self._sync.publish(self._path(app_id), known.remote, before, revision)
+            except RevisionConflict:
+                self._remotes[app_id] = known
+                raise
+            self._note(app_id, known.remote, problem)
+            return present
+
+    def _note(self, app_id: str, remote: Remote, problem: str | None) -> None:
+        if problem is not None:
+            log.warning("remote_differs", app_id=app_id, reason=problem)
+        self._remotes[app_id] = RemoteState(remote, problem)
 
     def _open(self, app_id: str) -> DefinitionRepository:
         path = self._path(app_id)

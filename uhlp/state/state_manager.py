@@ -14,6 +14,8 @@ from uhlp.state.config import RuntimeLimits
 from uhlp.state.definition_repository import Commit, DefinitionEntry, DefinitionTree
 from uhlp.state.definition_store import DefinitionStore
 from uhlp.state.framework_values import FrameworkValues
+from uhlp.state.remote import Remote
+from uhlp.state.remote_sync import RemoteState
 from uhlp.state.runtime_store import MOST_LISTED, RuntimeStore, RuntimeValue, StreamEntry
 from uhlp.state.store_latency import StoreLatency
 
@@ -186,6 +188,18 @@ class StateManager:
     async def reverted_tree(self, app_id: str, revision: str) -> DefinitionTree:
         """What `revert` would leave, and the revision it would be made on; nothing is changed."""
         return await self._definitions.reverted(app_id, revision)
+
+    def set_remote(self, app_id: str, remote: Remote | None) -> None:
+        """Where the application's definitions are pushed after each change; None: nowhere."""
+        self._definitions.set_remote(app_id, remote)
+
+    def remote(self, app_id: str) -> RemoteState | None:
+        """The application's remote, and why it does not have what main has; None without a remote."""
+        return self._definitions.remote(app_id)
+
+    async def pull(self, app_id: str) -> None:
+        """Bring main and the application's remote together, as far as they agree."""
+        await self._definitions.pull(app_id)
 
     async def put_ref_tree(self, app_id: str, ref: str, files: Mapping[str, bytes], message: str) -> str:
         """Make `files` the whole tree of a reference below refs/uhlp/; the commit that holds them."""

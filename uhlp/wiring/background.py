@@ -16,6 +16,7 @@ _RECONCILE_S = 10.0
 _FOLLOW_S = 1.0
 """A key that was revoked by a push to a repository serves no longer than this."""
 _SWEEP_S = 60.0
+_REMOTE_S = 30.0
 _ANCHOR_S = 3600.0
 _WEBHOOK_S = 1.0
 _KEEP_USAGE_S = 1.0
@@ -42,6 +43,7 @@ def make_loops(ground: Foundation, evolution: Evolution, tokens: AccessTokens) -
     loops = LoopGroup(
         [
             loop("registry", ground.registry.run_cycle, _FOLLOW_S),
+            loop("remotes", ground.registry.run_remote_cycle, _REMOTE_S),
             loop("runtime-store", ground.runtime.run_cycle, _SWEEP_S),
             loop("models", ground.gateway.run_cycle, _RECONCILE_S),
             loop("sandboxes", ground.sandboxes.run_cycle, ground.settings.sandbox.cycle_s),

@@ -19,6 +19,7 @@ from uhlp.sandbox.manager import SandboxManager
 from uhlp.secret_references import SecretReader, secret_reader
 from uhlp.settings import Settings
 from uhlp.state.definition_store import DefinitionStore
+from uhlp.state.remote_git import RemoteGit
 from uhlp.state.runtime_store import RuntimeStore
 from uhlp.state.state_manager import StateManager
 from uhlp.tools import CoreMCPServer
@@ -57,8 +58,9 @@ async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitSt
 
     runtime = make_runtime_store(settings, data_dir)
     stack.push_async_callback(runtime.aclose)
+    read_secret = secret_reader(os.environ, data_dir / "secrets")
     state = StateManager(
-        definitions=DefinitionStore(data_dir / "apps"),
+        definitions=DefinitionStore(data_dir / "apps", remote_git=RemoteGit(read_secret=read_secret)),
         runtime=runtime,
         limits=settings.runtime.limits,
         meter=metrics,
@@ -72,7 +74,6 @@ async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitSt
 
     samples = SampleStore(data_dir / "samples.db", clock=clock, meter=metrics)
     stack.push_async_callback(samples.close)
-    read_secret = secret_reader(os.environ, data_dir / "secrets")
     gateway = ModelGateway(
         settings=settings.llm,
         clock=clock,

@@ -1,0 +1,130 @@
+"""RemoteGit: git's own program, where another repository is talked to. It can be ended, so nothing waits for ever."""
+
+import asyncio
+import os
+import shlex
+import signal
+import tempfile
+from base64 import b64encode
+from contextlib import suppress
+from pathlib import Path
+
+from uhlp.errors import RemoteUnavailable
+from uhlp.secret_references import SecretReader, resolve
+from uhlp.state.remote import Remote
+
+FETCHED = "refs/uhlp/remote"
+"""Where the remote's branch stands as it was fetched last."""
+
+_KEPT = frozenset({"GIT_SSL_CAINFO", "GIT_SSL_CAPATH"})
+"""Certificates of an authority of one's own."""
+_MOST_REASON = 300
+
+
+class RemoteGit:
+    """Fetches and pushes with `git`, which reads no configuration of this machine and asks nobody.
+
+    Credentials reach it through a private file or its environment, never its arguments. Every call ends within
+    `timeout_s`. Raises RemoteUnavailable when the remote does not answer or does not let us in.
+    """
+
+    def __init__(self, *, read_secret: SecretReader | None = None, timeout_s: float = 30.0) -> None:
+        self._read_secret = read_secret or (lambda name: None)
+        self._timeout_s = timeout_s
+
+    async def fetch(self, repository: Path, remote: Remote) -> None:
+        """Bring the remote's branch to FETCHED; FETCHED goes when the remote has no such branch yet."""
+        found = await self._run(repository, remote, "ls-remote", "--", remote.url, f"refs/heads/{remote.branch}")
+        if not found.strip():
+            await self._run(repository, remote, "update-ref", "-d", FETCHED)
+            return
+        refs = f"+refs/heads/{remote.branch}:{FETCHED}"
+        await self._run(repository, remote, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--",
+                        remote.url, refs)  # fmt: skip
+
+    async def push(self, repository: Path, remote: Remote, revision: str) -> str | None:
+        """Move the remote's branch forward to `revision`; why the remote refused it, None when it took it."""
+        refs = f"{revision}:refs/heads/{remote.branch}"
+        told = await self._run(repository, remote, "push", "--porcelain", "--", remote.url, refs, refusable=True)
+        refused = [line for line in told.splitlines() if line.startswith("!")]
+        return refused[0].split("\t")[-1] if refused else None
+
+    async def _run(self, repository: Path, remote: Remote, *arguments: str, refusable: bool = False) -> str:
+        with tempfile.TemporaryDirectory(prefix="uhlp-git-") as private:
+            environment = await asyncio.to_thread(self._environment, remote, Path(private))
+            command = ["git", "-C", str(repository), "-c", "core.hooksPath=/dev/null", "-c", "gc.auto=0",
+                       "-c", "http.followRedirects=false", *arguments]  # fmt: skip
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *command,
+                    env=environment,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=asyncio.subprocess.PIPE,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise RemoteUnavailable(f"git cannot be started: {error.strerror}; install git") from error
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    out, err = await process.communicate()
+            except TimeoutError:
+                raise RemoteUnavailable(f"{remote.url} does not answer within {self._timeout_s:g} s") from None
+            finally:
+                if process.returncode is None:
+                    with suppress(ProcessLookupError):
+                        os.killpg(process.pid, signal.SIGKILL)
+                    await process.wait()
+        told = out.decode(errors="replace")
+        if process.returncode and not (refusable and "\n!" in f"\n{told}"):
+            raise RemoteUnavailable(f"{remote.url}: {_reason(err.decode(errors='replace'))}")
+        return told
+
+    def _environment(self, remote: Remote, private: Path) -> dict[str, str]:
+        inherited = os.environ.items()
+        environment = {name: value for name, value in inherited if name in _KEPT or not name.startswith("GIT_")}
+        environment |= {
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_ALLOW_PROTOCOL": "file:ssh:https:http",
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": "/dev/null",
+            "LC_ALL": "C.UTF-8",
+        }
+        secret = None
+        if remote.credential is not None:
+            secret = resolve(remote.credential, self._read_secret)
+            if secret is None:
+                raise RemoteUnavailable(f"{remote.url}: there is no secret {remote.credential}")
+        if remote.is_ssh:
+            environment["GIT_SSH_COMMAND"] = _ssh(remote, secret, private)
+        elif remote.is_http and secret is not None:
+            basic = b64encode(f"{remote.username}:{secret}".encode()).decode()
+            environment |= {
+                "GIT_CONFIG_COUNT": "1",
+                "GIT_CONFIG_KEY_0": "http.extraHeader",
+                "GIT_CONFIG_VALUE_0": f"Authorization: Basic {basic}",
+            }
+        return environment
+
+
+def _ssh(remote: Remote, secret: str | None, private: Path) -> str:
+    options = ["ssh", "-oBatchMode=yes", "-oStrictHostKeyChecking=yes", "-oConnectTimeout=10"]
+    if secret is not None:
+        key = private / "key"
+        key.touch(mode=0o600)
+        key.write_text(secret.strip() + "\n", encoding="utf-8")
+        options += ["-oIdentitiesOnly=yes", "-i", str(key)]
+    if remote.known_hosts is not None:
+        hosts = private / "known_hosts"
+        hosts.write_text(remote.known_hosts.strip() + "\n", encoding="utf-8")
+        options += [f"-oUserKnownHostsFile={hosts}", "-oGlobalKnownHostsFile=/dev/null"]
+    return shlex.join(options)
+
+
+def _reason(stderr: str) -> str:
+    """git's own word for what went wrong."""
+    if "could not read Username" in stderr or "could not read Password" in stderr:
+        return "it asks for a credential, or does not accept this one; check `credential` and `username`"
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    said = [line for line in lines if line.startswith(("fatal:", "error:", "remote:"))] or lines or ["git failed"]
+    return said[0][:_MOST_REASON]
