@@ -139,7 +139,7 @@ class Driver(Protocol):
         ...
 
     async def run_cycle(self) -> None:
-        """Upkeep, every 10 s: remove what is ours by label and known to nobody, refill spares. Never raises."""
+        """Upkeep, every `cycle_s`: remove what is ours by label and known to nobody, refill spares. Never raises."""
         ...
 
     def status(self) -> dict[str, Any]:
