@@ -1,174 +1,198 @@
-"""The panel in a real browser: who gets in, what it shows, and what an application's own page cannot reach."""
+"""The panel in a real browser: who gets in, what it shows, what people do with it, and what cannot reach it.
 
-import json
-import shutil
+One server, one browser and one story for all: a component is compiled while it is watched, and taken out again.
+"""
+
+import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
 
-from tests.e2e.applications import PARCEL, desk
-from tests.e2e.server import CHECKOUT, Server, need
+from tests.e2e.panel_visit import HOSTILE_APP, SCREENSHOTS, Visit, chromium, hostile, started_browser
+from tests.e2e.support_desk import APP, SupportDesk, support_desk
 
-ARTIFACTS = CHECKOUT / "tests" / "artifacts"
-FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
-    --disable-component-update --disable-sync"""
-HOSTILE_APP = "hostile"
-HOSTILE_PAGE = """<!doctype html>
-<title>untouched</title>
-<form method="post" action="/panel/logout"><button>Free parcels</button></form>
-<iframe src="/panel"></iframe>
-<script>
-document.title = "ran " + document.cookie;
-fetch("/panel").then(answer => answer.text()).then(text => { document.title = text });
-</script>
-"""
-# Texts of the table cells that stick out of their row, and of the rows that stick out of their card.
-CUT_OFF = """() => [["tbody td", "tr"], ["tbody tr", ".q-card"]].flatMap(([inner, outer]) =>
-    [...document.querySelectorAll(inner)].filter(part => {
-        const [own, around] = [part.getBoundingClientRect(), part.closest(outer).getBoundingClientRect()];
-        return own.left < around.left - 1 || own.right > around.right + 1 || own.bottom > around.bottom + 1;
+TRIAGE = f"/panel/apps/{APP}/components/ticket-triage"
+# Texts that stick out of the card, cell or tile around them.
+CUT_OFF = """() => [["td", "section"], ["dd", ".tile, section"], ["p, h1, h2, h3, li", "section, main"]].flatMap(
+    ([inner, outer]) => [...document.querySelectorAll(inner)].filter(part => {
+        const around = part.closest(outer);
+        if (!around || part.closest("dialog, .skip, thead") || !part.getClientRects().length) return false;
+        const [own, frame] = [part.getBoundingClientRect(), around.getBoundingClientRect()];
+        return own.left < frame.left - 1 || own.right > frame.right + 1;
     }).map(part => part.innerText))"""
 
 
-@dataclass
-class Visit:
-    """One browser profile with one page open, and what was seen while it was."""
-
-    page: Page
-    server: Server
-    requested: list[str] = field(default_factory=list)
-    complaints: list[str] = field(default_factory=list)
-    sockets: list[str] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, context: BrowserContext, server: Server) -> "Visit":
-        context.set_default_timeout(10_000)
-        visit = cls(context.new_page(), server)
-        context.on("request", lambda request: visit.requested.append(request.url))
-        visit.page.on("websocket", lambda socket: visit.sockets.append(socket.url))
-        visit.page.on("console", lambda said: visit.complaints.append(said.text) if said.type == "error" else None)
-        visit.page.on("pageerror", lambda error: visit.complaints.append(str(error)))
-        return visit
-
-    def open(self, path: str) -> None:
-        self.page.goto(self.server.url + path)
-
-    def log_in(self, token: str) -> None:
-        self.open("/panel/login")
-        self.page.get_by_label("Admin token").fill(token)
-        self.page.get_by_role("button", name="Log in").click()
-
-    def enter(self) -> None:
-        """Log in as the administrator and wait until the panel shows its applications."""
-        self.log_in(admin_token(self.server))
-        expect(self.page.get_by_text("Support desk")).to_be_visible()
-
-    def row(self, component_id: str) -> list[str]:
-        """The cells of a component's row, from its name on."""
-        named = self.page.get_by_role("cell", name=component_id, exact=True)
-        return self.page.get_by_role("row").filter(has=named).get_by_role("cell").all_inner_texts()
-
-    @property
-    def strangers(self) -> list[str]:
-        """Addresses asked for that are not the server's."""
-        ours = (self.server.url + "/", self.server.url.replace("http:", "ws:") + "/", "data:", "blob:")
-        return [url for url in (*self.requested, *self.sockets) if not url.startswith(ours)]
-
-
-def chromium() -> str:
-    """The browser's path; a snap counts as missing, because confined it cannot use Playwright's profile folders."""
-    need("chromium")
-    path = shutil.which("chromium") or ""
-    if path.startswith("/snap/"):
-        pytest.skip("chromium is a snap here")
-    return path
-
-
-def admin_token(server: Server) -> str:
-    return (server.data_dir / "admin_token").read_text().strip()
-
-
-def hostile() -> dict[str, Any]:
-    """An application that answers GET /page with HTML that goes for the panel."""
-    script = "_jit_code/page/v1/handler.py"
-    answer = {"statusCode": 200, "headers": {"content-type": "text/html"}, "body": HOSTILE_PAGE}
-    component = {
-        "componentId": "page",
-        "handlerType": "JIT",
-        "expectedResultFormat": "httpResponse",
-        "routeMatcher": {"pathPattern": "/page", "methods": ["GET"]},
-        "taskDetails": {"script": script, "function": "handle"},
-    }
-    return {
-        "definition": {"appId": HOSTILE_APP, "displayName": "Free parcels", "public": True},
-        "files": {
-            "component_registry.yaml": json.dumps({"components": [component]}),
-            script: f"def handle(inputs, context):\n    return {answer!r}\n",
-        },
-    }
-
-
 @pytest.fixture(scope="module")
-def panel_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SupportDesk]:
+    """The support desk with enough traffic to compile one component, and a recommendation for another."""
+
+    def change(components: dict[str, dict[str, Any]]) -> None:
+        components["ticket-triage"]["optimization"]["rules"] = []
+        lines = components["order-lines"]["optimization"]
+        lines["mode"] = "recommend"
+        lines["rules"][0]["condition"]["expression"] = "count(requests) >= 40"
+
     chromium()  # before a server is started for nothing
-    with Server(tmp_path_factory.mktemp("panel") / "data") as server:
-        server.administer("POST", "/apps", desk(displayName="Support desk"))
-        server.administer("POST", "/apps", hostile())
-        yield server
+    with support_desk(tmp_path_factory.mktemp("panel")) as desk:
+        desk.register(change)
+        desk.server.administer("POST", "/apps", hostile())
+        desk.call("ticket-triage", 400)
+        desk.call("order-lines", 90)
+        desk.call("case-summary", 6)
+        yield desk
 
 
 @pytest.fixture(scope="module")
-def browser(panel_server: Server) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS.split())
+def browser(desk: SupportDesk) -> Iterator[Browser]:
+    with started_browser() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
-def visit(browser: Browser, panel_server: Server) -> Iterator[Visit]:
-    with browser.new_context() as context:
-        yield Visit.of(context, panel_server)
+def visit(browser: Browser, desk: SupportDesk) -> Iterator[Visit]:
+    with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
+        yield Visit.of(context, desk.server)
+
+
+@contextmanager
+def traffic(desk: SupportDesk, component_id: str) -> Iterator[None]:
+    """Requests for one component until the block ends."""
+    ending = threading.Event()
+
+    def call() -> None:
+        while not ending.is_set():
+            desk.call(component_id, 24)
+
+    caller = threading.Thread(target=call)
+    caller.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        caller.join(30)
+
+
+def token_of(desk: SupportDesk, name: str, role: str) -> str:
+    return str(desk.server.administer("POST", "/tokens", {"name": name, "role": role})["token"])
 
 
 def test_a_wrong_token_is_told_and_stays_out(visit: Visit) -> None:
     visit.log_in("wrong")
     expect(visit.page.get_by_role("alert")).to_contain_text("token")
     assert visit.page.context.cookies() == []
-    visit.open("/panel")
+    visit.open("/panel/ledger")
     assert visit.page.url.endswith("/panel/login")
 
 
-def test_the_right_token_shows_components_and_walls_and_asks_nobody_else(visit: Visit) -> None:
+def test_the_right_token_shows_applications_and_walls_and_asks_nobody_else(visit: Visit) -> None:
     visit.enter()
-    assert visit.row("classify")[:4] == ["classify", "POST /classify", "LLM", "prompt@stable"]
-    assert visit.row("sort")[:4] == ["sort", "POST /sort", "JIT", "jit@v1"]
+    expect(visit.page.get_by_role("link", name="Support desk (simulated)")).to_be_visible()
     told = visit.server.administer("GET", "/sandboxes")
-    expect(visit.page.get_by_text(f"{told['driver']} driver · isolation: {told['isolation']}")).to_be_visible()
-    assert (visit.strangers, visit.complaints) == ([], [])
-
-
-def test_the_session_is_a_cookie_that_no_script_and_no_other_site_can_use(visit: Visit) -> None:
-    visit.enter()
+    expect(visit.section("Server")).to_contain_text(f"{told['driver']} driver isolation: {told['isolation']}")
     (cookie,) = visit.page.context.cookies()
     assert (cookie["httpOnly"], cookie["sameSite"], cookie["path"]) == (True, "Strict", "/panel")
     assert visit.page.evaluate("document.cookie") == ""
+    assert (visit.strangers, visit.complaints) == ([], [])
+    assert visit.sockets[0].startswith(visit.server.url.replace("http:", "ws:") + "/panel/")
 
 
-def test_the_page_follows_the_traffic_without_being_reloaded(visit: Visit) -> None:
+def test_the_page_follows_the_traffic_without_being_reloaded(visit: Visit, desk: SupportDesk) -> None:
     visit.enter()
-    requests_before = int(visit.row("sort")[4])
-    documents_before = visit.requested.count(visit.page.url)
-    assert visit.server.http.post("/apps/desk/sort", json=PARCEL).headers["X-UHLP-Handler"] == "jit"
-    count = visit.page.get_by_role("row").filter(has_text="POST /sort").get_by_role("cell").nth(4)
-    expect(count).to_have_text(str(requests_before + 1), timeout=10_000)
-    assert visit.requested.count(visit.page.url) == documents_before
-    assert len(visit.sockets) == 1
-    assert visit.sockets[0].startswith(f"ws://127.0.0.1:{visit.server.port}/panel/")
+    visit.open(f"/panel/apps/{APP}/components/case-summary")
+    count = int(visit.figure("Requests").inner_text().replace(",", ""))
+    documents = len(visit.documents)
+    desk.call("case-summary", 3)
+    expect(visit.figure("Requests")).to_have_text(str(count + 3))
+    assert len(visit.documents) == documents
+
+
+def test_keyboard_and_readers_find_their_way_and_keep_their_place(visit: Visit) -> None:
+    visit.enter()
+    page = visit.page
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    page.get_by_role("button", name="Pause evolution").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog", name="Pause evolution").get_by_label("Reason")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    link = page.get_by_role("link", name="Support desk (simulated)")
+    link.focus()
+    page.evaluate("() => { for (const one of document.querySelectorAll('section')) one.innerHTML = one.innerHTML }")
+    expect(link).to_be_focused()
+    moment = page.locator("time").first
+    assert moment.get_attribute("title").endswith("UTC")  # type: ignore[union-attr]
+    assert "UTC" not in moment.inner_text()
+
+
+def test_viewers_look_and_are_offered_nothing_else(visit: Visit, desk: SupportDesk) -> None:
+    visit.enter(token_of(desk, "vera", "viewer"))
+    expect(visit.page.get_by_text("vera · viewer")).to_be_visible()
+    visit.open(TRIAGE)
+    expect(visit.section("Versions")).to_be_visible()
+    expect(visit.page.locator("[data-action]")).to_have_count(0)
+    visit.page.evaluate("emitEvent('panel_action', {action: 'optimize', fields: {kind: 'jit', reason: 'mine'}})")
+    visit.told("This needs the role operator")
+    assert desk.candidate("ticket-triage") is None
+
+
+def test_a_component_is_compiled_while_it_is_watched_judged_and_taken_out(visit: Visit, desk: SupportDesk) -> None:
+    page = visit.page
+    visit.enter(token_of(desk, "olga", "operator"))
+    visit.open(TRIAGE)
+    visit.press("Optimise", reason="it is busy")
+    visit.told("is on its way")
+    page.get_by_role("link", name="c-", exact=False).first.click()
+    expect(page.get_by_role("heading", name="Candidate c-")).to_be_visible()
+    documents = len(visit.documents)
+    with traffic(desk, "ticket-triage"):
+        expect(page.locator(".stages li.here")).to_have_text("promoted", timeout=60_000)
+        wrong = visit.section("What it got wrong")
+        expect(wrong.get_by_role("button", name="The handler is right").first).to_be_visible(timeout=30_000)
+    assert len(visit.documents) == documents
+    expect(visit.section("Evidence").get_by_text("let in", exact=True)).to_be_visible()
+    visit.press("The handler is right", reason="I wrote the ticket", within=wrong)
+    visit.told("Noted: it is the reference")
+    expect(wrong.get_by_text("the handler was right", exact=True).first).to_be_attached()
+    assert desk.call("ticket-triage", 30)
+    visit.press("Roll back", reason="a rehearsal")
+    visit.told("The candidate is rolled back")
+    expect(page.locator(".stages li.here")).to_have_text("rolled back")
+    assert {answer.headers["X-UHLP-Handler"] for answer in desk.call("ticket-triage", 30)} == {"llm"}
+    expect(visit.section("Timeline").get_by_text("by olga").first).to_be_visible()
+    assert visit.complaints == []
+
+
+def test_a_recommendation_is_approved(visit: Visit, desk: SupportDesk) -> None:
+    visit.enter()
+    visit.page.get_by_role("link", name="Waiting", exact=True).click()
+    recommended = visit.section("Recommendations").locator("article").filter(has_text="order-lines")
+    expect(recommended).to_contain_text("count(requests) >= 40")
+    visit.press("Approve", reason="it pays", within=recommended)
+    visit.told("approved")
+    expect(recommended).to_have_count(0)
+    approved = desk.candidate("order-lines")
+    assert approved is not None
+    assert approved["approvedBy"] == "admin"
+
+
+def test_evolution_is_paused_and_resumed_and_the_ledger_verified(visit: Visit) -> None:
+    visit.enter()
+    visit.press("Pause evolution", reason="a quiet weekend")
+    expect(visit.section("Evolution").get_by_text("paused", exact=True)).to_be_visible()
+    assert visit.server.administer("GET", "/evolution")["paused"]
+    visit.press("Resume evolution", reason="monday")
+    expect(visit.section("Evolution").get_by_text("running", exact=True)).to_be_visible()
+    visit.page.get_by_role("link", name="Ledger", exact=True).click()
+    visit.page.get_by_role("button", name="Verify the whole chain").click()
+    visit.told("The ledger holds.")
+    visit.page.get_by_label("Words, a candidate or a person").fill("a quiet weekend")
+    visit.page.get_by_role("button", name="Show").click()
+    expect(visit.section("Entries").get_by_role("listitem")).to_have_count(1)
 
 
 def test_logging_out_closes_the_panel(visit: Visit) -> None:
@@ -180,36 +204,59 @@ def test_logging_out_closes_the_panel(visit: Visit) -> None:
     assert visit.page.url.endswith("/panel/login")
 
 
-def test_the_page_of_an_application_cannot_reach_the_panel(visit: Visit) -> None:
+def test_the_page_of_an_application_reaches_neither_panel_nor_administration(visit: Visit) -> None:
     visit.enter()
     visit.open(f"/apps/{HOSTILE_APP}/page")
     page = visit.page
     assert page.title() == "untouched"
-    # What it could do if a browser did run its script: it has no origin, no cookie and no panel.
+    # What it could do if a browser did run its script: it has no origin, no cookie, no panel and no administration.
     assert page.evaluate("self.origin") == "null"
     assert "SecurityError" in page.evaluate("(() => { try { return document.cookie } catch (e) { return e.name } })()")
-    assert page.evaluate("fetch('/panel').then(answer => answer.text(), error => error.name)") == "TypeError"
+    for address in ("/panel", "/admin/v1/apps"):
+        outcome = page.evaluate(f"fetch('{address}').then(answer => answer.text(), error => error.name)")
+        assert outcome == "TypeError"
     page.get_by_role("button", name="Free parcels").click()
     assert "UHLP" not in "".join(frame.content() for frame in page.frames)
     visit.open("/panel")
-    expect(page.get_by_text("Support desk")).to_be_visible()
+    expect(page.get_by_role("heading", name="Overview", exact=True)).to_be_visible()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
-def test_pages_fit_the_width_and_cut_nothing_off(
-    browser: Browser, panel_server: Server, width: int, scheme: Any
-) -> None:
-    ARTIFACTS.mkdir(exist_ok=True)
-    with browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme) as context:
-        visit = Visit.of(context, panel_server)
-        visit.open("/panel/login")
-        _look(visit.page, ARTIFACTS / f"login-{width}-{scheme}.png", width)
-        visit.enter()
-        _look(visit.page, ARTIFACTS / f"panel-{width}-{scheme}.png", width)
+def test_every_page_is_accessible_fits_its_width_and_cuts_nothing_off(visit: Visit, desk: SupportDesk) -> None:
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    visit.open("/panel/login")
+    _look(visit.page, "login")
+    visit.enter()
+    candidate = desk.candidate("ticket-triage")
+    paths = {
+        "overview": "/panel/",
+        "application": f"/panel/apps/{APP}",
+        "component": TRIAGE,
+        "candidates": "/panel/candidates",
+        **({"candidate": f"/panel/candidates/{candidate['candidateId']}"} if candidate else {}),
+        "waiting": "/panel/waiting",
+        "money": "/panel/money",
+        "sandboxes": "/panel/sandboxes",
+        "ledger": "/panel/ledger",
+        "events": "/panel/events",
+        "settings": "/panel/settings",
+        "nothing": "/panel/apps/nobody",
+    }
+    for name, path in paths.items():
+        visit.open(path)
+        expect(visit.page.get_by_role("heading", level=1)).to_be_visible()
+        expect(visit.page.locator(".loading")).to_have_count(0)
+        _look(visit.page, name)
 
 
-def _look(page: Page, screenshot: Path, width: int) -> None:
-    page.screenshot(path=screenshot, full_page=True)
-    assert page.evaluate("document.scrollingElement.scrollWidth") <= width
-    assert page.evaluate(CUT_OFF) == []
+def _look(page: Page, name: str) -> None:
+    """Screenshots in both widths and both schemes; axe has to be content in each width and each scheme once."""
+    for width, scheme in ((1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.screenshot(path=SCREENSHOTS / f"{name}-{width}-{scheme}.png", full_page=True)
+        assert page.evaluate("document.scrollingElement.scrollWidth") <= width, (name, width)
+        assert page.evaluate(CUT_OFF) == [], (name, width)
+        if (width, scheme) in ((1280, "light"), (390, "dark")):
+            found = Axe().run(page).response["violations"]
+            told = [(one["id"], node["target"], node["failureSummary"]) for one in found for node in one["nodes"]]
+            assert told == [], (name, width, scheme)

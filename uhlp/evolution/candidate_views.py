@@ -43,6 +43,7 @@ class CandidateViews:
         """Everything a person needs to judge it: figures, timeline, drafts, mismatches side by side, code and tests."""
         one = self._book.candidate(candidate_id)
         entries = await self._store.entries(candidate_id=candidate_id, limit=1000)
+        account = self._account(one)
         code = await self._promotion.code_of(one) if one.code_sha else None
         mismatches = []
         for mismatch in one.mismatches:
@@ -63,13 +64,18 @@ class CandidateViews:
             "mismatches": mismatches,
             "code": code[0] if code else None,
             "tests": code[1] if code else None,
+            "account": {**account.summary(), "curve": account.curve} if account else None,
             "checkpoint": asdict(one.checkpoint) if one.checkpoint else None,
             "breakEven": await self._money.break_even(one),
         }  # fmt: skip
 
+    def _account(self, one: Candidate) -> EvidenceAccount | None:
+        live = self._governor.evidence_of(one.id)
+        return live.account if live else EvidenceAccount.from_dict(one.evidence) if one.evidence else None
+
     def _row(self, one: Candidate) -> dict[str, Any]:
         live = self._governor.evidence_of(one.id)
-        account = live.account if live else EvidenceAccount.from_dict(one.evidence) if one.evidence else None
+        account = self._account(one)
         return {
             "candidateId": one.id,
             "appId": one.app_id,

@@ -81,8 +81,10 @@ class Oversight:
         """Start a compilation by hand: it skips the rule, never verification. Returns the candidate's id."""
         if component_id not in self._registry.snapshot(app_id).components:
             raise ComponentNotFound(f"{app_id} has no component {component_id!r}.")
-        if action != "jit":
-            raise ValidationFailed(f"The action {action!r} is not offered; use `jit`.", details={"allowed": ["jit"]})
+        offered = self.offered_actions()
+        if action not in offered:
+            use = " or ".join(f"`{one}`" for one in offered)
+            raise ValidationFailed(f"The action {action!r} is not offered; use {use}.", details={"allowed": [*offered]})
         if not self._oracle.proposers(proposer or None):
             known = [one.name for one in self._oracle.proposers()]
             raise ValidationFailed(f"There is no proposer {proposer!r}.", details={"allowed": known})
@@ -90,6 +92,10 @@ class Oversight:
             app_id, component_id, actor=actor, reason=reason or "asked for by hand", proposer=proposer
         )
         return candidate.id
+
+    def offered_actions(self) -> tuple[str, ...]:
+        """What `optimize` may be asked for."""
+        return ("jit",)
 
     async def act(self, candidate_id: str, action: str, *, actor: str, reason: str) -> dict[str, Any]:
         """approve, reject, pause, resume, rollback, promote-full, quarantine, clear-quarantine; each with a reason."""

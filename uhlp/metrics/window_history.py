@@ -90,6 +90,14 @@ class WindowHistory:
         yield from self._between(coarser, whole)
         yield from self._between(scale, first, whole * ratio)
 
+    def numbered(self, first: int, scale: Scale) -> Iterator[tuple[int, Slot | bytes]]:
+        """The same in slots of `scale` alone, each with its number, for whoever keeps them apart."""
+        at = self.current.number * FINE.slot_s // scale.slot_s
+        if at >= first:
+            yield at, self.current
+        for slot in self._between(scale, first):
+            yield number_of(slot) if isinstance(slot, bytes) else slot.number, slot
+
     def kept(self, first: int, scale: Scale) -> list[bytes]:
         """The slots of `scale` from number `first` on, packed, one a number; the one in progress as it is now.
 

@@ -16,6 +16,7 @@ import structlog
 
 from uhlp.clock import Clock
 from uhlp.metrics.quantile_sketch import MAX_VALUE, MIN_VALUE, PER_LOG
+from uhlp.metrics.slot import Slot
 from uhlp.metrics.window import Window
 from uhlp.metrics.window_history import FINE, SCALES, Scale, WindowHistory
 
@@ -111,6 +112,29 @@ class Windows:
             slot for history in self._matching(app_id, component_id, handler) for slot in history.since(first, scale)
         )
         return Window(slots, window_s=window_s, covered_s=now - first * scale.slot_s)
+
+    def curve(
+        self, app_id: str, component_id: str | None = None, *, window_s: float, points: int, handler: str | None = None
+    ) -> list[Window]:
+        """The last `window_s` seconds as `points` windows one after another, the oldest first; for charts.
+
+        Each covers the same number of whole slots, so that the curve may reach further back than asked.
+        """
+        now = self.now_s()
+        window_s = min(max(window_s, SHORTEST_WINDOW_S), LONGEST_WINDOW_S)
+        scale = next(one for one in SCALES if window_s <= one.reach_s)
+        each = max(1, ceil(window_s / scale.slot_s / points))
+        first = int(now / scale.slot_s) - each * points + 1
+        found: list[list[Slot | bytes]] = [[] for _ in range(points)]
+        for history in self._matching(app_id, component_id, handler):
+            for number, slot in history.numbered(first, scale):
+                found[(number - first) // each].append(slot)
+        each_s = float(each * scale.slot_s)
+        newest_s = max(1.0, now - (first + each * (points - 1)) * scale.slot_s)  # it may have begun just now
+        covered_s = [each_s] * (points - 1) + [newest_s]
+        return [
+            Window(slots, window_s=each_s, covered_s=covered) for slots, covered in zip(found, covered_s, strict=True)
+        ]
 
     def forget(self, app_id: str) -> None:
         """Drop what is known of an application that is gone."""

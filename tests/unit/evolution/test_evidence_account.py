@@ -256,3 +256,18 @@ def test_class_counts_survive_a_restart_and_stay_bounded() -> None:
     restarted = ClassCounts.from_dict(json.loads(json.dumps(classes.to_dict())))
     assert restarted.to_dict() == classes.to_dict()
     assert restarted.summary() == {name: {"agreeing": 1, "missed": 0, "trusted": True} for name in ("a", "b")}
+
+
+def test_the_curve_follows_the_evidence_in_a_bounded_number_of_points_and_over_restarts() -> None:
+    account = EvidenceAccount(epsilon=0.05)
+    for at in range(3_000):
+        account.observe(1.0 if at % 100 == 7 else 0.0)
+        if at == 1_500:
+            account = EvidenceAccount.from_dict(json.loads(json.dumps(account.to_dict())))
+    numbers = [n for n, _k, _for, _against in account.curve]
+    assert 40 <= len(numbers) <= 100
+    assert numbers == sorted(set(numbers))
+    assert (numbers[0] < 100, numbers[-1]) == (True, 3_000)
+    assert account.curve[-1] == (3_000, account.k, account.log_e_accept, account.log_e_reject)
+    former = {name: value for name, value in account.to_dict().items() if name != "trail"}
+    assert EvidenceAccount.from_dict(former).curve == (account.curve[-1],)

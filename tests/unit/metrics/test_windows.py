@@ -236,3 +236,22 @@ def test_an_odd_latency_is_held_within_bounds(latency_ms: float) -> None:
     p50 = windows.window("app", "triage").value("p50", "latency_ms")
     assert p50 is not None
     assert 0 < p50 <= 1e9
+
+
+@pytest.mark.parametrize(("window_s", "points"), [(300, 30), (900, 45), (3_600, 60), (86_400, 96)])
+def test_a_curve_is_the_window_cut_into_pieces(window_s: int, points: int) -> None:
+    clock = FakeClock()
+    windows = Windows(clock=clock)
+    for second in range(2 * 3_600):
+        clock.advance(1)
+        if second % 7 == 0:
+            windows.observe("shop", "echo", handler="llm", latency_ms=float(second % 50 + 1), ok=second % 2 == 0)
+    curve = windows.curve("shop", "echo", window_s=window_s, points=points)
+    assert len(curve) == points
+    asked_s = sum(window.window_s for window in curve)
+    whole = windows.window("shop", "echo", asked_s)
+    assert sum(window.count for window in curve) == whole.count
+    assert sum(window.value("sum", "errors") or 0 for window in curve) == whole.value("sum", "errors")
+    full = next(window for window in reversed(curve[:-1]) if window.count)
+    assert full.value("rate", "calls_per_min") == pytest.approx(60 / 7, rel=0.5)
+    assert [window.count for window in windows.curve("shop", "other", window_s=window_s, points=points)] == [0] * points

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from uhlp.evolution.statistics.betting import BettingProcess, Side
 from uhlp.evolution.statistics.bounds import delta_for_attempt
+from uhlp.evolution.statistics.trail import Trail, TrailPoint
 
 PUBLISHED_BOUNDS = (0.10, 0.05, 0.02, 0.01)
 
@@ -64,6 +65,7 @@ class EvidenceAccount:
         self.gain = 0.0
         self.verdict = Verdict.HOLD
         self.verdict_at: int | None = None
+        self._trail = Trail()
         self._reject = self._process(epsilon, "above")
         self._bounds = {m: _Bound(self._process(m, "below")) for m in sorted({*bounds, epsilon}, reverse=True)}
 
@@ -88,7 +90,18 @@ class EvidenceAccount:
         if self.verdict is Verdict.HOLD:
             self.verdict = self._judge()
             self.verdict_at = None if self.verdict is Verdict.HOLD else self.n
+        if self._trail.is_due(self.n):
+            self._trail.add(self._now())
         return self.verdict
+
+    @property
+    def curve(self) -> tuple[TrailPoint, ...]:
+        """How the evidence grew up to now: at most a hundred points."""
+        now = self._now()
+        return (*(point for point in self._trail.points if point[0] < self.n), *([now] if self.n else []))
+
+    def _now(self) -> TrailPoint:
+        return self.n, self.k, _finite(self.log_e_accept), _finite(self.log_e_reject)
 
     def _judge(self) -> Verdict:
         if self._reject.reached(self.log_threshold_reject):
@@ -220,6 +233,7 @@ class EvidenceAccount:
             "gain": self.gain,
             "verdict": self.verdict,
             "verdict_at": self.verdict_at,
+            "trail": self._trail.to_dict(),
             "reject": self._reject.log_money(),
             "bounds": [
                 {"bound": m, "log_money": bound.process.log_money(), "proven_at": bound.proven_at}
@@ -241,6 +255,7 @@ class EvidenceAccount:
         account.n, account.k = int(state["n"]), int(state["k"])
         account.loss, account.gain = float(state["loss"]), float(state.get("gain", 0.0))
         account.verdict, account.verdict_at = Verdict(state["verdict"]), state["verdict_at"]
+        account._trail = Trail.from_dict(state.get("trail"))
         account._reject = account._process(account.epsilon, "above", state["reject"])
         account._bounds = {}
         for kept in state["bounds"]:

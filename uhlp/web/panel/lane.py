@@ -136,7 +136,7 @@ class PanelLane:
     async def _build(self) -> ASGIApp:
         try:
             # The import takes seconds; in a thread the loop goes on serving.
-            pages = await asyncio.to_thread(import_module, "uhlp.web.panel.pages")
+            pages = await asyncio.to_thread(import_module, "uhlp.web.panel.panel_application")
         except ModuleNotFoundError as error:
             raise Unavailable(f"The panel needs {error.name}: pip install 'uhlp[panel]'.") from None
         panel: ASGIApp = await self._stack.enter_async_context(pages.open_panel(self._services))

@@ -9,33 +9,38 @@ _PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>UHLP · log in</title>
 <style>
-  :root {{ color-scheme: light dark; --ink: #1b2430; --paper: #f5f6f8; --card: #fff; --line: #d8dde5; --key: #2f5d8c; }}
+  :root {{ color-scheme: light dark; --ink: #18212c; --quiet: #566172; --paper: #f6f7f9; --card: #fff; --line: #dde2e9;
+          --accent: #1f5fbf; --accent-ink: #fff; --bad: #b3261e; --bad-soft: #fbe5e3; }}
   @media (prefers-color-scheme: dark) {{
-    :root {{ --ink: #e6eaf0; --paper: #12161c; --card: #1b2129; --line: #333c48; --key: #7fb0e3; }}
+    :root {{ --ink: #e4e9f0; --quiet: #9aa6b6; --paper: #10141a; --card: #181e26; --line: #2b343f;
+            --accent: #82b1f5; --accent-ink: #0d1a2c; --bad: #ff9b93; --bad-soft: #3b1a18; }}
   }}
   body {{ margin: 0; min-height: 100vh; display: grid; place-items: center; background: var(--paper);
-         color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }}
-  form {{ box-sizing: border-box; width: min(26rem, 92vw); padding: 2rem; background: var(--card);
-         border: 1px solid var(--line); border-radius: 10px; }}
-  h1 {{ margin: 0 0 .25rem; font-size: 1.25rem; }}
-  p {{ margin: 0 0 1.25rem; font-size: .9rem; opacity: .75; }}
-  label {{ display: block; font-size: .85rem; margin-bottom: .35rem; }}
-  input, button {{ width: 100%; box-sizing: border-box; padding: .6rem .7rem; font: inherit; border-radius: 6px;
-                   border: 1px solid var(--line); background: transparent; color: inherit; }}
-  button {{ margin-top: 1rem; border: 0; background: var(--key); color: var(--card); font-weight: 600;
+         color: var(--ink); font: 15px/1.5 system-ui, "Segoe UI", "Noto Sans", "DejaVu Sans", sans-serif; }}
+  form {{ box-sizing: border-box; width: min(25rem, 92vw); padding: 1.9rem; background: var(--card);
+         border: 1px solid var(--line); border-radius: 12px; }}
+  h1 {{ margin: 0 0 .2rem; font-size: 1.5rem; letter-spacing: .02em; }}
+  p {{ margin: 0 0 1.4rem; color: var(--quiet); }}
+  label {{ display: block; font-size: .85rem; color: var(--quiet); margin-bottom: .3rem; }}
+  input, button {{ width: 100%; box-sizing: border-box; padding: .55rem .7rem; font: inherit; border-radius: 7px;
+                   border: 1px solid var(--quiet); background: transparent; color: inherit; }}
+  button {{ margin-top: 1.1rem; border: 0; background: var(--accent); color: var(--accent-ink); font-weight: 600;
             cursor: pointer; }}
-  [role=alert] {{ color: #b3402e; opacity: 1; }}
+  :focus-visible {{ outline: 2px solid var(--accent); outline-offset: 2px; }}
+  [role=alert] {{ color: var(--bad); background: var(--bad-soft); border-radius: 8px; padding: .55rem .75rem; }}
 </style>
 </head>
 <body>
+<main>
 <form method="post" action="/panel/login">
   <h1>UHLP</h1>
-  <p>Oversight of applications and their handlers.</p>
+  <p>What the system did and why, and the way to stop it.</p>
   {alert}
   <label for="token">Admin token</label>
   <input id="token" name="token" type="password" autocomplete="current-password" required autofocus>
   <button>Log in</button>
 </form>
+</main>
 </body>
 </html>
 """

@@ -1,0 +1,172 @@
+"""The panel's pages: what they show, what they never show as HTML, and what their buttons may do for whom."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from uhlp.errors import BadInput, PermissionDenied
+from uhlp.models.definition import AppDefinition
+from uhlp.web.panel.page import MOST_FIELD_CHARACTERS
+from uhlp.web.services import Services
+from web.panel_pages import HOSTILE, OWNER, VIEWER, HostileEvolution, html_of, page_of, text_of
+from web.stores import stored_services
+
+COMPONENT = """
+components:
+  - componentId: echo
+    taskDetails: {prompt_template: echo}
+    routeMatcher: {pathPattern: /echo, methods: [POST]}
+"""
+PATHS = [
+    "/",
+    "/apps/shop",
+    "/apps/shop/components/echo",
+    "/candidates",
+    "/candidates/cand-1",
+    "/waiting",
+    "/money",
+    "/sandboxes",
+    "/ledger",
+    "/events",
+    "/settings",
+]
+
+
+@pytest.fixture
+async def shop(tmp_path: Path) -> AsyncIterator[Services]:
+    """One application in a real registry, with a sample, a request and a candidate full of hostile texts."""
+    settings = {"llm.default_model": {"value": HOSTILE, "origin": "environment"}}
+    async with stored_services(tmp_path, evolution=HostileEvolution(), effective_settings=settings) as services:
+        files = {
+            "component_registry.yaml": COMPONENT.encode(),
+            "prompts/echo.yaml": f"description: x\ntemplate: |\n  {HOSTILE}\noutputFormat: text\n".encode(),
+        }
+        definition = AppDefinition(app_id="shop", display_name=HOSTILE)
+        await services.registry.register_application(definition, files=files, actor="olga")
+        services.windows.observe("shop", "echo", handler="llm", latency_ms=100.0, ok=True, cost_usd=0.01)
+        services.samples.record_served(
+            "shop", "echo", input={"text": HOSTILE}, output=HOSTILE, implementation="prompt@stable", handler="llm",
+            latency_ms=100.0, tokens_in=1, tokens_out=1, cost_usd=0.01, ok=True, trace_id="t", spec_hash="s",
+        )  # fmt: skip
+        yield services
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_no_text_from_elsewhere_becomes_html(shop: Services, path: str) -> None:
+    html = await html_of(path, shop)
+    assert "<img" not in html
+    assert "could not be read" not in html
+
+
+async def test_what_a_model_wrote_is_shown_as_it_was_written(shop: Services) -> None:
+    for path in ("/candidates/cand-1", "/apps/shop/components/echo", "/waiting"):
+        assert "&lt;img src=x onerror=alert(1)&gt;" in await html_of(path, shop)
+
+
+async def test_the_overview_shows_traffic_savings_alarms_and_what_waits(shop: Services) -> None:
+    text = await text_of("/", shop)
+    for said in (
+        "0 of 1 in the last hour",
+        "Money today$1.00",
+        "$0.75 of $1.00 left",
+        "Waiting for you2",
+        "fake driver",
+    ):
+        assert said in text, said
+
+
+async def test_a_component_tells_what_it_runs_as_and_what_is_missing(shop: Services) -> None:
+    text = await text_of("/apps/shop/components/echo", shop)
+    for said in ("prompt@stable", "48 of 84", "nothing arrives now", "no data yet", "Return to prompt@cdcdcdcdcdcd"):
+        assert said in text, said
+
+
+async def test_a_candidate_shows_its_evidence_against_both_thresholds(shop: Services) -> None:
+    text = await text_of("/candidates/cand-1", shop)
+    for said in ("1 of 90", "let in", "refused", "It is paused", "Its values were deleted"):
+        assert said in text, said
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/apps/none", "/apps/shop/components/none", "/candidates/none"])
+async def test_what_is_not_there_is_said_with_the_right_status(shop: Services, path: str) -> None:
+    page = await page_of(path, shop)
+    assert (page.status, page.title) == (404, "Not found")
+    assert "To the overview" in await text_of(path, shop)
+
+
+async def test_a_state_or_an_entry_that_cannot_be_is_refused(shop: Services) -> None:
+    assert (await page_of("/ledger", shop, after="-1")).status == 400
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_viewers_are_offered_nothing_that_changes_anything(shop: Services, path: str) -> None:
+    html = await html_of(path, shop, administrator=VIEWER)
+    assert html.count("data-action") == (1 if path == "/ledger" else 0)  # everybody may have the ledger verified
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_viewers_are_refused_every_change_whatever_their_browser_sends(shop: Services, path: str) -> None:
+    page = await page_of(path, shop, VIEWER)
+    for name in page.actions:
+        if name != "verify":
+            with pytest.raises(PermissionDenied):
+                await page.act(VIEWER, {"action": name, "fields": {"reason": "because"}})
+    assert shop.evolution.asked == []
+
+
+async def test_a_decision_carries_name_and_reason_of_whoever_took_it(shop: Services) -> None:
+    page = await page_of("/candidates/cand-1", shop)
+    told = await page.act(OWNER, {"action": "decide", "fields": {"verb": "rollback", "reason": "too many mistakes"}})
+    assert shop.evolution.asked == [("rollback", "cand-1", "olga", "too many mistakes")]
+    assert told == "The candidate is rolled back."
+
+
+async def test_the_scope_of_a_pause_is_the_pages_and_not_the_browsers(shop: Services) -> None:
+    page = await page_of("/apps/shop/components/echo", shop)
+    await page.act(OWNER, {"action": "pause-evolution", "fields": {"reason": "a rest", "app_id": "other"}})
+    assert shop.evolution.asked == [
+        ("pause", {"app_id": "shop", "component_id": "echo", "actor": "olga", "reason": "a rest"})
+    ]
+
+
+async def test_what_is_right_is_said_in_json(shop: Services) -> None:
+    page = await page_of("/waiting", shop)
+    fields = {"app": "shop", "component": "echo", "hash": "a" * 64, "reason": "I know", "value": '{"queue": "billing"}'}
+    await page.act(OWNER, {"action": "adjudicate", "fields": fields})
+    said = {"expected": {"queue": "billing"}, "actor": "olga", "reason": "I know"}
+    assert shop.evolution.asked == [("adjudicate_input", "shop", "echo", "a" * 64, said)]
+    with pytest.raises(BadInput, match="JSON"):
+        await page.act(OWNER, {"action": "adjudicate", "fields": {**fields, "value": "billing"}})
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        None,
+        [],
+        "decide",
+        {"action": "decide"},
+        {"action": 7, "fields": {}},
+        {"action": "decide", "fields": {"reason": 7}},
+        {"action": "drop", "fields": {}},
+        {"action": "decide", "fields": {"reason": "x" * (MOST_FIELD_CHARACTERS + 1)}},
+    ],
+)
+async def test_a_button_that_does_not_exist_does_nothing(shop: Services, given: Any) -> None:
+    page = await page_of("/candidates/cand-1", shop)
+    with pytest.raises(BadInput):
+        await page.act(OWNER, given)
+    assert shop.evolution.asked == []
+
+
+async def test_the_ledger_is_filtered_and_verified(shop: Services) -> None:
+    assert "slower" in await text_of("/ledger", shop)
+    filtered = await text_of("/ledger", shop, words="Governor")
+    assert "slower" not in filtered
+    assert "shadow \u2192 canary" in filtered
+    assert "No entry matches" in await text_of("/ledger", shop, words="nobody")
+    page = await page_of("/ledger", shop, VIEWER)
+    assert await page.act(VIEWER, {"action": "verify", "fields": {}}) == "The ledger holds."
+    assert "all 1 entries hold" in str(await page.sections[0].draw())

@@ -1,0 +1,43 @@
+"""How candidates, applications and handlers are marked, the same on every page."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from uhlp.web.panel import addresses, figures
+from uhlp.web.panel.markup import Markup, badge, link
+
+_TONES: Mapping[str, str] = {
+    "promoted": "good",
+    "canary": "live",
+    "shadow": "live",
+    "rejected": "bad",
+    "rolled_back": "bad",
+    "quarantined": "bad",
+    "inconclusive": "warn",
+    "ACTIVE": "good",
+    "DEGRADED": "warn",
+    "ERROR": "bad",
+    "JIT": "good",
+    "WORKFLOW": "live",
+    "critical": "bad",
+    "warning": "warn",
+}
+
+
+def state_badge(state: str) -> Markup:
+    """A candidate's state, an application's status, a handler type or a severity."""
+    return badge(figures.words(state) if state.islower() else state, _TONES.get(state, ""))
+
+
+def candidate_link(row: Mapping[str, Any]) -> Markup:
+    """A candidate by its id, which leads to its page."""
+    return link(row["candidateId"], addresses.candidate(row["candidateId"]), class_="id")
+
+
+def waits_for_approval(row: Mapping[str, Any]) -> bool:
+    return bool(row.get("approvalRequired")) and row.get("approvedBy") is None and row["state"] in _OPEN
+
+
+_OPEN = frozenset({"discovered", "synthesized", "verified", "waiting", "shadow", "canary", "inconclusive"})
+SERVING = frozenset({"canary", "promoted"})
+OPEN = _OPEN

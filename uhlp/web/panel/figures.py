@@ -1,0 +1,75 @@
+"""How the panel writes numbers. None, which means that nothing was observed, is a dash everywhere."""
+
+from typing import Any
+
+DASH = "\u2013"
+_MINUS = "\u2212"
+
+
+def count(value: float | None) -> str:
+    return DASH if value is None else f"{value:,.0f}"
+
+
+def share(value: float | None, digits: int = 0) -> str:
+    """A share between 0 and 1 as a percentage; what is not nothing is never written as 0 %."""
+    if value is None:
+        return DASH
+    if 0 < value < 0.5 * 10 ** -(2 + digits):
+        return f"< {10**-digits:g} %"
+    return f"{value * 100:,.{digits}f} %"
+
+
+def milliseconds(value: float | None) -> str:
+    if value is None:
+        return DASH
+    if value >= 10_000:
+        return f"{value / 1000:,.1f} s"
+    return f"{value:,.0f} ms" if value >= 10 else f"{value:.2g} ms"
+
+
+def seconds(value: float | None) -> str:
+    """A stretch of time in the two largest units."""
+    if value is None:
+        return DASH
+    if abs(value) < 60:
+        return f"{value:,.1f} s" if abs(value) < 10 else f"{value:,.0f} s"
+    whole, parts = int(value), []
+    for name, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+        amount, whole = divmod(whole, size)
+        if amount:
+            parts.append(f"{amount} {name}")
+    return " ".join(parts[:2])
+
+
+def usd(value: float | None) -> str:
+    """Dollars, to the cent from a dollar on, else to two significant digits."""
+    if value is None:
+        return DASH
+    if abs(value) >= 1 or value == 0:
+        return f"${value:,.2f}" if value >= 0 else f"{_MINUS}${-value:,.2f}"
+    digits = 2
+    while digits < 7 and abs(value) < 10 ** -(digits - 1):
+        digits += 1
+    text = f"${abs(value):.{digits}f}"
+    return text if value > 0 else f"{_MINUS}{text}"
+
+
+def rate(calls_per_min: float | None) -> str:
+    """Requests a minute, or a second when there are many."""
+    if calls_per_min is None:
+        return DASH
+    return f"{calls_per_min / 60:,.1f} / s" if calls_per_min >= 120 else f"{calls_per_min:,.1f} / min"
+
+
+def proven(bound: float | None) -> str:
+    return "nothing yet" if bound is None else f"< {bound * 100:g} % wrong"
+
+
+def words(name: Any) -> str:
+    """A state or event as people say it: rolled_back → rolled back."""
+    return str(name).replace("_", " ").replace("-", " ")
+
+
+def spoken(name: str) -> str:
+    """A wire name as a label: runtimeStore → Runtime store."""
+    return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name).strip().capitalize()

@@ -1,0 +1,149 @@
+"""Money: what models took and for what, what handlers saved, and what may still be spent."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from uhlp.web.panel import addresses, figures
+from uhlp.web.panel.markup import Markup, badge, empty, join, link, table, tag, tile, tiles
+from uhlp.web.panel.page import Page, Section, Visit
+
+_PURPOSES = {
+    "serve": "answering users",
+    "audit": "audits of handlers",
+    "coder": "writing handlers",
+    "reference": "asking who is right",
+    "judge": "judging",
+    "tool": "tools",
+}
+_USE = ["For", "Calls", "Refused", "Tokens in", "Tokens out", "Time", "Money"]
+_SAVED = ["Component", "Requests", "By code", "Time saved", "Money saved", "Spent on it", "Net"]
+
+
+async def money_page(visit: Visit) -> Page:
+    evolution = visit.services.evolution
+
+    async def budgets() -> Markup:
+        return _budgets((await evolution.overview()).get("budgets", {}))
+
+    def of(app_id: str) -> Section:
+        async def draw() -> Markup:
+            return _application(app_id, await evolution.usage(app_id), await evolution.savings(app_id))
+
+        return Section(name=app_id, draw=draw, every_s=10)
+
+    sections = [Section(name="Evolution's budget today", draw=budgets, every_s=5)]
+    sections += [of(app_id) for app_id in visit.services.registry.app_ids()]
+    if len(sections) == 1:
+        sections.append(Section(name="Applications", draw=_no_application, every_s=60))
+    return Page(title="Money", place="Money", sections=tuple(sections))
+
+
+async def _no_application() -> Markup:
+    return empty("No applications yet.")
+
+
+def _budgets(told: Mapping[str, Any]) -> Markup:
+    limit, left = told.get("usdPerDay"), told.get("leftUsd")
+    return tiles(
+        tile("Spent", figures.usd(told.get("spentUsd")), f"on {told['day']} (UTC)" if "day" in told else None),
+        tile(
+            "Limit a day",
+            "none" if limit is None else figures.usd(limit),
+            "evolution.limits.usd_per_day; without it rules only recommend",
+        ),
+        tile(
+            "Left",
+            figures.DASH if left is None else figures.usd(left),
+            tone="bad" if left is not None and left <= 0 else "",
+        ),
+    )
+
+
+def _application(app_id: str, usage: Mapping[str, Any], savings: Mapping[str, Any]) -> Markup:
+    budget, today, total = usage["budget"], usage["today"], usage["total"]
+    limits = []
+    if budget["usdPerDay"] is not None:
+        limits.append(f"{figures.usd(budget['usdPerDay'])} a day")
+    if budget["tokensPerDay"] is not None:
+        limits.append(f"{budget['tokensPerDay']:,} tokens a day")
+    return join(
+        [
+            tag(
+                "p",
+                link("To the application", addresses.application(app_id)),
+                " · budget: ",
+                " and ".join(limits) or "none",
+                " ",
+                badge("spent for today", "bad") if budget["isSpent"] else None,
+            ),
+            tiles(
+                tile("Models today", figures.usd(today["usd"]), f"{today['calls']:,} calls"),
+                tile("Models in total", figures.usd(total["usd"]), f"{total['calls']:,} calls"),
+                tile(
+                    "Saved today, net",
+                    figures.usd(savings["today"]["net"]["usd"]),
+                    figures.seconds(savings["today"]["net"]["seconds"]),
+                ),
+                tile(
+                    "Saved in total, net",
+                    figures.usd(savings["total"]["net"]["usd"]),
+                    figures.seconds(savings["total"]["net"]["seconds"]),
+                ),
+            ),
+            tag("h3", "What models took today"),
+            _purposes(today["byPurpose"]),
+            tag("h3", "What handlers saved in total"),
+            _savings(app_id, savings["components"]),
+        ]
+    )
+
+
+def _purposes(purposes: Mapping[str, Mapping[str, Any]]) -> Markup:
+    if not purposes:
+        return empty("No model call today.")
+    rows = [
+        [
+            _PURPOSES.get(name, figures.words(name)),
+            figures.count(use["calls"]),
+            figures.count(use["refused"]),
+            figures.count(use["tokensIn"]),
+            figures.count(use["tokensOut"]),
+            figures.seconds(use["seconds"]),
+            join(
+                [
+                    figures.usd(use["usd"]),
+                    tag("div", f"{use['unpricedCalls']:,} calls without a price", class_="quiet")
+                    if use["unpricedCalls"]
+                    else None,
+                ]
+            ),
+        ]
+        for name, use in sorted(purposes.items(), key=lambda item: -item[1]["usd"])
+    ]
+    return table("What models took today", _USE, rows, numeric=_USE[1:])
+
+
+def _savings(app_id: str, components: Mapping[str, Mapping[str, Any]]) -> Markup:
+    if not components:
+        return empty("No handler has served yet.")
+    rows = []
+    for component_id, told in components.items():
+        total = told["total"]
+        words = [one["measured"]["words"] for one in told["candidates"]][:1]
+        rows.append(
+            [
+                join(
+                    [
+                        link(component_id, addresses.component(app_id, component_id)),
+                        *(tag("div", one, class_="quiet") for one in words),
+                    ]
+                ),
+                figures.count(total["requests"]),
+                figures.share(total["byHandler"] / total["requests"] if total["requests"] else None),
+                figures.seconds(total["saved"]["seconds"]),
+                figures.usd(total["saved"]["usd"]),
+                figures.usd(total["spent"]["usd"]),
+                figures.usd(total["net"]["usd"]),
+            ]
+        )
+    return table("What handlers saved", _SAVED, rows, numeric=_SAVED[1:])

@@ -1,0 +1,11 @@
+"""The requests of the administration that the panel's buttons stand for: what they need is what those need."""
+
+PAUSE = "POST /admin/v1/evolution/pause"
+RESUME = "POST /admin/v1/evolution/resume"
+DECIDE = "POST /admin/v1/candidates/{candidate_id}/{action}"
+OPTIMIZE = "POST /admin/v1/apps/{app_id}/components/{component_id}/optimize"
+RETURN_TO_VERSION = "POST /admin/v1/apps/{app_id}/components/{component_id}/rollback"
+ADJUDICATE = "POST /admin/v1/apps/{app_id}/adjudications"
+ADJUDICATE_SAMPLE = "POST /admin/v1/apps/{app_id}/samples/{sample_id}/adjudicate"
+RECYCLE = "POST /admin/v1/sandboxes/{sandbox_id}/recycle"
+VERIFY_LEDGER = "POST /admin/v1/ledger/verify"
