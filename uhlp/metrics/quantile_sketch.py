@@ -4,6 +4,7 @@ A value falls into bin i when gamma^(i-1) < value <= gamma^i; answering with the
 RELATIVE_ERROR. Values are milliseconds, held between MIN_VALUE and MAX_VALUE, so there are at most MOST_BINS bins.
 """
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from itertools import accumulate
 from math import ceil, exp, log
@@ -40,6 +41,5 @@ class QuantileSketch:
         """The value at rank q (0 to 1); None when there are no values."""
         if not self._seen:
             return None
-        rank = q * (self._seen[-1] - 1)
-        at = next(place for place, seen in enumerate(self._seen) if seen > rank)
+        at = bisect_right(self._seen, q * (self._seen[-1] - 1))
         return exp(self._indices[at] * _LOG_GAMMA) * (1 - RELATIVE_ERROR)

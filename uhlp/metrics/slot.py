@@ -6,18 +6,16 @@ of deoptimisation as JSON.
 """
 
 from array import array
-from math import inf, isfinite
-from struct import Struct, error
+from math import inf
+from struct import Struct
 from typing import NamedTuple, Self
 
 import orjson
 
-from uhlp.metrics.quantile_sketch import FIRST_BIN, LAST_BIN
-
 _HEADER = Struct("<iIIddddddHB")
 _NUMBER = Struct("<i")
+_REQUESTS = Struct("<4xI")
 _COUNT_CODES = {1: "B", 2: "H", 4: "I"}
-_MOST_REASONS = 100
 
 
 class PackedSums(NamedTuple):
@@ -133,32 +131,16 @@ def number_of(packed: bytes) -> int:
     return number
 
 
+def requests_of(packed: bytes) -> int:
+    """How many executions a packed slot holds."""
+    requests: int = _REQUESTS.unpack_from(packed)[0]
+    return requests
+
+
 def add_bins(bins: dict[int, int], packed: bytes, sums: PackedSums) -> None:
     """Add a packed slot's bins to `bins`."""
     for index, count in zip(*_bins_of(packed, sums), strict=True):
         bins[index] = bins.get(index, 0) + count
-
-
-def checked(packed: bytes) -> bytes:
-    """What was read from somewhere, if a slot could have been packed so. Raises ValueError."""
-    try:
-        sums = PackedSums._make(_HEADER.unpack_from(packed))
-        indices, counts = _bins_of(packed, sums)
-    except (error, KeyError, ValueError) as fault:
-        raise ValueError(f"no slot: {fault}") from fault
-    amounts = (sums.latency_ms, sums.min_latency_ms, sums.max_latency_ms, sums.tokens_in, sums.tokens_out)
-    is_sound = (
-        all(isfinite(one) and one >= 0 for one in amounts)
-        and isfinite(sums.cost_usd)
-        and 0 < sums.requests == sum(counts)
-        and sums.errors <= sums.requests
-        and len(indices) == len(set(indices)) == len(counts) == sums.bins
-        and FIRST_BIN <= min(indices) <= max(indices) <= LAST_BIN
-        and _are_reasons(packed[_HEADER.size + sums.bins * (2 + sums.width) :])
-    )
-    if not is_sound:
-        raise ValueError("no slot: its figures do not fit each other")
-    return packed
 
 
 def _bins_of(packed: bytes, sums: PackedSums) -> "tuple[array[int], array[int]]":
@@ -167,14 +149,3 @@ def _bins_of(packed: bytes, sums: PackedSums) -> "tuple[array[int], array[int]]"
     indices.frombytes(packed[_HEADER.size : middle])
     counts.frombytes(packed[middle : middle + sums.width * sums.bins])
     return indices, counts
-
-
-def _are_reasons(raw: bytes) -> bool:
-    if not raw:
-        return True
-    reasons = orjson.loads(raw)  # JSONDecodeError is a ValueError
-    return (
-        isinstance(reasons, dict)
-        and len(reasons) <= _MOST_REASONS
-        and all(type(count) is int and count > 0 for count in reasons.values())
-    )

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice, pairwise
 from typing import NamedTuple
 
-from uhlp.metrics.slot import Slot, number_of
+from uhlp.metrics.slot import Slot, number_of, requests_of
 
 
 class Scale(NamedTuple):
@@ -118,23 +118,20 @@ class WindowHistory:
         Of a slot that a crash left behind on its scale, what follows from the finer scale is taken.
         """
         self.settle(number)
-        slots = {scale: _by_number(kept.get(scale, ())) for scale in SCALES}
-        own, finer = list(self._packed[FINE]), FINE
-        for scale in COARSE:
-            for rebuilt in _regrouped(slots[finer].values(), finer, scale).values():
-                known = slots[scale].get(rebuilt.number)
-                if known is None or known.count < rebuilt.count:
-                    slots[scale][rebuilt.number] = rebuilt
-            finer = scale
+        own = list(self._packed[FINE])
+        slots = {scale: _fullest(kept.get(scale, ())) for scale in SCALES}
+        for finer, scale in pairwise(SCALES):
+            _fill_up(slots[scale], scale, slots[finer].values(), finer)
         for packed in own:
             for scale in SCALES:
                 at = number_of(packed) * FINE.slot_s // scale.slot_s
-                slots[scale].setdefault(at, Slot(at)).merge_packed(packed)
+                slots[scale][at] = _sum(at, [packed, *([slots[scale][at]] if at in slots[scale] else [])])
         for scale in SCALES:
             in_order = [slots[scale][at] for at in sorted(slots[scale])]
             if scale is not FINE and in_order:
-                self._open[scale] = in_order.pop()
-            self._packed[scale] = deque(slot.pack() for slot in in_order)
+                newest = in_order.pop()
+                self._open[scale] = Slot(number_of(newest)).merge_packed(newest)
+            self._packed[scale] = deque(in_order)
         self.settle(number)
 
     def _between(self, scale: Scale, first: int, limit: int | None = None) -> Iterator[Slot | bytes]:
@@ -160,20 +157,28 @@ class WindowHistory:
         self._packed[scale].append(self._open.pop(scale).pack())
 
 
-def _regrouped(slots: Iterable[Slot], finer: Scale, scale: Scale) -> dict[int, Slot]:
-    """Slots of a finer scale added up, by number."""
-    found: dict[int, Slot] = {}
-    for slot in slots:
-        at = slot.number * finer.slot_s // scale.slot_s
-        found.setdefault(at, Slot(at)).merge(slot)
-    return found
-
-
-def _by_number(kept: Iterable[bytes]) -> dict[int, Slot]:
+def _fullest(kept: Iterable[bytes]) -> dict[int, bytes]:
     """Slots by number. Of two with one number the fuller one: it was kept later."""
-    slots: dict[int, Slot] = {}
+    slots: dict[int, bytes] = {}
     for packed in kept:
-        slot = Slot(number_of(packed)).merge_packed(packed)
-        if slot.number not in slots or slots[slot.number].count < slot.count:
-            slots[slot.number] = slot
+        known = slots.get(number_of(packed))
+        if known is None or requests_of(known) < requests_of(packed):
+            slots[number_of(packed)] = packed
     return slots
+
+
+def _fill_up(slots: dict[int, bytes], scale: Scale, parts: Iterable[bytes], finer: Scale) -> None:
+    """Where the parts of a finer scale hold more than the slot itself, let it be their sum."""
+    by_number: dict[int, list[bytes]] = {}
+    for part in parts:
+        by_number.setdefault(number_of(part) * finer.slot_s // scale.slot_s, []).append(part)
+    for at, found in by_number.items():
+        if at not in slots or requests_of(slots[at]) < sum(map(requests_of, found)):
+            slots[at] = _sum(at, found)
+
+
+def _sum(number: int, parts: Iterable[bytes]) -> bytes:
+    total = Slot(number)
+    for part in parts:
+        total.merge_packed(part)
+    return total.pack()

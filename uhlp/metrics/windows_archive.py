@@ -14,13 +14,15 @@ from base64 import b64decode, b64encode
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
+from zlib import crc32
 
+import orjson
 import structlog
 
 from uhlp.errors import Conflict, RuntimeStoreUnavailable
-from uhlp.metrics.slot import checked, number_of
+from uhlp.metrics.slot import number_of
 from uhlp.metrics.window_history import FINE, HOUR_S, SCALES, Scale
-from uhlp.metrics.windows import HANDLERS, Series, Windows
+from uhlp.metrics.windows import Series, Windows
 from uhlp.state.framework_values import FrameworkValues
 from uhlp.state.runtime_store import MOST_LISTED
 
@@ -28,7 +30,7 @@ log = structlog.get_logger(__name__)
 
 _STRETCH_S = {scale: 60 if scale is FINE else scale.slot_s for scale in SCALES}
 _PART_BYTES = 65_536
-_SERIES_AT_A_TIME = 50
+_SERIES_AT_A_TIME = 20
 """After so many series other work has its turn: about 2 ms."""
 _READ_AT_A_TIME = 50
 _CLOCK_SET_BACK_S = HOUR_S
@@ -60,13 +62,13 @@ class WindowsArchive:
         self._working = asyncio.Lock()
         windows.on_forget(self._forget)
 
-    async def open(self) -> None:
-        """Take back what was kept; a store that does not answer is asked again by `run_cycle`."""
+    async def open(self, *, within_s: float = 2.0) -> None:
+        """Take back what was kept. What takes longer than `within_s`, or fails, is done by the first cycle."""
         try:
             async with self._working:
-                await self._restore()
-        except RuntimeStoreUnavailable as error:
-            log.warning("windows_not_restored_yet", why=error.message)
+                await self._restore(within_s)
+        except (RuntimeStoreUnavailable, TimeoutError) as error:
+            log.warning("windows_not_restored_yet", why=str(error) or f"it takes longer than {within_s:g} s")
 
     async def run_cycle(self) -> None:
         """Keep what is new since the last cycle. Raises RuntimeStoreUnavailable; the next cycle makes up for it."""
@@ -119,20 +121,33 @@ class WindowsArchive:
         ends_s = (stretch + 1) * _STRETCH_S[scale]
         ttl_s = max(60.0, ends_s + scale.reach_s + _CLOCK_SET_BACK_S - self._windows.now_s())
         for number, part in enumerate(_parts(rows)):
-            value = {"series": [[*series, [b64encode(one).decode() for one in slots]] for series, slots in part]}
+            listed = [[*series, [b64encode(one).decode() for one in slots]] for series, slots in part]
+            value = {"crc": _checksum(listed), "series": listed}
             await self._values.set(f"{self._prefix}{scale.slot_s}:{stretch}:{number}", value, ttl_seconds=ttl_s)
 
     # -- taking back
 
-    async def _restore(self) -> None:
+    async def _restore(self, within_s: float | None = None) -> None:
         if self._windows.now_s() - self._opened_s > HOUR_S:
             log.warning("windows_begin_anew", why="the runtime store did not answer for an hour")
             self._is_restored = True
             return
-        kept: dict[Series, dict[Scale, list[bytes]]] = defaultdict(lambda: {scale: [] for scale in SCALES})
-        newest_s, newest = 0, dict.fromkeys(SCALES, 0)
-        unreadable: list[str] = []
-        forgotten = {**await self._read_forgotten(), **self._forgotten}
+        async with asyncio.timeout(within_s):
+            kept = await self._read_kept()
+        if kept.unreadable:
+            self._windows.dropped["values"] += len(kept.unreadable)
+            log.warning("kept_windows_dropped", values=len(kept.unreadable), first=kept.unreadable[0])
+        self._windows.not_before(kept.newest_s)
+        self._forgotten = {**kept.forgotten, **self._forgotten}
+        self._next = {scale: min(self._next[scale], kept.newest.get(scale, self._next[scale])) for scale in SCALES}
+        self._is_restored = True
+        for series, scales in kept.series.items():
+            self._windows.take_back(series, scales)
+            await asyncio.sleep(0)
+        log.info("windows_restored", series=len(kept.series))
+
+    async def _read_kept(self) -> "_Kept":
+        kept = _Kept(forgotten={**await self._read_forgotten(), **self._forgotten})
         async for key, found in self._found():
             try:
                 scale, stretch = self._place(key)
@@ -140,25 +155,10 @@ class WindowsArchive:
                     raise ValueError("it is from the future")
                 rows = list(_rows(found, scale, stretch))
             except (ValueError, KeyError, TypeError) as error:
-                unreadable.append(f"{key}: {error}")
-                continue
-            newest[scale] = max(newest[scale], stretch)
-            for series, slots in rows:
-                gone_s = forgotten.get(series[0], 0.0)
-                slots = [one for one in slots if number_of(one) * scale.slot_s >= gone_s]
-                kept[series][scale] += slots
-                newest_s = max(newest_s, *(number_of(one) * scale.slot_s for one in slots), 0)
-        if unreadable:
-            self._windows.dropped["values"] += len(unreadable)
-            log.warning("kept_windows_dropped", values=len(unreadable), first=unreadable[0])
-        self._windows.not_before(newest_s)
-        for series, scales in kept.items():
-            self._windows.take_back(series, scales)
-            await asyncio.sleep(0)
-        self._forgotten = {**forgotten, **self._forgotten}
-        self._next = {scale: min(self._next[scale], newest[scale] or self._next[scale]) for scale in SCALES}
-        self._is_restored = True
-        log.info("windows_restored", series=len(kept))
+                kept.unreadable.append(f"{key}: {error}")
+            else:
+                kept.add(scale, stretch, rows)
+        return kept
 
     async def _read_forgotten(self) -> dict[str, float]:
         try:
@@ -203,6 +203,28 @@ class WindowsArchive:
                 await asyncio.sleep(0)
 
 
+class _Kept:
+    """What a store holds of the windows of a server."""
+
+    def __init__(self, *, forgotten: dict[str, float]) -> None:
+        self.forgotten = forgotten
+        self.series: dict[Series, dict[Scale, list[bytes]]] = defaultdict(lambda: {scale: [] for scale in SCALES})
+        self.newest: dict[Scale, int] = {}
+        """The newest stretch of each scale."""
+        self.newest_s = 0
+        """When the newest slot begins."""
+        self.unreadable: list[str] = []
+
+    def add(self, scale: Scale, stretch: int, rows: Rows) -> None:
+        """The slots of one value, less those of applications that were dropped since."""
+        self.newest[scale] = max(self.newest.get(scale, 0), stretch)
+        for series, slots in rows:
+            gone_s = self.forgotten.get(series[0], 0.0)
+            own = [one for one in slots if number_of(one) * scale.slot_s >= gone_s]
+            self.series[series][scale] += own
+            self.newest_s = max([self.newest_s, *(number_of(one) * scale.slot_s for one in own)])
+
+
 def _parts(rows: Rows) -> Iterator[Rows]:
     """Rows in parts of about `_PART_BYTES`."""
     part: Rows = []
@@ -218,13 +240,17 @@ def _parts(rows: Rows) -> Iterator[Rows]:
 
 
 def _rows(found: Any, scale: Scale, stretch: int) -> Iterator[tuple[Series, list[bytes]]]:
-    """What a value holds, if `_write` could have written it. Raises ValueError, KeyError, TypeError."""
+    """What a value holds, if `_write` has written it for this place. Raises ValueError, KeyError, TypeError."""
     if isinstance(found, Exception):
         raise ValueError(str(found))
+    if found["crc"] != _checksum(found["series"]):
+        raise ValueError("it is damaged")
     for app_id, component_id, handler, slots in found["series"]:
-        if not (isinstance(app_id, str) and isinstance(component_id, str) and handler in HANDLERS):
-            raise ValueError("it names no series")
-        packed = [checked(b64decode(one, validate=True)) for one in slots]
+        packed = [b64decode(one) for one in slots]
         if any(number_of(one) * scale.slot_s // _STRETCH_S[scale] != stretch for one in packed):
             raise ValueError("its slots are of another time")
         yield (app_id, component_id, handler), packed
+
+
+def _checksum(listed: Any) -> int:
+    return crc32(orjson.dumps(listed))

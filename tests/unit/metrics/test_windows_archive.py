@@ -33,6 +33,8 @@ class CountingStore(SqliteRuntimeStore):
         super().__init__(":memory:", clock=clock)
         self.written: dict[str, Any] = {}
         self.is_down = False
+        self.answers = asyncio.Event()
+        self.answers.set()
 
     async def set(self, key: str, value: Any, *, ttl_seconds: float | None = None) -> None:
         self._answer()
@@ -41,6 +43,7 @@ class CountingStore(SqliteRuntimeStore):
 
     async def keys(self, prefix: str, *, after: str = "", limit: int = 10_000) -> list[str]:
         self._answer()
+        await self.answers.wait()
         return await super().keys(prefix, after=after, limit=limit)
 
     def _answer(self) -> None:
@@ -221,6 +224,20 @@ async def test_a_store_that_is_down_at_the_start_gives_back_later(store: Countin
     assert count(windows) == count(windows, 48 * 3_600) == 8
 
 
+async def test_a_slow_store_does_not_hold_up_the_start(store: CountingStore, clock: FakeClock) -> None:
+    windows, archive = await start(store, clock)
+    call(windows, 5)
+    await archive.aclose()
+    store.answers.clear()
+    windows = Windows(clock=clock)
+    archive = WindowsArchive(windows=windows, values=FrameworkValues(store), server=SERVER)
+    await archive.open(within_s=0.01)
+    assert count(windows) == 0
+    store.answers.set()
+    await archive.run_cycle()
+    assert count(windows) == 5
+
+
 async def test_what_could_not_be_kept_is_kept_by_the_next_cycle(store: CountingStore, clock: FakeClock) -> None:
     windows, archive = await start(store, clock)
     store.is_down = True
@@ -248,16 +265,13 @@ async def test_after_an_hour_without_its_past_a_server_begins_anew(store: Counti
     assert count(windows, 48 * 3_600) == 1
 
 
-GOOD = {"series": [[APP, COMPONENT, "llm", []]]}
+GOOD = {"crc": 223132457, "series": []}
 
 
 @pytest.mark.parametrize(
     "value",
-    [None, 7, "text", [], {}, {"series": 3}, {"series": [[APP]]}, {"series": [[APP, COMPONENT, "root", []]]},
-     {"series": [[7, COMPONENT, "llm", []]]}, {"series": [[APP, COMPONENT, "llm", ["AAAA"]]]},
-     {"series": [[APP, COMPONENT, "llm", ["not base64!"]]]}, {"series": [[APP, COMPONENT, "llm", [None]]]},
-     {"series": [[APP, COMPONENT, "llm", ["A" * 400]]]}],
-)  # fmt: skip
+    [None, 7, "text", [], {}, {"series": []}, {"crc": 1, "series": []}, {"crc": None, "series": 3}],
+)
 async def test_a_foreign_value_is_dropped_and_the_others_are_read(
     store: CountingStore, clock: FakeClock, value: Any
 ) -> None:
@@ -273,6 +287,7 @@ async def test_a_foreign_value_is_dropped_and_the_others_are_read(
 
 @pytest.mark.parametrize("key", ["10:x:0", "11:5:0", "10:1", "10:1:0:0", "10:99999999999:0", "nothing"])
 async def test_a_foreign_key_is_dropped(store: CountingStore, clock: FakeClock, key: str) -> None:
+    await store.set(f"uhlp:framework:windows:{SERVER}:10:{int(clock.now() / 60)}:7", GOOD)
     await store.set(f"uhlp:framework:windows:{SERVER}:{key}", GOOD)
     windows, _ = await start(store, clock)
     assert windows.dropped["values"] == 1
@@ -298,7 +313,7 @@ def flipped(text: str, at: int) -> str:
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_a_damaged_slot_is_dropped_or_as_good_as_any(data: st.DataObject) -> None:
+def test_a_damaged_value_is_dropped(data: st.DataObject) -> None:
     async def play() -> None:
         clock = FakeClock()
         store = CountingStore(clock)
@@ -310,9 +325,8 @@ def test_a_damaged_slot_is_dropped_or_as_good_as_any(data: st.DataObject) -> Non
         value["series"][0][3][0] = flipped(text, data.draw(st.integers(0, len(text) - 1)))
         await store.set(key, value)
         windows, _ = await start(store, clock)
-        for window_s in WINDOWS_S:
-            told = windows.window(APP, COMPONENT, window_s).as_dict()
-            assert told["count"] == sum(told["deoptimized"].values()) or windows.dropped["values"] == 0
+        assert windows.dropped["values"] == 1
+        assert {windows.window(APP, COMPONENT, window_s).count for window_s in WINDOWS_S} <= {0, 3}
         await store.aclose()
 
     asyncio.run(play())
