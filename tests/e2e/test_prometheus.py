@@ -156,3 +156,19 @@ def test_promtool_has_nothing_to_say_of_the_exposition_but_that_labels_are_named
 def test_metrics_behind_a_token_are_not_read_without_it(busy: Server) -> None:
     assert busy.http.get("/metrics").status_code == 401
     assert busy.http.get("/metrics", headers=busy.admin).status_code == 200
+
+
+def test_a_deregistered_application_takes_its_series_along(busy: Server) -> None:
+    busy.administer("POST", "/apps", desk("short"))
+    assert busy.http.post("/apps/short/sort", json=PARCEL).status_code == 200
+    lived = {"metric_name": "app.custom.lived", "metric_type": "gauge", "value": 1, "labels": {"appId": "short"}}
+    assert busy.http.post("/record", json=lived, headers=busy.admin).status_code == 202
+
+    def shown() -> str:
+        return busy.http.get("/metrics", headers=busy.admin).text
+
+    assert 'app_custom_lived{appId="short"} 1.0' in shown()
+    assert 'uhlp_requests_total{appId="short"' in shown()
+    busy.administer("DELETE", "/apps/short")
+    wait_until(lambda: 'app_custom_lived{appId="short"}' not in shown(), "the series are removed")
+    assert 'uhlp_requests_total{appId="short"' not in shown()

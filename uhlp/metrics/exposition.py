@@ -70,15 +70,14 @@ class Exposition:
         out: list[str] = []
         is_first = True
         for family in list(self._families.values()):
-            series = iter([one for one in family.series.values() if one.written_s is not None])
-            group = list(islice(series, _LINES_AT_A_TIME // family.lines_each))
             out.append(family.openmetrics_head if is_openmetrics else family.text_head)
-            while group:
-                _render(family.metric_type, group, out, is_openmetrics=is_openmetrics)
+            series = iter(list(family.series.values()))
+            while group := list(islice(series, max(1, _LINES_AT_A_TIME // family.lines_each))):
+                written = [one for one in group if one.written_s is not None]
+                _render(family.metric_type, written, out, is_openmetrics=is_openmetrics)
                 if len(out) >= _LINES_AT_A_TIME:
                     yield _encoded(out, is_first=is_first)
                     out, is_first = [], False
-                group = list(islice(series, _LINES_AT_A_TIME // family.lines_each))
         if is_openmetrics:
             out.append("\n# EOF")
         if out or not is_first:

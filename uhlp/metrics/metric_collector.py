@@ -117,6 +117,7 @@ class MetricCollector:
             self._refused.labels(error.code).inc()
             raise
         self._accepted.inc()
+        self._series.set(self._store.cardinality.series)
 
     def label_names(self, name: str, metric_type: str) -> tuple[str, ...] | None:
         """The labels of a recorded metric, None while there is none of this name. Raises ValidationFailed."""

@@ -1,5 +1,6 @@
 """Memory does not grow with what comes and goes: series end with their application, or when nobody writes them."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -92,3 +93,28 @@ async def test_lists_that_are_refused_leave_nothing_behind() -> None:
     assert lines(metrics) == []
     assert "uhlp_metric_series 0.0" in metrics.generate_latest_metrics().decode()
     await metrics.record_many([record("a"), record("b"), record("c")])
+
+
+async def test_a_list_whose_sender_leaves_halfway_is_not_recorded_and_holds_nobody_up() -> None:
+    metrics = collector(FakeClock())
+    long = [record("a", n=str(number % 500)) for number in range(5_000)]
+    leaving = asyncio.create_task(metrics.record_many(long))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    assert lines(metrics) == []
+    assert await metrics.record_many(long) == 5_000
+    assert len(lines(metrics)) == 500
+
+
+async def test_a_record_beside_a_long_list_that_is_refused_is_kept() -> None:
+    metrics = collector(FakeClock())
+    long = [record("a", n=str(number % 500)) for number in range(5_000)]
+    refused = asyncio.create_task(metrics.record_many([*long, record("a", "gauge", n="1")]))
+    await asyncio.sleep(0)
+    await metrics.record_metric(record("a", n="7"))
+    with pytest.raises(MetricConflict):
+        await refused
+    assert lines(metrics) == ['a_total{n="7"} 1.0']
