@@ -231,7 +231,7 @@ class BudgetExhausted(TooManyRequests):
 class CardinalityLimit(TooManyRequests):
     """The metric has too many label sets."""
 
-    code = "CARDINALITY_LIMIT"
+    code, retryable = "CARDINALITY_LIMIT", False
 
 
 class RuntimeQuotaExceeded(TooManyRequests):

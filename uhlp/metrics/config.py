@@ -10,7 +10,7 @@ Limit = Annotated[int, Field(ge=1)]
 class MetricsConfig(BaseModel):
     """Bounds on what recorded metrics may hold in memory, and how metrics are shown.
 
-    A series is one line of the exposition: a histogram of ten buckets takes twelve for each label set.
+    A series is one line of the exposition, about a kilobyte: a histogram of ten buckets takes twelve a label set.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

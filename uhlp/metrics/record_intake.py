@@ -56,6 +56,9 @@ class RecordIntake:
 
         Raises a UhlpError that names the index of a record that is refused; its series are in `batch.made` then too.
         """
+        if self._removals != self._store.removals:
+            self._routes.clear()
+            self._removals = self._store.removals
         are_valid = self._many.is_valid(records)
         for index, record in enumerate(records, first):
             try:
@@ -70,13 +73,12 @@ class RecordIntake:
 
     def _planned(self, record: Record, batch: Batch) -> tuple[Any, float]:
         writer = batch.writer
-        labels = writer.own(record.get("labels") or _NO_LABELS)
+        labels = record.get("labels") or _NO_LABELS
+        if writer.app_id is not None:
+            labels = writer.own(labels)
         metric_type, value = record["metric_type"], record["value"]
         if not isfinite(value) or (metric_type == "counter" and value < 0):
             raise refused("/value", f"{value} is no value for a {metric_type}.")
-        if self._removals != self._store.removals:
-            self._routes.clear()
-            self._removals = self._store.removals
         route = self._routes.get((record["metric_name"], metric_type, *labels))
         if route is None or "buckets" in record or "unit" in record:
             route = self._new_route(record, labels, writer.share(labels), batch)
