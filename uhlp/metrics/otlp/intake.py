@@ -16,7 +16,7 @@ from uhlp.metrics.point import Point
 from uhlp.metrics.writer import Writer
 
 _POINTS_AT_A_TIME = 100
-"""After so many points other work has its turn: about a millisecond."""
+"""After so many points other work has its turn: two milliseconds."""
 _MOST_REASONS = 5
 _LONGEST_REASON = 300
 _NOTHING_KNOWN: Mapping[str, str] = {}
