@@ -245,7 +245,7 @@ def _engine() -> Iterator[str | None]:
     """An engine that has the runner's image; None, said aloud, where there can be none."""
     with contextlib.ExitStack() as stack:
         try:
-            url = os.environ.get(NAMED_ENGINE) or stack.enter_context(private_engine()).url
+            url = os.environ.get(NAMED_ENGINE) or stack.enter_context(private_engine(in_memory=False)).url
         except (pytest.skip.Exception, pytest.fail.Exception) as reason:
             print(f"Docker is not measured: {reason}")
             yield None
