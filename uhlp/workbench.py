@@ -49,7 +49,7 @@ async def open_coder_estimate(coder_model: str) -> AsyncIterator[CoderEstimate]:
         tests = HandlerTests(
             sandboxes=sandboxes,
             deployment_mode=settings.deployment_mode,
-            timeout_s=settings.evolution.verify.tests_timeout_s,
+            timeout_s=lambda: settings.evolution.verify.tests_timeout_s,
         )
         verifier = Verifier(
             executor=executor, handler_tests=tests, reference=Reference(executor=executor), config=settings.evolution
@@ -59,6 +59,6 @@ async def open_coder_estimate(coder_model: str) -> AsyncIterator[CoderEstimate]:
             llm_of=lambda app_id: LlmConfig(),
             clock=clock,
             default_coder_model=coder_model,
-            timeout_s=settings.evolution.coder_timeout_s,
+            timeout_s=lambda: settings.evolution.coder_timeout_s,
         )
         yield CoderEstimate(coder=coder, verifier=verifier, executor=executor, config=settings.evolution)

@@ -94,9 +94,7 @@ async def open_machine(
         samples, no_samples = SampleStore(_IN_MEMORY, clock=clock), SampleStore(_IN_MEMORY, clock=clock, queue_size=0)
         for one in (samples, no_samples):
             stack.push_async_callback(one.close)
-        store = await stack.enter_async_context(
-            EvolutionStore(path=_IN_MEMORY, clock=clock, evidence_save_s=config.evidence_save_s)
-        )
+        store = await stack.enter_async_context(EvolutionStore(path=_IN_MEMORY, clock=clock, config=config))
         usage_book = UsageBook(clock=clock)
         usage = await stack.enter_async_context(UsageStore(path=_IN_MEMORY, book=usage_book))
         windows, rollouts, observations = Windows(clock=clock), Rollouts(), ObservationQueue(meter=meter)
@@ -125,7 +123,7 @@ async def open_machine(
             windows=windows, usage=usage, usage_book=usage_book, budgets=budgets, prices=NoPrices(), book=book,
             config=config,
         )  # fmt: skip
-        discoveries = Discoveries(expectations=expectations, app_registry=registry, clock=clock, cycle_s=config.cycle_s)
+        discoveries = Discoveries(expectations=expectations, app_registry=registry, clock=clock, config=config)
         daemon = SelfEvolutionDaemon(
             book=book, store=store, rollouts=rollouts, governor=governor, compiler=compiler, promotion=promotion,
             oracle=oracle, discoveries=discoveries, budgets=budgets, samples=samples, app_registry=registry,

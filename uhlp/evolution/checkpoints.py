@@ -11,7 +11,7 @@ from typing import Any
 
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate, Checkpoint
-from uhlp.evolution.config import EvolutionConfig
+from uhlp.evolution.config import ConfigInForce
 from uhlp.evolution.statistics import CanaryTests
 from uhlp.metrics.windows import Windows
 from uhlp.registry.application_registry import ApplicationRegistry
@@ -27,7 +27,7 @@ class Checkpoints:
     """Reads memory only."""
 
     def __init__(
-        self, *, book: CandidateBook, app_registry: ApplicationRegistry, windows: Windows, config: EvolutionConfig
+        self, *, book: CandidateBook, app_registry: ApplicationRegistry, windows: Windows, config: ConfigInForce
     ) -> None:
         self._book = book
         self._registry = app_registry
@@ -52,14 +52,14 @@ class Checkpoints:
         arm |= {
             "implementation": implementation_of(in_service),
             "best": best,
-            "tolerance": _tolerance_left(arm, best, self._config.share.tolerance),
+            "tolerance": _tolerance_left(arm, best, self._config.now.share.tolerance),
         }
         return Checkpoint(revision=snapshot.revision, baseline={**model, "arm": arm})
 
     def canary_tests(self, checkpoint: Checkpoint) -> CanaryTests:
         """Fresh tests of two arms. What is not known of the baseline is not tested (`complete` may add it later)."""
         arm = checkpoint.baseline.get("arm", {})
-        share = self._config.share
+        share = self._config.now.share
         return CanaryTests(
             p50_ms=arm.get("p50Ms"),
             p95_ms=arm.get("p95Ms"),
@@ -67,7 +67,7 @@ class Checkpoints:
             alpha=share.alpha,
             rho=share.rho,
             tolerance=arm.get("tolerance", share.tolerance),
-            steps=max(1, sum(weight < 1 for weight in self._config.canary.weights)),
+            steps=max(1, sum(weight < 1 for weight in self._config.now.canary.weights)),
         )
 
     def complete(self, tests: CanaryTests, app_id: str, component_id: str) -> None:

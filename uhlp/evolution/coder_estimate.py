@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from uhlp.evals.comparator import Comparator
 from uhlp.evals.replay import replay
-from uhlp.evolution.config import EvolutionConfig
+from uhlp.evolution.config import ConfigInForce
 from uhlp.evolution.measuring import Spending
 from uhlp.evolution.refinement import Refinement
 from uhlp.evolution.statistics import clopper_pearson_upper
@@ -29,7 +29,7 @@ COMPONENT_ID = "log"
 class CoderEstimate:
     """Drafts, tests and replays a coder's handler for a log; no model answers for the log itself."""
 
-    def __init__(self, *, coder: Proposer, verifier: Verifier, executor: Executor, config: EvolutionConfig) -> None:
+    def __init__(self, *, coder: Proposer, verifier: Verifier, executor: Executor, config: ConfigInForce) -> None:
         self._coder = coder
         self._verifier = verifier
         self._executor = executor
@@ -51,12 +51,12 @@ class CoderEstimate:
             input_schema=component.input_schema,
             output_schema=component.output_schema,
             train=tuple(TrainSample(row.input, row.output) for row in taught),
-            rounds_left=1 + self._config.verify.repair_rounds,
+            rounds_left=1 + self._config.now.verify.repair_rounds,
         )
 
         async def examine(draft: Proposal) -> DraftReport:
             return await self._verifier.examine(
-                app, component, draft, train, comparator, epsilon=self._config.epsilon, spending=Spending()
+                app, component, draft, train, comparator, epsilon=self._config.now.epsilon, spending=Spending()
             )
 
         try:

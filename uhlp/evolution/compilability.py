@@ -5,7 +5,7 @@ import dataclasses
 from uhlp.evals.comparator import Comparator
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate
-from uhlp.evolution.config import NoiseConfig
+from uhlp.evolution.config import ConfigInForce
 from uhlp.evolution.measuring import MeasurementFailed, Spending
 from uhlp.evolution.noise import NoiseReport, measure_noise
 from uhlp.evolution.reference import Reference
@@ -18,11 +18,11 @@ from uhlp.traffic.samples import Sample
 class Compilability:
     """Asked before a proposer is; the free questions first."""
 
-    def __init__(self, *, book: CandidateBook, reference: Reference, verifier: Verifier, noise: NoiseConfig) -> None:
+    def __init__(self, *, book: CandidateBook, reference: Reference, verifier: Verifier, config: ConfigInForce) -> None:
         self._book = book
         self._reference = reference
         self._verifier = verifier
-        self._noise_config = noise
+        self._config = config
 
     async def why_not(
         self,
@@ -80,7 +80,7 @@ class Compilability:
         spending: Spending,
     ) -> tuple[str, str] | None:
         """A/A: a model that disagrees with itself is no function, and is not compiled. Measured once a candidate."""
-        noise = self._noise_config
+        noise = self._config.now.noise
         known = candidate.measurements.get("noise")
         if known is not None:
             report = NoiseReport(**known)

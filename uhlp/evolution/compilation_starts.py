@@ -9,7 +9,7 @@ from uhlp.errors import ComponentNotFound, StateConflict, UhlpError
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate, CandidateState
 from uhlp.evolution.compiler import Compiler
-from uhlp.evolution.config import EvolutionConfig
+from uhlp.evolution.config import ConfigInForce
 from uhlp.evolution.discoveries import Discoveries, HeldStatus, Wish, what_was_known
 from uhlp.evolution.governor import SafetyGovernor
 from uhlp.evolution.statistics import recompile_allowed
@@ -51,7 +51,7 @@ class CompilationStarts:
         samples: SampleStore,
         app_registry: ApplicationRegistry,
         clock: Clock,
-        config: EvolutionConfig,
+        config: ConfigInForce,
     ) -> None:
         self._book = book
         self._store = store
@@ -118,7 +118,7 @@ class CompilationStarts:
             spec_hash=component.spec_hash,
             attempt=attempts.attempt + 1,
             trust=component.definition.optimization.trust,
-            config_hash=self._config.digest,
+            config_hash=self._config.now.digest,
             models=self._oracle.models_of(app_id),
             checkpoint=self._governor.create_checkpoint(app_id, component_id),
             approval_required=needs_approval,
@@ -165,7 +165,7 @@ class CompilationStarts:
         balance = wish.expected.balance
         if balance.is_worth_it is False and not wish.discovery.is_correction:
             return "not_worth_it", balance.describe()
-        now, limit = self._clock.now(), self._config.limits.compilations_per_hour
+        now, limit = self._clock.now(), self._config.now.limits.compilations_per_hour
         lately = [
             one for one in self._book.candidates() if now - one.created_at < _HOUR_S and not _waits_for_approval(one)
         ]
@@ -192,7 +192,7 @@ class CompilationStarts:
         if since is None:
             return True
         new = await self._samples.count_since(app_id, component_id, since)
-        rejit = self._config.rejit
+        rejit = self._config.now.rejit
         return recompile_allowed(
             failures, self._clock.now() - since, new,
             key=f"{app_id}/{component_id}/{spec_hash}", t0_s=rejit.t0_s, t_max_s=rejit.t_max_s,

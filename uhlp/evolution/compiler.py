@@ -20,7 +20,7 @@ import structlog
 from uhlp.errors import NotFound, StateConflict, Unavailable
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate, CandidateState
-from uhlp.evolution.config import EvolutionConfig
+from uhlp.evolution.config import ConfigInForce
 from uhlp.evolution.drafting import Drafting
 from uhlp.evolution.governor import GOVERNOR, SafetyGovernor
 from uhlp.evolution.held_out_stage import HeldOutStage
@@ -61,7 +61,7 @@ class Compiler:
         executor: Executor,
         samples: SampleStore,
         app_registry: ApplicationRegistry,
-        config: EvolutionConfig,
+        config: ConfigInForce,
     ) -> None:
         self._book = book
         self._store = store

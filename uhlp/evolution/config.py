@@ -5,20 +5,37 @@ of a candidate keeps the epsilon, delta and alpha it was opened with.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 from itertools import pairwise
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Protocol, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from uhlp import strict_json
 from uhlp.errors import ValidationFailed
 from uhlp.llm.budgets import EvolutionBudget
 
-Share = Annotated[float, Field(ge=0, le=1)]
-ErrorLevel = Annotated[float, Field(gt=0, le=0.2)]
-Seconds = Annotated[float, Field(gt=0, le=31 * 86_400)]
-Count = Annotated[int, Field(ge=1, le=1_000_000)]
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What a number counts, in words; stands in the number's annotation."""
+
+    words: str
+
+
+class ConfigInForce(Protocol):
+    """Where services read the numbers whenever they use one: they may change at run time (`EvolutionNumbers`)."""
+
+    @property
+    def now(self) -> "EvolutionConfig": ...
+
+
+SHARE, SECONDS, COUNT = Unit("share"), Unit("s"), Unit("count")
+Share = Annotated[float, Field(ge=0, le=1), SHARE]
+ErrorLevel = Annotated[float, Field(gt=0, le=0.2), Unit("probability")]
+Seconds = Annotated[float, Field(gt=0, le=31 * 86_400), SECONDS]
+Count = Annotated[int, Field(ge=1, le=1_000_000), COUNT]
 
 
 def _check_weights(weights: tuple[float, ...]) -> tuple[float, ...]:
@@ -49,16 +66,22 @@ class JudgeConfig(_Section):
     min_agreement: Share = 0.9
     timeout_s: Seconds = 60.0
 
+    @model_validator(mode="after")
+    def _can_be_trusted(self) -> Self:
+        if self.known_cases > self.most_cases:
+            raise ValueError(f"known_cases must be at most most_cases, {self.most_cases}: else no judge is trusted")
+        return self
+
 
 class VerifyConfig(_Section):
     """Before live traffic: repair rounds, least coverage worth having, least data, executions at a time in replay."""
 
-    repair_rounds: Annotated[int, Field(ge=0, le=10)] = 3
+    repair_rounds: Annotated[int, Field(ge=0, le=10), COUNT] = 3
     min_coverage: Share = 0.20
     min_train: Count = 30
     class_min_agreeing: Count = 30
     tests_timeout_s: Seconds = 60.0
-    concurrency: Annotated[int, Field(ge=1, le=64)] = 4
+    concurrency: Annotated[int, Field(ge=1, le=64), COUNT] = 4
 
 
 class MinimisingConfig(_Section):
@@ -67,19 +90,26 @@ class MinimisingConfig(_Section):
     JSON stay as they are.
     """
 
-    inputs: Annotated[int, Field(ge=0, le=100)] = 6
-    executions: Annotated[int, Field(ge=0, le=10_000)] = 400
-    model_calls: Annotated[int, Field(ge=0, le=1000)] = 24
-    small_bytes: Count = 160
+    inputs: Annotated[int, Field(ge=0, le=100), COUNT] = 6
+    executions: Annotated[int, Field(ge=0, le=10_000), COUNT] = 400
+    model_calls: Annotated[int, Field(ge=0, le=1000), COUNT] = 24
+    small_bytes: Annotated[int, Field(ge=1, le=1_000_000), Unit("bytes")] = 160
 
 
 class CanaryConfig(_Section):
     """Shares of live traffic, one step after the other, and what each step waits for."""
 
-    weights: Annotated[tuple[float, ...], AfterValidator(_check_weights)] = (0.05, 0.25, 0.5, 1.0)
+    weights: Annotated[tuple[float, ...], AfterValidator(_check_weights), SHARE] = (0.05, 0.25, 0.5, 1.0)
     min_executions: Count = 50
-    min_step_s: Annotated[float, Field(ge=0, le=31 * 86_400)] = 60.0
-    audit_share: Annotated[float, Field(gt=0, le=1)] = 0.2
+    min_step_s: Annotated[float, Field(ge=0, le=31 * 86_400), SECONDS] = 60.0
+    audit_share: Annotated[float, Field(gt=0, le=1), SHARE] = 0.2
+
+    def share_at(self, step: int | None) -> float:
+        """The share of this step. One that the list, made shorter, has no more gets the largest share below 1: never
+        more than was decided.
+        """
+        place = step or 0
+        return self.weights[place] if place < len(self.weights) else max([*self.weights[:-1], self.weights[0]])
 
 
 class ShareConfig(_Section):
@@ -88,18 +118,24 @@ class ShareConfig(_Section):
     """
 
     alpha: ErrorLevel = 0.01
-    rho: Annotated[float, Field(ge=1, le=2)] = 1.05
-    tolerance: Annotated[float, Field(ge=0, le=1)] = 0.05
+    rho: Annotated[float, Field(ge=1, le=2), Unit("ratio")] = 1.05
+    tolerance: Annotated[float, Field(ge=0, le=1), SHARE] = 0.05
 
 
 class MonitorConfig(_Section):
     """CUSUM against a loss rate above `mean` with bets of `fraction` / `mean`, and the fast rule."""
 
-    mean: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
-    fraction: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    threshold: Annotated[float, Field(ge=10, le=1e9)] = 1000.0
-    fast_window: Annotated[int, Field(ge=1, le=1000)] = 20
+    mean: Annotated[float, Field(gt=0, lt=0.5), SHARE] = 0.01
+    fraction: Annotated[float, Field(gt=0, lt=1), SHARE] = 0.05
+    threshold: Annotated[float, Field(ge=10, le=1e9), Unit("ratio")] = 1000.0
+    fast_window: Annotated[int, Field(ge=1, le=1000), COUNT] = 20
     fast_failures: Count = 5
+
+    @model_validator(mode="after")
+    def _can_alarm(self) -> Self:
+        if self.fast_failures > self.fast_window:
+            raise ValueError(f"fast_failures must be at most fast_window, {self.fast_window}: else it never alarms")
+        return self
 
 
 class RejitConfig(_Section):
@@ -109,7 +145,7 @@ class RejitConfig(_Section):
     t_max_s: Seconds = 86_400.0
     n0: Count = 200
     n_max: Count = 20_000
-    f_max: Annotated[int, Field(ge=1, le=100)] = 5
+    f_max: Annotated[int, Field(ge=1, le=100), COUNT] = 5
 
 
 class ReplaceConfig(_Section):
@@ -131,9 +167,9 @@ class LimitsConfig(_Section):
 
     canaries_per_application: Count = 1
     compilations_per_hour: Count = 2
-    usd_per_day: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    usd_per_day: Annotated[float, Field(ge=0, allow_inf_nan=False), Unit("USD a day")] | None = None
     share_of_application_budget: Share = 0.5
-    unpriced_usd_per_mtok: Annotated[float, Field(ge=0, le=1e6)] = 10.0
+    unpriced_usd_per_mtok: Annotated[float, Field(ge=0, le=1e6), Unit("USD a million tokens")] = 10.0
 
     @property
     def budget(self) -> EvolutionBudget:
@@ -146,8 +182,8 @@ class BreakEvenConfig(_Section):
     expected of a component that never had a handler.
     """
 
-    horizon_days: Annotated[float, Field(gt=0, le=3650)] = 30.0
-    assumed_coverage: Annotated[float, Field(gt=0, le=1)] = 0.5
+    horizon_days: Annotated[float, Field(gt=0, le=3650), Unit("days")] = 30.0
+    assumed_coverage: Annotated[float, Field(gt=0, le=1), SHARE] = 0.5
 
 
 class EvolutionConfig(_Section):
@@ -159,10 +195,10 @@ class EvolutionConfig(_Section):
     """
 
     cycle_s: Seconds = 10.0
-    epsilon: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    epsilon: Annotated[float, Field(gt=0, lt=0.5), SHARE] = 0.05
     delta: ErrorLevel = 0.05
     alpha: ErrorLevel = 0.05
-    n_max: Annotated[int, Field(ge=100, le=1_000_000)] = 5000
+    n_max: Annotated[int, Field(ge=100, le=1_000_000), COUNT] = 5000
     noise: NoiseConfig = NoiseConfig()
     judge: JudgeConfig = JudgeConfig()
     verify: VerifyConfig = VerifyConfig()
@@ -174,7 +210,7 @@ class EvolutionConfig(_Section):
     replace: ReplaceConfig = ReplaceConfig()
     limits: LimitsConfig = LimitsConfig()
     break_even: BreakEvenConfig = BreakEvenConfig()
-    usd_per_second_saved: Annotated[float, Field(ge=0, le=1e6)] = 0.0
+    usd_per_second_saved: Annotated[float, Field(ge=0, le=1e6), Unit("USD a second")] = 0.0
     freeze_rollbacks_per_hour: Count = 3
     duplicates_cap: Count = 3
     hold_windows: Count = 1
@@ -182,12 +218,16 @@ class EvolutionConfig(_Section):
     coder_timeout_s: Seconds = 120.0
     measuring_errors_in_a_row: Count = 4
     same_reason_quarantine: Count = 3
-    evidence_save_s: Annotated[float, Field(ge=0, le=3600)] = 5.0
+    evidence_save_s: Annotated[float, Field(ge=0, le=3600), SECONDS] = 5.0
 
     @classmethod
-    def checked(cls, values: Mapping[str, Any]) -> Self:
-        """The configuration of these values; ValidationFailed lists every field that is wrong, with its path."""
+    def checked(cls, values: Mapping[str, Any], *, strict: bool = False) -> Self:
+        """The configuration of these values; ValidationFailed lists every field that is wrong, with its path. `strict`
+        takes no text for a number.
+        """
         try:
+            if strict:
+                return cls.model_validate_json(strict_json.dumps(dict(values)), strict=True)
             return cls.model_validate(dict(values))
         except ValidationError as error:
             problems = [
@@ -196,9 +236,14 @@ class EvolutionConfig(_Section):
             text = "; ".join(f"{problem['path']}: {problem['message']}" for problem in problems)
             raise ValidationFailed(f"Not valid: {text}.", details={"problems": problems}) from None
 
-    def with_overrides(self, overrides: Mapping[str, Any]) -> Self:
+    def with_overrides(self, overrides: Mapping[str, Any], *, strict: bool = False) -> Self:
         """This configuration with the named fields changed (nested mappings merge), checked like a new one."""
-        return self.checked(_merged(self.model_dump(), overrides))
+        return self.checked(_merged(self.model_dump(mode="json"), overrides), strict=strict)
+
+    @property
+    def now(self) -> "EvolutionConfig":
+        """Itself: numbers that nobody changes are those in force (`ConfigInForce`)."""
+        return self
 
     @property
     def digest(self) -> str:

@@ -12,6 +12,7 @@ import structlog
 
 from uhlp.clock import Clock
 from uhlp.errors import UhlpError
+from uhlp.evolution.config import ConfigInForce
 from uhlp.evolution.expectation import Expectation, Expectations
 from uhlp.optimization.optimization_oracle import Discovery
 from uhlp.registry.application_registry import ApplicationRegistry
@@ -60,12 +61,12 @@ class Discoveries:
     """Ranks what the oracle found, and remembers what was held back."""
 
     def __init__(
-        self, *, expectations: Expectations, app_registry: ApplicationRegistry, clock: Clock, cycle_s: float
+        self, *, expectations: Expectations, app_registry: ApplicationRegistry, clock: Clock, config: ConfigInForce
     ) -> None:
         self._expectations = expectations
         self._registry = app_registry
         self._clock = clock
-        self._forget_after_s = max(60.0, _FORGOTTEN_AFTER_CYCLES * cycle_s)
+        self._config = config
         self._held: dict[tuple[str, str], HeldDiscovery] = {}
 
     async def ranked(self, found: Iterable[Discovery]) -> list[Wish]:
@@ -103,7 +104,7 @@ class Discoveries:
 
     def held(self) -> list[HeldDiscovery]:
         """What was asked for lately and is held, the one worth most first."""
-        oldest = self._clock.now() - self._forget_after_s
+        oldest = self._clock.now() - max(60.0, _FORGOTTEN_AFTER_CYCLES * self._config.now.cycle_s)
         self._held = {place: one for place, one in self._held.items() if one.seen_at >= oldest}
         return sorted(self._held.values(), key=lambda one: one.wish.value_usd, reverse=True)
 

@@ -11,7 +11,7 @@ from uhlp.evals.comparator import Comparator
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate, CandidateState
 from uhlp.evolution.charged_proposer import ChargedProposer
-from uhlp.evolution.config import EvolutionConfig
+from uhlp.evolution.config import ConfigInForce
 from uhlp.evolution.measuring import MeasurementFailed, Spending
 from uhlp.evolution.minimiser import Minimiser
 from uhlp.evolution.refinement import Drafted, Refinement
@@ -47,7 +47,7 @@ class Drafting:
         store: EvolutionStore,
         oracle: OptimizationOracle,
         verifier: Verifier,
-        config: EvolutionConfig,
+        config: ConfigInForce,
     ) -> None:
         self._book = book
         self._store = store
@@ -140,7 +140,7 @@ class Drafting:
                 for one in lessons.counterexamples
             ],
         )
-        task = dataclasses.replace(task, rounds_left=1 + self._config.verify.repair_rounds)
+        task = dataclasses.replace(task, rounds_left=1 + self._config.now.verify.repair_rounds)
         previous = lessons.previous
         if previous is None:
             return task

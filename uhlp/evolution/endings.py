@@ -14,7 +14,7 @@ from typing import Any
 from uhlp.errors import StateConflict
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate, CandidateState
-from uhlp.evolution.config import EvolutionConfig
+from uhlp.evolution.config import ConfigInForce
 from uhlp.evolution.ledger import Event
 from uhlp.evolution.ledger_anchors import LedgerAnchors
 from uhlp.evolution.live_candidates import LiveCandidates
@@ -38,7 +38,7 @@ class Endings:
         live: LiveCandidates,
         promotion: Promotion,
         anchors: LedgerAnchors,
-        config: EvolutionConfig,
+        config: ConfigInForce,
     ) -> None:
         self._book = book
         self._store = store
@@ -119,9 +119,9 @@ class Endings:
         if candidate.state is S.QUARANTINED:
             return candidate
         attempts = await self._store.attempts(candidate.app_id, candidate.component_id, candidate.spec_hash)
-        if attempts.failures >= self._config.rejit.f_max:
+        if attempts.failures >= self._config.now.rejit.f_max:
             reason = f"{attempts.failures} candidates failed; the last: {candidate.reason}"
-        elif attempts.same_cause_in_a_row() >= self._config.same_reason_quarantine:
+        elif attempts.same_cause_in_a_row() >= self._config.now.same_reason_quarantine:
             reason = f"failed {attempts.same_cause_in_a_row()} times in a row alike; the last: {candidate.reason}"
         else:
             return candidate

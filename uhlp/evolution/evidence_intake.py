@@ -7,7 +7,7 @@ from uhlp.clock import Clock
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Mismatch
 from uhlp.evolution.comparison import Comparison
-from uhlp.evolution.config import EvolutionConfig
+from uhlp.evolution.config import ConfigInForce
 from uhlp.evolution.live_candidates import LiveCandidates
 from uhlp.execution import ExecutionResult
 from uhlp.metering import Meter
@@ -24,7 +24,7 @@ class EvidenceIntake:
         book: CandidateBook,
         live: LiveCandidates,
         clock: Clock,
-        config: EvolutionConfig,
+        config: ConfigInForce,
         meter: Meter,
     ) -> None:
         self._book = book
@@ -41,7 +41,7 @@ class EvidenceIntake:
             return False
         live.measuring_errors = live.unanswered = 0
         self._comparisons.labels(candidate.app_id, candidate.component_id, comparison.stage, comparison.outcome).inc()
-        live.enter(comparison, duplicates_cap=self._config.duplicates_cap, is_serving=candidate.is_serving)
+        live.enter(comparison, duplicates_cap=self._config.now.duplicates_cap, is_serving=candidate.is_serving)
         if comparison.outcome == "wrong":
             self.keep_mismatch(candidate_id, comparison)
             self._live.keep(candidate_id, whole=False)
@@ -86,7 +86,7 @@ class EvidenceIntake:
         if self._book.candidate(candidate_id).paused:
             return
         live.measuring_errors += 1
-        if live.measuring_errors >= self._config.measuring_errors_in_a_row:
+        if live.measuring_errors >= self._config.now.measuring_errors_in_a_row:
             count = f"{live.measuring_errors} checks in a row could not be made"
             reason = f"paused: {count}, which says nothing about the handler; the last: {why}"
             live.measuring_errors = 0

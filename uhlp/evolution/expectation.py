@@ -15,7 +15,7 @@ from pydantic.alias_generators import to_camel
 
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate
-from uhlp.evolution.config import EvolutionConfig
+from uhlp.evolution.config import ConfigInForce
 from uhlp.evolution.statistics import EvidenceAccount, audit_share
 from uhlp.evolution.usage_store import UsageStore
 from uhlp.llm import Budgets, GenerateRequest
@@ -91,7 +91,7 @@ class Expectations:
         budgets: Budgets,
         prices: PriceList,
         book: CandidateBook,
-        config: EvolutionConfig,
+        config: ConfigInForce,
         default_coder_model: str | None = None,
     ) -> None:
         self._windows = windows
@@ -112,7 +112,7 @@ class Expectations:
         requests = self._windows.window(app.app_id, component_id, _WINDOW_S, handler=left_to_it).count
         calls_per_day = requests * 86_400 / _WINDOW_S if requests else None
         last = self._last_handler(app.app_id, component_id)
-        coverage = self._config.break_even.assumed_coverage
+        coverage = self._config.now.break_even.assumed_coverage
         if last is not None and last.figures.coverage is not None and in_service is None:
             coverage = last.figures.coverage
         cost = await self._cost(app, component, model)
@@ -123,9 +123,9 @@ class Expectations:
             handler=PerCall(0.0, (last.measurements.get("p50Ms") or 0.0) / 1000 if last else 0.0),
             coverage=coverage,
             audit_share=audit_share(optimization.max_wrong_answers, (calls_per_day or 0.0) * coverage),
-            usd_per_second_saved=self._config.usd_per_second_saved if per_second is None else per_second,
+            usd_per_second_saved=self._config.now.usd_per_second_saved if per_second is None else per_second,
             calls_per_day=calls_per_day,
-            horizon_days=self._config.break_even.horizon_days,
+            horizon_days=self._config.now.break_even.horizon_days,
         )
         return Expectation(balance, cost, model)
 
@@ -191,7 +191,7 @@ class Expectations:
 
     def _measuring_calls(self, component: ComponentSnapshot) -> int:
         """Model calls until promotion, for a handler without fault."""
-        config, optimization = self._config, component.definition.optimization
+        config, optimization = self._config.now, component.definition.optimization
         noise = EvidenceAccount(epsilon=min(max(config.noise.max_self_disagreement, 0.001), 0.499), bounds=())
         gate = EvidenceAccount.for_attempt(1, epsilon=optimization.epsilon, delta=config.delta, bounds=())
         same_again = min(config.noise.aa_samples, noise.needed_more())

@@ -18,7 +18,7 @@ from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate, CandidateState, Checkpoint
 from uhlp.evolution.checkpoints import Checkpoints
 from uhlp.evolution.comparison import Comparison
-from uhlp.evolution.config import EvolutionConfig
+from uhlp.evolution.config import ConfigInForce
 from uhlp.evolution.endings import GOVERNOR as GOVERNOR
 from uhlp.evolution.endings import Endings
 from uhlp.evolution.evidence_intake import EvidenceIntake
@@ -59,7 +59,7 @@ class SafetyGovernor:
         app_registry: ApplicationRegistry,
         windows: Windows,
         clock: Clock,
-        config: EvolutionConfig,
+        config: ConfigInForce,
         always_shadow: bool = False,
         meter: Meter | None = None,
     ) -> None:
@@ -67,7 +67,7 @@ class SafetyGovernor:
             rollouts=rollouts,
             app_registry=app_registry,
             windows=windows,
-            canary=config.canary,
+            config=config,
             always_shadow=always_shadow,
         )
         self._book = book

@@ -2,7 +2,7 @@
 
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate, CandidateState
-from uhlp.evolution.config import EvolutionConfig
+from uhlp.evolution.config import ConfigInForce
 from uhlp.evolution.governor import GOVERNOR, SafetyGovernor
 from uhlp.evolution.held_out import HeldOutReport, replay_held_out
 from uhlp.evolution.live_evidence import LiveEvidence
@@ -35,7 +35,7 @@ class HeldOutStage:
         questions: Questions,
         executor: Executor,
         recordings: Recordings,
-        config: EvolutionConfig,
+        config: ConfigInForce,
     ) -> None:
         self._book = book
         self._governor = governor
@@ -58,7 +58,7 @@ class HeldOutStage:
         evidence = LiveEvidence.open(
             attempt=candidate.attempt,
             epsilon=component.definition.optimization.epsilon,
-            config=self._config,
+            config=self._config.now,
             trained=frozenset(record.get("trained", ())),
             decision_field=component.definition.optimization.decision_field,
             costs=candidate.costs,
@@ -76,8 +76,8 @@ class HeldOutStage:
             reference=self._reference,
             questions=self._questions,
             timeout_s=handler_timeout_s(component),
-            duplicates_cap=self._config.duplicates_cap,
-            concurrency=self._config.verify.concurrency,
+            duplicates_cap=self._config.now.duplicates_cap,
+            concurrency=self._config.now.verify.concurrency,
         )
         self._book.grow(candidate.id, costs=evidence.spending.costs)
         if report.tampering:
@@ -130,13 +130,13 @@ class HeldOutStage:
         gate = ReplacementGate(
             in_service=handler_of(kept[0]), guard=guard, executor=self._executor, reference=self._reference, app=app,
             component=component, comparator=comparator_of(component), timeout_s=handler_timeout_s(component),
-            concurrency=self._config.verify.concurrency,
+            concurrency=self._config.now.verify.concurrency,
         )  # fmt: skip
         return await gate.refusal(report.results, report.samples, evidence)
 
     def _answers_too_little(self, candidate: Candidate, evidence: LiveEvidence) -> str | None:
         """Why its coverage of HELD-OUT shows that it does not pay; None when it does, or few samples were there."""
-        needed, reached = self._config.verify.min_coverage, evidence.reachable_coverage
+        needed, reached = self._config.now.verify.min_coverage, evidence.reachable_coverage
         if evidence.figures.seen < _MIN_SEEN_FOR_COVERAGE or reached >= needed:
             return None
         reason = f"answers {reached:.0%} of HELD-OUT itself, needs {needed:.0%} to pay"

@@ -3,7 +3,7 @@
 from uhlp.clock import Clock
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate, CandidateState
-from uhlp.evolution.config import EvolutionConfig
+from uhlp.evolution.config import ConfigInForce
 from uhlp.evolution.live_candidates import LiveCandidates
 from uhlp.evolution.store import EvolutionStore
 
@@ -15,7 +15,7 @@ class Holds:
     """Reads only. Alarms do not ask here: they are heard in every state."""
 
     def __init__(
-        self, *, book: CandidateBook, store: EvolutionStore, live: LiveCandidates, clock: Clock, config: EvolutionConfig
+        self, *, book: CandidateBook, store: EvolutionStore, live: LiveCandidates, clock: Clock, config: ConfigInForce
     ) -> None:
         self._book = book
         self._store = store
@@ -39,7 +39,7 @@ class Holds:
         if (frozen := self.frozen(candidate.app_id)) is not None:
             return frozen
         canaries = self._book.candidates(candidate.app_id, state=S.CANARY) if candidate.state is S.SHADOW else []
-        if len(canaries) >= self._config.limits.canaries_per_application:
+        if len(canaries) >= self._config.now.limits.canaries_per_application:
             return f"waits its turn: {canaries[0].component_id} is the application's canary now"
         return None
 
@@ -51,6 +51,6 @@ class Holds:
             if (one.state is S.ROLLED_BACK or (one.state is S.QUARANTINED and one.canary_step is not None))
             and self._clock.now() - one.entered_at < _HOUR_S
         ]
-        if len(recent) < self._config.freeze_rollbacks_per_hour:
+        if len(recent) < self._config.now.freeze_rollbacks_per_hour:
             return None
         return f"frozen: {len(recent)} rollbacks within an hour; nothing of this application goes on until that is past"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate, CandidateState
-from uhlp.evolution.config import EvolutionConfig
+from uhlp.evolution.config import ConfigInForce
 from uhlp.metrics.windows import Windows
 from uhlp.optimization.optimization_oracle import Discovery
 from uhlp.registry.application_registry import ApplicationRegistry
@@ -20,7 +20,7 @@ class Improvements:
     """Reads memory only."""
 
     def __init__(
-        self, *, book: CandidateBook, app_registry: ApplicationRegistry, windows: Windows, config: EvolutionConfig
+        self, *, book: CandidateBook, app_registry: ApplicationRegistry, windows: Windows, config: ConfigInForce
     ) -> None:
         self._book = book
         self._registry = app_registry
@@ -60,7 +60,7 @@ class Improvements:
 
     def _left_to_the_model(self, one: Candidate) -> str | None:
         window = self._windows.window(one.app_id, one.component_id, _HOUR_S).as_dict()
-        left, replace = sum(window["deoptimized"].values()), self._config.replace
+        left, replace = sum(window["deoptimized"].values()), self._config.now.replace
         if window["count"] >= replace.min_requests and left >= replace.deoptimised_share * window["count"]:
             return f"v{one.version} left {left} of {window['count']} requests to the model within the hour"
         return None

@@ -19,7 +19,7 @@ from jinja2 import Environment, StrictUndefined
 from uhlp import strict_json
 from uhlp.clock import Clock
 from uhlp.errors import BudgetExhausted, UhlpError
-from uhlp.evolution.config import JudgeConfig
+from uhlp.evolution.config import ConfigInForce
 from uhlp.evolution.measuring import BudgetSpent, MeasurementFailed, Spending
 from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
 from uhlp.tools import ToolContext
@@ -86,7 +86,7 @@ class Calibration:
 class Judge:
     """Asks the application's `llm.judgeModel`; an application without one has no judge."""
 
-    def __init__(self, *, mcp_client: McpClient, clock: Clock, config: JudgeConfig) -> None:
+    def __init__(self, *, mcp_client: McpClient, clock: Clock, config: ConfigInForce) -> None:
         self._mcp_client = mcp_client
         self._clock = clock
         self._config = config
@@ -121,7 +121,7 @@ class Judge:
 
         Raises MeasurementFailed.
         """
-        config = self._config
+        config = self._config.now.judge
         cases = cases[: config.most_cases]
         if len(cases) < config.known_cases:
             return Calibration(len(cases), 0, config.known_cases, config.min_agreement)
@@ -152,7 +152,7 @@ class Judge:
             component_id=component.definition.component_id,
             request_id=f"judge-{identifier}",
             trace_id=identifier,
-            deadline=self._clock.monotonic() + self._config.timeout_s,
+            deadline=self._clock.monotonic() + self._config.now.judge.timeout_s,
             allowed_tools=("core.llm.generate",),
             llm=app.definition.llm,
             configuration={},

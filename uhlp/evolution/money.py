@@ -8,7 +8,7 @@ from typing import Any
 from uhlp.evolution.audit_debt import AuditDebt
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate, CandidateState
-from uhlp.evolution.config import EvolutionConfig
+from uhlp.evolution.config import ConfigInForce
 from uhlp.evolution.discoveries import Discoveries
 from uhlp.evolution.savings import balance_of, baseline_of, days_of, measured
 from uhlp.evolution.store import EvolutionStore
@@ -35,7 +35,7 @@ class Money:
         book: CandidateBook,
         store: EvolutionStore,
         app_registry: ApplicationRegistry,
-        config: EvolutionConfig,
+        config: ConfigInForce,
     ) -> None:
         self._usage = usage
         self._budgets = budgets
@@ -75,7 +75,7 @@ class Money:
         """What evolution may still spend today, all applications together."""
         return {
             "day": date_of(self._budgets.usage.day),
-            "usdPerDay": self._config.limits.usd_per_day,
+            "usdPerDay": self._config.now.limits.usd_per_day,
             "spentUsd": self._budgets.evolution_spent_usd,
             "leftUsd": self._budgets.evolution_left_usd,
         }
@@ -137,7 +137,7 @@ class Money:
         if app_id in self._registry.app_ids():
             component = self._registry.snapshot(app_id).components.get(component_id)
             own = component.definition.optimization.usd_per_second_saved if component is not None else None
-        return self._config.usd_per_second_saved if own is None else own
+        return self._config.now.usd_per_second_saved if own is None else own
 
     # -- what compiling would bring
 

@@ -12,7 +12,7 @@ from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate_actions import CandidateActions
 from uhlp.evolution.candidate_views import CandidateViews
 from uhlp.evolution.compiler import Compiler
-from uhlp.evolution.config import EvolutionConfig
+from uhlp.evolution.config import ConfigInForce
 from uhlp.evolution.governor import SafetyGovernor
 from uhlp.evolution.leadership import Leadership
 from uhlp.evolution.ledger_anchors import LedgerAnchors, verified_ledger
@@ -47,7 +47,7 @@ class Oversight:
         windows: Windows,
         app_registry: ApplicationRegistry,
         clock: Clock,
-        config: EvolutionConfig,
+        config: ConfigInForce,
         leadership: Leadership,
         alert_watch: AlertWatch,
         webhooks: Sequence[Webhook] = (),
@@ -153,7 +153,7 @@ class Oversight:
         told = await explain(
             app_id, component_id,
             book=self._book, store=self._store, governor=self._governor, oracle=self._oracle, samples=self._samples,
-            windows=self._windows, app_registry=self._registry, clock=self._clock, config=self._config,
+            windows=self._windows, app_registry=self._registry, clock=self._clock, config=self._config.now,
         )  # fmt: skip
         return {**told, "lines": [*told["lines"], *await self._money.lines(app_id, component_id)]}
 
@@ -194,10 +194,6 @@ class Oversight:
     def leadership(self) -> dict[str, Any]:
         """Which server decides about candidates: {leads, leader, token, isShared, problem}."""
         return self._leadership.status()
-
-    async def config(self) -> dict[str, Any]:
-        """The governor's numbers in force."""
-        return self._config.model_dump(mode="json")
 
     async def ledger(self, app_id: str | None = None, after: int = 0, limit: int = 100) -> list[dict[str, Any]]:
         """Entries after `after`, in order."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from uhlp.evals.comparator import Comparator
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate
-from uhlp.evolution.config import EvolutionConfig
+from uhlp.evolution.config import ConfigInForce
 from uhlp.evolution.endings import GOVERNOR
 from uhlp.evolution.held_out import capped
 from uhlp.evolution.measuring import MeasurementFailed, Spending
@@ -69,7 +69,7 @@ class Regressions:
         promotion: Promotion,
         executor: Executor,
         reference: Reference,
-        config: EvolutionConfig,
+        config: ConfigInForce,
     ) -> None:
         self._book = book
         self._store = store
@@ -89,7 +89,7 @@ class Regressions:
         """A minimiser with the budget of one attempt."""
         return Minimiser(
             app=app, component=component, comparator=comparator, train=train, executor=self._executor,
-            reference=self._reference, spending=spending, config=self._config.minimising,
+            reference=self._reference, spending=spending, config=self._config.now.minimising,
             timeout_s=handler_timeout_s(component),
         )  # fmt: skip
 
@@ -140,7 +140,7 @@ class Regressions:
         gate = RegressionGate(
             cases=cases[-_CASES_HELD:], executor=self._executor, reference=self._reference, app=app,
             component=component, comparator=comparator, spending=spending,
-            concurrency=self._config.verify.concurrency,
+            concurrency=self._config.now.verify.concurrency,
         )  # fmt: skip
         return await gate.refusal(handler_of(code), handler_of(kept[0]))
 
@@ -237,7 +237,7 @@ class Regressions:
             return Predecessor(kept[0], trained=trained)
         report = await replay_looking_first(
             self._executor, app, component, handler_of(kept[0]), capped(train, 1)[:_TRAIN_REPLAYED], comparator,
-            concurrency=self._config.verify.concurrency,
+            concurrency=self._config.now.verify.concurrency,
         )  # fmt: skip
         if report.refused > report.n:
             raise MeasurementFailed(f"the last handler: no sandbox for {report.refused} samples")

@@ -14,7 +14,7 @@ from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate, CandidateState
 from uhlp.evolution.compilation_starts import CHANGED, CompilationStarts
 from uhlp.evolution.compiler import BEFORE_TRAFFIC, Compiler
-from uhlp.evolution.config import EvolutionConfig
+from uhlp.evolution.config import ConfigInForce
 from uhlp.evolution.discoveries import Discoveries
 from uhlp.evolution.governor import GOVERNOR, SafetyGovernor
 from uhlp.evolution.live_evidence import LiveEvidence
@@ -50,7 +50,7 @@ class SelfEvolutionDaemon:
         samples: SampleStore,
         app_registry: ApplicationRegistry,
         clock: Clock,
-        config: EvolutionConfig,
+        config: ConfigInForce,
     ) -> None:
         self._discoveries = discoveries
         self._starts = CompilationStarts(
@@ -187,4 +187,4 @@ class SelfEvolutionDaemon:
 
     def _is_expired(self, candidate: Candidate) -> bool:
         since = candidate.entered_at if candidate.approved_by is None else candidate.updated_at
-        return self._clock.now() - since > self._config.discovered_expires_s
+        return self._clock.now() - since > self._config.now.discovered_expires_s

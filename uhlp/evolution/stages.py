@@ -14,7 +14,7 @@ from uhlp.clock import Clock
 from uhlp.evolution.book import CandidateBook, Ruling
 from uhlp.evolution.candidate import Candidate, CandidateState
 from uhlp.evolution.checkpoints import Checkpoints
-from uhlp.evolution.config import EvolutionConfig
+from uhlp.evolution.config import ConfigInForce
 from uhlp.evolution.endings import GOVERNOR, Endings, regressions_of
 from uhlp.evolution.holds import Holds
 from uhlp.evolution.ledger_anchors import LedgerAnchors
@@ -44,7 +44,7 @@ class Stages:
         promotion: Promotion,
         anchors: LedgerAnchors,
         clock: Clock,
-        config: EvolutionConfig,
+        config: ConfigInForce,
     ) -> None:
         self._book = book
         self._live = live
@@ -63,10 +63,10 @@ class Stages:
         account, figures = live.account, live.figures
         if account.verdict is Verdict.REJECT:
             await self._end(candidate, S.REJECTED, "evidence", _too_often_wrong(account))
-        elif figures.seen >= _MIN_SEEN_FOR_COVERAGE and live.reachable_coverage < self._config.verify.min_coverage:
+        elif figures.seen >= _MIN_SEEN_FOR_COVERAGE and live.reachable_coverage < self._config.now.verify.min_coverage:
             reason = (
                 f"it answers {live.reachable_coverage:.0%} of the requests itself and leaves the others to the model; "
-                f"below {self._config.verify.min_coverage:.0%} it does not pay"
+                f"below {self._config.now.verify.min_coverage:.0%} it does not pay"
             )
             await self._end(candidate, S.REJECTED, "coverage", reason)
         elif account.verdict is Verdict.INCONCLUSIVE:
@@ -78,9 +78,9 @@ class Stages:
         elif self._may_serve_and_check(candidate, live, definition):
             checked = f"the model checks {self._live.audit_share(candidate):.0%} of its answers"
             reason = f"{account.describe()}; by serve-and-check it answers all requests from now on, and {checked}"
-            await self._admit_to_canary(candidate, reason, step=len(self._config.canary.weights) - 1)
+            await self._admit_to_canary(candidate, reason, step=len(self._config.now.canary.weights) - 1)
         elif account.verdict is Verdict.ACCEPT:
-            share = self._config.canary.weights[0]
+            share = self._config.now.canary.weights[0]
             await self._admit_to_canary(candidate, f"{account.describe()}; {_answers(share)}", step=0)
 
     async def evaluate_serving(self, candidate: Candidate, live: LiveEvidence, definition: ComponentDefinition) -> None:
@@ -144,7 +144,7 @@ class Stages:
         """Compare the arms of a canary anew: nothing was kept of them, or routing did not keep its weight."""
         live = self._live.evidence_of(candidate.id)
         if live is not None and candidate.state is S.CANARY:
-            weight = self._config.canary.weights[candidate.canary_step or 0]
+            weight = self._config.now.canary.share_at(candidate.canary_step)
             checkpoint = candidate.checkpoint if weight < 1 else None
             live.begin_canary(self._checkpoints.canary_tests(checkpoint) if checkpoint is not None else None)
             self._live.switch(candidate)
@@ -199,7 +199,7 @@ class Stages:
         await self.move(candidate, S.CANARY, reason, canary_step=step, checkpoint=checkpoint)
 
     def _step_is_done(self, candidate: Candidate, live: LiveEvidence) -> bool:
-        canary = self._config.canary
+        canary = self._config.now.canary
         return (
             live.step_executions >= canary.min_executions
             and self._clock.now() - candidate.entered_at >= canary.min_step_s
@@ -207,7 +207,7 @@ class Stages:
         )
 
     async def _next_step(self, candidate: Candidate, live: LiveEvidence) -> None:
-        weights = self._config.canary.weights
+        weights = self._config.now.canary.weights
         step = (candidate.canary_step or 0) + 1
         passed = f"{live.step_executions} executions without an alarm"
         if step < len(weights):

@@ -26,6 +26,7 @@ from uhlp.clock import Clock
 from uhlp.errors import CandidateNotFound, Unavailable
 from uhlp.evolution.attempts import Attempts, attempts_of
 from uhlp.evolution.candidate import OPEN, PROGRESS, Candidate, CandidateState
+from uhlp.evolution.config import ConfigInForce, EvolutionConfig
 from uhlp.evolution.database import EvolutionDatabase, Fence, Step, unfenced, unwatched
 from uhlp.evolution.ledger import Event, LedgerEntry, SealedEntry, VerifyReport
 from uhlp.evolution.ledger_export import first_line, last_line, line_of
@@ -47,7 +48,7 @@ class EvolutionStore:
         *,
         path: Path,
         clock: Clock,
-        evidence_save_s: float = 5.0,
+        config: ConfigInForce | None = None,
         fence: Fence = unfenced,
         step: Step = unwatched,
         meter: Meter | None = None,
@@ -56,7 +57,7 @@ class EvolutionStore:
         self._database = EvolutionDatabase(path, fence=fence, step=step)
         self._clock = clock
         self._latency = StoreLatency("evolution", meter=meter, clock=clock)
-        self._evidence_save_s = evidence_save_s
+        self._config = config or EvolutionConfig()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="evolution-db")
         self._unsaved: dict[str, Candidate] = {}
         self._saved_at: dict[str, tuple[float, int]] = {}
@@ -131,8 +132,9 @@ class EvolutionStore:
     async def update_evidence(self, candidate: Candidate, *, payloads: Mapping[str, Any] | None = None) -> bool:
         """Save the progress fields (see the module's head for when); True when they are on disk now."""
         now = self._clock.monotonic()
-        saved_at, wrong = self._saved_at.get(candidate.id, (-self._evidence_save_s, 0))
-        if not payloads and _wrong(candidate) <= wrong and now - saved_at < self._evidence_save_s:
+        every_s = self._config.now.evidence_save_s
+        saved_at, wrong = self._saved_at.get(candidate.id, (-every_s, 0))
+        if not payloads and _wrong(candidate) <= wrong and now - saved_at < every_s:
             self._unsaved[candidate.id] = candidate
             return False
         self._unsaved[candidate.id] = candidate  # should the disk be full, `flush` tries again
@@ -237,10 +239,26 @@ class EvolutionStore:
 
     async def put_setting(self, name: str, value: Any, *, actor: str, reason: str) -> int:
         """Set an override, or remove it with None; a decision like any other."""
-        entry = LedgerEntry(
-            ts=self._clock.now(), actor=actor, event=Event.SETTING, reason=reason, patch={"name": name, "value": value}
-        )
-        return await self.append(entry)
+        return await self.put_settings({name: value}, actor=actor, reason=reason)
+
+    async def put_settings(
+        self,
+        values: Mapping[str, Any],
+        *,
+        evidence: Mapping[str, Mapping[str, Any]] | None = None,
+        actor: str,
+        reason: str,
+    ) -> int:
+        """Several of them, all or none; `evidence` by name is for the reader of the ledger."""
+        now, known = self._clock.now(), evidence or {}
+        entries = [
+            LedgerEntry(
+                ts=now, actor=actor, event=Event.SETTING, reason=reason, patch={"name": name, "value": value},
+                evidence=known.get(name, {}),
+            )
+            for name, value in values.items()
+        ]  # fmt: skip
+        return await self.append_all([Change(entry) for entry in entries])
 
     async def pause(
         self, *, actor: str, reason: str, app_id: str | None = None, component_id: str | None = None

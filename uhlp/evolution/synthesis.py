@@ -10,7 +10,7 @@ from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate, CandidateState
 from uhlp.evolution.comparison import Comparison
 from uhlp.evolution.compilability import Compilability
-from uhlp.evolution.config import EvolutionConfig
+from uhlp.evolution.config import ConfigInForce
 from uhlp.evolution.drafting import Drafting
 from uhlp.evolution.governor import GOVERNOR, SafetyGovernor
 from uhlp.evolution.live_evidence import short_hashes
@@ -45,7 +45,7 @@ class Synthesis:
         reference: Reference,
         regressions: Regressions,
         recordings: Recordings,
-        config: EvolutionConfig,
+        config: ConfigInForce,
     ) -> None:
         self._book = book
         self._governor = governor
@@ -55,7 +55,7 @@ class Synthesis:
         self._regressions = regressions
         self._recordings = recordings
         self._config = config
-        self._compilability = Compilability(book=book, reference=reference, verifier=verifier, noise=config.noise)
+        self._compilability = Compilability(book=book, reference=reference, verifier=verifier, config=config)
 
     async def synthesize(self, candidate: Candidate) -> Candidate:
         """To synthesized and verified, or to an end; a candidate that waits for something stays discovered."""
@@ -64,7 +64,7 @@ class Synthesis:
         app, component = self._recordings.place(candidate)
         comparator = comparator_of(component)
         train = await self._recordings.answers(candidate, "train")
-        if len(train) < self._config.verify.min_train:
+        if len(train) < self._config.now.verify.min_train:
             return candidate
         spending = Spending(candidate.costs)
         try:

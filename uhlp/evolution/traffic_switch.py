@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from uhlp.evolution.candidate import Candidate, CandidateState
-from uhlp.evolution.config import CanaryConfig
+from uhlp.evolution.config import ConfigInForce
 from uhlp.evolution.live_evidence import LiveEvidence
 from uhlp.evolution.rollouts import LiveHandler, Rollouts
 from uhlp.evolution.statistics import Verdict, audit_share, serve_and_check_share
@@ -26,21 +26,21 @@ class TrafficSwitch:
         rollouts: Rollouts,
         app_registry: ApplicationRegistry,
         windows: Windows,
-        canary: CanaryConfig,
+        config: ConfigInForce,
         always_shadow: bool = False,
     ) -> None:
         self._always_shadow = always_shadow
         self._rollouts = rollouts
         self._registry = app_registry
         self._windows = windows
-        self._canary = canary
+        self._config = config
 
     def put(self, candidate: Candidate, handler: HandlerImplementation, live: LiveEvidence) -> None:
         """Let the handler take the part in traffic that its candidate's state gives it."""
         is_promoted = candidate.state is S.PROMOTED
         weight = 0.0
         if candidate.state is not S.SHADOW:
-            weight = 1.0 if is_promoted else self._canary.weights[candidate.canary_step or 0]
+            weight = 1.0 if is_promoted else self._config.now.canary.share_at(candidate.canary_step)
         self._rollouts.put(
             LiveHandler(
                 candidate_id=candidate.id,
@@ -82,4 +82,4 @@ class TrafficSwitch:
             if live.account.verdict is not Verdict.ACCEPT:
                 return 1.0  # `maxWrongAnswers` counts audited answers: until epsilon is proven every answer is audited
             return serve_and_check_share(live.account.proven, floor)
-        return floor if candidate.state is S.PROMOTED else self._canary.audit_share
+        return floor if candidate.state is S.PROMOTED else self._config.now.canary.audit_share

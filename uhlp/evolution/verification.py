@@ -13,7 +13,7 @@ from typing import Any
 from uhlp.evals.comparator import Comparator
 from uhlp.evals.replay import Replayed, ReplayReport, replay
 from uhlp.evolution.classes import class_of
-from uhlp.evolution.config import EvolutionConfig
+from uhlp.evolution.config import ConfigInForce
 from uhlp.evolution.held_out import capped
 from uhlp.evolution.measuring import Spending
 from uhlp.evolution.reference import Dispute, MeasurementFailed, Reference
@@ -95,7 +95,7 @@ class Verifier:
     """Holds a draft against everything that is known before it may see traffic."""
 
     def __init__(
-        self, *, executor: Executor, handler_tests: HandlerTests, reference: Reference, config: EvolutionConfig
+        self, *, executor: Executor, handler_tests: HandlerTests, reference: Reference, config: ConfigInForce
     ) -> None:
         self._executor = executor
         self._tests = handler_tests
@@ -131,17 +131,17 @@ class Verifier:
             return report.stop("policy", "; ".join(report.problems[:3]))
         if (stopped := await self._run_tests(app, component, proposal, regression_tests, report)) is not None:
             return stopped
-        samples = capped(train, self._config.duplicates_cap)
+        samples = capped(train, self._config.now.duplicates_cap)
         report.train = await replay_looking_first(
             self._executor, app, component, handler_of(proposal.code), samples, comparator,
-            concurrency=self._config.verify.concurrency,
+            concurrency=self._config.now.verify.concurrency,
         )  # fmt: skip
         if report.train.refused > report.train.n:
             raise MeasurementFailed(f"TRAIN replay: no sandbox for {report.train.refused} of {len(train)} samples")
         report.tampering = forbidden_calls(report.train)
         if report.tampering:
             return report.stop("tampering", report.tampering[0])
-        if report.train.unrecorded and report.train.n < self._config.verify.min_train:
+        if report.train.unrecorded and report.train.n < self._config.now.verify.min_train:
             tools = next(one.why for one in report.train.results if one.outcome == "unrecorded")
             return report.stop(
                 "effects",
@@ -229,10 +229,10 @@ class Verifier:
                 f"{len(wrong)} of {judged} answers to the calls it learnt from (TRAIN) are wrong, the first in "
                 f"{_described(wrong[0])}"
             )
-        elif (coverage := used / train.n if train.n else 0.0) < self._config.verify.min_coverage:
+        elif (coverage := used / train.n if train.n else 0.0) < self._config.now.verify.min_coverage:
             report.stage = "coverage"
             report.reason = (
-                f"answers {coverage:.0%} of TRAIN itself, needs {self._config.verify.min_coverage:.0%} to pay"
+                f"answers {coverage:.0%} of TRAIN itself, needs {self._config.now.verify.min_coverage:.0%} to pay"
             )
             if report.missed_classes:
                 report.reason += f"; {', '.join(report.missed_classes[:5])} it gave wrongly"

@@ -154,7 +154,7 @@ def _evidence(
         what = f"clean comparisons to prove < {account.epsilon:.0%}"
         missing.append(_missing(what, account.n, need, answered_per_s, now))
     if candidate.state is S.CANARY:
-        share = config.canary.weights[candidate.canary_step or 0]
+        share = config.canary.share_at(candidate.canary_step)
         lines.append(
             f"It answers {share:.0%} of the requests; next step after {config.canary.min_executions} executions."
         )

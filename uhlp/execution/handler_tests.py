@@ -3,6 +3,7 @@
 Tests share a process with the code they test, so their report can be forged: it may reject a handler, never promote it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -49,7 +50,9 @@ class TestReport:
 class HandlerTests:
     """Runs test files; one instance a server."""
 
-    def __init__(self, *, sandboxes: SandboxManager, deployment_mode: str, timeout_s: float = 60.0) -> None:
+    def __init__(
+        self, *, sandboxes: SandboxManager, deployment_mode: str, timeout_s: Callable[[], float] = lambda: 60.0
+    ) -> None:
         self._sandboxes = sandboxes
         self._deployment_mode = deployment_mode
         self._timeout_s = timeout_s
@@ -73,7 +76,7 @@ class HandlerTests:
                 self._request(app, component, handler, test_file),
                 artifacts={handler.sha256: handler.content, test_file.sha256: test_file.content},
                 call_tool=None,
-                timeout_s=self._timeout_s,
+                timeout_s=self._timeout_s(),
                 group="trial",
                 fresh=True,
             )
@@ -100,7 +103,7 @@ class HandlerTests:
                 "task": {"artifact": reference(handler), "tests": reference(tests)},
                 "configuration": {},
                 "applicationInfo": {"deploymentMode": self._deployment_mode},
-                "deadlineMs": int(self._timeout_s * 1000),
+                "deadlineMs": int(self._timeout_s() * 1000),
             },
         }
 

@@ -42,14 +42,15 @@ class PeriodicLoop:
 
     A cycle that raises is logged and counted, and repeated after 1, 2, 4 … 60 s; the loop itself never ends before it
     is stopped. `waits_for_work`: a cycle that mostly waits for something to do; `stop` cancels it instead of waiting
-    for its end. `pause` sleeps (asyncio.sleep); tests hand in their own.
+    for its end. A period that may change is asked for before each pause. `pause` sleeps (asyncio.sleep); tests hand in
+    their own.
     """
 
     def __init__(
         self,
         name: str,
         service_cycle: Callable[[], Awaitable[object]],
-        period_s: float,
+        period_s: float | Callable[[], float],
         clock: Clock,
         *,
         meter: Meter | None = None,
@@ -60,7 +61,7 @@ class PeriodicLoop:
         self._waits_for_work = waits_for_work
         self._task: asyncio.Task[None] | None = None
         self._service_cycle = service_cycle
-        self._period_s = period_s
+        self._period_s = period_s if callable(period_s) else lambda: period_s
         self._clock = clock
         self._pause = pause
         meter = meter or NullMeter()
@@ -137,7 +138,7 @@ class PeriodicLoop:
 
     def _next_pause_s(self) -> float:
         if not self._consecutive_crashes:
-            return self._period_s
+            return self._period_s()
         doublings = min(self._consecutive_crashes - 1, 10)
         return min(FIRST_BACKOFF_S * 2.0**doublings, LONGEST_BACKOFF_S)
 

@@ -59,7 +59,7 @@ class OptimizationOracle:
     """Applies every application's rules to its components' windows, once a cycle (`rule_watch` says when one fires).
 
     `has_candidate` says whether a candidate of a component is on its way. `state_manager` belongs to the signature of
-    seed 000; what the oracle knows comes from the registry.
+    seed 000; what the oracle knows comes from the registry. What may change at run time it asks for at every use.
     """
 
     def __init__(
@@ -71,9 +71,9 @@ class OptimizationOracle:
         *,
         clock: Clock,
         default_coder_model: str | None = None,
-        coder_timeout_s: float = 120.0,
-        global_rules: Sequence[OptimizationRule] = (),
-        hold_windows: int = 1,
+        coder_timeout_s: Callable[[], float] = lambda: 120.0,
+        global_rules: Callable[[], Sequence[OptimizationRule]] = tuple,
+        hold_windows: Callable[[], int] = lambda: 1,
         has_candidate: Callable[[str, str], bool] = lambda app_id, component_id: False,
     ) -> None:
         self._clock = clock
@@ -91,7 +91,7 @@ class OptimizationOracle:
             ),
         )
         self._default_coder_model = default_coder_model
-        self._global_rules = tuple(global_rules)
+        self._global_rules = global_rules
         self._hold_windows = hold_windows
         self._watch = RuleWatch()
         self._discoveries: dict[tuple[str, str], Discovery] = {}
@@ -129,7 +129,7 @@ class OptimizationOracle:
         """Global, application and component rules, in this order; none when the application switched them off."""
         if not app.definition.optimization_config.enabled:
             return ()
-        return (*self._global_rules, *app.definition.optimization_config.rules, *definition.optimization.rules)
+        return (*self._global_rules(), *app.definition.optimization_config.rules, *definition.optimization.rules)
 
     def rule_truths(self, app_id: str, component_id: str) -> list[RuleTruth]:
         """Every rule of a component with its present truth value."""
@@ -242,7 +242,7 @@ class OptimizationOracle:
             truths.append(
                 RuleTruth(
                     rule.description, expression, rule.action, windows[window_s].window_s,
-                    round(_number(rule, "hold", self._hold_windows)) or 1,
+                    round(_number(rule, "hold", self._hold_windows())) or 1,
                     judged.holds, judged.unknown_because, judged.values,
                     standing.true_looks, standing.since, standing.fired_at,
                 )

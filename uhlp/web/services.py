@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from uhlp.access.access_tokens import AccessTokens
     from uhlp.clock import Clock
     from uhlp.evolution.notifications import Notifications
+    from uhlp.evolution.run_time_settings import RunTimeSettings
     from uhlp.evolution.versions import ComponentVersions
     from uhlp.metrics.metric_collector import MetricCollector
     from uhlp.metrics.windows import Windows
@@ -60,7 +61,6 @@ class Evolution(Protocol):
     async def savings(self, app_id: str, days: int = 7) -> dict[str, Any]: ...
     async def overview(self) -> dict[str, Any]: ...
     def leadership(self) -> dict[str, Any]: ...
-    async def config(self) -> dict[str, Any]: ...
     async def ledger(self, app_id: str | None = None, *, after: int = 0, limit: int = 100) -> list[dict[str, Any]]: ...
     async def verify_ledger(self) -> dict[str, Any]: ...
     def export_ledger(self) -> AsyncIterator[bytes]: ...
@@ -81,6 +81,7 @@ class Services:
     samples: "SampleStore"
     sandboxes: "SandboxManager"
     evolution: Evolution
+    run_time: "RunTimeSettings"
     notifications: "Notifications"
     versions: "ComponentVersions"
     tokens: "AccessTokens"

@@ -29,7 +29,7 @@ def make_loops(ground: Foundation, evolution: Evolution, tokens: AccessTokens) -
     """Not started yet; what happens wakes what waits for it."""
     clock, metrics = ground.clock, ground.metrics
 
-    def loop(name: str, cycle: Callable[[], Awaitable[object]], period_s: float) -> PeriodicLoop:
+    def loop(name: str, cycle: Callable[[], Awaitable[object]], period_s: float | Callable[[], float]) -> PeriodicLoop:
         return PeriodicLoop(name, cycle, period_s, clock, meter=metrics)
 
     def workers(name: str, cycle: Callable[[], Awaitable[object]], number: int) -> list[PeriodicLoop]:
@@ -39,7 +39,10 @@ def make_loops(ground: Foundation, evolution: Evolution, tokens: AccessTokens) -
         ]
 
     lag = EventLoopLag(clock=clock, meter=metrics)
-    cycle_s = ground.settings.evolution.cycle_s
+
+    def cycle_s() -> float:
+        return ground.numbers.now.cycle_s
+
     loops = LoopGroup(
         [
             loop("registry", ground.registry.run_cycle, _FOLLOW_S),
@@ -72,6 +75,8 @@ def make_loops(ground: Foundation, evolution: Evolution, tokens: AccessTokens) -
     for webhook in evolution.webhooks:
         webhook.on_offer(partial(loops.wake, webhook.name))
     evolution.leadership.on_gain(lambda: loops.wake("evolution"))
+    for name in ("oracle", "evolution", "alerts"):
+        evolution.run_time.on_change(partial(loops.wake, name))  # their period may have changed, and what they find
     ground.registry.on_change(lambda app_id: loops.wake("evolution"))  # a changed specification voids at once
     ground.registry.on_change(lambda app_id: loops.wake("sandboxes"))  # pools follow what is desired at once
 

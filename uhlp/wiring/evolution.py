@@ -25,6 +25,7 @@ from uhlp.evolution.questions import Questions
 from uhlp.evolution.reference import Reference
 from uhlp.evolution.returning import Returning
 from uhlp.evolution.rollouts import Rollouts
+from uhlp.evolution.run_time_settings import RunTimeSettings
 from uhlp.evolution.self_evolution_daemon import SelfEvolutionDaemon
 from uhlp.evolution.store import EvolutionStore
 from uhlp.evolution.usage_store import UsageStore
@@ -60,11 +61,13 @@ class Evolution:
     webhooks: list[Webhook]
     alert_watch: AlertWatch
     oversight: Oversight
+    run_time: RunTimeSettings
 
 
 async def open_evolution(ground: Foundation, stack: AsyncExitStack) -> Evolution:
     """Open them in order; `stack` closes them in reverse. Raises UhlpError when something cannot be opened."""
     settings, clock, metrics, windows = ground.settings, ground.clock, ground.metrics, ground.windows
+    numbers = ground.numbers
     state, registry, samples, budgets = ground.state, ground.registry, ground.samples, ground.budgets
     leadership = Leadership(
         leases=None if settings.runtime.url == "sqlite" else ground.runtime,
@@ -75,7 +78,7 @@ async def open_evolution(ground: Foundation, stack: AsyncExitStack) -> Evolution
     store = EvolutionStore(
         path=ground.data_dir / "evolution.db",
         clock=clock,
-        evidence_save_s=settings.evolution.evidence_save_s,
+        config=numbers,
         fence=leadership.token,
         meter=metrics,
     )
@@ -93,19 +96,19 @@ async def open_evolution(ground: Foundation, stack: AsyncExitStack) -> Evolution
         registry, state, windows, ground.tools,
         clock=clock,
         default_coder_model=settings.llm.coder_model,
-        coder_timeout_s=settings.evolution.coder_timeout_s,
-        global_rules=settings.optimization.rules,
-        hold_windows=settings.evolution.hold_windows,
+        coder_timeout_s=lambda: numbers.now.coder_timeout_s,
+        global_rules=lambda: ground.global_settings.rules,
+        hold_windows=lambda: numbers.now.hold_windows,
         has_candidate=lambda app_id, component_id: book.open_candidate(app_id, component_id) is not None,
     )  # fmt: skip
-    judge = Judge(mcp_client=ground.tools, clock=clock, config=settings.evolution.judge)
+    judge = Judge(mcp_client=ground.tools, clock=clock, config=numbers)
     reference = Reference(executor=ground.executor, adjudications=samples.adjudications, judge=judge)
     questions = Questions(adjudications=samples.adjudications, clock=clock)
     promotion = Promotion(book=book, app_registry=registry, state_manager=state)
     anchors = LedgerAnchors(store=store, state_manager=state)
     governor = SafetyGovernor(
         book=book, store=store, rollouts=rollouts, promotion=promotion, anchors=anchors, app_registry=registry,
-        windows=windows, clock=clock, config=settings.evolution, always_shadow=settings.always_shadow,
+        windows=windows, clock=clock, config=numbers, always_shadow=settings.always_shadow,
         meter=metrics,
     )  # fmt: skip
     verifier = Verifier(
@@ -113,32 +116,37 @@ async def open_evolution(ground: Foundation, stack: AsyncExitStack) -> Evolution
         handler_tests=HandlerTests(
             sandboxes=ground.sandboxes,
             deployment_mode=settings.deployment_mode,
-            timeout_s=settings.evolution.verify.tests_timeout_s,
+            timeout_s=lambda: numbers.now.verify.tests_timeout_s,
         ),
         reference=reference,
-        config=settings.evolution,
+        config=numbers,
     )
     compiler = Compiler(
         book=book, store=store, governor=governor,
-        drafting=Drafting(book=book, store=store, oracle=oracle, verifier=verifier, config=settings.evolution),
+        drafting=Drafting(book=book, store=store, oracle=oracle, verifier=verifier, config=numbers),
         verifier=verifier, promotion=promotion, reference=reference, questions=questions, executor=ground.executor,
-        samples=samples, app_registry=registry, config=settings.evolution,
+        samples=samples, app_registry=registry, config=numbers,
     )  # fmt: skip
     expectations = Expectations(
         windows=windows, usage=usage, usage_book=ground.usage_book, budgets=budgets, prices=ground.gateway, book=book,
-        config=settings.evolution, default_coder_model=settings.llm.coder_model,
+        config=numbers, default_coder_model=settings.llm.coder_model,
     )  # fmt: skip
     discoveries = Discoveries(
         expectations=expectations,
         app_registry=registry,
         clock=clock,
-        cycle_s=settings.evolution.cycle_s,
+        config=numbers,
     )
     daemon = SelfEvolutionDaemon(
         book=book, store=store, rollouts=rollouts, governor=governor, compiler=compiler, promotion=promotion,
         oracle=oracle, discoveries=discoveries, budgets=budgets, samples=samples, app_registry=registry,
-        clock=clock, config=settings.evolution,
+        clock=clock, config=numbers,
     )  # fmt: skip
+    run_time = RunTimeSettings(
+        store=store, book=book, numbers=numbers, global_settings=ground.global_settings,
+        reload_configuration=registry.reload_configuration, clock=clock,
+    )  # fmt: skip
+    await run_time.open()
     await daemon.open()
     stack.push_async_callback(daemon.aclose)
     observer = Observer(
@@ -170,18 +178,18 @@ async def open_evolution(ground: Foundation, stack: AsyncExitStack) -> Evolution
     )  # fmt: skip
     money = Money(
         usage=usage, budgets=budgets, audit_debt=audit_debt, discoveries=discoveries, book=book, store=store,
-        app_registry=registry, config=settings.evolution,
+        app_registry=registry, config=numbers,
     )  # fmt: skip
     oversight = Oversight(
         book=book, store=store, anchors=anchors, governor=governor, daemon=daemon, compiler=compiler,
         promotion=promotion, oracle=oracle, samples=samples, money=money, windows=windows, app_registry=registry,
         clock=clock,
-        config=settings.evolution, leadership=leadership,
+        config=numbers, leadership=leadership,
         alert_watch=alert_watch, webhooks=webhooks,
     )  # fmt: skip
     return Evolution(
         leadership=leadership, windows_archive=windows_archive, store=store, usage=usage, audit_debt=audit_debt,
         rollouts=rollouts, observations=observations, oracle=oracle, book=book, anchors=anchors, governor=governor,
         compiler=compiler, daemon=daemon, observer=observer, versions=versions, notifications=notifications,
-        webhooks=webhooks, alert_watch=alert_watch, oversight=oversight,
+        webhooks=webhooks, alert_watch=alert_watch, oversight=oversight, run_time=run_time,
     )  # fmt: skip

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from uhlp.clock import Clock, SystemClock
+from uhlp.evolution.evolution_numbers import EvolutionNumbers
+from uhlp.evolution.global_settings import GlobalSettings
 from uhlp.execution import Executor
 from uhlp.jsonschemas import schema_file
 from uhlp.llm import Budgets, ModelGateway, UsageBook
@@ -17,7 +19,7 @@ from uhlp.sandbox.client import Identity
 from uhlp.sandbox.drivers.choice import make_driver
 from uhlp.sandbox.manager import SandboxManager
 from uhlp.secret_references import SecretReader, secret_reader
-from uhlp.settings import Settings
+from uhlp.settings import Settings, describe
 from uhlp.state.definition_store import DefinitionStore
 from uhlp.state.remote_git import RemoteGit
 from uhlp.state.runtime_store import RuntimeStore
@@ -32,6 +34,8 @@ class Foundation:
     """Opened services that evolution and the HTTP edge stand on."""
 
     settings: Settings
+    numbers: EvolutionNumbers
+    global_settings: GlobalSettings
     data_dir: Path
     clock: Clock
     metrics: MetricCollector
@@ -53,6 +57,11 @@ class Foundation:
 async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitStack) -> Foundation:
     """Open them in order; `stack` closes them in reverse. Raises UhlpError when something cannot be opened."""
     clock = SystemClock()
+    origins = {name: one["origin"] for name, one in describe(settings).items()}
+    numbers = EvolutionNumbers(settings.evolution, origins=origins)
+    global_settings = GlobalSettings(
+        configuration=settings.configuration, rules=settings.optimization.rules, origins=origins
+    )
     metrics = MetricCollector(schema=schema_file("metric_record"), config=settings.metrics, clock=clock)
     windows = Windows(clock=clock)
 
@@ -66,7 +75,7 @@ async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitSt
         meter=metrics,
     )
     registry = ApplicationRegistry(
-        state=state, config=settings.registry, meter=metrics, global_configuration=lambda: settings.configuration
+        state=state, config=settings.registry, meter=metrics, global_configuration=lambda: global_settings.configuration
     )
     stack.callback(registry.close)
     registry_gauges = RegistryGauges(registry=registry, clock=clock, meter=metrics)
@@ -82,7 +91,7 @@ async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitSt
     )
     stack.push_async_callback(gateway.aclose)
     usage_book = UsageBook(clock=clock)
-    budgets = Budgets(usage=usage_book, clock=clock, evolution=lambda: settings.evolution.limits.budget)
+    budgets = Budgets(usage=usage_book, clock=clock, evolution=lambda: numbers.now.limits.budget)
     tools = CoreMCPServer(gateway=gateway, metrics=metrics, clock=clock, meter=metrics, budgets=budgets)
     sandboxes = SandboxManager(
         driver=await make_driver(
@@ -105,6 +114,8 @@ async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitSt
     )
     return Foundation(
         settings=settings,
+        numbers=numbers,
+        global_settings=global_settings,
         data_dir=data_dir,
         clock=clock,
         metrics=metrics,

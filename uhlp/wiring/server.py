@@ -82,6 +82,7 @@ async def open_services() -> AsyncIterator[Services]:
             samples=ground.samples,
             sandboxes=ground.sandboxes,
             evolution=evolution.oversight,
+            run_time=evolution.run_time,
             notifications=evolution.notifications,
             versions=evolution.versions,
             tokens=tokens,

@@ -461,7 +461,7 @@ async def test_recommendations_wait_for_approval_before_anything_is_spent(empty_
 
 async def test_the_stress_switch_audits_every_answer(world: World) -> None:
     switch = TrafficSwitch(
-        rollouts=world.rollouts, app_registry=world.registry, windows=world.windows, canary=world.config.canary,
+        rollouts=world.rollouts, app_registry=world.registry, windows=world.windows, config=world.config,
         always_shadow=True,
     )  # fmt: skip
     await world.record(lines(30, split="train") + lines(90, split="held_out"))

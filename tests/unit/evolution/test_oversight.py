@@ -142,7 +142,6 @@ async def test_the_overview_counts_states_and_pauses(world: World) -> None:
     assert overview["candidates"] == {"shadow": 1}
     assert (overview["paused"], overview["pauses"]) == (False, [{"appId": APP, "componentId": None}])
     assert overview["ledger"]["seq"] == 5
-    assert (await world.oversight.config())["epsilon"] == 0.05
 
 
 # -- why

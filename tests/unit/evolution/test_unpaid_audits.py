@@ -171,7 +171,7 @@ async def test_asking_up_that_cannot_be_paid_is_kept_and_pauses_nothing(world: W
 async def test_a_judge_that_cannot_be_paid_is_no_broken_judge(world: World) -> None:
     await world.registry.apply_files(APP, {"app.yaml": b"appId: shop\nllm: {judgeModel: wise}\n"}, message="judge")
     spend(world)
-    judge = Judge(mcp_client=world.executor._tools, clock=world.clock, config=EvolutionConfig().judge)
+    judge = Judge(mcp_client=world.executor._tools, clock=world.clock, config=EvolutionConfig())
     app = world.registry.snapshot(APP)
     with pytest.raises(BudgetSpent, match="has spent its budget"):
         await judge.word(app, app.components[PARSE], {"text": "1 fig"}, "a", "b", spending=Spending())

@@ -398,7 +398,8 @@ class World:
             sandboxes=self.sandboxes, tools=tools, clock=clock, meter=NullMeter(), deployment_mode="development"
         )
         self.store = EvolutionStore(
-            path=self.folder / "evolution.db", clock=clock, evidence_save_s=0, fence=lambda: self.fence(),
+            path=self.folder / "evolution.db", clock=clock,
+            config=self.config.model_copy(update={"evidence_save_s": 0.0}), fence=lambda: self.fence(),
             step=lambda name: self.step(name),
         )  # fmt: skip
         await stack.enter_async_context(self.store)
@@ -413,7 +414,7 @@ class World:
             self.registry, self.state, self.windows, tools, clock=clock, **self._oracle_settings,
             has_candidate=lambda app_id, component_id: self.book.open_candidate(app_id, component_id) is not None,
         )  # fmt: skip
-        judge = Judge(mcp_client=tools, clock=clock, config=config.judge)
+        judge = Judge(mcp_client=tools, clock=clock, config=config)
         self.reference = Reference(executor=self.executor, adjudications=self.samples.adjudications, judge=judge)
         questions = Questions(adjudications=self.samples.adjudications, clock=clock)
         self.book = self.make_book(
@@ -442,7 +443,7 @@ class World:
             prices=self.model, book=self.book, config=config,
         )  # fmt: skip
         self.discoveries = Discoveries(
-            expectations=expectations, app_registry=self.registry, clock=clock, cycle_s=config.cycle_s
+            expectations=expectations, app_registry=self.registry, clock=clock, config=config
         )
         self.daemon = SelfEvolutionDaemon(
             book=self.book, store=self.store, rollouts=self.rollouts, governor=self.governor, compiler=self.compiler,

@@ -30,7 +30,7 @@ class Run:
     async def __call__(self, behaviour: Behaviour, timeout_s: float = 5.0) -> TestReport:
         self.parts = Parts(behaviour)
         await self.parts.sandboxes.open()
-        tests = HandlerTests(sandboxes=self.parts.sandboxes, deployment_mode="development", timeout_s=timeout_s)
+        tests = HandlerTests(sandboxes=self.parts.sandboxes, deployment_mode="development", timeout_s=lambda: timeout_s)
         return await tests.run(app_of(), component_of(), CODE, TESTS)
 
 

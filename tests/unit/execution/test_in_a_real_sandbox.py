@@ -145,7 +145,7 @@ async def test_a_provider_that_is_down_is_the_error_that_comes_out(sandboxes: Sa
 
 
 async def test_generated_tests_are_really_run(sandboxes: SandboxManager) -> None:
-    tests = HandlerTests(sandboxes=sandboxes, deployment_mode="development", timeout_s=30)
+    tests = HandlerTests(sandboxes=sandboxes, deployment_mode="development", timeout_s=lambda: 30)
     code = "def handle(inputs, context):\n    return inputs['n'] * 2\n"
     report = await tests.run(
         app_of(),

@@ -239,7 +239,7 @@ def coder(tools: ScriptedTools, *, llm: LlmConfig | None = None, default: str | 
         llm_of=lambda app_id: llm or LlmConfig(),
         clock=FakeClock(),
         default_coder_model=default,
-        timeout_s=60.0,
+        timeout_s=lambda: 60.0,
     )  # type: ignore[arg-type]
 
 

@@ -28,7 +28,12 @@ class Desk:
         self, *, of_server: list[Any] = (), of_app: Any = None, hold_windows: int = 1, **optimization: Any
     ) -> World:
         rules = [OptimizationRule.model_validate(one) for one in of_server]
-        world = World(self._folder / str(len(self._worlds)), FakeClock(), global_rules=rules, hold_windows=hold_windows)
+        world = World(
+            self._folder / str(len(self._worlds)),
+            FakeClock(),
+            global_rules=lambda: rules,
+            hold_windows=lambda: hold_windows,
+        )
         await world.open()
         self._worlds.append(world)
         app = {"optimizationConfig": of_app} if of_app is not None else None

@@ -13,8 +13,12 @@ from uhlp.access.access_tokens import AccessTokens
 from uhlp.access.administrator import Administrator
 from uhlp.clock import FakeClock
 from uhlp.errors import AppNotFound, CandidateNotFound, StateConflict
+from uhlp.evolution.config import EvolutionConfig
+from uhlp.evolution.evolution_numbers import EvolutionNumbers
+from uhlp.evolution.global_settings import GlobalSettings
 from uhlp.evolution.ledger import genesis
 from uhlp.evolution.ledger_export import first_line, last_line
+from uhlp.evolution.run_time_settings import RunTimeSettings
 from uhlp.jsonschemas import compile_validator
 from uhlp.metrics import MetricCollector, MetricsConfig, Windows
 from uhlp.models.definition import AppDefinition, ComponentDefinition
@@ -258,9 +262,6 @@ class QuietEvolution:
     def leadership(self) -> dict[str, Any]:
         return {"leads": True, "leader": "here", "token": None, "isShared": False, "problem": None}
 
-    async def config(self) -> dict[str, Any]:
-        return {"epsilon": 0.05}
-
     async def ledger(self, app_id: str | None = None, *, after: int = 0, limit: int = 100) -> list[dict[str, Any]]:
         return [{"seq": 1, "ts": 1_750_000_000.0, "actor": "admin", "reason": "asked for by hand"}]
 
@@ -328,6 +329,23 @@ class NoLedger:
         self.written.append((actor, reason))
 
 
+async def nothing_to_reload() -> None:
+    """Nothing is merged into applications that are not there."""
+
+
+def run_time_settings(**given: Any) -> RunTimeSettings:
+    """What may be changed while the server runs, from defaults; without a store it can be looked at only."""
+    fixed: dict[str, Any] = {
+        "store": None,
+        "book": None,
+        "numbers": EvolutionNumbers(EvolutionConfig()),
+        "global_settings": GlobalSettings(configuration={}, rules=()),
+        "reload_configuration": nothing_to_reload,
+        "clock": FakeClock(),
+    }
+    return RunTimeSettings(**{**fixed, **given})
+
+
 def services(**parts: Any) -> Services:
     """Services over fakes; `parts` replace them by name."""
     clock = FakeClock()
@@ -343,6 +361,7 @@ def services(**parts: Any) -> Services:
         "evolution": QuietEvolution(),
         "notifications": None,
         "versions": QuietVersions(),
+        "run_time": run_time_settings(clock=clock),
         "tokens": AccessTokens(
             path=Path(":unopened:"), first_token=ADMIN_TOKEN, ledger=NoLedger(), clock=parts.get("clock", clock)
         ),

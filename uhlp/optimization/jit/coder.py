@@ -42,7 +42,7 @@ class CoderProposer:
         llm_of: Callable[[str], LlmConfig],
         clock: Clock,
         default_coder_model: str | None,
-        timeout_s: float,
+        timeout_s: Callable[[], float],
     ) -> None:
         self._mcp_client = mcp_client
         self._llm_of = llm_of
@@ -118,7 +118,7 @@ class CoderProposer:
             component_id=task.component_id,
             request_id=f"coder-{identifier}",
             trace_id=identifier,
-            deadline=self._clock.monotonic() + self._timeout_s,
+            deadline=self._clock.monotonic() + self._timeout_s(),
             allowed_tools=("core.llm.generate",),
             llm=self._llm_of(task.app_id),
             configuration={},

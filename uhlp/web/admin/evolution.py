@@ -102,12 +102,6 @@ async def resume(body: Scope, services: ServicesDep, actor: ActorDep) -> dict[st
     )
 
 
-@router.get("/evolution/config")
-async def config(services: ServicesDep) -> dict[str, Any]:
-    """The governor's numbers."""
-    return await services.evolution.config()
-
-
 @router.get("/ledger")
 async def ledger(
     services: ServicesDep,

@@ -44,6 +44,8 @@ _TABLE = """
     owner     POST    /admin/v1/apps/{app_id}/runtime/{key}/increment
     owner     POST    /admin/v1/apps/{app_id}/runtime/{key}/compare-and-set
     owner     POST    /admin/v1/apps/{app_id}/runtime/{key}/entries
+    owner     PUT     /admin/v1/evolution/config
+    owner     PUT     /admin/v1/config
     owner     POST    /admin/v1/tokens
     owner     DELETE  /admin/v1/tokens/{token_id}
 """
