@@ -167,7 +167,7 @@ class LimitsConfig(_Section):
 
     canaries_per_application: Count = 1
     compilations_per_hour: Count = 2
-    usd_per_day: Annotated[float, Field(ge=0, allow_inf_nan=False), Unit("USD a day")] | None = None
+    usd_per_day: Annotated[float | None, Field(ge=0, allow_inf_nan=False), Unit("USD a day")] = None
     share_of_application_budget: Share = 0.5
     unpriced_usd_per_mtok: Annotated[float, Field(ge=0, le=1e6), Unit("USD a million tokens")] = 10.0
 

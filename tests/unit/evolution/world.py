@@ -29,6 +29,7 @@ from uhlp.evolution.config import CanaryConfig, EvolutionConfig, LimitsConfig, N
 from uhlp.evolution.database import unwatched
 from uhlp.evolution.discoveries import Discoveries
 from uhlp.evolution.drafting import Drafting
+from uhlp.evolution.evolution_numbers import EvolutionNumbers
 from uhlp.evolution.expectation import Expectations
 from uhlp.evolution.governor import SafetyGovernor
 from uhlp.evolution.judge import Judge
@@ -371,7 +372,8 @@ class World:
         self._stack = AsyncExitStack()
 
     async def open(self) -> None:
-        meter, clock, config = self.meter, self.clock, self.config
+        meter, clock = self.meter, self.clock
+        config = self.numbers = EvolutionNumbers(self.config)
         self._stack = stack = AsyncExitStack()
         runtime_store = SqliteRuntimeStore(self.folder / "runtime.db")
         stack.push_async_callback(runtime_store.aclose)
