@@ -22,7 +22,11 @@ log = structlog.get_logger(__name__)
 PREFIX = "evolution."
 """What stands before a number's name among the ledger's settings."""
 
+AT_RUN_TIME = "run time"
+"""The origin of what a person set while the server ran."""
+
 _BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
+_SIGNS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +97,9 @@ class EvolutionNumbers:
         return _at(self._given, name)
 
     def described(self) -> dict[str, dict[str, Any]]:
-        """{name: {value, default, unit, bounds, origin, changedBy, changedAt, reason}} of every number. `bounds` has
-        JSON Schema's words; `origin` is default, file, environment or "run time".
+        """{name: {value, default, unit, bounds, allowed, origin, changedBy, changedAt, reason}} of every number.
+        `bounds` has JSON Schema's words, `allowed` says the same for people; `origin` is default, file, environment or
+        "run time".
         """
         defaults = EvolutionConfig()
         described = {}
@@ -105,7 +110,8 @@ class EvolutionNumbers:
                 "default": _at(defaults, name),
                 "unit": next(mark.words for mark in field.metadata if isinstance(mark, Unit)),
                 "bounds": _bounds(field),
-                "origin": "run time" if one is not None else _origin(self._origins.get(PREFIX + name)),
+                "allowed": _allowed(field),
+                "origin": AT_RUN_TIME if one is not None else _origin(self._origins.get(PREFIX + name)),
                 "changedBy": one.by if one is not None else None,
                 "changedAt": one.at if one is not None else None,
                 "reason": one.reason if one is not None else None,
@@ -143,6 +149,12 @@ def _at(config: EvolutionConfig, name: str) -> Any:
 def _bounds(field: FieldInfo) -> dict[str, Any]:
     marks = ((name, getattr(mark, name)) for mark in field.metadata for name in _BOUNDS if hasattr(mark, name))
     return {_BOUNDS[name]: bound for name, bound in marks}
+
+
+def _allowed(field: FieldInfo) -> str:
+    """The bounds as people write them: `> 0, ≤ 0.2`."""
+    words = [f"{_SIGNS[name]} {bound:,}" for name, bound in _bounds(field).items()]
+    return ", ".join(words) or "rises from above 0 to exactly 1"
 
 
 def _origin(of_setting: str | None) -> str:

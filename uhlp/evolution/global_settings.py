@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from uhlp import strict_json
 from uhlp.errors import UhlpError, ValidationFailed
-from uhlp.evolution.evolution_numbers import SetAtRunTime
+from uhlp.evolution.evolution_numbers import AT_RUN_TIME, SetAtRunTime
 from uhlp.expressions import compile_rule
 from uhlp.models.definition import OptimizationRule
 from uhlp.registry.secret_scan import find_secrets
@@ -74,7 +74,7 @@ class GlobalSettings:
     def _provenance(self, name: str) -> dict[str, Any]:
         one = self._set.get(name)
         if one is not None:
-            return {"origin": "run time", "changedBy": one.by, "changedAt": one.at, "reason": one.reason}
+            return {"origin": AT_RUN_TIME, "changedBy": one.by, "changedAt": one.at, "reason": one.reason}
         return {"origin": self._origin(name), "changedBy": None, "changedAt": None, "reason": None}
 
     def _origin(self, name: str) -> str:

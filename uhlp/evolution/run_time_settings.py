@@ -13,7 +13,7 @@ from uhlp.clock import Clock
 from uhlp.errors import StateConflict, ValidationFailed
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import CandidateState
-from uhlp.evolution.evolution_numbers import PREFIX, EvolutionNumbers, SetAtRunTime
+from uhlp.evolution.evolution_numbers import AT_RUN_TIME, PREFIX, EvolutionNumbers, SetAtRunTime
 from uhlp.evolution.global_settings import CONFIGURATION, NAMES, GlobalSettings, checked
 from uhlp.evolution.store import EvolutionStore
 
@@ -62,6 +62,16 @@ class RunTimeSettings:
     def global_settings(self) -> dict[str, Any]:
         """Global rules and configuration."""
         return self._global.described()
+
+    def over(self, at_start: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+        """The settings that were given at start, {name: {value, origin}}, with what has been set since."""
+        known = {f"{PREFIX}{name}": one for name, one in self._numbers.described().items()} | self._global.described()
+        since = {
+            name: {"value": one["value"], "origin": one["origin"]}
+            for name, one in known.items()
+            if one["origin"] == AT_RUN_TIME
+        }
+        return {**at_start, **since}
 
     async def change_numbers(
         self, changes: Mapping[str, Any], *, reset: Sequence[str] = (), actor: str, reason: str

@@ -66,10 +66,14 @@ def test_every_number_has_a_unit_a_default_and_bounds() -> None:
         assert one["unit"], name
         assert one["value"] == one["default"], name
         assert one["bounds"] or name == "canary.weights", name
+    assert (described["delta"]["allowed"], described["canary.weights"]["allowed"]) == (
+        "> 0, ≤ 0.2",
+        "rises from above 0 to exactly 1",
+    )
     assert described["delta"]["bounds"] == {"exclusiveMinimum": 0, "maximum": 0.2}
     assert described["canary.min_step_s"] == {
         "value": 60.0, "default": 60.0, "unit": "s", "bounds": {"minimum": 0, "maximum": 31 * 86_400},
-        "origin": "default", "changedBy": None, "changedAt": None, "reason": None,
+        "allowed": "≥ 0, ≤ 2,678,400", "origin": "default", "changedBy": None, "changedAt": None, "reason": None,
     }  # fmt: skip
 
 

@@ -34,20 +34,14 @@ class ChangeGlobal(WireModel):
 @router.get("/settings")
 async def settings(services: ServicesDep) -> dict[str, Any]:
     """Every setting with its value and origin; secrets are masked."""
-    changed = {f"evolution.{name}": one for name, one in services.run_time.numbers()["numbers"].items()}
-    changed |= services.run_time.global_settings()
-    at_run_time = {
-        name: {"value": one["value"], "origin": one["origin"]}
-        for name, one in changed.items()
-        if one["origin"] == "run time"
-    }
-    return {"settings": {**services.effective_settings, **at_run_time}}
+    return {"settings": services.run_time.over(services.effective_settings)}
 
 
 @router.get("/evolution/config")
 async def evolution_config(services: ServicesDep) -> dict[str, Any]:
-    """The governor's numbers by name, each {value, default, unit, bounds, origin, changedBy, changedAt, reason}.
-    `bounds` has JSON Schema's words; `origin` is default, file, environment or "run time".
+    """The governor's numbers by name, each {value, default, unit, bounds, allowed, origin, changedBy, changedAt,
+    reason}. `bounds` has JSON Schema's words, `allowed` says the same for people; `origin` is default, file,
+    environment or "run time".
     """
     return services.run_time.numbers()
 

@@ -1,6 +1,6 @@
 """Settings: the governor's numbers, and everything else that is in force with where it comes from."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from uhlp.web.panel import figures
@@ -10,10 +10,10 @@ from uhlp.web.panel.page import Page, Section, Visit
 
 async def settings_page(visit: Visit) -> Page:
     async def governor() -> Markup:
-        return _governor(await visit.services.evolution.config())
+        return _governor(visit.services.run_time.numbers()["numbers"])
 
     async def others() -> Markup:
-        return _settings(visit.services.effective_settings)
+        return _settings(visit.services.run_time.over(visit.services.effective_settings))
 
     return Page(
         title="Settings",
@@ -25,19 +25,18 @@ async def settings_page(visit: Visit) -> Page:
     )
 
 
-def _governor(config: Mapping[str, Any]) -> Markup:
-    rows = [[mono(name), _text(value)] for name, value in flat(config)]
-    return table("The governor's numbers", ["Name", "Value"], rows, numeric=["Value"])
+def _governor(numbers: Mapping[str, Mapping[str, Any]]) -> Markup:
+    rows = [
+        [mono(name), _text(one["value"]), one["unit"], _text(one["default"]), one["allowed"], _origin(one)]
+        for name, one in numbers.items()
+    ]
+    columns = ["Name", "Value", "Unit", "Default", "Allowed", "From"]
+    return table("The governor's numbers", columns, rows, numeric=["Value", "Default"])
 
 
-def flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested values under dotted names."""
-    for name, value in values.items():
-        path = f"{above}{name}"
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{path}.")
-        else:
-            yield path, value
+def _origin(one: Mapping[str, Any]) -> str:
+    """Where a number comes from; of one that was set at run time, who set it and why."""
+    return str(one["origin"]) if one["changedBy"] is None else f"{one['changedBy']}: {one['reason']}"
 
 
 def _settings(settings: Mapping[str, Mapping[str, Any]]) -> Markup:
