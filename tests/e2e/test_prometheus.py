@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.applications import BILLING, PARCEL, TICKET, desk
+from tests.e2e.applications import BILLING, PARCEL, SHIPPING, TICKET, desk
 from tests.e2e.model import started_model
 from tests.e2e.server import Server, free_port, need, wait_until
 
@@ -156,6 +156,32 @@ def test_promtool_has_nothing_to_say_of_the_exposition_but_that_labels_are_named
 def test_metrics_behind_a_token_are_not_read_without_it(busy: Server) -> None:
     assert busy.http.get("/metrics").status_code == 401
     assert busy.http.get("/metrics", headers=busy.admin).status_code == 200
+
+
+COUNTING_HANDLER = """\
+from uhlp_runtime import ToolFailed, record_metric
+
+
+def handle(inputs, context):
+    seen = {"metric_name": "app.custom.seen", "metric_type": "counter", "value": 1}
+    record_metric(seen)
+    try:
+        record_metric({**seen, "labels": {"appId": "desk", "componentId": "sort"}})
+    except ToolFailed as refused:
+        if refused.code == "PERMISSION_DENIED":
+            return {"queue": "shipping"}
+"""
+
+
+def test_a_handler_records_for_its_own_application_alone(busy: Server) -> None:
+    body = desk("counting")
+    body["files"] = {name: COUNTING_HANDLER if name.endswith(".py") else text for name, text in body["files"].items()}
+    busy.administer("POST", "/apps", body)
+    answer = busy.http.post("/apps/counting/sort", json=PARCEL)
+    assert (answer.json(), answer.headers["x-uhlp-handler"]) == (SHIPPING, "jit")
+    text = busy.http.get("/metrics", headers=busy.admin).text
+    assert 'app_custom_seen_total{appId="counting",componentId="sort"} 1.0' in text
+    assert 'app_custom_seen_total{appId="desk"' not in text
 
 
 def test_a_deregistered_application_takes_its_series_along(busy: Server) -> None:

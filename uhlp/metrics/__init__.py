@@ -3,8 +3,7 @@
 from uhlp.metrics.config import MetricsConfig
 from uhlp.metrics.exposition import OPENMETRICS_TYPE, TEXT_TYPE, Form
 from uhlp.metrics.metric_collector import MetricCollector
-from uhlp.metrics.point import Point
-from uhlp.metrics.series import HistogramTotals, SummaryTotals
+from uhlp.metrics.point import HistogramTotals, Point, SummaryTotals
 from uhlp.metrics.window import Window
 from uhlp.metrics.windows import Windows
 from uhlp.metrics.windows_archive import WindowsArchive

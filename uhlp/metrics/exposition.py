@@ -38,7 +38,7 @@ class Exposition:
         self._families = families
         self._being_made: dict[Form, asyncio.Task[Pieces]] = {}
 
-    def whole(self, *, is_openmetrics: bool = False) -> bytes:
+    def whole(self, *, is_openmetrics: bool) -> bytes:
         """All of it in one go."""
         return b"".join(self._pieces(is_openmetrics=is_openmetrics))
 

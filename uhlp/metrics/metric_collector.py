@@ -45,13 +45,15 @@ _ANY_WRITER = Writer()
 class MetricCollector:
     """One registry for two kinds of writers: records from outside, checked and bounded; and the rooms, as a Meter.
 
-    `schema` is schemas/metric_record.schema.json. Single-threaded: every method is called on the event loop.
+    `schema` is schemas/metric_record.schema.json. `registry` is prometheus_client's, with all metrics in it.
+    Single-threaded: every method is called on the event loop.
     """
 
     def __init__(self, *, schema: Mapping[str, Any], config: MetricsConfig, clock: Clock) -> None:
         self._config = config
         self._clock = clock
         self._store = MetricStore(config=config, clock=clock)
+        self.registry = self._store.registry
         self._intake = RecordIntake(schema=schema, store=self._store, config=config)
         self._exposition = Exposition(self._store.families)
         self._long_list = asyncio.Lock()
@@ -133,9 +135,9 @@ class MetricCollector:
         """All metrics as a scrape wants them, in pieces; those who ask while it is being made get the same answer."""
         return await self._exposition.latest(form)
 
-    def generate_latest_metrics(self) -> bytes:
-        """All metrics in Prometheus' text format (TEXT_TYPE), in one go."""
-        return self._exposition.whole()
+    def generate_latest_metrics(self, *, is_openmetrics: bool = False) -> bytes:
+        """All metrics in Prometheus' text format (TEXT_TYPE), or as OpenMetrics, in one go."""
+        return self._exposition.whole(is_openmetrics=is_openmetrics)
 
     def counter(self, name: str, help_text: str, labels: Sequence[str] = ()) -> Counter:
         """The counter of this name, made on first use. Raises MetricConflict when it exists with another shape."""

@@ -3,7 +3,23 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from uhlp.metrics.series import HistogramTotals, SummaryTotals
+
+@dataclass(frozen=True, slots=True)
+class HistogramTotals:
+    """`counts` has one number for each bound and one more for what is above the last; they are not cumulative."""
+
+    bounds: tuple[float, ...]
+    counts: tuple[float, ...]
+    sum: float
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryTotals:
+    """`quantiles`: (quantile from 0 to 1, its value), as whoever observed has computed them."""
+
+    count: float
+    sum: float
+    quantiles: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

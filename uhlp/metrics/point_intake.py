@@ -7,8 +7,7 @@ from uhlp.errors import UhlpError, ValidationFailed
 from uhlp.metrics.config import MetricsConfig
 from uhlp.metrics.metric_names import check_label_values, checked_buckets, exposed_labels, exposed_name
 from uhlp.metrics.metric_store import MetricStore
-from uhlp.metrics.point import Point
-from uhlp.metrics.series import HistogramTotals, SummaryTotals
+from uhlp.metrics.point import HistogramTotals, Point, SummaryTotals
 from uhlp.metrics.writer import Writer
 
 MOST_QUANTILES = 20

@@ -9,7 +9,6 @@ cost ten times the text. A test holds what is rendered from here equal to the li
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
@@ -18,27 +17,10 @@ from prometheus_client.samples import Exemplar, Sample
 from prometheus_client.utils import floatToGoString
 
 from uhlp.clock import Clock
+from uhlp.metrics.point import HistogramTotals, SummaryTotals
 
 Labels = Sequence[tuple[str, str]]
 _as_go_prints: Callable[[float], str] = floatToGoString
-
-
-@dataclass(frozen=True, slots=True)
-class HistogramTotals:
-    """`counts` has one number for each bound and one more for what is above the last; they are not cumulative."""
-
-    bounds: tuple[float, ...]
-    counts: tuple[float, ...]
-    sum: float
-
-
-@dataclass(frozen=True, slots=True)
-class SummaryTotals:
-    """`quantiles`: (quantile from 0 to 1, its value), as whoever observed has computed them."""
-
-    count: float
-    sum: float
-    quantiles: tuple[tuple[float, float], ...] = ()
 
 
 class Series:

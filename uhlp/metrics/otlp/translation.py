@@ -9,8 +9,7 @@ from opentelemetry.proto.metrics.v1 import metrics_pb2 as otlp
 from uhlp.errors import UhlpError, ValidationFailed
 from uhlp.metrics.otlp.labels import labels_of
 from uhlp.metrics.otlp.values import exponential_value, histogram_value, number_value, summary_value
-from uhlp.metrics.point import Point
-from uhlp.metrics.series import SummaryTotals
+from uhlp.metrics.point import Point, SummaryTotals
 
 _NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_:.]")
 _NO_RECORDED_VALUE = otlp.DataPointFlags.DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK

@@ -11,7 +11,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
 )
 
 from uhlp.errors import ValidationFailed
-from uhlp.metrics.series import HistogramTotals, SummaryTotals
+from uhlp.metrics.point import HistogramTotals, SummaryTotals
 
 _LOWEST, _HIGHEST = -10, 30
 EXPONENTIAL_BOUNDS = tuple(2.0**exponent for exponent in range(_LOWEST, _HIGHEST + 1))
