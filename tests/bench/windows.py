@@ -12,6 +12,7 @@ import gc
 import random
 import shutil
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -22,6 +23,7 @@ from tests.contracts.test_runtime_store import RedisServer, until_up
 from tests.unit.evolution.world import component, files
 from uhlp.clock import FakeClock, SystemClock
 from uhlp.metrics import Windows, WindowsArchive
+from uhlp.metrics.window_history import SCALES
 from uhlp.models.definition import AppDefinition, OptimizationRule
 from uhlp.optimization.optimization_oracle import OptimizationOracle
 from uhlp.registry.application_registry import ApplicationRegistry
@@ -89,7 +91,8 @@ def _querying(rounds: int) -> Results:
     for _ in range(36_000):  # and ten a second for an hour
         _call(windows, "busy", latency)
         clock.advance(0.1)
-    found = {}
+    slots = [slot for scale in SCALES for slot in windows.kept(("app", "busy", "llm"), 0, scale)]
+    found = {"memory of a series, 35 days, KB": sum(map(sys.getsizeof, slots)) / 1e3}
     for name, seconds in LOOK_BACK.items():
         for what in ("sum", "p95"):
             times = []
