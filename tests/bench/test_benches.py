@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from tests.bench import jit_path, metrics, model_path, sandboxes
+from tests.bench import jit_path, metrics, model_path, sandboxes, state
 
 pytestmark = [
     pytest.mark.long,
@@ -41,3 +41,10 @@ def test_metrics_are_measured_beside_prometheus_client_and_a_pushgateway(capsys)
     assert len(results) == (4 if metrics.has_pushgateway() else 0)
     assert set(scrapes) == set(metrics.SIZES)
     assert "all of one request" in inside
+
+
+def test_stores_and_registry_are_measured_beside_what_they_stand_on(capsys):
+    with capsys.disabled():
+        print()
+        figures = state.run(applications=200)
+    assert {"commit, ms p50", "route match of 10000, µs", "  known key, µs", "sqlite get, µs p50"} <= set(figures)

@@ -36,6 +36,14 @@ async def test_unknown_paths_and_methods_answer_with_the_envelope(client_of, adm
         assert (response.status_code, response.json()["error"]["code"]) == (status, code)
         assert response.json()["error"]["traceId"] == response.headers["x-trace-id"]
     assert response.headers["allow"] == "GET"
+    for path, allow in (
+        ("apps", "GET, POST"),
+        ("apps/shop", "DELETE, GET, PATCH"),
+        ("apps/shop/runtime/k", "DELETE, GET, PUT"),
+        ("apps/shop/definition/a/b", "DELETE, GET, PUT"),
+    ):
+        response = await client.request("OPTIONS", f"/admin/v1/{path}", headers=admin)
+        assert (response.status_code, response.headers["allow"]) == (405, allow)
 
 
 async def test_answers_carry_security_headers(client_of, admin) -> None:

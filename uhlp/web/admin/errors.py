@@ -6,6 +6,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from uhlp.errors import (
     BadInput,
@@ -78,12 +79,22 @@ def install_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:
         leaf = _BY_STATUS.get(error.status_code, BadInput if error.status_code < 500 else InternalError)
-        allow = (error.headers or {}).get("Allow")
-        return _respond(request, leaf(details={"allow": allow.split(", ")} if allow else None))
+        return _respond(request, leaf(details={"allow": _methods_of(request)} if error.status_code == 405 else None))
 
     @app.exception_handler(Exception)
     async def _unexpected(request: Request, error: Exception) -> Response:
         return _respond(request, InternalError())  # the lane logs it
+
+
+def _methods_of(request: Request) -> list[str]:
+    """The methods of every route at a request's path; the framework names those of the first one only."""
+    return [
+        method
+        for method in ("DELETE", "GET", "PATCH", "POST", "PUT")
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.router.routes
+        )
+    ]
 
 
 def _respond(request: Request, error: UhlpError) -> Response:

@@ -20,8 +20,12 @@ class SetValue(WireModel):
     ttl_seconds: Seconds | None = None
 
 
+MOST_STEP = 2**53 - 1
+"""Every JSON library reads such a number as it was written."""
+
+
 class Increment(WireModel):
-    by: Annotated[int, Field(ge=-(2**63), lt=2**63)] = 1
+    by: Annotated[int, Field(strict=True, ge=-MOST_STEP, le=MOST_STEP)] = 1
 
 
 class CompareAndSet(WireModel):
