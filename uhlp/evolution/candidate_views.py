@@ -1,6 +1,7 @@
 """CandidateViews: what people see of candidates, as JSON values; the same for REST, CLI and panel."""
 
 from dataclasses import asdict
+from difflib import unified_diff
 from typing import Any
 
 from uhlp.errors import ValidationFailed
@@ -63,6 +64,7 @@ class CandidateViews:
             "drafts": [asdict(draft) for draft in one.drafts],
             "mismatches": mismatches,
             "code": code[0] if code else None,
+            "diff": await self._diff(one, code[0]) if code else None,
             "tests": code[1] if code else None,
             "account": {**account.summary(), "curve": account.curve} if account else None,
             "checkpoint": asdict(one.checkpoint) if one.checkpoint else None,
@@ -72,6 +74,19 @@ class CandidateViews:
     def _account(self, one: Candidate) -> EvidenceAccount | None:
         live = self._governor.evidence_of(one.id)
         return live.account if live else EvidenceAccount.from_dict(one.evidence) if one.evidence else None
+
+    async def _diff(self, one: Candidate, code: str) -> str | None:
+        """Its code against that of the candidate before it, as `diff -u`; None where there is none before."""
+        earlier = [
+            other
+            for other in self._book.candidates(one.app_id, one.component_id)
+            if other.code_sha is not None and other.created_at < one.created_at
+        ]
+        kept = await self._promotion.code_of(earlier[0]) if earlier else None
+        if kept is None:
+            return None
+        before, after = (text.splitlines(keepends=True) for text in (kept[0], code))
+        return "".join(unified_diff(before, after, fromfile=earlier[0].id, tofile=one.id))
 
     def _row(self, one: Candidate) -> dict[str, Any]:
         live = self._governor.evidence_of(one.id)

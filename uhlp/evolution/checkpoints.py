@@ -9,6 +9,7 @@ that this component ever had (under this specification) and the one in service n
 from collections.abc import Mapping
 from typing import Any
 
+from uhlp.errors import StateConflict, UhlpError
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate, Checkpoint
 from uhlp.evolution.config import ConfigInForce
@@ -24,7 +25,7 @@ _FIGURES = ("p50Ms", "p95Ms", "costUsd")
 
 
 class Checkpoints:
-    """Reads memory only."""
+    """Reads memory only; but `rehearse` reads the repository."""
 
     def __init__(
         self, *, book: CandidateBook, app_registry: ApplicationRegistry, windows: Windows, config: ConfigInForce
@@ -55,6 +56,20 @@ class Checkpoints:
             "tolerance": _tolerance_left(arm, best, self._config.now.share.tolerance),
         }
         return Checkpoint(revision=snapshot.revision, baseline={**model, "arm": arm})
+
+    async def rehearse(self, app_id: str, component_id: str, checkpoint: Checkpoint) -> None:
+        """Restore the component as of this checkpoint beside what serves: a rollback must lead somewhere before there
+        is anything to roll back. Raises StateConflict where it would not.
+        """
+        revision = checkpoint.revision[:12]
+        try:
+            restored = (await self._registry.snapshot_at(app_id, checkpoint.revision)).components.get(component_id)
+        except UhlpError as error:
+            raise StateConflict(
+                f"There would be no way back: {revision} cannot be restored: {error.message}"
+            ) from error
+        if restored is None or restored.prompt_artifact is None:
+            raise StateConflict(f"There would be no way back: at {revision} no model runs {component_id}.")
 
     def canary_tests(self, checkpoint: Checkpoint) -> CanaryTests:
         """Fresh tests of two arms. What is not known of the baseline is not tested (`complete` may add it later)."""

@@ -109,6 +109,8 @@ class CompilationStarts:
         expected = wish.expected if wish else await self._discoveries.expected(app_id, component_id)
         if wish is None and expected is not None and expected.balance.is_worth_it is False:
             reason = f"{reason} (started by hand, although {expected.balance.describe()})"
+        checkpoint = self._governor.create_checkpoint(app_id, component_id)
+        await self._governor.rehearse_restore(app_id, component_id, checkpoint)
         candidate = await self._book.create(
             app_id,
             component_id,
@@ -120,7 +122,7 @@ class CompilationStarts:
             trust=component.definition.optimization.trust,
             config_hash=self._config.now.digest,
             models=self._oracle.models_of(app_id),
-            checkpoint=self._governor.create_checkpoint(app_id, component_id),
+            checkpoint=checkpoint,
             approval_required=needs_approval,
             evidence=what_was_known(expected, wish.discovery if wish else None),
         )

@@ -63,7 +63,7 @@ class Endings:
         live = self._live.evidence_of(candidate_id)
         self._live.keep(candidate_id)
         candidate = self._book.candidate(candidate_id)
-        was_in_service = candidate.state is S.PROMOTED
+        was_in_service, was_serving = candidate.state is S.PROMOTED, candidate.is_serving
         regressions = () if to is S.SUPERSEDED else regressions_of(candidate, reason)
         try:
             candidate = await self._book.decide(
@@ -87,7 +87,7 @@ class Endings:
         if was_in_service and candidate.state is S.QUARANTINED:
             await self._end_successor(candidate)
         await self._promotion.reconcile(candidate.app_id, candidate.component_id)
-        if to is S.ROLLED_BACK:
+        if was_serving:
             await self._anchors.anchor(candidate.app_id)
         return candidate
 

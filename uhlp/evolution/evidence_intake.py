@@ -8,7 +8,9 @@ from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Mismatch
 from uhlp.evolution.comparison import Comparison
 from uhlp.evolution.config import ConfigInForce
+from uhlp.evolution.entry_order import Place
 from uhlp.evolution.live_candidates import LiveCandidates
+from uhlp.evolution.live_evidence import LiveEvidence
 from uhlp.execution import ExecutionResult
 from uhlp.metering import Meter
 from uhlp.traffic.redaction import Redaction
@@ -33,20 +35,37 @@ class EvidenceIntake:
         self._config = config
         self._comparisons = evolution.COMPARISONS.on(meter)
 
-    async def record(self, candidate_id: str, comparison: Comparison) -> bool:
-        """Enter one comparison."""
+    async def record(self, candidate_id: str, comparison: Comparison, place: Place | None = None) -> bool:
+        """Enter one comparison: what it says at once, and as evidence when its turn has come (without a `place` it
+        begins now)."""
         live = self._live.evidence_of(candidate_id)
         candidate = self._book.candidate(candidate_id)
         if live is None or self._live.component_of(candidate) is None:
             return False
         live.measuring_errors = live.unanswered = 0
         self._comparisons.labels(candidate.app_id, candidate.component_id, comparison.stage, comparison.outcome).inc()
-        live.enter(comparison, duplicates_cap=self._config.now.duplicates_cap, is_serving=candidate.is_serving)
+        if place is None:
+            place = live.order.take()
+            place.standing = live.standing_of(comparison)
+        cap = self._config.now.duplicates_cap
+        live.note(comparison, standing=place.standing, duplicates_cap=cap, is_serving=candidate.is_serving)
+        self._settle(live, place, comparison)
         if comparison.outcome == "wrong":
             self.keep_mismatch(candidate_id, comparison)
             self._live.keep(candidate_id, whole=False)
             await self._book.save(candidate_id)  # a crash may cost clean comparisons, never a wrong one
         return True
+
+    def release(self, candidate_id: str, place: Place) -> bool:
+        """Nothing came of a comparison that had begun; whether others that waited behind it were entered."""
+        live = self._live.evidence_of(candidate_id)
+        return live is not None and self._settle(live, place, None)
+
+    def _settle(self, live: LiveEvidence, place: Place, comparison: Comparison | None) -> bool:
+        before = live.account.n
+        for due, standing in live.order.settle(place, comparison):
+            live.prove(due, standing=standing, duplicates_cap=self._config.now.duplicates_cap)
+        return live.account.n > before
 
     def keep_mismatch(self, candidate_id: str, comparison: Comparison) -> None:
         """Keep a lost comparison where people can look at it and the next attempt can learn from it."""

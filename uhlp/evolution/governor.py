@@ -21,6 +21,7 @@ from uhlp.evolution.comparison import Comparison
 from uhlp.evolution.config import ConfigInForce
 from uhlp.evolution.endings import GOVERNOR as GOVERNOR
 from uhlp.evolution.endings import Endings
+from uhlp.evolution.entry_order import Place
 from uhlp.evolution.evidence_intake import EvidenceIntake
 from uhlp.evolution.forgiveness import Forgiveness
 from uhlp.evolution.holds import Holds
@@ -95,6 +96,10 @@ class SafetyGovernor:
         """Where a rollback of this component returns to: the revision now, and the baseline's statistics (seed 002)."""
         return self._checkpoints.create(app_id, component_id)
 
+    async def rehearse_restore(self, app_id: str, component_id: str, checkpoint: Checkpoint) -> None:
+        """Make sure that a rollback to this checkpoint leads somewhere. Raises StateConflict where it would not."""
+        await self._checkpoints.rehearse(app_id, component_id, checkpoint)
+
     def admit(self, candidate: Candidate, handler: HandlerImplementation, evidence: LiveEvidence) -> None:
         """Take a verified candidate, or one that a restart interrupted, into live traffic as its state says."""
         self._live.admit(candidate, handler, evidence)
@@ -107,9 +112,16 @@ class SafetyGovernor:
 
     # -- evidence comes in -------------------------------------------------------------------------------------------
 
-    async def record(self, candidate_id: str, comparison: Comparison) -> None:
-        """Enter one comparison and decide at once if it decides anything."""
-        if await self._intake.record(candidate_id, comparison):
+    async def record(self, candidate_id: str, comparison: Comparison, place: Place | None = None) -> None:
+        """Enter one comparison and decide at once if it decides anything. `place`: where it stands in the order of
+        those that began (`EntryOrder`); without one it begins now.
+        """
+        if await self._intake.record(candidate_id, comparison, place):
+            await self.evaluate_candidate(candidate_id)
+
+    async def release(self, candidate_id: str, place: Place) -> None:
+        """Nothing came of a comparison that had begun: those behind it wait no longer."""
+        if self._intake.release(candidate_id, place):
             await self.evaluate_candidate(candidate_id)
 
     def keep_mismatch(self, candidate_id: str, comparison: Comparison) -> None:

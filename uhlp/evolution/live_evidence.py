@@ -12,6 +12,7 @@ from uhlp.evolution.candidate import Candidate, Costs, Figures
 from uhlp.evolution.class_standings import ClassStandings, Standing
 from uhlp.evolution.comparison import Comparison
 from uhlp.evolution.config import EvolutionConfig, MonitorConfig
+from uhlp.evolution.entry_order import EntryOrder, Place
 from uhlp.evolution.measuring import Spending
 from uhlp.evolution.recent_latencies import RecentLatencies
 from uhlp.evolution.statistics import CanaryTests, ClassCounts, EvidenceAccount, Monitor
@@ -31,7 +32,8 @@ class LiveEvidence:
     timeout, bad schema, memory, dead sandbox). `executions` counts those for users; `step_executions` those in the
     present canary step that did not deoptimise, and starts again at zero after a restart. `unasked` holds comparisons
     whose handler differed from the model while nobody could be asked who is right: leaving them out would flatter the
-    handler, so nothing advances before they are judged. `inputs` says how often an input has counted in the account.
+    handler, so nothing advances before they are judged. `order` is that in which comparisons enter the account.
+    `inputs` says how often an input has counted in it.
     `spending` is what asking for references has taken.
     `canary` compares the arms while it answers a share of the requests.
     `clean` says since when, and since how many executions, it has served without anything to be forgiven for.
@@ -48,7 +50,8 @@ class LiveEvidence:
     step_executions: int = 0
     measuring_errors: int = 0
     unanswered: int = 0
-    unasked: deque[Any] = field(default_factory=lambda: deque(maxlen=_UNASKED_KEPT))
+    order: EntryOrder = field(default_factory=EntryOrder)
+    unasked: deque[Any] = field(default_factory=deque)
     classes: ClassStandings = field(default_factory=ClassStandings)
     spending: Spending = field(default_factory=Spending)
     canary: CanaryTests | None = None
@@ -127,20 +130,31 @@ class LiveEvidence:
             and self.account.n < self.account.n_max
         )
 
-    def enter(self, comparison: Comparison, *, duplicates_cap: int, is_serving: bool = False) -> None:
-        """Count one comparison: into figures always, into the account and the audit monitor where it belongs."""
+    def enter(self, comparison: Comparison, *, duplicates_cap: int) -> None:
+        """Count a comparison that began and ended by itself, outside a server's traffic."""
+        standing = self.standing_of(comparison)
+        self.note(comparison, standing=standing, duplicates_cap=duplicates_cap)
+        self.prove(comparison, standing=standing, duplicates_cap=duplicates_cap)
+
+    def standing_of(self, comparison: Comparison) -> Standing:
+        """Of the answer's class, as things are now.
+
+        A failure claims no class; it belongs where the model's answer does, or failures alone would count at first.
+        """
+        return self.standing(comparison.got if comparison.has_answered else comparison.expected)
+
+    def note(
+        self, comparison: Comparison, *, standing: Standing, duplicates_cap: int, is_serving: bool = False
+    ) -> None:
+        """What a comparison says at once: figures, classes, and the audit monitor, whose alarm waits for nobody."""
         is_wrong = comparison.outcome == "wrong"
-        loss = 1.0 if is_wrong else 0.0
         figures = self.figures
-        # A failure claims no class; it belongs where the model's answer does, or failures alone would count at first.
-        is_used = self.standing(comparison.got if comparison.has_answered else comparison.expected) == "trusted"
         if comparison.outcome == "ambiguous":
             self.figures = replace(figures, ambiguous=figures.ambiguous + 1)
             return
         short = comparison.input_hash[:_HASH_CHARACTERS]
         self.classes.observe(comparison, short, is_trained=short in self.trained, duplicates_cap=duplicates_cap)
-        self._count_answers()
-        if is_used or comparison.stage == "audit":
+        if standing == "trusted" or comparison.stage == "audit":
             self.figures = replace(
                 figures,
                 agreed=figures.agreed + (not is_wrong),
@@ -148,10 +162,24 @@ class LiveEvidence:
                 handler_right=figures.handler_right + comparison.model_was_wrong,
             )
             if is_serving and comparison.has_answered:  # `crashes` watches the failures
-                self.audits.observe(loss)
-        if is_used and self.is_evidence(comparison, duplicates_cap=duplicates_cap):
-            self.inputs[short] += 1
-            self.account.observe(loss)
+                self.audits.observe(1.0 if is_wrong else 0.0)
+        self._count_answers()
+
+    def prove(self, comparison: Comparison, *, standing: Standing, duplicates_cap: int) -> None:
+        """Enter a comparison into the account, if it is evidence; in the order in which they began (`order`)."""
+        if standing == "trusted" and self.is_evidence(comparison, duplicates_cap=duplicates_cap):
+            self.inputs[comparison.input_hash[:_HASH_CHARACTERS]] += 1
+            self.account.observe(1.0 if comparison.outcome == "wrong" else 0.0)
+
+    def keep_unasked(self, unasked: Any, place: Place | None = None) -> None:
+        """Keep a comparison that nobody could judge, with its place: others wait behind it. Without one, or with one
+        that does not count, it is kept while there is room.
+        """
+        is_waited_for = place is not None and place.is_counted
+        if is_waited_for or len(self.unasked) < _UNASKED_KEPT:
+            self.unasked.append(unasked)
+            if place is not None:
+                place.is_kept = True
 
     def overrule(self) -> None:
         """A person says that a lost comparison was none. The figures say so; the account keeps its loss.

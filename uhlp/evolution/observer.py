@@ -6,7 +6,6 @@ handler has answered, in a class that is not trusted, and the model's answer was
 already.
 """
 
-import contextlib
 from random import Random
 from uuid import uuid4
 
@@ -14,8 +13,8 @@ import structlog
 
 from uhlp.evals.comparator import Comparator
 from uhlp.evolution.audit_debt import AuditDebt
-from uhlp.evolution.class_standings import Standing
 from uhlp.evolution.comparison import Stage, compare
+from uhlp.evolution.entry_order import Place
 from uhlp.evolution.governor import SafetyGovernor
 from uhlp.evolution.live_evidence import LiveEvidence
 from uhlp.evolution.measuring import BudgetSpent
@@ -66,17 +65,11 @@ class Observer:
                 await self._measure(watch, live)
 
     async def _measure(self, watch: "_Watch", live: LiveHandler) -> None:
-        served = watch.served
         evidence = self._governor.evidence_of(live.candidate_id)
         if evidence is None:
             return  # decided since
         try:
-            if live is not served.live or served.handler_result is None:
-                await self._shadow(watch, live, evidence)
-            elif served.is_withheld:
-                await self._take_in(watch, live, evidence, served.handler_result, is_live=True)
-            else:
-                await self._audit(watch, live, evidence, served.handler_result)
+            await self._compare_with_answer(watch, live, evidence)
         except BudgetSpent as spent:  # no error of measuring: what could not be asked is kept
             log.info("measuring_waits", candidate=live.candidate_id, why=str(spent))
         except MeasurementFailed as failure:
@@ -86,7 +79,24 @@ class Observer:
         if evidence.canary is not None and evidence.canary.alarm is not None:
             await self._governor.evaluate_candidate(live.candidate_id)
 
-    async def _shadow(self, watch: "_Watch", live: LiveHandler, evidence: LiveEvidence) -> None:
+    async def _compare_with_answer(self, watch: "_Watch", live: LiveHandler, evidence: LiveEvidence) -> None:
+        served, place = watch.served, evidence.order.take()
+        try:
+            if live is not served.live or served.handler_result is None:
+                await self._shadow(watch, live, evidence, place)
+            elif served.is_withheld:
+                await self._take_in(watch, live, evidence, served.handler_result, place, is_live=True)
+            else:
+                await self._audit(watch, live, evidence, served.handler_result, place)
+        finally:
+            await self._free(live, place)
+
+    async def _free(self, live: LiveHandler, place: Place) -> None:
+        """Nobody waits behind a comparison that is not going on."""
+        if not (place.is_settled or place.is_kept):
+            await self._governor.release(live.candidate_id, place)
+
+    async def _shadow(self, watch: "_Watch", live: LiveHandler, evidence: LiveEvidence, place: Place) -> None:
         """Run the handler beside the answer. Where the model has answered that costs nothing; where another handler
         was asked, only a share of the requests is looked at, of those that it left to the model as of the others: the
         evidence is about all of them alike.
@@ -120,19 +130,26 @@ class Observer:
             raise MeasurementFailed(result.error.message if result.error else "no sandbox")
         if result.unrecorded and not forbidden_calls_of(result):
             return  # it asked a tool what the answer's own execution did not ask: there is nothing to compare
-        await self._take_in(watch, live, evidence, result, is_live=False)
+        await self._take_in(watch, live, evidence, result, place, is_live=False)
 
     async def _take_in(
-        self, watch: "_Watch", live: LiveHandler, evidence: LiveEvidence, handler: ExecutionResult, *, is_live: bool
-    ) -> None:
+        self, watch: "_Watch", live: LiveHandler, evidence: LiveEvidence, handler: ExecutionResult, place: Place, *,
+        is_live: bool,
+    ) -> None:  # fmt: skip
         """The handler ran and its answer was not used: count the run, and compare it with the model's."""
-        standing: Standing = evidence.note_answer(handler.data) if handler.outcome == "ok" else "trusted"
+        answer = handler.data if handler.outcome == "ok" else watch.answer
+        place.standing = standing = evidence.standing(answer)
+        if handler.outcome == "ok":
+            evidence.note_answer(answer)
+        if is_live and standing == "trusted":  # its class was not when the request was answered
+            place.standing = "unproven"
         await self._governor.record_execution(live.candidate_id, handler, is_live=is_live)
-        if watch.has_answer and handler.outcome != "deoptimize" and standing != "excluded":
-            await self._compare(watch.served, live, "shadow", watch.answer, handler)
+        is_hopeless = handler.outcome == "ok" and standing == "excluded"
+        if watch.has_answer and handler.outcome != "deoptimize" and not is_hopeless:
+            await self._compare(watch.served, live, "shadow", watch.answer, handler, place)
 
     async def _audit(
-        self, watch: "_Watch", live: LiveHandler, evidence: LiveEvidence, handler: ExecutionResult
+        self, watch: "_Watch", live: LiveHandler, evidence: LiveEvidence, handler: ExecutionResult, place: Place
     ) -> None:
         if handler.is_refusal:
             return
@@ -149,7 +166,9 @@ class Observer:
             served = watch.served
             known = self._reference.known(served.app, served.component, input_hash(served.input))
             watch.answer = known.expected if known else await self._model_answer(served, live, evidence, handler)
-        await self._compare(watch.served, live, "audit", watch.answer, handler)
+        if handler.outcome != "ok":  # an answer was used: whatever has become of its class since, it is evidence
+            place.standing = evidence.standing(watch.answer)
+        await self._compare(watch.served, live, "audit", watch.answer, handler, place)
 
     async def _first_answer(self, served: Served, evidence: LiveEvidence) -> object:
         """What a candidate is held against where a handler has answered: what is known, else the model."""
@@ -175,7 +194,7 @@ class Observer:
             )
         except MeasurementFailed as failure:
             if is_owed or isinstance(failure, BudgetSpent):
-                evidence.unasked.append((served, live, "audit", _NOT_ASKED, handler))
+                evidence.keep_unasked((served, live, "audit", _NOT_ASKED, handler, None))
             raise
 
     async def _keep_failure(self, served: Served, live: LiveHandler, answer: object, handler: ExecutionResult) -> None:
@@ -190,9 +209,10 @@ class Observer:
             self._governor.keep_mismatch(live.candidate_id, failure)
 
     async def _compare(
-        self, served: Served, live: LiveHandler, stage: Stage, first: object, handler: ExecutionResult
+        self, served: Served, live: LiveHandler, stage: Stage, first: object, handler: ExecutionResult, place: Place
     ) -> None:
-        """One comparison into the account. A disagreement that nobody can judge now is kept and asked about later."""
+        """One comparison into the account. A disagreement that nobody can judge now is kept, with its place, and asked
+        about later."""
         candidate_id = live.candidate_id
         evidence = self._governor.evidence_of(candidate_id)
         if evidence is None:
@@ -204,20 +224,26 @@ class Observer:
         try:
             comparison = await compare(self._reference, dispute, stage=stage, handler_result=handler)
         except MeasurementFailed:
-            evidence.unasked.append((served, live, stage, first, handler))
+            evidence.keep_unasked((served, live, stage, first, handler, place), place)
             raise
         if comparison.outcome == "ambiguous":
             await self._questions.ask(candidate_id, served.app, served.component, comparison)
-        await self._governor.record(candidate_id, comparison)
+        await self._governor.record(candidate_id, comparison, place)
 
     async def _ask_again(self, evidence: LiveEvidence) -> None:
         """Measuring works (again): take one of the comparisons that could not be judged."""
         if evidence.unasked and not self._audit_debt.cannot_pay(evidence.unasked[0][0].app):
-            served, live, stage, first, handler = evidence.unasked.popleft()
-            with contextlib.suppress(MeasurementFailed):  # it is kept once more
+            served, live, stage, first, handler, place = evidence.unasked.popleft()
+            place = place or evidence.order.take()  # an audit that nobody was asked about begins now
+            place.is_kept = False
+            try:
                 if first is _NOT_ASKED:
                     first = await self._model_answer(served, live, evidence, handler, is_owed=True)
-                await self._compare(served, live, stage, first, handler)
+                await self._compare(served, live, stage, first, handler, place)
+            except MeasurementFailed:
+                pass  # it is kept once more
+            finally:
+                await self._free(live, place)
 
 
 class _Watch:

@@ -174,6 +174,8 @@ class SelfEvolutionDaemon:
             return  # out of service for now, or gone: the next cycle finds out
         component = self._registry.snapshot(candidate.app_id).components.get(candidate.component_id)
         if component is None or component.spec_hash != candidate.spec_hash:
+            if candidate.code_sha is not None:  # its definition may still point at it, until a cycle ends it
+                self._rollouts.bar(candidate.app_id, candidate.code_sha)
             return
         kept = await self._promotion.code_of(candidate)
         if kept is None:

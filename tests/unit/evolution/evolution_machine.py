@@ -276,7 +276,7 @@ class EvolutionMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.sent)
     @rule(component_id=st.sampled_from(COMPONENTS), count=st.integers(1, 10), data=st.data())
     def the_same_again(self, component_id: str, count: int, data: st.DataObject) -> None:
-        text = data.draw(st.sampled_from(self.sent[-50:]))
+        text = data.draw(st.sampled_from([*self.recorded[-20:], *self.sent[-50:]]))
         for _ in range(count):
             self.run(self.send(component_id, text))
 

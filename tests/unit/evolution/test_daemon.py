@@ -204,6 +204,19 @@ async def test_one_candidates_trouble_does_not_keep_the_others_from_being_looked
     assert seen == [first]
 
 
+async def test_nothing_is_proposed_where_there_would_be_no_way_back(world: World) -> None:
+    revision = world.registry.snapshot(APP).revision
+    repository = world.folder / "apps" / f"{APP}.git"
+    repository.rename(repository.with_suffix(".gone"))
+    with pytest.raises(StateConflict, match=f"no way back: {revision[:12]} cannot be restored"):
+        await world.optimize(compiled=False)
+    assert world.book.candidates() == []
+    repository.with_suffix(".gone").rename(repository)
+    candidate = world.book.candidate(await world.optimize(compiled=False))
+    assert candidate.checkpoint is not None
+    assert candidate.checkpoint.revision == revision
+
+
 async def test_pause_is_a_toggle(world: World) -> None:
     assert await world.daemon.toggle_pause(actor="ann", reason="holiday")
     await world.restart()

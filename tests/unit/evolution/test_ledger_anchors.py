@@ -2,6 +2,8 @@
 
 import sqlite3
 
+import pytest
+
 from tests.unit.evolution.world import APP, World, coder_answer, lines
 from uhlp.evolution.ledger_anchors import verified_ledger
 
@@ -23,6 +25,20 @@ async def test_a_promotion_and_a_rollback_are_anchored(world: World) -> None:
     rolled_back = await world.anchors.newest()
     assert rolled_back is not None
     assert rolled_back[0] > promoted[0]
+
+
+@pytest.mark.parametrize("action", ["rollback", "quarantine"])
+async def test_whatever_takes_a_handler_out_of_service_is_anchored(world: World, action: str) -> None:
+    candidate_id = await world.to_state("promoted")
+    await world.oversight.act(candidate_id, action, actor="ann", reason="a rehearsal")
+    assert await world.anchors.newest() == await world.store.head()
+
+
+async def test_a_changed_prompt_that_takes_a_handler_out_is_anchored(world: World) -> None:
+    await world.to_state("promoted")
+    await world.change_prompt()
+    await world.daemon.run_cycle()
+    assert await world.anchors.newest() == await world.store.head()
 
 
 async def test_a_ledger_that_was_cut_short_does_not_hold(world: World) -> None:

@@ -13,7 +13,6 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.unit.evolution.evolution_machine import WIDE, EvolutionMachine, FailingWorld
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate
-from uhlp.evolution.comparison import Comparison
 from uhlp.evolution.config import EvolutionConfig
 from uhlp.evolution.governor import SafetyGovernor
 from uhlp.evolution.live_evidence import LiveEvidence
@@ -95,14 +94,6 @@ class CountsWhatTheCoderSaw(SafetyGovernor):
         super().admit(candidate, handler, evidence)
 
 
-class CountsAVerdictTwice(SafetyGovernor):
-    async def record(self, candidate_id: str, comparison: Comparison) -> None:
-        await super().record(candidate_id, comparison)
-        live = self.evidence_of(candidate_id)
-        if live is not None and comparison.outcome == "wrong" and live.account.k:
-            live.account.k -= 1
-
-
 class NeverLetsGo(Rollouts):
     def remove(self, app_id: str, component_id: str, candidate_id: str) -> None:
         pass
@@ -145,7 +136,6 @@ MUTANTS: dict[str, dict[str, Any]] = {
     "errors of measuring have no budget": {"make_world": with_parts(governor=NeverTiresOfMeasuring)},
     "rolls back to a model that is down": {"make_world": with_parts(governor=RollsBackWhereNobodyAnswers)},
     "what the coder saw is evidence": {"make_world": with_parts(governor=CountsWhatTheCoderSaw)},
-    "wrong answers are forgotten": {"make_world": with_parts(governor=CountsAVerdictTwice)},
     "what is over goes on": {"make_world": with_parts(rollouts=NeverLetsGo)},
     "refused code is not barred": {"make_world": with_parts(rollouts=BarsNothing)},
     "held-out samples are shown": {"make_world": with_parts(samples=ShowsEverything)},

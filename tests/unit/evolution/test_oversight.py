@@ -115,6 +115,19 @@ async def test_a_candidate_shows_timeline_drafts_code_tests_and_figures(world: W
     decision = shown["timeline"][-1]
     assert "proven < 10 %: 0 of 60 wrong" in decision["reason"]
     assert (decision["evidence"]["n"], decision["evidence"]["deltaA"]) == (60, 0.025)
+    account = shown["account"]
+    assert account["interval"][0] == 0 < account["interval"][1] <= 0.1
+    assert account["logE"] >= account["thresholdAccept"]
+    assert shown["diff"] is None, "there was none before"
+
+
+async def test_a_candidate_shows_what_it_changes_of_the_one_before(world: World) -> None:
+    first = await world.to_state("shadow")
+    await act(world, first, "reject")
+    world.model.coder.append(coder_answer(GOOD + "\n# again\n"))
+    shown = await world.oversight.candidate(await world.optimize())
+    assert shown["diff"].startswith(f"--- {first}\n+++ {shown['candidateId']}\n")
+    assert "+# again" in shown["diff"]
 
 
 async def test_an_ended_candidate_still_shows_its_evidence(world: World) -> None:

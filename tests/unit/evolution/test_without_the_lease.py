@@ -65,3 +65,35 @@ async def test_a_server_starts_without_the_lease_and_serves_no_code_that_is_not_
     world.fence = lambda: 2
     await world.daemon.run_cycle()
     assert world.state_of(candidate_id) == "rolled_back"
+
+
+async def test_what_was_to_go_and_could_not_be_written_stays_out_and_goes_with_the_lease(world: World) -> None:
+    candidate_id = await world.to_state("promoted")
+    world.fence = lost
+    with pytest.raises(NotLeading):
+        await world.oversight.act(candidate_id, "rollback", actor="ann", reason="I do not trust it")
+    assert set(await send_all(world, lines(30, start=90_000))) == {"llm"}
+    world.fence = lambda: 2
+    await world.daemon.run_cycle()
+    candidate = world.book.candidate(candidate_id)
+    assert (candidate.state, candidate.reason) == ("rolled_back", "I do not trust it")
+
+
+async def test_a_handler_with_a_standing_alarm_does_not_come_back_with_a_restart(world: World) -> None:
+    candidate_id = await world.to_state("promoted", code=FORGETS_PEARS, without="pears")
+    world.fence = lost
+    await send_all(world, lines(200, start=20_000, product="pears"))
+    await world.restart(crash=True)
+    assert world.state_of(candidate_id) == "promoted", "nobody has decided yet"
+    assert (await world.send("3 pears", observe=False)).handler == "llm"
+
+
+async def test_a_handler_of_an_old_specification_does_not_come_back_with_a_restart(world: World) -> None:
+    candidate_id = await world.to_state("promoted")
+    world.fence = lost
+    await world.change_prompt()
+    await world.restart()
+    assert (await world.send("3 pears", observe=False)).handler == "llm"
+    world.fence = lambda: 2
+    await world.daemon.run_cycle()
+    assert world.state_of(candidate_id) == "superseded"

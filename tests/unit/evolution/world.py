@@ -4,6 +4,7 @@ Three things are made up: time (FakeClock), the sandbox's walls (the real runner
 the fake driver), and the model (a function of the input, behind the gateway).
 """
 
+import asyncio
 import json
 import re
 import sys
@@ -160,6 +161,8 @@ class ScriptedGateway:
         self.is_down = False
         self.answers_left: int | None = None
         """After so many more answers for components it is down for them; coders are still answered."""
+        self.second_thoughts: dict[str, asyncio.Event | Exception] = {}
+        """By input text: what any answer but the first waits for, or fails with."""
         self.coder_usd: float | None = 0.002
         """What the coder is expected to take."""
         self.noise = 0.0
@@ -185,10 +188,19 @@ class ScriptedGateway:
             if isinstance(text, Exception):
                 raise text
         else:
+            if request.replay_input in self.asked:
+                await self._think(request.replay_input["text"])
             self.asked.append(request.replay_input)
             self.answers_left = None if self.answers_left is None else self.answers_left - 1
             text = json.dumps(self._value(request.replay_input))
         return Generation(text, "scripted-1", "scripted", 100, 10, 0.001, self.latency_s * 1000)
+
+    async def _think(self, text: str) -> None:
+        found = self.second_thoughts.get(text)
+        if isinstance(found, Exception):
+            raise found
+        if found is not None:
+            await found.wait()
 
     def _judgement(self, prompt: str) -> Generation:
         self.judgements.append(prompt)
