@@ -254,6 +254,7 @@ class EvolutionMachine(RuleBasedStateMachine):
             self.optimize(CHECK, "forgets pears", False)
         if start in ("canary", "promoted"):
             self.requests(PROVE, "right", 45)
+            self.requests(CHECK, "right", 25)
         if start == "promoted":
             for _ in range(12):
                 self.a_good_hour(PROVE)
@@ -347,6 +348,16 @@ class EvolutionMachine(RuleBasedStateMachine):
         self.world.model.coder.clear()
         self.world.model.coder.extend([coder_answer(f"# draft {self.drafts}\n{CODE[code]}")] * 4)
         self.run(self.world.optimize(component_id))
+
+    @rule(component_id=st.sampled_from(COMPONENTS), count=st.integers(1, 3))
+    def a_person_takes_it_out_and_tries_again(self, component_id: str, count: int) -> None:
+        for _ in range(count):
+            for one in self.serving(component_id):
+                if not self.world.leadership.is_leading:
+                    self.refused_ends.add(one.id)
+                self.run(self.world.oversight.act(one.id, "rollback", actor="ann", reason="a rehearsal"))
+            self.optimize(component_id, "good", False)
+            self.requests(component_id, "right", 45)
 
     @rule(component_id=st.sampled_from(COMPONENTS))
     def recommend(self, component_id: str) -> None:

@@ -22,7 +22,7 @@ from uhlp.evolution.statistics import EvidenceAccount, Verdict
 from uhlp.execution import HandlerImplementation
 from uhlp.traffic.samples import Sample, SampleStore
 
-EXAMPLES, STEPS, SEED = 60, 30, 1
+EXAMPLES, STEPS, SEED = 150, 30, 1
 
 
 class FickleAccount(EvidenceAccount):
@@ -144,7 +144,7 @@ MUTANTS: dict[str, dict[str, Any]] = {
     "two canaries at once": {"config": with_numbers(limits={"canaries_per_application": 2})},
     "rollbacks freeze nothing": {"config": with_numbers(freeze_rollbacks_per_hour=1000)},
     "steps without time": {"config": with_numbers(canary={"min_step_s": 0})},
-    "attempts are not corrected for": {"config": with_numbers(delta=0.2)},
+    "another error level": {"config": with_numbers(delta=0.2)},
 }
 
 

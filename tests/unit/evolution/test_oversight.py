@@ -124,6 +124,7 @@ async def test_a_candidate_shows_timeline_drafts_code_tests_and_figures(world: W
 async def test_a_candidate_shows_what_it_changes_of_the_one_before(world: World) -> None:
     first = await world.to_state("shadow")
     await act(world, first, "reject")
+    world.clock.advance(1)
     world.model.coder.append(coder_answer(GOOD + "\n# again\n"))
     shown = await world.oversight.candidate(await world.optimize())
     assert shown["diff"].startswith(f"--- {first}\n+++ {shown['candidateId']}\n")
