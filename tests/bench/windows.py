@@ -110,9 +110,10 @@ async def _ruling(folder: Path, rounds: int) -> Results:
         for number in range(COMPONENTS):
             for _ in range(60):
                 _call(windows, f"c{number}", latency)
+        rules = [OptimizationRule.model_validate({"condition": {"expression": one}}) for one in RULES]
         oracle = OptimizationOracle(
             registry, state, windows, _NoTools(), clock=SystemClock(),
-            global_rules=[OptimizationRule.model_validate({"condition": {"expression": one}}) for one in RULES],
+            global_rules=lambda: rules,
         )  # fmt: skip
         times, holds = [], []
         for _ in range(rounds + 1):

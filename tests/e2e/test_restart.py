@@ -12,7 +12,7 @@ from tests.e2e.model import Model
 from tests.e2e.server import Server, free_port, need, wait_until
 
 
-def test_applications_samples_candidates_and_ledger_survive(server: Server, model: Model) -> None:
+def test_applications_samples_windows_candidates_and_ledger_survive(server: Server, model: Model) -> None:
     server.administer("POST", "/apps", desk())
     log = server.folder / "log.jsonl"
     calls = [{"input": {"text": f"parcel {number}"}, "output": SHIPPING} for number in range(60)]
@@ -22,12 +22,19 @@ def test_applications_samples_candidates_and_ledger_survive(server: Server, mode
     model.hold()  # the coder is asked for ever: the candidate waits in the middle of its making
     asked = server.administer("POST", "/apps/desk/components/classify/optimize", {"action": "jit", "reason": "a test"})
     server.administer("PUT", "/apps/desk/runtime/seen", {"value": {"count": 1}})
+    for _ in range(3):
+        server.http.post("/apps/desk/sort", json=PARCEL)
+
+    def window() -> dict[str, object]:
+        shown = server.administer("GET", "/apps/desk/metrics?componentId=sort&windowS=86400")["all"]
+        return {name: value for name, value in shown.items() if name != "callsPerMin"}
 
     def kept() -> dict[str, object]:
         return {
             "revision": server.administer("GET", "/apps/desk")["revision"],
             "samples": len(server.administer("GET", "/apps/desk/samples?componentId=classify&limit=100")["samples"]),
             "runtime": server.administer("GET", "/apps/desk/runtime/seen")["value"],
+            "window": window(),
         }
 
     before = kept()
@@ -35,7 +42,7 @@ def test_applications_samples_candidates_and_ledger_survive(server: Server, mode
     model.release()
     server.start()
     assert kept() == before
-    assert before["samples"] == 60
+    assert (before["samples"], window()["count"]) == (60, 3)
     candidates = server.administer("GET", "/candidates?appId=desk")["candidates"]
     assert asked["candidateId"] in [one["candidateId"] for one in candidates]
     assert server.administer("POST", "/ledger/verify", {})["ok"]

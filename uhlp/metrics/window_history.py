@@ -30,17 +30,21 @@ FINE = Scale(10, HOUR_S)
 COARSE = (Scale(300, 2 * DAY_S), Scale(HOUR_S, 35 * DAY_S))
 SCALES = (FINE, *COARSE)
 _COARSER = dict(pairwise(SCALES))
+_MOST_SUMS = 8
+"""Windows of different lengths over which the hours of one series are kept added up."""
 
 
 class WindowHistory:
     """Slots are numbered from the epoch; `current` is the open one of 10 s."""
 
-    __slots__ = ("_open", "_packed", "current")
+    __slots__ = ("_open", "_packed", "_summed", "_summed_at", "current")
 
     def __init__(self, number: int) -> None:
         self.current = Slot(number)
         self._packed: dict[Scale, deque[bytes]] = {scale: deque() for scale in SCALES}
         self._open: dict[Scale, Slot] = {}
+        self._summed: dict[int, bytes] = {}
+        self._summed_at = 0
 
     def open_slot(self, number: int) -> Slot:
         """Close the current slot and begin another; what is out of reach is dropped."""
@@ -81,13 +85,13 @@ class WindowHistory:
         """
         if self.current.number * FINE.slot_s >= first * scale.slot_s:
             yield self.current
-        coarser = _COARSER.get(scale)
-        if coarser is None:
-            yield from self._between(scale, first)
+        if scale is SCALES[-1]:
+            yield from self._hours(first)
             return
+        coarser = _COARSER[scale]
         ratio = coarser.slot_s // scale.slot_s
         whole = -(-first // ratio)
-        yield from self._between(coarser, whole)
+        yield from self._hours(whole) if coarser is SCALES[-1] else self._between(coarser, whole)
         yield from self._between(scale, first, whole * ratio)
 
     def numbered(self, first: int, scale: Scale) -> Iterator[tuple[int, Slot | bytes]]:
@@ -132,7 +136,24 @@ class WindowHistory:
                 newest = in_order.pop()
                 self._open[scale] = Slot(number_of(newest)).merge_packed(newest)
             self._packed[scale] = deque(in_order)
+        self._summed = {}
         self.settle(number)
+
+    def _hours(self, first: int) -> Iterator[Slot | bytes]:
+        """The slots of 1 h from number `first` on: those that are over as one, added up once an hour."""
+        packed = self._packed[SCALES[-1]]
+        if packed:
+            newest = number_of(packed[-1])
+            if self._summed_at != newest or len(self._summed) >= _MOST_SUMS:
+                self._summed_at, self._summed = newest, {}
+            if first not in self._summed:
+                begin = bisect_left(packed, first, key=number_of)
+                self._summed[first] = _sum(first, islice(packed, begin, None)) if begin < len(packed) else b""
+            if self._summed[first]:
+                yield self._summed[first]
+        slot = self._open.get(SCALES[-1])
+        if slot is not None and slot.number >= first:
+            yield slot
 
     def _between(self, scale: Scale, first: int, limit: int | None = None) -> Iterator[Slot | bytes]:
         """The slots of `scale` numbered from `first` to below `limit`, without what the current slot holds."""

@@ -85,6 +85,19 @@ def test_a_window_equals_a_naive_recorder(
     recorder.check(windows, window_s, handler)
 
 
+@given(st.lists(st.tuples(gaps, latencies), max_size=25), st.lists(st.sampled_from(WINDOWS_S), min_size=1, max_size=3))
+def test_asking_in_between_changes_no_answer(done: list[tuple[float, float]], lengths: list[int]) -> None:
+    clock = FakeClock()
+    windows, recorder = Windows(clock=clock), NaiveRecorder(clock)
+    for gap, latency_ms in done:
+        clock.advance(gap)
+        for window_s in lengths:
+            recorder.check(windows, window_s, None)
+        recorder.observe(windows, handler="llm", latency_ms=latency_ms, ok=True)
+        for window_s in lengths:
+            recorder.check(windows, window_s, None)
+
+
 @pytest.mark.parametrize("scale", SCALES)
 def test_at_the_border_of_slots_nothing_is_counted_twice_or_lost(scale: tuple[int, int]) -> None:
     slot_s, reach_s = scale
