@@ -3,6 +3,7 @@
 One server, one browser and one story for all: a component is compiled while it is watched, and taken out again.
 """
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,12 +27,20 @@ CUT_OFF = """() => [["td", "section"], ["dd", ".tile, section"], ["p, h1, h2, h3
     }).map(part => part.innerText))"""
 
 
+AXE: dict[tuple[int, str], dict[str, Any]] = {
+    (1280, "light"): {},
+    (390, "dark"): {"runOnly": ["color-contrast", "link-in-text-block", "scrollable-region-focusable", "target-size"]},
+}
+
+
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SupportDesk]:
     """The support desk with enough traffic to compile one component, and a recommendation for another."""
 
     def change(components: dict[str, dict[str, Any]]) -> None:
-        components["ticket-triage"]["optimization"]["rules"] = []
+        triage = components["ticket-triage"]["optimization"]
+        triage["rules"] = []
+        triage["maxWrongAnswers"] = 10  # in service, 8 of 10 answers are audited
         lines = components["order-lines"]["optimization"]
         lines["mode"] = "recommend"
         lines["rules"][0]["condition"]["expression"] = "count(requests) >= 40"
@@ -65,7 +74,7 @@ def traffic(desk: SupportDesk, component_id: str) -> Iterator[None]:
 
     def call() -> None:
         while not ending.is_set():
-            desk.call(component_id, 24)
+            desk.call(component_id, 24, side_by_side=4)
 
     caller = threading.Thread(target=call)
     caller.start()
@@ -150,7 +159,9 @@ def test_a_component_is_compiled_while_it_is_watched_judged_and_taken_out(visit:
     expect(page.get_by_role("heading", name="Candidate c-")).to_be_visible()
     documents = len(visit.documents)
     with traffic(desk, "ticket-triage"):
-        expect(page.locator(".stages li.here")).to_have_text("promoted", timeout=60_000)
+        stage = page.locator(".stages li.here")
+        expect(stage).to_have_text(re.compile("promoted|rejected|rolled back"), timeout=60_000)
+        assert stage.inner_text() == "promoted", page.locator(".lead").inner_text()
         wrong = visit.section("What it got wrong")
         expect(wrong.get_by_role("button", name="The handler is right").first).to_be_visible(timeout=30_000)
     assert len(visit.documents) == documents
@@ -204,6 +215,13 @@ def test_logging_out_closes_the_panel(visit: Visit) -> None:
     assert visit.page.url.endswith("/panel/login")
 
 
+def test_a_token_that_is_deleted_ends_what_it_opened(visit: Visit, desk: SupportDesk) -> None:
+    made = desk.server.administer("POST", "/tokens", {"name": "temporary", "role": "viewer"})
+    visit.enter(str(made["token"]))
+    desk.server.administer("DELETE", f"/tokens/{made['tokenId']}")
+    visit.page.wait_for_url("**/panel/login")
+
+
 def test_the_page_of_an_application_reaches_neither_panel_nor_administration(visit: Visit) -> None:
     visit.enter()
     visit.open(f"/apps/{HOSTILE_APP}/page")
@@ -249,14 +267,15 @@ def test_every_page_is_accessible_fits_its_width_and_cuts_nothing_off(visit: Vis
 
 
 def _look(page: Page, name: str) -> None:
-    """Screenshots in both widths and both schemes; axe has to be content in each width and each scheme once."""
+    """Screenshots in both widths and both schemes. Axe looks at everything once, and at colours and places again where
+    both are different."""
     for width, scheme in ((1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")):
         page.set_viewport_size({"width": width, "height": 900})
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
         page.screenshot(path=SCREENSHOTS / f"{name}-{width}-{scheme}.png", full_page=True)
         assert page.evaluate("document.scrollingElement.scrollWidth") <= width, (name, width)
         assert page.evaluate(CUT_OFF) == [], (name, width)
-        if (width, scheme) in ((1280, "light"), (390, "dark")):
-            found = Axe().run(page).response["violations"]
+        if (rules := AXE.get((width, scheme))) is not None:
+            found = Axe().run(page, options={"resultTypes": ["violations"], **rules}).response["violations"]
             told = [(one["id"], node["target"], node["failureSummary"]) for one in found for node in one["nodes"]]
             assert told == [], (name, width, scheme)

@@ -13,7 +13,7 @@ from uhlp.web.panel.waiting_list import side_by_side, verdict_buttons
 _OPEN_MISMATCHES = 3
 _TOP = 4.0
 """Of the curve, in powers of ten above its higher threshold: what is far beyond needs no room."""
-_FAILED = "(nothing: it failed or was too slow)"
+_FAILED = Markup("nothing: it failed or was too slow")
 _SAYS = {
     "golden": "a golden example",
     "human": "a person",

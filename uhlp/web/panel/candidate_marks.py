@@ -34,6 +34,14 @@ def candidate_link(row: Mapping[str, Any]) -> Markup:
     return link(row["candidateId"], addresses.candidate(row["candidateId"]), class_="id")
 
 
+def decision(entry: Mapping[str, Any]) -> str:
+    """What a ledger entry decided, in a few words."""
+    before, after = entry.get("from"), entry.get("to")
+    if after and before != after:
+        return f"{figures.words(before)} \u2192 {figures.words(after)}" if before else figures.words(after)
+    return "next canary step" if entry["event"] == "moved" else figures.words(entry["event"])
+
+
 def waits_for_approval(row: Mapping[str, Any]) -> bool:
     return bool(row.get("approvalRequired")) and row.get("approvedBy") is None and row["state"] in _OPEN
 

@@ -141,7 +141,7 @@ def _names(lines: Sequence[Line], marks: Sequence[Mark], scale: _Scale) -> list[
         tops[at] = min(tops[at], _HIGH - (len(tops) - 1 - at) * _NAME_HIGH)
     placed = [_at(name, f"name {tone}", top=top) for top, (_, name, tone) in zip(tops, wanted, strict=True)]
     for mark in marks:
-        if mark.x is not None:
+        if mark.x is not None and mark.name:
             place = scale.x(mark.x)
             placed.append(_at(mark.name, f"moment {mark.tone}", left=place / 10, align=_side(place)))
     return placed

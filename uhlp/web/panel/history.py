@@ -13,6 +13,8 @@ DAY_S = 86_400
 _SPARKS = 30
 _MARKS = 4
 """So many of the newest switches are marked; more would stand on each other."""
+_CROWDED = 0.14
+"""Names that stand closer than this share of the width would."""
 
 
 class Span(NamedTuple):
@@ -66,7 +68,7 @@ def switch_charts(services: Services, app_id: str, component_id: str, versions: 
         return empty("No requests in the last day.", "Latency and cost are drawn as they come.")
     now = services.clock.now()
     series = services.windows.curve(app_id, component_id, window_s=span.seconds, points=span.points)
-    marks = _switches(versions, now - span.seconds)
+    marks = _switches(versions, span, now)
     usual, slow, cost = (
         [window.value(*asked) for window in series]
         for asked in (("p50", "latency_ms"), ("p95", "latency_ms"), ("avg", "cost_usd"))
@@ -118,15 +120,22 @@ def _rates(services: Services, app_ids: Sequence[str], handler: str, span: Span)
     return total
 
 
-def _switches(versions: Sequence[Mapping[str, Any]], since: float) -> list[Mark]:
-    """Every time that a version went into service, the newest few."""
+def _switches(versions: Sequence[Mapping[str, Any]], span: Span, now: float) -> list[Mark]:
+    """Every time that a version went into service, the newest few. Those close together share one name."""
     found = sorted(
         (service["from"], str(version["version"]).partition("@")[0])
         for version in versions
         for service in version["services"]
-        if service["from"] >= since
-    )
-    return [Mark(name, x=at) for at, name in found[-_MARKS:]]
+        if service["from"] >= now - span.seconds
+    )[-_MARKS:]
+    marks: list[Mark] = []
+    name = ""
+    for at, (moment, version) in enumerate(found):
+        name = f"{name} \u2192 {version}" if name else version
+        is_crowded = at + 1 < len(found) and found[at + 1][0] - moment < _CROWDED * span.seconds
+        marks.append(Mark("" if is_crowded else name, x=moment))
+        name = name if is_crowded else ""
+    return marks
 
 
 def _over(values: Sequence[float | None], now: float, span: Span) -> list[tuple[float, float]]:

@@ -73,6 +73,9 @@ def verdict_buttons(
 
 
 def side_by_side(parts: list[tuple[str, Any]], label: str) -> Markup:
-    """Values next to each other, each under its name."""
-    columns = [tag("div", tag("h4", name), block(as_json(value), f"{name}: {label}")) for name, value in parts]
+    """Values next to each other as JSON, each under its name; Markup is our own words."""
+    columns = []
+    for name, value in parts:
+        text = value if isinstance(value, Markup) else as_json(value)
+        columns.append(tag("div", tag("h4", name), block(text, f"{name}: {label}")))
     return tag("div", *columns, class_="sides")

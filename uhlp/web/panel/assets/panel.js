@@ -21,7 +21,20 @@
 
   const keyed = (key) => [...document.querySelectorAll("[data-key]")].find((one) => one.dataset.key === key);
 
+  let isWatched = false;
+
+  // Whose session is over is sent to the log-in instead of being told that the connection is lost.
+  function watchConnection() {
+    if (isWatched || !window.socket) return;
+    isWatched = true;
+    window.socket.on("disconnect", async () => {
+      const answer = await fetch("/panel/", { redirect: "manual" }).catch(() => null);
+      if (answer?.type === "opaqueredirect") location.reload();
+    });
+  }
+
   function settle() {
+    watchConnection();
     document.querySelectorAll("time[datetime]").forEach(localise);
     document.querySelectorAll("details[data-key]").forEach((one) => {
       if (opened.has(one.dataset.key)) one.open = opened.get(one.dataset.key);

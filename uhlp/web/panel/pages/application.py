@@ -134,7 +134,9 @@ def _component(services: Services, app_id: str, component_id: str, candidate: Ma
         join(
             [
                 figures.milliseconds(window.value("p50", "latency_ms")),
-                tag("div", f"p95 {figures.milliseconds(window.value('p95', 'latency_ms'))}", class_="quiet"),
+                tag("div", f"p95 {figures.milliseconds(window.value('p95', 'latency_ms'))}", class_="quiet")
+                if window.count
+                else None,
             ]
         ),
         figures.share(window.value("rate", "errors"), 1),

@@ -7,7 +7,7 @@ from uhlp.web.panel import addresses, figures
 from uhlp.web.panel.candidate_code import code_parts
 from uhlp.web.panel.candidate_decisions import decide_action, decision_buttons
 from uhlp.web.panel.candidate_evidence import arms, classes, curve, mismatches
-from uhlp.web.panel.candidate_marks import state_badge
+from uhlp.web.panel.candidate_marks import decision, state_badge
 from uhlp.web.panel.markup import Markup, as_json, block, details, facts, join, link, mono, note, tag, tile, tiles, when
 from uhlp.web.panel.page import Page, Section, Visit
 from uhlp.web.panel.waiting_list import adjudicate_action
@@ -138,7 +138,6 @@ def _stages(told: Mapping[str, Any]) -> Markup:
 def _timeline(told: Mapping[str, Any]) -> Markup:
     entries = []
     for entry in reversed(told["timeline"]):
-        move = f"{figures.words(entry['from'])} → {figures.words(entry['to'])}" if entry["from"] != entry["to"] else ""
         evidence = dict(entry["evidence"])
         shown = (
             details(
@@ -151,7 +150,7 @@ def _timeline(told: Mapping[str, Any]) -> Markup:
         )
         head = tag(
             "div",
-            tag("strong", figures.words(entry["to"]) if not entry["from"] else move or _stayed(entry)),
+            tag("strong", decision(entry)),
             tag(
                 "span",
                 " ",
@@ -163,8 +162,3 @@ def _timeline(told: Mapping[str, Any]) -> Markup:
         )
         entries.append(tag("li", head, tag("p", entry["reason"]), shown))
     return tag("ol", *entries, class_="timeline")
-
-
-def _stayed(entry: Mapping[str, Any]) -> str:
-    """What was decided without a change of state."""
-    return "next canary step" if entry["event"] == "moved" else figures.words(entry["event"])

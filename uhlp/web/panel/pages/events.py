@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from uhlp.web.panel import addresses, figures
+from uhlp.web.panel.candidate_marks import decision
 from uhlp.web.panel.markup import Markup, empty, link, table, tag, when
 from uhlp.web.panel.page import Page, Section, Visit
 from uhlp.web.panel.pages.overview import alert_rows
@@ -39,14 +40,16 @@ async def events_page(visit: Visit) -> Page:
 
 
 def _decisions(entries: list[dict[str, Any]]) -> Markup:
-    rows = []
-    for one in reversed(entries):
-        what = (
-            f"{figures.words(one['to'])}"
-            if one.get("to") and one.get("from") != one["to"]
-            else figures.words(one.get("event", ""))
-        )
-        rows.append([when(one["ts"]), tag("strong", what), _place(one), one["reason"], one["actor"]])
+    rows = [
+        [
+            when(one["ts"]),
+            tag("strong", decision(one)),
+            _place(one),
+            one["reason"],
+            tag("span", one["actor"], class_="word"),
+        ]
+        for one in reversed(entries)
+    ]
     return table("Decisions", _COLUMNS, rows)
 
 

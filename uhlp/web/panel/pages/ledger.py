@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from uhlp.errors import BadInput
-from uhlp.web.panel import addresses, figures, requests
+from uhlp.web.panel import addresses, requests
+from uhlp.web.panel.candidate_marks import decision
 from uhlp.web.panel.markup import Markup, as_json, block, button, details, empty, join, link, note, tag, when
 from uhlp.web.panel.page import Action, Fields, Page, Section, Visit
 
@@ -125,18 +126,11 @@ def _matches(one: Mapping[str, Any], words: str) -> bool:
 
 
 def _entry(one: Mapping[str, Any]) -> Markup:
-    move = ""
-    if one.get("to"):
-        move = (
-            f"{figures.words(one['from'])} → {figures.words(one['to'])}"
-            if one.get("from")
-            else figures.words(one["to"])
-        )
     place = [part for part in (one.get("app"), one.get("component")) if part]
     rest = {name: value for name, value in one.items() if value not in (None, {}, [], ()) and name != "reason"}
     head = tag(
         "div",
-        tag("strong", f"{one['seq']:,}  {move or figures.words(one.get('event', ''))}"),
+        tag("strong", f"{one['seq']:,}  {decision(one)}"),
         tag(
             "span",
             " ",

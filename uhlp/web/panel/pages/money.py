@@ -1,6 +1,6 @@
 """Money: what models took and for what, what handlers saved, and what may still be spent."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from uhlp.web.panel import addresses, figures
@@ -94,6 +94,8 @@ def _application(app_id: str, usage: Mapping[str, Any], savings: Mapping[str, An
             _purposes(today["byPurpose"]),
             tag("h3", "What handlers saved in total"),
             _savings(app_id, savings["components"]),
+            tag("h3", "Day by day"),
+            _days(savings.get("days", ())),
         ]
     )
 
@@ -147,3 +149,22 @@ def _savings(app_id: str, components: Mapping[str, Mapping[str, Any]]) -> Markup
             ]
         )
     return table("What handlers saved", _SAVED, rows, numeric=_SAVED[1:])
+
+
+def _days(days: Iterable[Mapping[str, Any]]) -> Markup:
+    rows = [
+        [
+            one["day"],
+            figures.count(one["requests"]),
+            figures.share(one["byHandler"] / one["requests"] if one["requests"] else None),
+            figures.seconds(one["saved"]["seconds"]),
+            figures.usd(one["saved"]["usd"]),
+            figures.usd(one["spent"]["usd"]),
+            figures.usd(one["net"]["usd"]),
+        ]
+        for one in days
+    ]
+    if not rows:
+        return empty("No handler has served in the last days.")
+    columns = ["Day (UTC)", *_SAVED[1:]]
+    return table("Savings by day", columns, rows, numeric=columns[1:])

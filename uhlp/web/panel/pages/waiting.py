@@ -85,7 +85,7 @@ def _recommendation(visit: Visit, one: Mapping[str, Any]) -> Markup:
                 ("Expected", expected.get("words") or "no estimate yet"),
                 ("Saving in 30 days", figures.usd(expected.get("horizonSavingUsd"))),
                 ("Pays after", figures.DASH if expected.get("calls") is None else f"{expected['calls']:,} calls"),
-                ("Rule", mono(rule["expression"]) if rule.get("expression") else "by hand"),
+                ("Rule", mono(rule["expression"]) if rule.get("expression") else "none"),
                 ("Since", when(one.get("since"))),
             ]
         ),
