@@ -24,9 +24,12 @@ def loads(raw: bytes, *, max_depth: int = 64, subject: str = "The body") -> Any:
     """
     try:
         value = orjson.loads(raw)  # the strict reader; it stops at depth 1,024 and lets the last of equal keys win
-        brackets = raw.count(b"[") + raw.count(b"{")
-        if brackets > max_depth and type(value) in (dict, list) and _is_deeper(value, max_depth, brackets):
-            raise MalformedJson(f"{subject} is not strict JSON: it nests deeper than {max_depth} levels.")
+        if raw.count(b"[") + raw.count(b"{") > max_depth and type(value) in (dict, list):
+            names = _names_within(value, max_depth)
+            if names is None:
+                raise MalformedJson(f"{subject} is not strict JSON: it nests deeper than {max_depth} levels.")
+            if names == raw.count(b":"):  # a name that came twice would leave a colon over, as do colons in strings
+                return value
         jiter.from_json(raw, catch_duplicate_keys=True)
     except ValueError as error:
         raise MalformedJson(f"{subject} is not strict JSON: {error}.") from None
@@ -46,20 +49,20 @@ def canonical(value: Any) -> bytes:
     return orjson.dumps(_with_one_spelling(value), option=orjson.OPT_SORT_KEYS)
 
 
-def _is_deeper(value: Any, max_depth: int, brackets: int) -> bool:
-    """Whether arrays and objects nest deeper. Looks level by level, while there are `brackets` enough left for it."""
-    level = [value]
-    for depth in range(1, max_depth + 1):
-        brackets -= len(level)
-        if depth + brackets <= max_depth:
-            return False
+def _names_within(value: Any, max_depth: int) -> int | None:
+    """How many names the objects have together; None when arrays and objects nest deeper than `max_depth`."""
+    names, level = 0, [value]
+    for _ in range(max_depth):
+        names += sum([len(node) for node in level if type(node) is dict])
         level = [
             child
             for node in level
             for child in (node.values() if type(node) is dict else node)
             if type(child) is dict or type(child) is list
         ]
-    return bool(level)
+        if not level:
+            return names
+    return None
 
 
 def _with_one_spelling(value: Any) -> Any:

@@ -69,6 +69,28 @@ def test_many_brackets_side_by_side_or_inside_strings_are_not_depth() -> None:
     assert strict_json.loads(b'["' + b"[{" * 500 + b'\\"[[[["]')
 
 
+@given(
+    st.lists(
+        st.lists(
+            st.tuples(st.sampled_from(["a", "b", "c", "a:", ":", '":']), st.sampled_from([1, "x", "a:b", {}])),
+            max_size=3,
+        ),
+        max_size=4,
+    ),
+    st.sampled_from([0, 100]),
+)
+def test_a_name_that_comes_twice_is_refused_in_short_texts_and_long_ones(
+    objects: list[list[tuple[str, object]]], more: int
+) -> None:
+    texts = ["{" + ", ".join(f"{json.dumps(k)}: {json.dumps(v)}" for k, v in pairs) + "}" for pairs in objects]
+    raw = ("[" + ",".join([*texts, *["{}"] * more]) + "]").encode()
+    if any(len(dict(pairs)) < len(pairs) for pairs in objects):
+        with pytest.raises(MalformedJson, match="uplicate"):
+            strict_json.loads(raw)
+    else:
+        assert strict_json.loads(raw) == json.loads(raw)
+
+
 @given(st.binary(max_size=200), st.integers(0, 70))
 def test_any_bytes_give_a_value_or_malformed_json(raw: bytes, brackets: int) -> None:
     for text in (raw, b"[" * brackets + raw + b"]" * brackets):
