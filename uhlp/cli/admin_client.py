@@ -81,6 +81,9 @@ class AdminClient:
     def put(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         return self._call("PUT", path, json=body)
 
+    def delete(self, path: str, **params: Any) -> dict[str, Any]:
+        return self._call("DELETE", path, params=params)
+
     def find(self, path: str) -> dict[str, Any] | None:
         """What is there, or None when nothing is."""
         response = self._send("GET", path)

@@ -9,6 +9,7 @@ from uhlp.cli import (
     adjudication,
     bench,
     candidates,
+    config,
     definitions,
     demo,
     estimate,
@@ -22,6 +23,7 @@ from uhlp.cli import (
     settings,
     starter,
     status,
+    tokens,
     traffic,
 )
 from uhlp.cli.admin_client import ASKS_A_SERVER
@@ -52,7 +54,7 @@ def _print_version(is_asked: bool) -> None:
 @app.callback()
 def connection(
     url: Annotated[str | None, typer.Option(help="The server to ask.", envvar="UHLP_URL")] = None,
-    token: Annotated[str | None, typer.Option(help="Its admin token.", envvar="UHLP_ADMIN_TOKEN")] = None,
+    token: Annotated[str | None, typer.Option(help="An admin token of it.", envvar="UHLP_ADMIN_TOKEN")] = None,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
@@ -86,6 +88,7 @@ for asks_a_server in (
     adjudication.adjudications,
     adjudication.adjudicate,
     settings.settings,
+    config.config,
 ):
     app.command(epilog=ASKS_A_SERVER)(asks_a_server)
 
@@ -98,6 +101,16 @@ _ledger.command("show", epilog=ASKS_A_SERVER)(ledger.show)
 _ledger.command("export", epilog=ASKS_A_SERVER)(ledger.export)
 _ledger.command("verify", epilog=ASKS_A_SERVER)(ledger.verify)
 app.add_typer(_ledger, name="ledger")
+
+_evolution = typer.Typer(help="How components change their implementation.", no_args_is_help=True)
+_evolution.command("config", epilog=ASKS_A_SERVER)(config.evolution_config)
+app.add_typer(_evolution, name="evolution")
+
+_token = typer.Typer(help="Who may administer the server, and as what.", no_args_is_help=True)
+_token.command("create", epilog=ASKS_A_SERVER)(tokens.create)
+_token.command("list", epilog=ASKS_A_SERVER)(tokens.list_tokens)
+_token.command("delete", epilog=ASKS_A_SERVER)(tokens.delete)
+app.add_typer(_token, name="token")
 
 _sandbox = typer.Typer(help="Sandboxes and their image.", no_args_is_help=True)
 _sandbox.command("build-image")(sandbox.build_image)

@@ -1,5 +1,6 @@
 """Access tokens: shown once, kept as hashes (contracts §7)."""
 
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -53,7 +54,11 @@ def _shown(view: TokenView) -> dict[str, Any]:
         "tokenId": view.holder.token_id,
         "name": view.holder.name,
         "role": str(view.holder.role),
-        "createdAt": view.created_at,
+        "createdAt": None if view.created_at is None else _iso(view.created_at),
         "createdBy": view.created_by,
         "lastUsedDay": view.last_used_day,
     }
+
+
+def _iso(epoch_s: float) -> str:
+    return datetime.fromtimestamp(epoch_s, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
