@@ -137,11 +137,18 @@ class RunTimeSettings:
             prefix + name: {"old": holder.value(name), "new": holder.given(name) if one is None else one.value}
             for name, one in wanted.items()
         }
-        await self._store.put_settings(values, evidence=known, actor=actor, reason=reason)
+        reasons = {name: f"{_told(name, known[name])}: {reason}" for name in values}
+        await self._store.put_settings(values, evidence=known, actor=actor, reasons=reasons)
 
     def _tell(self) -> None:
         for listener in self._listeners:
             listener()
+
+
+def _told(name: str, known: Mapping[str, Any]) -> str:
+    """What was changed, for who reads the ledger line by line; what is long stands in the entry alone."""
+    old, new = known["old"], known["new"]
+    return f"{name} from {old} to {new}" if name not in NAMES else f"{name} replaced"
 
 
 def _is_ours(name: str) -> bool:

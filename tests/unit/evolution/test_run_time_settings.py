@@ -101,7 +101,11 @@ async def test_a_change_stands_in_the_ledger_with_the_old_and_the_new_value(desk
     await desk.settings.change_numbers({}, reset=["delta"], actor="bob", reason="too strict")
     first, second, third = [sealed.entry for sealed in await desk.store.entries()]
     assert {one.event for one in (first, second, third)} == {Event.SETTING}
-    assert (first.actor, first.reason, first.patch["name"]) == ("ann", "stricter", "evolution.delta")
+    assert (first.actor, first.reason, first.patch["name"]) == (
+        "ann",
+        "evolution.delta from 0.05 to 0.01: stricter",
+        "evolution.delta",
+    )
     assert [one.evidence for one in (first, second, third)] == [
         {"old": 0.05, "new": 0.01},
         {"old": 0.05, "new": 0.02},

@@ -167,3 +167,14 @@ async def test_an_owner_may_delete_their_own_token(client_of, stored, bearer_of)
     answer = await client.delete(f"/admin/v1/tokens/{token_id}", headers=hers, params={"reason": "I leave"})
     assert (answer.status_code, answer.json()["name"]) == (200, "olga")
     assert (await client.get("/admin/v1/apps", headers=hers)).status_code == 401
+
+
+async def test_who_names_another_author_stands_beside_them_in_the_commit(client_of, stored, bearer_of, admin) -> None:
+    client: httpx.AsyncClient = await client_of(stored)
+    await client.post("/admin/v1/apps", json={"definition": {"appId": "shop"}}, headers=admin)
+    body = {"content": "hello", "commitMessage": "Greet", "author": "governor"}
+    path = "/admin/v1/apps/shop/definition/files/note.txt"
+    written = await client.put(path, json=body, headers=await bearer_of("owner", "olga"))
+    assert written.status_code == 200, written.text
+    newest = (await client.get("/admin/v1/apps/shop/history", headers=admin)).json()["commits"][0]
+    assert (newest["author"].split(" <")[0], newest["trailers"]["Actor"]) == ("governor", "olga")

@@ -63,7 +63,7 @@ async def write_file(app_id: str, path: str, body: WriteFile, services: Services
     revision = await services.registry.apply_files(
         app_id,
         {path: body.content.encode()},
-        message=body.commit_message,
+        message=_signed(body.commit_message, body.author, actor),
         actor=body.author or actor,
         expected_base_revision=body.expected_base_revision,
     )
@@ -78,7 +78,7 @@ async def delete_file(
     revision = await services.registry.apply_files(
         app_id,
         {path: None},
-        message=change.commit_message,
+        message=_signed(change.commit_message, change.author, actor),
         actor=change.author or actor,
         expected_base_revision=change.expected_base_revision,
     )
@@ -93,7 +93,7 @@ async def apply_diff(app_id: str, body: ApplyDiff, services: ServicesDep, actor:
         body.file_path,
         body.diff_content,
         body.expected_base_revision,
-        message=body.commit_message,
+        message=_signed(body.commit_message, body.author, actor),
         actor=body.author or actor,
     )
     return {"resultingRevision": revision}
@@ -131,6 +131,14 @@ async def diff(
 async def revert(app_id: str, body: Revert, services: ServicesDep, actor: ActorDep) -> dict[str, Any]:
     """A new commit that undoes this revision, if what is left is a valid application."""
     revision = await services.registry.revert(
-        app_id, body.revision, message=body.commit_message, actor=body.author or actor
+        app_id,
+        body.revision,
+        message=_signed(body.commit_message or f"Revert {body.revision}", body.author, actor),
+        actor=body.author or actor,
     )
     return {"resultingRevision": revision}
+
+
+def _signed(message: str, author: str | None, actor: str) -> str:
+    """Whose token it was stands in every commit: as its author, or in a trailer beside the author that was named."""
+    return message if author is None else f"{message}\n\nActor: {actor}"
