@@ -7,19 +7,12 @@ from typing import Any
 from uhlp.errors import (
     AppExists,
     AppNotFound,
-    ComponentNotFound,
-    MethodNotAllowed,
-    PermissionDenied,
-    RouteNotFound,
     StateConflict,
-    ValidationFailed,
 )
 from uhlp.metering import Meter, NullMeter
-from uhlp.models.definition import AppDefinition, InterAppPermission, SandboxPoolConfig
-from uhlp.registry.answers import ComponentLookup, UserPermissions, permissions_of, required_pools
+from uhlp.models.definition import AppDefinition
 from uhlp.registry.api_keys import ApiKeyIdentity, ApiKeys
 from uhlp.registry.config import RegistrySettings
-from uhlp.registry.configuration import ConfigurationValue, look_up
 from uhlp.registry.definition_edits import (
     definition_files,
     masked_edit,
@@ -30,7 +23,7 @@ from uhlp.registry.definition_edits import (
 )
 from uhlp.registry.definition_writer import Change, DefinitionWriter, remote_of
 from uhlp.registry.field_mask import parse_mask
-from uhlp.registry.permissions import grants, may_trigger
+from uhlp.registry.registry_reads import RegistryReads
 from uhlp.registry.snapshot import AppSnapshot
 from uhlp.registry.snapshot_store import INACTIVE_REF, AppStatus, SnapshotStore
 from uhlp.state.state_manager import StateManager
@@ -38,7 +31,7 @@ from uhlp.state.state_manager import StateManager
 _LOADED_AT_ONCE = 4
 
 
-class ApplicationRegistry:
+class ApplicationRegistry(RegistryReads):
     """The source of truth for what an application is. Requests read snapshots; everything else reads and writes git.
 
     Every write compiles the whole definition first, is one commit, and puts the new snapshot into service before it
@@ -55,13 +48,13 @@ class ApplicationRegistry:
     ) -> None:
         settings = config or RegistrySettings()
         self._state = state
-        self._global_configuration = global_configuration
-        self._snapshots = SnapshotStore(
+        snapshots = SnapshotStore(
             state=state,
             meter=meter or NullMeter(),
             global_configuration=global_configuration,
             last_good_search=settings.last_good_search,
         )
+        super().__init__(snapshots=snapshots, global_configuration=global_configuration)
         self._writer = DefinitionWriter(state=state, snapshots=self._snapshots)
         self._keys = ApiKeys(settings=settings)
         self._snapshots.on_change(self._index_keys)
@@ -69,28 +62,12 @@ class ApplicationRegistry:
 
     # Snapshots
 
-    def snapshot(self, app_id: str) -> AppSnapshot:
-        """What a request uses; a dict read. AppNotFound, or Unavailable when no revision compiles."""
-        return self._snapshots.get(app_id)
-
     async def snapshot_at(self, app_id: str, revision: str) -> AppSnapshot:
         """The application at a revision of its history (its id may be shortened), not put into service. NotFound, or
         DefinitionInvalid when that revision does not compile today.
         """
         tree = await self._state.read_tree(app_id, revision)
         return await self._snapshots.compile(app_id, tree.files, tree.revision)
-
-    def app_ids(self) -> list[str]:
-        """The applications in service, in order of name."""
-        return self._snapshots.app_ids()
-
-    def known_app_ids(self) -> list[str]:
-        """The applications in service, and those in ERROR, in order of name."""
-        return self._snapshots.known_app_ids()
-
-    def is_known(self, app_id: str) -> bool:
-        """Whether it is one of `known_app_ids`."""
-        return self._snapshots.is_known(app_id)
 
     def on_change(self, listener: Callable[[str], None]) -> None:
         """Call `listener(app_id)` after each swap of a snapshot and each removal."""
@@ -249,10 +226,6 @@ class ApplicationRegistry:
                 status = AppStatus.DEGRADED if status is AppStatus.ACTIVE else status
         return status, details
 
-    async def list_active_applications(self) -> list[str]:
-        """The applications in service."""
-        return self.app_ids()
-
     # Implementations
 
     async def switch_to_handler(
@@ -295,52 +268,6 @@ class ApplicationRegistry:
         edit = with_prompt(component_id, files or {})
         return await self._writer.write(app_id, Change(edit, message, actor, trailers or {}))
 
-    # Definitions and requirements
-
-    async def get_application_details(self, app_id: str) -> AppDefinition:
-        """The whole definition, components included."""
-        return self.snapshot(app_id).definition
-
-    async def get_sandbox_requirements(self, app_id: str) -> SandboxPoolConfig:
-        """The pools that the application needs: those it defines, and the default pool where a component uses it."""
-        return required_pools(self.snapshot(app_id).definition)
-
-    async def get_component_definition(
-        self, app_id: str, component_id: str | None = None, *, method: str | None = None, path: str | None = None
-    ) -> ComponentLookup:
-        """A component by its id, or by the method and path (percent-encoded) of a request."""
-        app = self.snapshot(app_id)
-        parameters: Mapping[str, str] | None = None
-        if component_id is None:
-            if method is None or path is None:
-                raise ValidationFailed("give either componentId, or method and path")
-            try:
-                match = app.routes.match(method, path)
-            except (RouteNotFound, MethodNotAllowed):
-                return ComponentLookup(found=False)
-            component_id, parameters = match.component_id, match.path_params
-        component = app.components.get(component_id)
-        if component is None:
-            return ComponentLookup(found=False)
-        return ComponentLookup(True, component.definition, parameters)
-
-    async def get_app_configuration_value(
-        self, app_id: str, key: str, component_id: str | None = None
-    ) -> ConfigurationValue:
-        """A value of the merged configuration and the level it comes from; `key` may be a dotted path."""
-        app = self.snapshot(app_id)
-        component = None if component_id is None else app.components.get(component_id)
-        if component_id is not None and component is None:
-            raise ComponentNotFound(f"there is no component {component_id}", details={"componentId": component_id})
-        return look_up(
-            {
-                "global": self._global_configuration(),
-                "application": app.definition.configuration,
-                "component": component.definition.configuration_overrides if component else {},
-            },
-            key,
-        )
-
     # Keys and permissions
 
     def known_api_key(self, raw: str) -> ApiKeyIdentity | None:
@@ -369,25 +296,6 @@ class ApplicationRegistry:
         """Revoke a key; it stops at once. NotFound when there is none."""
         self.snapshot(app_id)
         await self._writer.write(app_id, Change(without_api_key(key_id), f"Delete the API key {key_id}", actor))
-
-    async def get_application_permissions(self, app_id: str) -> tuple[InterAppPermission, ...]:
-        """Which applications may trigger this one, and with which events."""
-        return self.snapshot(app_id).definition.security_config.inter_app_permissions
-
-    async def authorize_trigger(self, identity: ApiKeyIdentity, app_id: str, event: str) -> None:
-        """Returns when the key may send `event` to the application; PermissionDenied.
-
-        The key needs `trigger:<event>`; one of another application needs an InterAppPermission of this one besides.
-        """
-        definition = self.snapshot(app_id).definition
-        if identity.app_id != app_id and not may_trigger(definition, source_app_id=identity.app_id, event=event):
-            raise PermissionDenied(f"{app_id} lets {identity.app_id} send no event {event}.")
-        if not grants(identity.permissions, f"trigger:{event}"):
-            raise PermissionDenied(f"The key lacks the permission trigger:{event}.")
-
-    async def get_user_permissions_for_app(self, app_id: str, user_id: str) -> UserPermissions:
-        """A user's roles in the application and the permissions that follow from them."""
-        return permissions_of(self.snapshot(app_id).definition.security_config, user_id)
 
     def _require_known(self, app_id: str) -> None:
         """Raise AppNotFound unless the application is in service, or waits in ERROR for a better definition."""

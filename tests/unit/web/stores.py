@@ -10,6 +10,7 @@ from uhlp.clock import FakeClock
 from uhlp.registry.application_registry import ApplicationRegistry
 from uhlp.registry.config import RegistrySettings
 from uhlp.state.definition_store import DefinitionStore
+from uhlp.state.runtime_store import RuntimeStore
 from uhlp.state.sqlite_runtime_store import SqliteRuntimeStore
 from uhlp.state.state_manager import StateManager
 from uhlp.traffic.samples import SampleStore
@@ -18,9 +19,11 @@ from web.fakes import ADMIN_TOKEN, NoLedger, services
 
 
 @asynccontextmanager
-async def stored_services(folder: Path, **parts: Any) -> AsyncIterator[Services]:
+async def stored_services(
+    folder: Path, *, runtime: RuntimeStore | None = None, **parts: Any
+) -> AsyncIterator[Services]:
     clock = FakeClock()
-    runtime = SqliteRuntimeStore(folder / "runtime.db", clock=clock)
+    runtime = runtime or SqliteRuntimeStore(folder / "runtime.db", clock=clock)
     state = StateManager(definitions=DefinitionStore(folder / "apps", clock=clock), runtime=runtime)
     registry = ApplicationRegistry(state=state, config=RegistrySettings(argon2_memory_kib=64, argon2_time_cost=1))
     samples = SampleStore(folder / "samples.db", clock=clock)

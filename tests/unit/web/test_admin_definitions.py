@@ -52,7 +52,11 @@ async def test_a_registered_application_serves_at_once(desk: httpx.AsyncClient) 
     listed = (await desk.get(APPS)).json()["applications"]
     assert [(one["appId"], one["status"], one["components"]) for one in listed] == [("desk", "ACTIVE", 1)]
     found = (await desk.get(f"{APPS}/desk/route", params={"method": "post", "path": "/tickets"})).json()
-    assert found == {"componentId": "triage", "pathParams": {}}
+    assert (found["found"], found["componentId"], found["extractedPathParameters"]) == (True, "triage", {})
+    assert found["definition"]["routeMatcher"]["pathPattern"] == "/tickets"
+    assert (await desk.get(APPS)).json()["appIds"] == ["desk"]
+    needed = (await desk.get(f"{APPS}/desk/sandbox-requirements")).json()
+    assert (needed["appId"], [pool["poolName"] for pool in needed["requirements"]["pools"]]) == ("desk", ["default"])
     component = (await desk.get(f"{APPS}/desk/components/triage")).json()
     assert (component["implementation"], component["handlerType"]) == ("prompt@stable", "LLM")
 
@@ -145,7 +149,7 @@ async def test_a_key_is_shown_once_and_its_hash_never(desk: httpx.AsyncClient) -
     assert (await desk.post("/admin/v1/api-keys/validate", json={"apiKey": key})).json()["appId"] == "desk"
     assert (await desk.delete(f"{APPS}/desk/api-keys/{key_id}")).status_code == 200
     assert (await desk.post(**invoke)).status_code == 401
-    assert (await desk.post("/admin/v1/api-keys/validate", json={"apiKey": key})).json() == {"valid": False}
+    assert (await desk.post("/admin/v1/api-keys/validate", json={"apiKey": key})).json() == {"isValid": False}
 
 
 async def test_recorded_calls_become_samples_and_those_that_do_not_fit_are_named(desk: httpx.AsyncClient) -> None:

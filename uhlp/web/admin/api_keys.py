@@ -39,9 +39,9 @@ async def validate_key(body: ValidateKey, services: ServicesDep) -> dict[str, An
     """ValidateApiKey of seed 003: whose key it is, and what it may do."""
     identity = await services.registry.validate_api_key(body.api_key)
     if identity is None:
-        return {"valid": False}
+        return {"isValid": False}
     return {
-        "valid": True,
+        "isValid": True,
         "appId": identity.app_id,
         "keyId": identity.key_id,
         "permissions": list(identity.permissions),

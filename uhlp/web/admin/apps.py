@@ -49,9 +49,12 @@ async def register_application(body: RegisterApplication, services: ServicesDep,
 
 @router.get("")
 async def list_applications(services: ServicesDep) -> dict[str, Any]:
-    """All that are registered, also those without a revision that compiles."""
+    """All that are registered, also those without a revision that compiles; `appIds` are those in service."""
     known = await services.state.list_repositories()
-    return {"applications": [await _summary(services, app_id) for app_id in sorted(known)]}
+    return {
+        "appIds": await services.registry.list_active_applications(),
+        "applications": [await _summary(services, app_id) for app_id in sorted(known)],
+    }
 
 
 @router.get("/{app_id}")
@@ -113,7 +116,7 @@ async def apply_definition(
 async def sandbox_requirements(app_id: str, services: ServicesDep) -> dict[str, Any]:
     """GetSandboxRequirements of seed 003: the pools that the application needs."""
     pools = await services.registry.get_sandbox_requirements(app_id)
-    return pools.model_dump(mode="json", by_alias=True)
+    return {"appId": app_id, "requirements": pools.model_dump(mode="json", by_alias=True)}
 
 
 @router.get("/{app_id}/permissions")
@@ -143,9 +146,15 @@ async def get_component(app_id: str, component_id: str, services: ServicesDep) -
 
 @router.get("/{app_id}/route")
 async def find_route(app_id: str, services: ServicesDep, path: str, method: str = "POST") -> dict[str, Any]:
-    """Which component answers this method and path."""
-    match = services.registry.snapshot(app_id).routes.match(method.upper(), path)
-    return {"componentId": match.component_id, "pathParams": dict(match.path_params)}
+    """GetComponentDefinition of seed 003 by route: which component answers this method and path."""
+    snapshot = services.registry.snapshot(app_id)
+    match = snapshot.routes.match(method.upper(), path)
+    return {
+        "found": True,
+        "componentId": match.component_id,
+        "definition": snapshot.components[match.component_id].definition.model_dump(mode="json", by_alias=True),
+        "extractedPathParameters": match.path_params,
+    }
 
 
 @router.get("/{app_id}/config/{key}")
