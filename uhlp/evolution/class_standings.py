@@ -1,7 +1,8 @@
 """ClassStandings: where a candidate stands with each class of its answers, by the value of the `decisionField`.
 
-An answer counts by the standing of its class when it is entered: in a trusted class it is evidence; in another it only
-helps the class to trust (the guard would not have let it be served).
+An answer counts by the standing of its class when its comparison began (`entry_order`), an answer that a user got by
+that when it was given: in a trusted class it is evidence; in another it only helps the class to trust (the guard would
+not have let it be served). What it says about the class itself counts at once.
 """
 
 from collections import Counter

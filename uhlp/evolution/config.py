@@ -112,6 +112,15 @@ class CanaryConfig(_Section):
         return self.weights[place] if place < len(self.weights) else max([*self.weights[:-1], self.weights[0]])
 
 
+class DeadlineConfig(_Section):
+    """A handler's own deadline in traffic: `p99_factor` times its 99th percentile, but `least_s` at least, and never
+    more than a quarter of its component's timeout. A shorter one would measure how busy the machine is.
+    """
+
+    p99_factor: Annotated[float, Field(ge=1, le=1000), Unit("ratio")] = 10.0
+    least_s: Seconds = 0.25
+
+
 class ShareConfig(_Section):
     """Arms of a canary: one that is no worse is rolled back with probability `alpha` at most. The candidate's failures
     may be `rho` times as frequent, its latency and cost may lie `tolerance` above the baseline's.
@@ -204,6 +213,7 @@ class EvolutionConfig(_Section):
     verify: VerifyConfig = VerifyConfig()
     minimising: MinimisingConfig = MinimisingConfig()
     canary: CanaryConfig = CanaryConfig()
+    deadline: DeadlineConfig = DeadlineConfig()
     share: ShareConfig = ShareConfig()
     monitor: MonitorConfig = MonitorConfig()
     rejit: RejitConfig = RejitConfig()

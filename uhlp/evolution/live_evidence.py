@@ -1,7 +1,7 @@
 """What is measured of one candidate while it is in live traffic: evidence account, monitors, classes, counts.
 
-Which comparisons enter the account is known before their outcome, as the e-process asks: by the standing that the
-class of the answer has when it is entered (`ClassStandings`), and by whether its input may count once more.
+Which comparisons enter the account, and in which order, is settled before their outcome is known, as the e-process asks
+(`EntryOrder`, `ClassStandings`).
 """
 
 from collections import Counter, deque

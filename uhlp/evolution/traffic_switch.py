@@ -13,8 +13,6 @@ from uhlp.registry.application_registry import ApplicationRegistry
 
 S = CandidateState
 _HOUR_S = 3600.0
-_MIN_HANDLER_TIMEOUT_S = 0.25
-"""A shorter deadline measures how busy the machine is, not the handler; the model keeps three quarters of the time."""
 
 
 class TrafficSwitch:
@@ -50,7 +48,7 @@ class TrafficSwitch:
                 weight=weight,
                 salt=candidate.id.encode(),
                 audit_share=self.audit_share(candidate, live),
-                timeout_s=max(_MIN_HANDLER_TIMEOUT_S, 10 * live.p99_ms / 1000) if live.p99_ms is not None else None,
+                timeout_s=self._deadline_s(live),
                 is_promoted=is_promoted,
                 spec_hash=candidate.spec_hash,
                 class_guard=live.classes.guard(),
@@ -58,6 +56,13 @@ class TrafficSwitch:
                 canary=live.canary,
             )
         )
+
+    def _deadline_s(self, live: LiveEvidence) -> float | None:
+        """Its own deadline; None while nothing is known of its latency. (The router keeps the model's share anyway.)"""
+        if live.p99_ms is None:
+            return None
+        deadline = self._config.now.deadline
+        return max(deadline.least_s, deadline.p99_factor * live.p99_ms / 1000)
 
     def take_out(self, candidate: Candidate) -> None:
         """Out of traffic, at once; the code of a candidate that is over never serves again."""

@@ -471,3 +471,19 @@ async def test_the_stress_switch_audits_every_answer(world: World) -> None:
     assert evidence is not None
     assert world.state_of(candidate_id) == "canary"
     assert switch.audit_share(world.book.candidate(candidate_id), evidence) == 1.0
+
+
+@pytest.mark.parametrize(("latency_s", "deadline_s"), [(0.0, 0.05), (0.02, 0.2), (0.1, 1.0)])
+async def test_a_handlers_deadline_follows_its_own_latency(
+    empty_world: World, latency_s: float, deadline_s: float
+) -> None:
+    world = empty_world
+    await world.close()
+    world.config = CONFIG.with_overrides({"deadline": {"least_s": 0.05}})
+    await world.open()
+    await world.register()
+    world.runner.handler_latency_s = latency_s
+    await world.to_state("shadow")
+    live = world.live()
+    assert live is not None
+    assert live.timeout_s == pytest.approx(deadline_s, rel=0.01)

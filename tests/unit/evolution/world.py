@@ -26,7 +26,15 @@ from uhlp.evolution.alert_watch import AlertWatch
 from uhlp.evolution.audit_debt import AuditDebt
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.compiler import Compiler
-from uhlp.evolution.config import CanaryConfig, EvolutionConfig, LimitsConfig, NoiseConfig, RejitConfig, VerifyConfig
+from uhlp.evolution.config import (
+    CanaryConfig,
+    DeadlineConfig,
+    EvolutionConfig,
+    LimitsConfig,
+    NoiseConfig,
+    RejitConfig,
+    VerifyConfig,
+)
 from uhlp.evolution.database import unwatched
 from uhlp.evolution.discoveries import Discoveries
 from uhlp.evolution.drafting import Drafting
@@ -330,6 +338,7 @@ CONFIG = EvolutionConfig(
     noise=NoiseConfig(aa_samples=5),
     limits=LimitsConfig(compilations_per_hour=2, usd_per_day=10.0),
     rejit=RejitConfig(),
+    deadline=DeadlineConfig(least_s=1.0),  # real time, and machines are busy
 )
 
 
