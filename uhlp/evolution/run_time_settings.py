@@ -15,6 +15,8 @@ from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import CandidateState
 from uhlp.evolution.evolution_numbers import AT_RUN_TIME, PREFIX, EvolutionNumbers, SetAtRunTime
 from uhlp.evolution.global_settings import CONFIGURATION, NAMES, GlobalSettings, checked
+from uhlp.evolution.ledger import Event, LedgerEntry
+from uhlp.evolution.records import Change
 from uhlp.evolution.store import EvolutionStore
 
 _WEIGHTS = "canary.weights"
@@ -131,24 +133,25 @@ class RunTimeSettings:
         reason: str,
         prefix: str = "",
     ) -> None:
-        """Ledger first: nothing is in force that is not written."""
-        values = {prefix + name: None if one is None else asdict(one) for name, one in wanted.items()}
-        known = {
-            prefix + name: {"old": holder.value(name), "new": holder.given(name) if one is None else one.value}
-            for name, one in wanted.items()
-        }
-        reasons = {name: f"{_told(name, known[name])}: {reason}" for name in values}
-        await self._store.put_settings(values, evidence=known, actor=actor, reasons=reasons)
+        """Ledger first: nothing is in force that is not written. One entry each, all in one transaction."""
+        changes = []
+        for name, one in wanted.items():
+            old, new = holder.value(name), holder.given(name) if one is None else one.value
+            what = f"{prefix}{name} from {old} to {new}" if prefix else f"{name} replaced"
+            entry = LedgerEntry(
+                ts=self._clock.now(),
+                actor=actor,
+                event=Event.SETTING,
+                reason=f"{what}: {reason}",
+                patch={"name": prefix + name, "value": None if one is None else asdict(one)},
+                evidence={"old": old, "new": new},
+            )
+            changes.append(Change(entry))
+        await self._store.append_all(changes)
 
     def _tell(self) -> None:
         for listener in self._listeners:
             listener()
-
-
-def _told(name: str, known: Mapping[str, Any]) -> str:
-    """What was changed, for who reads the ledger line by line; what is long stands in the entry alone."""
-    old, new = known["old"], known["new"]
-    return f"{name} from {old} to {new}" if name not in NAMES else f"{name} replaced"
 
 
 def _is_ours(name: str) -> bool:

@@ -239,30 +239,10 @@ class EvolutionStore:
 
     async def put_setting(self, name: str, value: Any, *, actor: str, reason: str) -> int:
         """Set an override, or remove it with None; a decision like any other."""
-        return await self.put_settings({name: value}, actor=actor, reasons={name: reason})
-
-    async def put_settings(
-        self,
-        values: Mapping[str, Any],
-        *,
-        actor: str,
-        reasons: Mapping[str, str],
-        evidence: Mapping[str, Mapping[str, Any]] | None = None,
-    ) -> int:
-        """Several of them, all or none; `reasons` and `evidence`, by name, are for the reader of the ledger."""
-        now, known = self._clock.now(), evidence or {}
-        entries = [
-            LedgerEntry(
-                ts=now,
-                actor=actor,
-                event=Event.SETTING,
-                reason=reasons[name],
-                patch={"name": name, "value": value},
-                evidence=known.get(name, {}),
-            )
-            for name, value in values.items()
-        ]
-        return await self.append_all([Change(entry) for entry in entries])
+        entry = LedgerEntry(
+            ts=self._clock.now(), actor=actor, event=Event.SETTING, reason=reason, patch={"name": name, "value": value}
+        )
+        return await self.append(entry)
 
     async def pause(
         self, *, actor: str, reason: str, app_id: str | None = None, component_id: str | None = None

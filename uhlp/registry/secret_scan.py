@@ -15,7 +15,7 @@ _LOOKS = {
 }
 _ANY = re.compile(b"|".join(b"(%s)" % pattern for pattern in _LOOKS.values()))
 _NAMES = tuple(_LOOKS)
-_MARKS = (b"sk-", b"AKIA", b"ASIA", b"PRIVATE KEY", b"uhlp_", b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_",
+_MARKS = (b"sk-", b"AKIA", b"ASIA", b"PRIVATE KEY", b"uhlp_", b"uhlp-", b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_",
           b"github_pat_", b"xox", b"AIza")  # fmt: skip
 """Each pattern holds one of these: most files hold none, and looking for them takes a twentieth of the time."""
 

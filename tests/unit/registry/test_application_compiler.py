@@ -197,6 +197,8 @@ def test_the_prompts_text_is_part_of_the_meaning():
         ("AKIAIOSFODNN7EXAMPLE", True),
         ("-----BEGIN RSA PRIVATE KEY-----", True),
         ("uhlp_0123456789abcdef_0123456789abcdef0123", True),
+        (f"uhlp_admin_{'0f' * 8}_{'1e' * 32}", True),
+        ("uhlp-admin-abcdefghijklmnopqrstuvwxyz012345", True),
         ("ghp_" + "a1" * 18, True),
         ("ASIAIOSFODNN7EXAMPLE", True),
         *((f"gh{kind}_" + "a1" * 18, True) for kind in "ousr"),
@@ -208,6 +210,7 @@ def test_the_prompts_text_is_part_of_the_meaning():
         ("sk-learn-is-a-python-library", False),
         ("-----BEGIN CERTIFICATE-----", False),
         ("uhlp_runtime", False),
+        ("uhlp_admin_token", False),
     ],
 )
 def test_what_looks_like_a_key_is_found(text, is_secret):

@@ -1,3 +1,5 @@
+import pytest
+
 from uhlp.traffic.redaction import Redaction
 
 
@@ -27,6 +29,18 @@ def test_values_that_look_like_secrets_are_masked_without_being_named():
         "key": "AKIAIOSFODNN7EXAMPLE",
     }
     assert Redaction().apply(value) == {"text": "my key is [secret], help", "password": "[redacted]", "key": "[secret]"}
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        f"uhlp_admin_{'0f' * 8}_{'1e' * 32}",
+        f"uhlp_{'0f' * 8}_{'1e' * 24}",
+        "uhlp-admin-abcdefghijklmnopqrstuvwxyz012345",
+    ],
+)
+def test_our_own_tokens_and_keys_are_masked(secret):
+    assert Redaction().apply({"text": f"I use {secret} here"}) == {"text": "I use [secret] here"}
 
 
 def test_ordinary_text_stays_as_it_is():

@@ -28,6 +28,7 @@ _TABLE = """
     operator  POST    /admin/v1/sandboxes/{sandbox_id}/recycle
     operator  POST    /record
 
+    owner     POST    /admin/v1/candidates/{candidate_id}/clear-quarantine
     owner     POST    /admin/v1/apps
     owner     PATCH   /admin/v1/apps/{app_id}
     owner     DELETE  /admin/v1/apps/{app_id}
