@@ -1,1 +1,1 @@
-"""Access: who may administer a server, and as what."""
+"""Access: who may administer a server, and as what; and which execution a sandbox speaks for."""

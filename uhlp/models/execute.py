@@ -48,6 +48,11 @@ class ApplicationInfo(WireModel):
 
 
 class ExecutionContext(WireModel):
+    """For whom and how long it runs. `mcpEndpoint` and `mcpToken` are there over HTTP alone, where the server has an
+    address for the sandbox: `POST <mcpEndpoint>/record` and `<mcpEndpoint>/v1/metrics` take the token as
+    `Authorization: Bearer`, until shortly after the deadline.
+    """
+
     app_id: str
     component_id: str
     handler_type: HandlerType | Literal["TESTS"]

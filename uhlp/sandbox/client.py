@@ -30,7 +30,8 @@ Identity = tuple[str, str]
 
 
 class McpAccess(NamedTuple):
-    """Where an execution over HTTP calls its tools, and the short-lived token for it; frames carry tool calls."""
+    """Where an execution over HTTP reaches this server (`/record` and the like lie below it), and the short-lived token
+    that it is known by there."""
 
     endpoint: str
     token: str
@@ -45,6 +46,8 @@ class WorkerClient(ABC):
 
     is_fork: ClassVar[bool]
     """Another one like it costs milliseconds and a little memory, not a container."""
+    carries_tool_calls: ClassVar[bool]
+    """`call_tool` has a way back on its channel; without one there is `mcp`, where the caller gives it."""
 
     def __init__(self, *, worker: Worker, sandbox: Sandbox, settings: SandboxSettings, clock: Clock) -> None:
         self.worker = worker

@@ -63,6 +63,11 @@ class SandboxSettings(BaseModel):
     volume_allow: tuple[str, ...] = ()
     """Host folders that pools may mount (`volumeMounts`), with what is below them; none when it is empty."""
 
+    server_url: Annotated[str, Field(pattern=r"^https?://[^/@?#\s]+(/[^/@?#\s]+)*$")] | None = None
+    """Where code in pools of users' own images with `network: bridge` reaches this server, such as
+    http://172.17.0.1:8080, without a slash at the end. Each call then gets it as `context.mcpEndpoint`, with a token of
+    its own as `context.mcpToken`; when it is not given, neither."""
+
     docker: DockerSettings = DockerSettings()
 
     cycle_s: Seconds = 10.0

@@ -59,6 +59,7 @@ class FramesClient(WorkerClient):
     """Tool calls and log lines travel back on the same channel; what an execution may call is `call_tool`."""
 
     is_fork = True
+    carries_tool_calls = True
 
     def __init__(self, *, worker: Worker, sandbox: Sandbox, settings: SandboxSettings, clock: Clock) -> None:
         super().__init__(worker=worker, sandbox=sandbox, settings=settings, clock=clock)

@@ -43,10 +43,11 @@ _NOT_IN_A_HEADER = re.compile(r"[^\x21-\x7e]")
 class HttpClient(WorkerClient):
     """One session of kept connections to one worker; closed with it, which ends every call in flight.
 
-    The worker reaches its tools at `mcp`, when the caller gives it: `call_tool` has no way back over HTTP.
+    A call's `mcp` goes out in its context. An answer that repeats its token, as an error's text may, is read without.
     """
 
     is_fork = False
+    carries_tool_calls = False
 
     def __init__(self, *, worker: Worker, sandbox: Sandbox, settings: SandboxSettings, clock: Clock) -> None:
         super().__init__(worker=worker, sandbox=sandbox, settings=settings, clock=clock)
@@ -101,6 +102,8 @@ class HttpClient(WorkerClient):
                     reply = await self._send("POST", "/execute", body, headers)
         except TimeoutError:
             raise DeadlineExceeded() from None
+        if mcp is not None:
+            reply = reply._replace(body=reply.body.replace(mcp.token.encode(), b"[token]"))
         return execute_response(reply, request["requestId"])
 
     async def _send_artifact(self, reference: dict[str, str], artifacts: Mapping[str, bytes]) -> None:

@@ -6,10 +6,12 @@ from typing import Any
 
 import structlog
 
+from uhlp.access.sandbox_tokens import SandboxTokens
 from uhlp.clock import Clock
 from uhlp.errors import SandboxNotFound, UhlpError
 from uhlp.metering import Meter
 from uhlp.models.definition import PoolDefinition
+from uhlp.sandbox.access_issuer import AccessIssuer
 from uhlp.sandbox.allocation import (
     AllocateSandboxRequest,
     AllocateSandboxResponse,
@@ -46,12 +48,14 @@ class SandboxManager:
         meter: Meter,
         desired: DesiredPools = tuple,
         runs_code: RunsCode = lambda app_id, identity: True,
+        tokens: SandboxTokens | None = None,
     ) -> None:
         self._driver = driver
         self._clock = clock
         self._pools = PoolSet(
             driver=driver, config=config, clock=clock, meter=meter, desired=desired, runs_code=runs_code
         )
+        self._access = AccessIssuer(server_url=config.server_url, tokens=tokens)
         self._allocated: dict[str, tuple[Claims, WorkerClient]] = {}
 
     async def open(self) -> None:
@@ -103,12 +107,16 @@ class SandboxManager:
                 left_s = deadline_s - self._clock.monotonic()
                 worker = await claims.wait(lane, identity, fresh=fresh, timeout_s=left_s)
             failure: UhlpError | None = None
+            left_s = deadline_s - self._clock.monotonic()
             try:
                 return await worker.execute(
                     request,
                     artifacts=artifacts,
                     call_tool=call_tool,
-                    timeout_s=deadline_s - self._clock.monotonic(),
+                    timeout_s=left_s,
+                    mcp=self._access.issue(
+                        request, app_id=app_id, pool=pool, worker=worker, group=group, timeout_s=left_s
+                    ),
                 )
             except NothingRan as unreached:
                 failure = unreached

@@ -18,6 +18,7 @@ from uhlp.web.metrics_lane import MetricsLane
 from uhlp.web.otlp_lane import OTLP_METRICS, OtlpLane
 from uhlp.web.panel.lane import PANEL, PanelLane
 from uhlp.web.record_access import METRICS, RECORD, RecordAccess
+from uhlp.web.sandbox_gate import SandboxGate
 from uhlp.web.services import Services
 from uhlp.web.trace import trace_id_of
 
@@ -76,6 +77,11 @@ async def open_edge(services: Services) -> AsyncIterator[Edge]:
     access = RecordAccess(
         gate=gate,
         keys=keys,
+        sandboxes=SandboxGate(
+            services.sandbox_tokens,
+            clock=services.clock,
+            failures_per_minute=services.settings.failed_logins_per_minute,
+        ),
         registry=services.registry,
         is_open=services.deployment_mode != "production",
         reading_is_open=services.metrics_are_open,

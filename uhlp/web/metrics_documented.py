@@ -32,8 +32,9 @@ def metrics_paths(refusals: Mapping[int | str, Mapping[str, Any]]) -> dict[str, 
                 "tags": ["metrics"],
                 "summary": "Record one measurement or a list of them",
                 "description": "A list is taken whole or not at all; a refusal names index and field. An application's"
-                " key writes series of that application alone, whose label `appId` is filled in. In production the"
-                " admin token or such a key is asked for.",
+                " key writes series of that application alone, whose label `appId` is filled in; an execution's token"
+                " (`mcpToken`) too, with `componentId`, `sandboxId`, `handlerType` and `poolName`. In production the"
+                " admin token, such a key or such a token is asked for.",
                 "operationId": "record",
                 "requestBody": {"required": True, "content": {"application/json": {"schema": _ONE_OR_MANY}}},
                 "responses": {

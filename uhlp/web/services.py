@@ -8,6 +8,7 @@ from uhlp.web.config import WebSettings
 
 if TYPE_CHECKING:
     from uhlp.access.access_tokens import AccessTokens
+    from uhlp.access.sandbox_tokens import SandboxTokens
     from uhlp.clock import Clock
     from uhlp.evolution.notifications import Notifications
     from uhlp.evolution.run_time_settings import RunTimeSettings
@@ -85,6 +86,7 @@ class Services:
     notifications: "Notifications"
     versions: "ComponentVersions"
     tokens: "AccessTokens"
+    sandbox_tokens: "SandboxTokens"
     users: "Users | None" = None
     deployment_mode: str = "development"
     metrics_are_open: bool = True

@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from uhlp.access.sandbox_tokens import SandboxTokens
 from uhlp.clock import Clock, SystemClock
 from uhlp.evolution.evolution_numbers import EvolutionNumbers
 from uhlp.evolution.global_settings import GlobalSettings
@@ -50,6 +51,7 @@ class Foundation:
     usage_book: UsageBook
     budgets: Budgets
     tools: CoreMCPServer
+    sandbox_tokens: SandboxTokens
     sandboxes: SandboxManager
     executor: Executor
 
@@ -93,6 +95,7 @@ async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitSt
     usage_book = UsageBook(clock=clock)
     budgets = Budgets(usage=usage_book, clock=clock, evolution=lambda: numbers.now.limits.budget)
     tools = CoreMCPServer(gateway=gateway, metrics=metrics, clock=clock, meter=metrics, budgets=budgets)
+    sandbox_tokens = SandboxTokens(clock=clock)
     sandboxes = SandboxManager(
         driver=await make_driver(
             settings.sandbox,
@@ -106,6 +109,7 @@ async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitSt
         meter=metrics,
         desired=lambda: _desired_pools(registry),
         runs_code=lambda app_id, identity: _runs_code(registry, app_id, identity),
+        tokens=sandbox_tokens,
     )
     await sandboxes.open()
     stack.push_async_callback(sandboxes.close)
@@ -130,6 +134,7 @@ async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitSt
         usage_book=usage_book,
         budgets=budgets,
         tools=tools,
+        sandbox_tokens=sandbox_tokens,
         sandboxes=sandboxes,
         executor=executor,
     )

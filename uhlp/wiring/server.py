@@ -86,6 +86,7 @@ async def open_services() -> AsyncIterator[Services]:
             notifications=evolution.notifications,
             versions=evolution.versions,
             tokens=tokens,
+            sandbox_tokens=ground.sandbox_tokens,
             settings=settings.limits.model_copy(
                 update={"secure_cookies": settings.limits.secure_cookies or settings.deployment_mode == "production"}
             ),

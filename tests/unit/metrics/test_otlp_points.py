@@ -38,11 +38,11 @@ class Exported:
         self.metrics = MetricCollector(schema={"type": "object"}, config=MetricsConfig(**limits), clock=FakeClock())
         self.intake = OtlpIntake(metrics=self.metrics)
 
-    async def send(self, value: dict[str, Any], writer: Writer = ANYONE, **identity: str) -> tuple[int, str]:
+    async def send(self, value: dict[str, Any], writer: Writer = ANYONE) -> tuple[int, str]:
         """Both encodings say the same; the protobuf one is written."""
         from_json, from_protobuf = read_request(as_json(value), "json"), read_request(as_protobuf(value), "protobuf")
         assert from_json == from_protobuf
-        return await self.intake.write(from_protobuf, writer=writer, identity=identity)
+        return await self.intake.write(from_protobuf, writer=writer)
 
     def shown(self, *, only: str = "") -> dict[str, float]:
         """Values by name and labels, without the server's own and without appId."""
@@ -222,16 +222,16 @@ async def test_an_application_writes_its_own_series_only_and_need_not_say_so() -
     shop = Writer(app_id="shop", applications={"shop", "desk"})
     sent = request(gauge("depth", point(1.0, of={}), point(2.0, of={"appId": "desk"})))
     rejected, why = await exported.send(sent, shop)
-    assert (rejected, why) == (1, "appId is the sender's own, 'shop'.")
+    assert (rejected, why) == (1, "The label appId is the writer's own, 'shop'.")
     assert b'depth{appId="shop"} 1.0' in exported.metrics.generate_latest_metrics()
 
 
 async def test_what_is_known_of_the_sender_is_filled_in_and_not_contradicted() -> None:
     exported = Exported()
     known = {"componentId": "sort", "handlerType": "JIT", "poolName": "default", "sandboxId": "s-1"}
-    shop = Writer(app_id="shop", applications={"shop"})
+    shop = Writer(app_id="shop", applications={"shop"}, identity=known)
     sent = request(gauge("depth", point(1.0, of={}), point(2.0, of={"componentId": "other"})))
-    assert (await exported.send(sent, shop, **known))[0] == 1
+    assert (await exported.send(sent, shop))[0] == 1
     assert exported.shown() == {"depth componentId=sort handlerType=JIT poolName=default sandboxId=s-1": 1}
 
 

@@ -11,6 +11,7 @@ import uvicorn
 
 from uhlp.access.access_tokens import AccessTokens
 from uhlp.access.administrator import Administrator
+from uhlp.access.sandbox_tokens import SandboxTokens
 from uhlp.clock import FakeClock
 from uhlp.errors import AppNotFound, CandidateNotFound, StateConflict
 from uhlp.evolution.config import EvolutionConfig
@@ -365,6 +366,7 @@ def services(**parts: Any) -> Services:
         "tokens": AccessTokens(
             path=Path(":unopened:"), first_token=ADMIN_TOKEN, ledger=NoLedger(), clock=parts.get("clock", clock)
         ),
+        "sandbox_tokens": SandboxTokens(clock=parts.get("clock", clock)),
         "settings": WebSettings(max_body_bytes=64 * 1024, body_timeout_s=0.3, failed_logins_per_minute=5),
     }
     return Services(**{**given, **parts})

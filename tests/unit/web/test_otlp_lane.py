@@ -140,7 +140,7 @@ async def test_an_applications_key_writes_its_own_series_and_no_other(client_of:
     client = await client_of(shops())
     value = request(gauge("depth", point(1.0, of={}), point(2.0, of={"appId": "desk"})))
     told = (await send(client, as_json(value), x_api_key="shops-key")).json()["partialSuccess"]
-    assert told == {"rejectedDataPoints": "1", "errorMessage": "appId is the sender's own, 'shop'."}
+    assert told == {"rejectedDataPoints": "1", "errorMessage": "The label appId is the writer's own, 'shop'."}
     shown = (await client.get("/metrics")).text
     assert 'depth{appId="shop"} 1.0' in shown
     assert "desk" not in shown

@@ -2,12 +2,12 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
-from uhlp.errors import PermissionDenied, UhlpError, ValidationFailed
+from uhlp.errors import UhlpError, ValidationFailed
 from uhlp.metrics.metric_collector import MetricCollector
 from uhlp.metrics.metric_names import APPLICATION_LABEL
 from uhlp.metrics.otlp.labels import resource_labels, scope_labels
@@ -19,7 +19,6 @@ _POINTS_AT_A_TIME = 100
 """After so many points other work has its turn: two milliseconds."""
 _MOST_REASONS = 5
 _LONGEST_REASON = 300
-_NOTHING_KNOWN: Mapping[str, str] = {}
 
 
 class OtlpIntake:
@@ -28,17 +27,10 @@ class OtlpIntake:
     def __init__(self, *, metrics: MetricCollector) -> None:
         self._metrics = metrics
 
-    async def write(
-        self, request: ExportMetricsServiceRequest, *, writer: Writer, identity: Mapping[str, str] = _NOTHING_KNOWN
-    ) -> tuple[int, str]:
-        """How many data points were refused, and why (empty when none was). The others are written.
-
-        `identity` are labels that are known of the sender beside its application (componentId, sandboxId, handlerType,
-        poolName): filled in where a point does not say, never contradicted.
-        """
+    async def write(self, request: ExportMetricsServiceRequest, *, writer: Writer) -> tuple[int, str]:
+        """How many data points were refused, and why (empty when none was). The others are written."""
         refused = _Refused()
-        known = identity if writer.app_id is None else {**identity, APPLICATION_LABEL: writer.app_id}
-        for done, point in enumerate(self._points(request, writer, known), 1):
+        for done, point in enumerate(self._points(request, writer), 1):
             try:
                 if isinstance(point, UhlpError):
                     raise point
@@ -49,15 +41,13 @@ class OtlpIntake:
                 await asyncio.sleep(0)
         return refused.points, refused.in_words()
 
-    def _points(
-        self, request: ExportMetricsServiceRequest, writer: Writer, known: Mapping[str, str]
-    ) -> Iterator[Point | UhlpError]:
+    def _points(self, request: ExportMetricsServiceRequest, writer: Writer) -> Iterator[Point | UhlpError]:
         for resource in request.resource_metrics:
             of_resource = resource_labels(resource.resource.attributes)
             for scope in resource.scope_metrics:
                 common = {**of_resource, **scope_labels(scope.scope)}
                 for metric in scope.metrics:
-                    owned = [_owned(point, writer, known) for point in points_of(metric, common)]
+                    owned = [_owned(point, writer) for point in points_of(metric, common)]
                     yield from self._with_equal_labels(owned)
 
     def _with_equal_labels(self, points: list[Point | UhlpError]) -> Iterator[Point | UhlpError]:
@@ -77,14 +67,14 @@ class OtlpIntake:
                 yield replace(point, labels={**filled, **point.labels})
 
 
-def _owned(point: Point | UhlpError, writer: Writer, known: Mapping[str, str]) -> Point | UhlpError:
-    """With the labels that are known of the sender."""
+def _owned(point: Point | UhlpError, writer: Writer) -> Point | UhlpError:
+    """With the labels that are known of the writer."""
     if isinstance(point, UhlpError):
         return point
-    for label, own in known.items():
-        if point.labels.get(label, own) != own:
-            return PermissionDenied(f"{label} is the sender's own, '{own}'.")
-    labels = {**known, **point.labels}
+    try:
+        labels = writer.own(point.labels)
+    except UhlpError as error:
+        return error
     app_id = labels.get(APPLICATION_LABEL)
     if app_id is None:
         return ValidationFailed(
