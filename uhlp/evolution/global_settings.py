@@ -15,6 +15,7 @@ from uhlp.errors import UhlpError, ValidationFailed
 from uhlp.evolution.evolution_numbers import AT_RUN_TIME, SetAtRunTime
 from uhlp.expressions import compile_rule
 from uhlp.models.definition import OptimizationRule
+from uhlp.registry.component_compiler import parameter_problems
 from uhlp.registry.secret_scan import find_secrets
 
 log = structlog.get_logger(__name__)
@@ -103,7 +104,10 @@ def checked(name: str, value: Any) -> Any:
         ]
         text = "; ".join(f"{problem['path']}: {problem['message']}" for problem in problems)
         raise ValidationFailed(f"Not valid: {text}.", details={"problems": problems}) from None
-    for rule in rules:
+    for index, rule in enumerate(rules):
+        for name, message in parameter_problems(rule):
+            path = f"rules.{index}.actionParams.{name}"
+            raise ValidationFailed(f"Not valid: {path}: {message}.", details={"path": path})
         compile_rule(rule.condition.expression)
     return _wire(rules)
 

@@ -2,7 +2,7 @@
 
 import keyword
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from uhlp import strict_json
@@ -183,15 +183,20 @@ class ComponentCompiler:
 def check_rules(rules: Iterable[OptimizationRule], file: str, at: str, reader: DefinitionReader) -> None:
     """Every condition compiles as CEL, over a window that is kept."""
     for index, rule in enumerate(rules):
-        for name, least, most in (("windowS", 1, LONGEST_WINDOW_S), ("hold", 1, _LONGEST_HOLD)):
-            given = rule.action_params.get(name, least)
-            if isinstance(given, bool) or not isinstance(given, int | float) or not least <= given <= most:
-                message = f"{name} is a number from {least} to {most}"
-                reader.problem(file, f"{at}/{index}/actionParams/{name}", message)
+        for name, message in parameter_problems(rule):
+            reader.problem(file, f"{at}/{index}/actionParams/{name}", message)
         try:
             compile_rule(rule.condition.expression)
         except ExpressionInvalid as error:
             reader.problem(file, f"{at}/{index}/condition/expression", error.message)
+
+
+def parameter_problems(rule: OptimizationRule) -> Iterator[tuple[str, str]]:
+    """What is wrong with a rule's `actionParams`: name and message."""
+    for name, least, most in (("windowS", 1, LONGEST_WINDOW_S), ("hold", 1, _LONGEST_HOLD)):
+        given = rule.action_params.get(name, least)
+        if isinstance(given, bool) or not isinstance(given, int | float) or not least <= given <= most:
+            yield name, f"{name} is a number from {least} to {most}"
 
 
 def _golden_example(line: bytes, default_id: str) -> tuple[GoldenExample | None, str | None]:

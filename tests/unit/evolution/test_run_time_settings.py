@@ -203,6 +203,11 @@ async def test_global_rules_and_configuration_are_replaced_whole_and_told_with_t
         ({"configuration": {"key": f"uhlp_admin_{'a' * 16}_{'b' * 64}"}}, ValidationFailed, "a UHLP admin token"),
         ({"configuration": {"key": "x" * 300_000}}, ValidationFailed, "bytes"),
         ({"optimization.rules": [{"condition": {"expression": "latency > 1s"}}]}, ExpressionInvalid, "not valid"),
+        (
+            {"optimization.rules": [{**RULE, "actionParams": {"windowS": 10**7}}]},
+            ValidationFailed,
+            r"rules\.0\.actionParams\.windowS: windowS is a number from 1 to 3024000",
+        ),
         ({"optimization.rules": [{"condition": {}}]}, ValidationFailed, r"rules\.0\.condition\.expression"),
         ({"optimization.rules": [{**RULE, "acton": "x"}]}, ValidationFailed, r"rules\.0\.acton"),
     ],
