@@ -38,10 +38,15 @@ Seconds = Annotated[float, Field(gt=0, le=31 * 86_400), SECONDS]
 Count = Annotated[int, Field(ge=1, le=1_000_000), COUNT]
 
 
+MOST_STEPS = 20
+
+
 def _check_weights(weights: tuple[float, ...]) -> tuple[float, ...]:
     rising = all(low < high for low, high in pairwise(weights))
-    if not (weights and rising and weights[0] > 0 and weights[-1] == 1):
-        raise ValueError("canary weights rise from above 0 to exactly 1, for example (0.05, 0.25, 0.5, 1)")
+    if not (weights and rising and weights[0] > 0 and weights[-1] == 1 and len(weights) <= MOST_STEPS):
+        raise ValueError(
+            f"canary weights, at most {MOST_STEPS}, rise from above 0 to exactly 1, for example (0.05, 0.25, 0.5, 1)"
+        )
     return weights
 
 

@@ -4,14 +4,14 @@ Settings give them at start; what a person sets at run time wins. The registry m
 the oracle reads the rules at every cycle.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from uhlp import strict_json
-from uhlp.errors import UhlpError, ValidationFailed
+from uhlp.errors import BadInput, UhlpError, ValidationFailed
 from uhlp.evolution.evolution_numbers import AT_RUN_TIME, SetAtRunTime
 from uhlp.expressions import compile_rule
 from uhlp.models.definition import OptimizationRule
@@ -24,6 +24,8 @@ CONFIGURATION, RULES = "configuration", "optimization.rules"
 NAMES = (CONFIGURATION, RULES)
 _RULES = TypeAdapter(tuple[OptimizationRule, ...])
 _MOST_BYTES = 256 * 1024
+_DEEPEST = 32
+"""What is kept stands some levels deep in a ledger entry, which must itself be readable (strict_json)."""
 
 
 class GlobalSettings:
@@ -69,7 +71,7 @@ class GlobalSettings:
         return self._given[name]
 
     def described(self) -> dict[str, dict[str, Any]]:
-        """{name: {value, origin, changedBy, changedAt, reason}}; `origin` is default, settings or "run time"."""
+        """{name: {value, origin, changedBy, changedAt, reason}}; `origin` as of the governor's numbers."""
         return {name: {"value": self.value(name), **self._provenance(name)} for name in NAMES}
 
     def _provenance(self, name: str) -> dict[str, Any]:
@@ -85,9 +87,14 @@ class GlobalSettings:
 
 def checked(name: str, value: Any) -> Any:
     """The value of this name as it is kept; ValidationFailed says what is wrong with it, and where."""
-    if len(strict_json.dumps(value)) > _MOST_BYTES:
+    raw = strict_json.dumps(value)
+    if len(raw) > _MOST_BYTES:
         raise ValidationFailed(f"{name} has more than {_MOST_BYTES} bytes.", details={"path": name})
-    if kinds := sorted({kind for _, kind in find_secrets(strict_json.dumps(value))}):
+    try:
+        strict_json.loads(raw, max_depth=_DEEPEST)
+    except BadInput:
+        raise ValidationFailed(f"{name} is more than {_DEEPEST} levels deep.", details={"path": name}) from None
+    if kinds := sorted({kind for _, kind in find_secrets("\n".join(_texts(value)).encode())}):
         raise ValidationFailed(
             f"{name} holds what looks like {kinds[0]}: give it as secret:NAME.", details={"path": name}
         )
@@ -110,6 +117,19 @@ def checked(name: str, value: Any) -> Any:
             raise ValidationFailed(f"Not valid: {path}: {message}.", details={"path": path})
         compile_rule(rule.condition.expression)
     return _wire(rules)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in a JSON value, keys too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield key
+            yield from _texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
 
 
 def _wire(rules: tuple[OptimizationRule, ...]) -> list[dict[str, Any]]:

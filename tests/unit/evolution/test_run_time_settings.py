@@ -1,5 +1,6 @@
 """What people change while the server runs: checked as a whole, in the ledger, in force at once and after a restart."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -124,6 +125,7 @@ async def test_a_change_stands_in_the_ledger_with_the_old_and_the_new_value(desk
         ({"canary.min_step_s": -1}, "canary.min_step_s", "greater than or equal to 0"),
         ({"canary.weights": [0.5, 0.25, 1]}, "canary.weights", "rise from above 0 to exactly 1"),
         ({"canary.weights": []}, "canary.weights", "rise from above 0"),
+        ({"canary.weights": [one / 21 for one in range(1, 22)]}, "canary.weights", "at most 20"),
         ({"n_max": "5000"}, "n_max", "valid integer"),
         ({"n_max": 100.5}, "n_max", "valid integer"),
         ({"delta": True}, "delta", "valid number"),
@@ -196,12 +198,21 @@ async def test_global_rules_and_configuration_are_replaced_whole_and_told_with_t
         assert desk.everywhere.configuration == {"currency": "EUR"}
 
 
+async def test_the_deepest_configuration_that_is_taken_leaves_a_ledger_that_can_be_read(desk: Desk) -> None:
+    await desk.settings.change_global({"configuration": json.loads('{"a":' * 32 + "1" + "}" * 32)}, **ANN)
+    assert len(await desk.store.entries()) == 1
+    assert (await desk.store.verify()).ok
+    assert await desk.store.check_fold() == []
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "words"),
     [
         ({"configuration": {"key": "sk-abcdefghijklmnop1234"}}, ValidationFailed, "secret:NAME"),
         ({"configuration": {"key": f"uhlp_admin_{'a' * 16}_{'b' * 64}"}}, ValidationFailed, "a UHLP admin token"),
+        ({"configuration": {"key": "line\nsk-abcdefghijklmnop1234"}}, ValidationFailed, "secret:NAME"),
         ({"configuration": {"key": "x" * 300_000}}, ValidationFailed, "bytes"),
+        ({"configuration": json.loads('{"a":' * 40 + "1" + "}" * 40)}, ValidationFailed, "levels deep"),
         ({"optimization.rules": [{"condition": {"expression": "latency > 1s"}}]}, ExpressionInvalid, "not valid"),
         (
             {"optimization.rules": [{**RULE, "actionParams": {"windowS": 10**7}}]},
