@@ -7,7 +7,7 @@ from typing import Any
 from uhlp.errors import DefinitionInvalid, ValidationFailed
 from uhlp.models.definition import AppDefinition, ComponentDefinition
 from uhlp.prompts import Prompt, parse_prompt
-from uhlp.registry.component_compiler import ComponentCompiler, check_rules
+from uhlp.registry.component_compiler import ComparatorCheck, ComponentCompiler, check_rules
 from uhlp.registry.definition_files import APP_FILE, REGISTRY_FILE, DefinitionReader, Files
 from uhlp.registry.problems import Problems
 from uhlp.registry.route_table import Route, RouteConflict, RouteTable
@@ -20,7 +20,12 @@ _SECRET_HEADER = re.compile(r"authorization|token|key|secret|cookie", re.IGNOREC
 
 
 def compile_application(
-    app_id: str, files: Files, *, revision: str, global_configuration: Mapping[str, Any]
+    app_id: str,
+    files: Files,
+    *,
+    revision: str,
+    global_configuration: Mapping[str, Any],
+    check_comparator: ComparatorCheck = lambda policies: None,
 ) -> AppSnapshot:
     """The snapshot of `files` at `revision`. CPU only, a few milliseconds: call it in a thread.
 
@@ -39,7 +44,13 @@ def compile_application(
     _check_app(app, reader)
     definitions = () if registry is None else registry.components
     compiler = ComponentCompiler(
-        app, files, prompts=prompts, reader=reader, problems=problems, global_configuration=global_configuration
+        app,
+        files,
+        prompts=prompts,
+        reader=reader,
+        problems=problems,
+        global_configuration=global_configuration,
+        check_comparator=check_comparator,
     )
     components: dict[str, ComponentSnapshot] = {}
     for index, definition in enumerate(definitions):

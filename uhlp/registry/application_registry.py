@@ -12,6 +12,7 @@ from uhlp.errors import (
 from uhlp.metering import Meter, NullMeter
 from uhlp.models.definition import AppDefinition
 from uhlp.registry.api_keys import ApiKeyIdentity, ApiKeys
+from uhlp.registry.component_compiler import ComparatorCheck
 from uhlp.registry.config import RegistrySettings
 from uhlp.registry.definition_edits import (
     definition_files,
@@ -35,7 +36,8 @@ class ApplicationRegistry(RegistryReads):
     """The source of truth for what an application is. Requests read snapshots; everything else reads and writes git.
 
     Every write compiles the whole definition first, is one commit, and puts the new snapshot into service before it
-    returns. `actor` is the author of that commit. `global_configuration` gives the outermost configuration level.
+    returns. `actor` is the author of that commit. `global_configuration` gives the outermost configuration level,
+    `check_comparator` knows which policies outputs can be compared by.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class ApplicationRegistry(RegistryReads):
         config: RegistrySettings | None = None,
         meter: Meter | None = None,
         global_configuration: Callable[[], Mapping[str, Any]] = dict,
+        check_comparator: ComparatorCheck = lambda policies: None,
     ) -> None:
         settings = config or RegistrySettings()
         self._state = state
@@ -53,6 +56,7 @@ class ApplicationRegistry(RegistryReads):
             meter=meter or NullMeter(),
             global_configuration=global_configuration,
             last_good_search=settings.last_good_search,
+            check_comparator=check_comparator,
         )
         super().__init__(snapshots=snapshots, global_configuration=global_configuration)
         self._writer = DefinitionWriter(state=state, snapshots=self._snapshots)

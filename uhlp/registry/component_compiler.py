@@ -2,7 +2,7 @@
 
 import keyword
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from uhlp import strict_json
@@ -29,6 +29,8 @@ from uhlp.registry.spec import spec_hash
 DEFAULT_FUNCTION = "handle"
 _LONGEST_HOLD = 10_000
 Schema = dict[str, Any]
+ComparatorCheck = Callable[[Mapping[str, Any]], object]
+"""Raises DefinitionInvalid for policies that no comparator can keep; problems' paths are `comparator/<field>`."""
 
 
 class ComponentCompiler:
@@ -43,12 +45,14 @@ class ComponentCompiler:
         reader: DefinitionReader,
         problems: Problems,
         global_configuration: Mapping[str, Any],
+        check_comparator: ComparatorCheck,
     ) -> None:
         self._app = app
         self._files = files
         self._prompts = prompts
         self._reader = reader
         self._problems = problems
+        self._check_comparator = check_comparator
         self._configuration = merged(global_configuration, app.configuration)
 
     def compile(self, definition: ComponentDefinition, at: str) -> ComponentSnapshot:
@@ -56,6 +60,7 @@ class ComponentCompiler:
         if self._app.pool(definition.target_pool_name) is None:
             self._problem(f"{at}/targetPoolName", f"there is no pool {definition.target_pool_name} in sandboxPools")
         check_rules(definition.optimization.rules, REGISTRY_FILE, f"{at}/optimization/rules", self._reader)
+        self._check_policies(definition.optimization.comparator, f"{at}/optimization")
         prompt = self._prompt(definition, f"{at}/taskDetails")
         handler = self._handler(definition, f"{at}/taskDetails")
         input_schema = self._schema(definition.input_schema, f"{at}/inputSchema")
@@ -151,6 +156,13 @@ class ComponentCompiler:
                 f"{{{{ {name} }}}} is no field of the input of {component_id}{did_you_mean(name, known)}",
                 line=next((number for number, line in lines if word.search(line)), None),
             )
+
+    def _check_policies(self, policies: Mapping[str, Any], at: str) -> None:
+        try:
+            self._check_comparator(policies)
+        except DefinitionInvalid as error:
+            for problem in error.details["problems"]:
+                self._problem(f"{at}/{problem['path']}", problem["message"])
 
     def _check_decision_field(self, definition: ComponentDefinition, schema: Schema | None, at: str) -> None:
         field = definition.optimization.decision_field

@@ -1,6 +1,6 @@
 """Configuration: global, application and component values merged, the nearest winning."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -39,11 +39,31 @@ def look_up(levels: Mapping[Origin, Mapping[str, Any]], key: str) -> Configurati
     return ConfigurationValue(key, found=True, value=value, origin=origin)
 
 
+def origins(levels: Mapping[Origin, Mapping[str, Any]]) -> dict[str, ConfigurationValue]:
+    """Every value that is no object (or an empty one) by its dotted path, each with the level that gives it."""
+    found: dict[str, ConfigurationValue] = {}
+    for path, value in _leaves(merged(*levels.values())):
+        givers = [level for level, values in levels.items() if _at(values, path)[0]]
+        key = ".".join(path)
+        found[key] = ConfigurationValue(key, found=True, value=value, origin=givers[-1])
+    return found
+
+
+def _leaves(values: Mapping[str, Any], at: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, (*at, key))
+        else:
+            yield (*at, key), value
+
+
 def _value(values: Mapping[str, Any], key: str) -> tuple[bool, Any]:
-    if key in values:
-        return True, values[key]
+    return (True, values[key]) if key in values else _at(values, key.split("."))
+
+
+def _at(values: Mapping[str, Any], path: Iterable[str]) -> tuple[bool, Any]:
     node: Any = values
-    for step in key.split("."):
+    for step in path:
         if not isinstance(node, Mapping) or step not in node:
             return False, None
         node = node[step]

@@ -7,7 +7,7 @@ from uhlp.errors import ComponentNotFound, MethodNotAllowed, PermissionDenied, R
 from uhlp.models.definition import AppDefinition, InterAppPermission, SandboxPoolConfig
 from uhlp.registry.answers import ComponentLookup, UserPermissions, permissions_of, required_pools
 from uhlp.registry.api_keys import ApiKeyIdentity
-from uhlp.registry.configuration import ConfigurationValue, look_up
+from uhlp.registry.configuration import ConfigurationValue, Origin, look_up, origins
 from uhlp.registry.permissions import grants, may_trigger
 from uhlp.registry.snapshot import AppSnapshot
 from uhlp.registry.snapshot_store import SnapshotStore
@@ -71,18 +71,24 @@ class RegistryReads:
         self, app_id: str, key: str, component_id: str | None = None
     ) -> ConfigurationValue:
         """A value of the merged configuration and the level it comes from; `key` may be a dotted path."""
+        return look_up(self._levels(app_id, component_id), key)
+
+    async def get_app_configuration(
+        self, app_id: str, component_id: str | None = None
+    ) -> dict[str, ConfigurationValue]:
+        """The whole merged configuration: every value by its dotted path, with the level that gives it."""
+        return origins(self._levels(app_id, component_id))
+
+    def _levels(self, app_id: str, component_id: str | None) -> dict[Origin, Mapping[str, Any]]:
         app = self.snapshot(app_id)
         component = None if component_id is None else app.components.get(component_id)
         if component_id is not None and component is None:
             raise ComponentNotFound(f"there is no component {component_id}", details={"componentId": component_id})
-        return look_up(
-            {
-                "global": self._global_configuration(),
-                "application": app.definition.configuration,
-                "component": component.definition.configuration_overrides if component else {},
-            },
-            key,
-        )
+        return {
+            "global": self._global_configuration(),
+            "application": app.definition.configuration,
+            "component": component.definition.configuration_overrides if component else {},
+        }
 
     async def get_application_permissions(self, app_id: str) -> tuple[InterAppPermission, ...]:
         """Which applications may trigger this one, and with which events."""

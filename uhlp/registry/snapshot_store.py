@@ -11,6 +11,7 @@ from uhlp.catalogue import server
 from uhlp.errors import AppNotFound, DefinitionInvalid, NotFound, UhlpError, Unavailable
 from uhlp.metering import Meter
 from uhlp.registry.application_compiler import compile_application
+from uhlp.registry.component_compiler import ComparatorCheck
 from uhlp.registry.snapshot import AppSnapshot
 from uhlp.state.state_manager import StateManager
 
@@ -44,10 +45,12 @@ class SnapshotStore:
         meter: Meter,
         global_configuration: Callable[[], Mapping[str, Any]],
         last_good_search: int,
+        check_comparator: ComparatorCheck,
     ) -> None:
         self._state = state
         self._global_configuration = global_configuration
         self._last_good_search = last_good_search
+        self._check_comparator = check_comparator
         self._snapshots: dict[str, AppSnapshot] = {}
         self._revisions: dict[str, str] = {}
         self._faults: dict[str, UhlpError] = {}
@@ -117,7 +120,12 @@ class SnapshotStore:
         """A snapshot of files, in a thread; DefinitionInvalid with all problems."""
         configuration = self._global_configuration()
         return await asyncio.to_thread(
-            compile_application, app_id, files, revision=revision, global_configuration=configuration
+            compile_application,
+            app_id,
+            files,
+            revision=revision,
+            global_configuration=configuration,
+            check_comparator=self._check_comparator,
         )
 
     async def load(self, app_id: str) -> None:

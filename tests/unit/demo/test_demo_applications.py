@@ -8,6 +8,7 @@ import pytest
 from uhlp import demo
 from uhlp.demo.simulated_model.tasks import task_of
 from uhlp.demo.traffic import COMPONENTS, generator
+from uhlp.evals.comparator import Comparator
 from uhlp.registry.application_compiler import compile_application
 from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
 
@@ -17,7 +18,7 @@ APPLICATIONS = ("support-desk", "banking77")
 def compiled(app_id: str) -> AppSnapshot:
     folder = Path(demo.__path__[0]) / app_id.replace("-", "_")
     files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    return compile_application(app_id, files, revision="1", global_configuration={})
+    return compile_application(app_id, files, revision="1", global_configuration={}, check_comparator=Comparator)
 
 
 def model_answer(component: ComponentSnapshot, value: dict[str, Any]) -> Any:

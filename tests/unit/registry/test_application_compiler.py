@@ -6,6 +6,7 @@ import pytest
 
 from tests.unit.registry.conftest import FILES
 from uhlp.errors import DefinitionInvalid
+from uhlp.evals.comparator import Comparator
 from uhlp.registry.application_compiler import compile_application
 from uhlp.registry.secret_scan import find_secrets
 
@@ -129,6 +130,16 @@ securityConfig:
         ("app.yaml", "/userRoles/ops/roleName", 9),
         ("app.yaml", "/userRoles/ops/permissions/1", 9),
     ]
+
+
+def test_policies_that_no_comparator_can_keep_are_told_with_their_lines():
+    policies = b"comparator: {team: exactly, total: {numeric: {abs: -1}}, note: free_text}"
+    files = FILES | {"component_registry.yaml": REGISTRY.replace(b"decisionField: team", policies)}
+    with pytest.raises(DefinitionInvalid) as caught:
+        compile_application("desk", files, revision="r", global_configuration={}, check_comparator=Comparator)
+    at = "/components/0/optimization/comparator"
+    found = {(one["file"], one["path"], one["line"]) for one in caught.value.details["problems"]}
+    assert found == {("component_registry.yaml", f"{at}/{field}", 9) for field in ("team", "total")}
 
 
 def test_routes_have_a_length_and_at_least_one_method():

@@ -338,6 +338,16 @@ async def test_configuration_values_tell_where_they_come_from(registry):
     assert await value("limits") == (True, {"rows": 10, "x": 0, "columns": 3}, "application")
     assert await value("limits.rows.deeper") == (False, None, None)
 
+    async def whole(component_id: str | None = None) -> dict[str, tuple]:
+        found = await registry.get_app_configuration("desk", component_id)
+        return {key: (one.value, one.origin) for key, one in found.items()}
+
+    common = {"limits.x": (0, "global"), "limits.columns": (3, "application")}
+    assert await whole() == {"limits.rows": (10, "application"), **common}
+    assert await whole("triage") == {"limits.rows": (99, "component"), **common}
+    with pytest.raises(ComponentNotFound):
+        await registry.get_app_configuration("desk", "nobody")
+
 
 async def test_requirements_and_permissions_come_from_the_definition(registry):
     security = (

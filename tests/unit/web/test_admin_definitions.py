@@ -134,6 +134,8 @@ async def test_a_masked_update_changes_only_what_the_mask_names(desk: httpx.Asyn
     assert (definition["displayName"], definition["public"]) == ("Desk", True)
     value = (await desk.get(f"{APPS}/desk/config/limits.rows")).json()
     assert value == {"key": "limits.rows", "found": True, "value": 10, "origin": "application"}
+    whole = (await desk.get(f"{APPS}/desk/config")).json()
+    assert whole == {"values": {"limits.rows": {"value": 10, "origin": "application"}}}
 
 
 async def test_a_key_is_shown_once_and_its_hash_never(desk: httpx.AsyncClient) -> None:

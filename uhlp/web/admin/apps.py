@@ -157,6 +157,15 @@ async def find_route(app_id: str, services: ServicesDep, path: str, method: str 
     }
 
 
+@router.get("/{app_id}/config")
+async def configuration(
+    app_id: str, services: ServicesDep, component_id: Annotated[str | None, Query(alias="componentId")] = None
+) -> dict[str, Any]:
+    """The merged configuration of an application or component: each value with the level that gives it."""
+    found = await services.registry.get_app_configuration(app_id, component_id)
+    return {"values": {key: {"value": one.value, "origin": one.origin} for key, one in found.items()}}
+
+
 @router.get("/{app_id}/config/{key}")
 async def configuration_value(
     app_id: str, key: str, services: ServicesDep, component_id: Annotated[str | None, Query(alias="componentId")] = None
