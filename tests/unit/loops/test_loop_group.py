@@ -91,6 +91,16 @@ async def test_waking_during_a_cycle_runs_another_right_after_it() -> None:
         assert service.cycles == 2
 
 
+async def test_a_period_that_changes_holds_from_the_next_pause_on() -> None:
+    time, service, period_s = SteppedTime(), Service(), [30.0]
+    loop = PeriodicLoop("sampler", service.run_cycle, lambda: period_s[0], FakeClock(), pause=time.pause)
+    async with LoopGroup([loop]) as group:
+        assert await time.reach_pause() == 30
+        period_s[0] = 5
+        group.wake("sampler")
+        assert await time.reach_pause() == 5
+
+
 async def test_a_crashing_cycle_is_repeated_with_growing_pauses_and_shown() -> None:
     time, service, healthy = SteppedTime(), Service(), Service()
     service.fault = ValueError("no such table")

@@ -107,6 +107,18 @@ async def test_a_rule_must_hold_for_as_many_windows_as_asked(desk: Desk) -> None
     assert await discovered(world) == [], "it starts again"
 
 
+async def test_rules_of_the_server_may_change_while_it_runs(tmp_path: Path) -> None:
+    rules: list[OptimizationRule] = []
+    world = World(tmp_path, FakeClock(), global_rules=lambda: rules)
+    await world.open()
+    await world.register()
+    world.windows.observe(APP, PARSE, handler="llm", latency_ms=800.0, ok=True)
+    assert await discovered(world) == []
+    rules.append(OptimizationRule.model_validate(rule("count(requests) >= 1")))
+    assert await discovered(world) == [(PARSE, "jit")]
+    await world.close()
+
+
 async def test_two_rules_with_one_condition_do_not_count_for_each_other(desk: Desk) -> None:
     world = await desk.with_rules(rules=[rule(), rule()], hold_windows=2)
     assert [await discovered(world) for _ in range(2)] == [[], [(PARSE, "jit")]]
