@@ -71,32 +71,24 @@ class WindowsArchive:
             log.warning("windows_not_restored_yet", why=str(error) or f"it takes longer than {within_s:g} s")
 
     async def run_cycle(self) -> None:
-        """Keep what is new since the last cycle. Raises RuntimeStoreUnavailable; the next cycle makes up for it."""
-        async with self._working:
-            if not self._is_restored:
-                await self._restore()
-            self._windows.follow_clock()
-            now = self._windows.now_s()
-            async for series in self._in_turns():
-                self._windows.settle(series)
-            for scale in SCALES:
-                await self._keep(scale, int(now / _STRETCH_S[scale]))
-            if self._is_forgetting:
-                self._is_forgetting = False
-                oldest = now - SCALES[-1].reach_s
-                self._forgotten = {app_id: at for app_id, at in self._forgotten.items() if at > oldest}
-                try:
-                    await self._values.set(f"{self._prefix}forgotten", self._forgotten, ttl_seconds=SCALES[-1].reach_s)
-                except RuntimeStoreUnavailable:
-                    self._is_forgetting = True
-                    raise
+        """Keep what is new since the last cycle. While the store does not answer, a later cycle makes up for it."""
+        try:
+            async with self._working:
+                if not self._is_restored:
+                    await self._restore()
+                self._windows.follow_clock()
+                now = self._windows.now_s()
+                async for series in self._in_turns():
+                    self._windows.settle(series)
+                for scale in SCALES:
+                    await self._keep(scale, int(now / _STRETCH_S[scale]))
+                await self._keep_forgotten(now)
+        except RuntimeStoreUnavailable as error:  # its own probe says so; serving does not depend on what is kept here
+            log.warning("windows_not_kept", why=error.message)
 
     async def aclose(self) -> None:
-        """Keep what is new. A store that does not answer now is told of in a log line: a minute is lost."""
-        try:
-            await self.run_cycle()
-        except RuntimeStoreUnavailable as error:
-            log.warning("windows_not_kept", why=error.message)
+        """Keep what is new."""
+        await self.run_cycle()
 
     # -- keeping
 
@@ -116,6 +108,14 @@ class WindowsArchive:
                 await self._write(scale, stretch, stretches[stretch])
                 self._written[scale] = content
         self._next[scale] = last
+
+    async def _keep_forgotten(self, now: float) -> None:
+        if self._is_forgetting:
+            oldest = now - SCALES[-1].reach_s
+            self._forgotten = {app_id: at for app_id, at in self._forgotten.items() if at > oldest}
+            kept = dict(self._forgotten)
+            await self._values.set(f"{self._prefix}forgotten", kept, ttl_seconds=SCALES[-1].reach_s)
+            self._is_forgetting = kept != self._forgotten
 
     async def _write(self, scale: Scale, stretch: int, rows: Rows) -> None:
         ends_s = (stretch + 1) * _STRETCH_S[scale]
