@@ -218,6 +218,13 @@ class DefinitionStore:
 
     async def pull(self, app_id: str) -> None:
         """Bring main and the remote together: theirs first, then ours on top. What stands in the way is in `remote`."""
+        known = self._remotes.get(app_id)
+        if known is None:
+            return
+        problem = await self._sync.fetch(self._path(app_id), known.remote)
+        if problem is not None:  # before the lock: writers do not wait for a remote that hangs
+            self._note(app_id, known.remote, problem, is_away=True)
+            return
         async with self._lock(app_id):
             known = self._remotes.get(app_id)
             if known is not None:
@@ -232,7 +239,7 @@ class DefinitionStore:
         async with self._lock(app_id):
             before, revision = await self.read(app_id, change)
             known = self._remotes.get(app_id)
-            if known is None or before == revision:
+            if known is None or known.is_away or before == revision:
                 return revision
             self._remotes[app_id] = RemoteState(known.remote, known.problem or "a change is being pushed")
             try:
@@ -240,13 +247,13 @@ class DefinitionStore:
             except RevisionConflict:
                 self._remotes[app_id] = known
                 raise
-            self._note(app_id, known.remote, problem)
+            self._note(app_id, known.remote, problem, is_away=problem is not None)
             return present
 
-    def _note(self, app_id: str, remote: Remote, problem: str | None) -> None:
+    def _note(self, app_id: str, remote: Remote, problem: str | None, *, is_away: bool = False) -> None:
         if problem is not None:
             log.warning("remote_differs", app_id=app_id, reason=problem)
-        self._remotes[app_id] = RemoteState(remote, problem)
+        self._remotes[app_id] = RemoteState(remote, problem, is_away)
 
     def _open(self, app_id: str) -> DefinitionRepository:
         path = self._path(app_id)

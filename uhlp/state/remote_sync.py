@@ -24,14 +24,18 @@ _LOCKED = re.compile(r"lock ref|update ref")
 
 @dataclass(frozen=True, slots=True)
 class RemoteState:
-    """A remote, and why it and main are not the same; None when they are."""
+    """A remote, and why it and main are not the same; None when they are.
+
+    While it `is_away` (it did not answer the last time) changes do not wait for it: `pull` brings them there.
+    """
 
     remote: Remote
     problem: str | None
+    is_away: bool = False
 
 
 class RemoteSync:
-    """Everything is called by whoever holds the application's lock.
+    """Main is moved by whoever holds the application's lock.
 
     A change that the remote refuses is put on top of what came there meanwhile. Where that clashes, the change is
     taken back, its commit kept at refs/uhlp/refused/<revision>. While the remote does not answer, changes stay on main
@@ -66,6 +70,14 @@ class RemoteSync:
             with suppress(RevisionConflict):  # older changes of ours that clash as well; `pull` says so
                 await _in_repository(path, _onto_theirs(None))
             raise
+
+    async def fetch(self, path: Path, remote: Remote) -> str | None:
+        """Bring what the remote has here, and nothing else; why that cannot be done. Needs no lock."""
+        try:
+            await self._git.fetch(path, remote)
+        except RemoteUnavailable as error:
+            return error.message
+        return None
 
     async def pull(self, path: Path, remote: Remote) -> str | None:
         """Bring main and the remote's branch together; why that is not so, None when it is."""

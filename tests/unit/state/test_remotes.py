@@ -203,7 +203,7 @@ async def test_a_hook_that_refuses_the_change_is_a_conflict_with_its_reason(stor
     assert (await store.tree(APP)).revision == first == tip(remote)
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.sampled_from("ot"), st.sampled_from("abc"), st.sampled_from("123")), max_size=4))
 def test_whatever_both_sides_do_they_end_alike_and_every_accepted_change_is_there(tmp_path_factory, steps):
     folder = tmp_path_factory.mktemp("steps")
@@ -293,8 +293,11 @@ async def test_over_https_the_password_is_a_secret_and_never_told(tmp_path, remo
         assert "certificate" in store.remote(APP).problem
 
 
-async def test_a_remote_that_never_answers_is_given_up(tmp_path):
+async def test_a_remote_that_never_answers_is_given_up_and_waited_for_no_more(tmp_path):
+    connections = []
+
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
         await reader.read()
 
     async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
@@ -306,6 +309,10 @@ async def test_a_remote_that_never_answers_is_given_up(tmp_path):
             revision = await store.commit(APP, {"a": b"1"}, store.note("a", None))
         assert "does not answer within" in store.remote(APP).problem
         assert (await store.tree(APP)).revision == revision
+        asked = len(connections)
+        for n in range(3):
+            await store.commit(APP, {"b": f"{n}".encode()}, store.note("does not wait", None))
+        assert len(connections) == asked > 0
 
 
 @pytest.mark.parametrize(
