@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from tests.bench import jit_path, metrics, model_path, sandboxes, state
+from tests.bench import jit_path, metrics, model_path, panel, sandboxes, state
 
 pytestmark = [
     pytest.mark.long,
@@ -24,6 +24,14 @@ def test_the_model_path_is_measured_beside_a_passthrough(capsys):
         print()
         results = model_path.run(rounds=3)
     assert {model_path.UHLP, model_path.PROVIDER, model_path.PASSTHROUGH} <= set(results)
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="a browser has the panel open")
+def test_requests_are_measured_with_and_without_an_open_panel(capsys):
+    with capsys.disabled():
+        print()
+        results = panel.run(rounds=2, seconds=2)
+    assert set(results) == {panel.CLOSED, panel.OPEN}
 
 
 def test_sandboxes_of_each_driver_are_measured_beside_a_bare_process(capsys):

@@ -16,6 +16,7 @@ SCREENSHOTS = CHECKOUT / "tests" / "artifacts" / "panel"
 FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
     --disable-component-update --disable-sync"""
 HOSTILE_APP = "hostile"
+expect.set_options(timeout=15_000)  # the machine may be busy with other tests
 HOSTILE_PAGE = """<!doctype html>
 <title>untouched</title>
 <form method="post" action="/panel/logout"><button>Free parcels</button></form>

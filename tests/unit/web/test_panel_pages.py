@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from uhlp.errors import BadInput, PermissionDenied
+from uhlp.errors import BadInput, PermissionDenied, UhlpError
 from uhlp.models.definition import AppDefinition
 from uhlp.web.panel.page import MOST_FIELD_CHARACTERS
 from uhlp.web.services import Services
@@ -170,3 +170,13 @@ async def test_the_ledger_is_filtered_and_verified(shop: Services) -> None:
     page = await page_of("/ledger", shop, VIEWER)
     assert await page.act(VIEWER, {"action": "verify", "fields": {}}) == "The ledger holds."
     assert "all 1 entries hold" in str(await page.sections[0].draw())
+
+
+async def test_a_number_of_the_governor_shows_its_bounds_and_is_changed_by_owners_with_a_reason(shop: Services) -> None:
+    page = await page_of("/settings", shop)
+    assert "max_self_disagreement" in await text_of("/settings", shop)
+    for value, reason, said in (("0.4.1", "x", "JSON"), ("7", "x", "epsilon"), ("0.02", "  ", "reason")):
+        fields = {"name": "epsilon", "value": value, "reason": reason}
+        with pytest.raises(UhlpError, match=said):
+            await page.act(OWNER, {"action": "change", "fields": fields})
+    assert shop.run_time.numbers()["numbers"]["epsilon"]["changedBy"] is None

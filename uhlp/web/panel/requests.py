@@ -8,4 +8,5 @@ RETURN_TO_VERSION = "POST /admin/v1/apps/{app_id}/components/{component_id}/roll
 ADJUDICATE = "POST /admin/v1/apps/{app_id}/adjudications"
 ADJUDICATE_SAMPLE = "POST /admin/v1/apps/{app_id}/samples/{sample_id}/adjudicate"
 RECYCLE = "POST /admin/v1/sandboxes/{sandbox_id}/recycle"
+CONFIGURE = "PUT /admin/v1/evolution/config"
 VERIFY_LEDGER = "POST /admin/v1/ledger/verify"

@@ -41,10 +41,15 @@ def adjudicate_action(visit: Visit) -> Action:
 
 def expected_of(fields: Fields) -> Any:
     """The answer that a person calls right, as JSON; BadInput when it is none."""
+    return json_value(fields, "What is right")
+
+
+def json_value(fields: Fields, what: str) -> Any:
+    """What a person wrote as JSON; BadInput when it is none."""
     try:
-        return strict_json.loads(fields.get("value", "").encode())
+        return strict_json.loads(fields.get("value", "").encode(), subject=what)
     except BadInput as error:
-        raise BadInput(f"What is right is written as JSON (a text in quotes): {error.message}") from None
+        raise BadInput(f"{what} is written as JSON (a text in quotes): {error.message}") from None
 
 
 def verdict_buttons(

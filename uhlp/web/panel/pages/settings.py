@@ -3,17 +3,32 @@
 from collections.abc import Mapping
 from typing import Any
 
-from uhlp.web.panel import figures
-from uhlp.web.panel.markup import Markup, details, empty, mono, table
-from uhlp.web.panel.page import Page, Section, Visit
+from uhlp.errors import ValidationFailed
+from uhlp.web.panel import figures, requests
+from uhlp.web.panel.markup import Markup, Question, as_json, details, empty, join, mono, table, tag, when
+from uhlp.web.panel.page import Action, Fields, Page, Section, Visit
+from uhlp.web.panel.waiting_list import json_value
 
 
 async def settings_page(visit: Visit) -> Page:
+    run_time = visit.services.run_time
+
+    async def change(fields: Fields) -> str:
+        name = fields.get("name", "")
+        changes = {name: json_value(fields, f"The value of {name}")}
+        await run_time.change_numbers(changes, actor=visit.actor, reason=_reason(fields))
+        return f"{name} is {_text(run_time.numbers()['numbers'][name]['value'])} from now on."
+
+    async def reset(fields: Fields) -> str:
+        name = fields.get("name", "")
+        await run_time.change_numbers({}, reset=(name,), actor=visit.actor, reason=_reason(fields))
+        return f"{name} is {_text(run_time.numbers()['numbers'][name]['value'])} again, as the settings say."
+
     async def governor() -> Markup:
-        return _governor(visit.services.run_time.numbers()["numbers"])
+        return _governor(visit, run_time.numbers()["numbers"])
 
     async def others() -> Markup:
-        return _settings(visit.services.run_time.over(visit.services.effective_settings))
+        return _settings(run_time.over(visit.services.effective_settings))
 
     return Page(
         title="Settings",
@@ -22,21 +37,49 @@ async def settings_page(visit: Visit) -> Page:
             Section(name="The governor's numbers", draw=governor, every_s=5),
             Section(name="All settings", draw=others, every_s=60),
         ),
+        actions={"change": Action(requests.CONFIGURE, change), "reset": Action(requests.CONFIGURE, reset)},
     )
 
 
-def _governor(numbers: Mapping[str, Mapping[str, Any]]) -> Markup:
+def _reason(fields: Fields) -> str:
+    reason = fields.get("reason", "").strip()
+    if not reason:
+        raise ValidationFailed("Give a reason: it goes into the ledger.", details={"path": "reason"})
+    return reason
+
+
+def _governor(visit: Visit, numbers: Mapping[str, Mapping[str, Any]]) -> Markup:
     rows = [
-        [mono(name), _text(one["value"]), one["unit"], _text(one["default"]), one["allowed"], _origin(one)]
+        [
+            join([mono(name), tag("div", _changes(visit, name, one), class_="buttons")]),
+            join([_text(one["value"]), tag("div", one["unit"], class_="quiet")]),
+            _text(one["default"]),
+            one["allowed"],
+            _origin(one),
+        ]
         for name, one in numbers.items()
     ]
-    columns = ["Name", "Value", "Unit", "Default", "Allowed", "From"]
+    columns = ["Name", "Value", "Default", "Allowed", "From"]
     return table("The governor's numbers", columns, rows, numeric=["Value", "Default"])
 
 
-def _origin(one: Mapping[str, Any]) -> str:
-    """Where a number comes from; of one that was set at run time, who set it and why."""
-    return str(one["origin"]) if one["changedBy"] is None else f"{one['changedBy']}: {one['reason']}"
+def _changes(visit: Visit, name: str, one: Mapping[str, Any]) -> Markup:
+    """For owners: another value, or the one that the settings give."""
+    text = f"Allowed: {one['allowed']}. It is in force at once; evidence that was begun keeps its numbers."
+    value = as_json(one["value"])
+    asks = Question(f"Change {name}", text, name="value", label=f"Value ({one['unit']})", value=value)
+    change = visit.button(requests.CONFIGURE, "Change", "change", {"name": name}, tone="small", asks=asks)
+    if one["changedBy"] is None:
+        return change
+    back = Question(f"Give {name} back", "The value of file, environment or default holds again.")
+    return change + visit.button(requests.CONFIGURE, "Give back", "reset", {"name": name}, tone="small", asks=back)
+
+
+def _origin(one: Mapping[str, Any]) -> Markup | str:
+    """Where a number comes from; of one that was set at run time, who set it, when and why."""
+    if one["changedBy"] is None:
+        return str(one["origin"])
+    return join([f"{one['changedBy']}, ", when(one["changedAt"]), tag("div", one["reason"], class_="quiet")])
 
 
 def _settings(settings: Mapping[str, Mapping[str, Any]]) -> Markup:
