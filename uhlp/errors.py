@@ -18,7 +18,7 @@ UhlpError
 │   ├── SandboxDied              │   ├── MetricConflict         └── DeadlineExceeded 504
 │   ├── SandboxOutOfMemory       │   └── StateConflict              └── FallbackTooLate
 │   ├── CrashLoop                └── InternalError 500
-│   ├── NotRepeated
+│   ├── NotRepeated                  └── LedgerDamaged
 │   ├── HandlerFailed
 │   └── OutputInvalid
 └── HeadersTooLarge 431
@@ -394,3 +394,9 @@ class InternalError(UhlpError):
     """An unexpected error; the log has the trace id."""
 
     code = "INTERNAL_ERROR"
+
+
+class LedgerDamaged(InternalError):
+    """An entry of the ledger cannot be read; `uhlp ledger verify` says which."""
+
+    code = "LEDGER_DAMAGED"

@@ -3,15 +3,15 @@
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from uhlp import strict_json
-from uhlp.errors import NotLeading, StateConflict
+from uhlp.errors import LedgerDamaged, NotLeading, StateConflict
 from uhlp.evolution.candidate import OPEN, Candidate, CandidateState
 from uhlp.evolution.decisions import apply
-from uhlp.evolution.fold import candidate_of, decided_columns, entry_of, fold_problems
+from uhlp.evolution.fold import candidate_of, decided_columns, fold_problems, read_entry
 from uhlp.evolution.ledger import (
     OF_THIS_SERVER,
     BadEntry,
@@ -123,7 +123,14 @@ class EvolutionDatabase:
     def entries(self, where: str, values: Sequence[str], limit: int = -1) -> list[SealedEntry]:
         query = f"SELECT seq, body, hash FROM ledger WHERE {where} ORDER BY seq LIMIT ?"  # noqa: S608  fixed column names
         rows = self._db.execute(query, (*values, limit))
-        return [SealedEntry(seq, digest.hex(), entry_of(body)) for seq, body, digest in rows]
+        return [SealedEntry(seq, digest.hex(), read_entry(seq, body)) for seq, body, digest in rows]
+
+    def readable_entries(self) -> list[LedgerEntry]:
+        found = []
+        for seq, body in self._db.execute("SELECT seq, CAST(body AS BLOB) FROM ledger ORDER BY seq"):
+            with suppress(LedgerDamaged):
+                found.append(read_entry(seq, body))
+        return found
 
     def head(self) -> tuple[int, str]:
         seq, digest = self._head(self._db)
@@ -152,7 +159,7 @@ class EvolutionDatabase:
         return VerifyReport(False, report.entries, report.head, BadEntry(report.entries + 1, unreadable[0]))
 
     def check_fold(self) -> list[FoldProblem]:
-        entries = (entry_of(body) for (body,) in self._db.execute("SELECT body FROM ledger ORDER BY seq"))
+        entries = self._db.execute("SELECT seq, CAST(body AS BLOB) FROM ledger ORDER BY seq")
         query = "SELECT id, CAST(decided AS BLOB), app_id, component_id, kind, state FROM candidates"
         rows = {one: (decided, *columns) for one, decided, *columns in self._db.execute(query)}
         return fold_problems(entries, rows, self.settings(), self.pauses())

@@ -75,9 +75,11 @@ class SelfEvolutionDaemon:
         """
         await self._book.open()
         if self._book.problems:
-            for sealed in await self._store.entries(limit=-1):
-                if sealed.entry.app_id is not None and sealed.entry.code_sha is not None:
-                    self._rollouts.bar(sealed.entry.app_id, sealed.entry.code_sha)
+            code = {(one.app_id, one.code_sha) for one in await self._store.readable_entries()}
+            code |= {(one.app_id, one.code_sha) for one in self._book.candidates()}
+            for app_id, code_sha in code:
+                if app_id is not None and code_sha is not None:
+                    self._rollouts.bar(app_id, code_sha)
             return
         for candidate in self._book.candidates():
             if candidate.code_sha is not None and not (candidate.is_open or candidate.is_serving):

@@ -203,6 +203,10 @@ class EvolutionStore:
                 where, values = f"{where} AND {name} = ?", [*values, value]
         return await self._run(self._database.entries, where, tuple(values), limit)
 
+    async def readable_entries(self) -> list[LedgerEntry]:
+        """All entries of a ledger that may be damaged, in order, without those that cannot be read any more."""
+        return await self._run(self._database.readable_entries)
+
     async def head(self) -> tuple[int, str]:
         """(seq, hash) of the newest entry; (0, h_0) of an empty ledger."""
         return await self._run(self._database.head)

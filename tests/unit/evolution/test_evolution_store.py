@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from uhlp.clock import FakeClock
-from uhlp.errors import CandidateNotFound, StateConflict, Unavailable
+from uhlp.errors import CandidateNotFound, LedgerDamaged, StateConflict, Unavailable
 from uhlp.evolution.candidate import Candidate, CandidateState, Costs
 from uhlp.evolution.decisions import create, decide
 from uhlp.evolution.ledger import Event, LedgerEntry, StoredRow, genesis, verify_rows
@@ -383,6 +383,39 @@ async def test_tables_that_are_not_the_fold_of_the_ledger_are_named(
         db.execute(change)
     async with EvolutionStore(path=path, clock=clock) as store:
         assert what in {problem.what for problem in await store.check_fold()}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        'CAST(replace(body, \'"to":"\', \'"to":"x\') AS BLOB)',
+        "CAST(replace(body, '{', '[') AS BLOB)",
+        "'[]'",
+        "'{}'",
+        "x'00'",
+    ],
+)
+async def test_an_entry_that_somebody_changed_is_named_and_stops_no_server(
+    path: Path, clock: FakeClock, change: str
+) -> None:
+    await filled(path, clock)
+    with sqlite3.connect(path) as db:
+        db.execute(f"UPDATE ledger SET body = {change} WHERE seq = 2")
+    async with EvolutionStore(path=path, clock=clock) as store:
+        assert (await store.check_fold())[0].what == "ledger entry 2"
+        report = await store.verify()
+        assert report.first_bad is not None
+        assert report.first_bad.seq == 2
+
+
+async def test_reading_an_entry_that_is_none_any_more_names_it(path: Path, clock: FakeClock) -> None:
+    await filled(path, clock)
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE ledger SET body = CAST(replace(body, '{', '[') AS BLOB) WHERE seq = 2")
+    async with EvolutionStore(path=path, clock=clock) as store:
+        with pytest.raises(LedgerDamaged, match="Entry 2 of the ledger"):
+            await store.entries()
+        assert len(await store.readable_entries()) == 3
 
 
 async def test_a_store_that_is_not_open_says_so(path: Path, clock: FakeClock) -> None:

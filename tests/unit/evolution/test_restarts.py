@@ -213,6 +213,22 @@ async def test_what_the_proposer_saw_cannot_be_made_smaller_behind_the_ledger(wo
     assert world.state_of(candidate_id) == "rejected"
 
 
+@pytest.mark.parametrize("changed", ["""replace(body, '"to":"', '"to":"x')""", "replace(body, '{', '[')"])
+async def test_with_a_ledger_that_somebody_changed_the_server_starts_and_models_answer(
+    world: World, changed: str
+) -> None:
+    await world.to_state("promoted")
+    database = world.store._database
+    (body,) = (await world.store._run(database._db.execute, "SELECT body FROM ledger WHERE seq = 3")).fetchone()
+    change = f"UPDATE ledger SET body = CAST({changed} AS BLOB) WHERE seq = 3"
+    await world.store._run(database._db.execute, change)
+    await world.restart()
+    assert world.book.problems[0].what == "ledger entry 3"
+    assert (await world.send("3 pears")).handler == "llm"
+    assert (await world.oversight.verify_ledger())["firstBad"]["seq"] == 3
+    await world.store._run(world.store._database._db.execute, "UPDATE ledger SET body = ? WHERE seq = 3", (body,))
+
+
 @pytest.mark.parametrize(
     "row", ["json_set(decided, '$.attempt', 9)", "CAST(json_set(decided, '$.attempt', 9) AS BLOB)"]
 )
