@@ -10,30 +10,32 @@ from uhlp.web.panel.candidate_evidence import arms, classes, curve, mismatches
 from uhlp.web.panel.candidate_marks import decision, state_badge
 from uhlp.web.panel.markup import Markup, as_json, block, details, facts, join, link, mono, note, tag, tile, tiles, when
 from uhlp.web.panel.page import Page, Section, Visit
+from uhlp.web.panel.shared_read import SharedRead
 from uhlp.web.panel.waiting_list import adjudicate_action
 
 STAGES = ("discovered", "synthesized", "verified", "shadow", "canary", "promoted")
 
 
 async def candidate_page(visit: Visit, candidate_id: str) -> Page:
-    evolution = visit.services.evolution
-    first = await evolution.candidate(candidate_id)
+    services = visit.services
+    told_of = SharedRead(lambda: services.evolution.candidate(candidate_id), clock=services.clock)
+    first = await told_of()
 
     async def about() -> Markup:
-        return _about(visit, await evolution.candidate(candidate_id))
+        return _about(visit, await told_of())
 
     async def evidence() -> Markup:
-        told = await evolution.candidate(candidate_id)
+        told = await told_of()
         return join([curve(told), arms(told), classes(told)])
 
     async def wrong() -> Markup:
-        return mismatches(visit, await evolution.candidate(candidate_id))
+        return mismatches(visit, await told_of())
 
     async def code() -> Markup:
-        return await code_parts(visit.services, await evolution.candidate(candidate_id))
+        return await code_parts(services, await told_of())
 
     async def timeline() -> Markup:
-        return _timeline(await evolution.candidate(candidate_id))
+        return _timeline(await told_of())
 
     return Page(
         title=f"Candidate {candidate_id}",

@@ -12,6 +12,7 @@ from uhlp.web.panel.markup import Markup, Question, badge, empty, facts, join, m
 from uhlp.web.panel.page import Action, Fields, Page, Section, Visit
 from uhlp.web.panel.pages.waiting import question_card
 from uhlp.web.panel.samples_list import adjudicate_sample_action, samples_list
+from uhlp.web.panel.shared_read import SharedRead
 from uhlp.web.panel.versions_list import source, version_action, versions_list
 from uhlp.web.panel.waiting_list import adjudicate_action
 
@@ -19,15 +20,16 @@ from uhlp.web.panel.waiting_list import adjudicate_action
 async def component_page(visit: Visit, app_id: str, component_id: str) -> Page:
     services = visit.services
     component_of(services.registry.snapshot(app_id), component_id)
+    reasons = SharedRead(lambda: services.evolution.why(app_id, component_id), clock=services.clock)
 
     async def about() -> Markup:
         return await _about(visit, app_id, component_id)
 
     async def why() -> Markup:
-        return _why(await services.evolution.why(app_id, component_id))
+        return _why(await reasons())
 
     async def rules() -> Markup:
-        return _rules((await services.evolution.why(app_id, component_id)).get("rules", ()))
+        return _rules((await reasons()).get("rules", ()))
 
     async def switch() -> Markup:
         listed = await services.versions.listed(app_id, component_id)

@@ -5,7 +5,7 @@ from typing import Any
 
 from uhlp.errors import ValidationFailed
 from uhlp.web.panel import figures, requests
-from uhlp.web.panel.markup import Markup, Question, as_json, details, empty, join, mono, table, tag, when
+from uhlp.web.panel.markup import Markup, Part, Question, as_json, details, empty, join, mono, table, tag, when
 from uhlp.web.panel.page import Action, Fields, Page, Section, Visit
 from uhlp.web.panel.waiting_list import json_value
 
@@ -49,18 +49,21 @@ def _reason(fields: Fields) -> str:
 
 
 def _governor(visit: Visit, numbers: Mapping[str, Mapping[str, Any]]) -> Markup:
-    rows = [
-        [
-            join([mono(name), tag("div", _changes(visit, name, one), class_="buttons")]),
-            join([_text(one["value"]), tag("div", one["unit"], class_="quiet")]),
-            _text(one["default"]),
-            one["allowed"],
-            _origin(one),
-        ]
+    columns = ["Name", "Value", "Default", "Allowed", "From"]
+    rows: list[list[Part]] = [
+        [mono(name), f"{_text(one['value'])} {_unit(one)}", _text(one["default"]), one["allowed"], _origin(one)]
         for name, one in numbers.items()
     ]
-    columns = ["Name", "Value", "Default", "Allowed", "From"]
+    changes = [_changes(visit, name, one) for name, one in numbers.items()]
+    if any(changes):
+        columns.append("Change")
+        rows = [[*row, tag("span", change, class_="inline")] for row, change in zip(rows, changes, strict=True)]
     return table("The governor's numbers", columns, rows, numeric=["Value", "Default"])
+
+
+def _unit(one: Mapping[str, Any]) -> str:
+    """Said where the value does not say it."""
+    return "" if one["unit"] in ("count", "share", "ratio", "probability") else str(one["unit"])
 
 
 def _changes(visit: Visit, name: str, one: Mapping[str, Any]) -> Markup:
