@@ -39,7 +39,7 @@ def test_the_admin_token_is_printed_at_the_first_start_and_never_again(tmp_path:
         server.stop()
         server.start()
         assert "admin token" not in server.stdout.read_text() + server.stderr.read_text()
-        assert server.administer("GET", "/apps") == {"applications": []}
+        assert server.administer("GET", "/apps")["applications"] == []
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/openapi.json"])

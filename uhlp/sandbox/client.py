@@ -38,11 +38,14 @@ class McpAccess(NamedTuple):
 
 
 class NothingRan(SandboxDied):
-    """The worker cannot be reached, and has run nothing of the call; any other worker may."""
+    """The worker could not be reached, or ended before the call did anything; any other worker may run it."""
 
 
 class WorkerClient(ABC):
-    """Executes on one worker. `in_flight`, `lane`, `identity`, `fresh`, `idle_since_s` belong to the pool it is in."""
+    """Executes on one worker.
+
+    `in_flight`, `lane`, `identity`, `fresh`, `is_refill`, `idle_since_s` belong to the pool it is in.
+    """
 
     is_fork: ClassVar[bool]
     """Another one like it costs milliseconds and a little memory, not a container."""
@@ -56,6 +59,8 @@ class WorkerClient(ABC):
         self.lane: LaneName | None = None
         self.identity: Identity | None = None
         self.fresh = False
+        self.is_refill = False
+        """It was started beside a call, for the next that needs one."""
         self.in_flight = 0
         self.requests = 0
         self.started_s = self.idle_since_s = clock.monotonic()

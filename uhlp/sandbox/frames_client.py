@@ -18,7 +18,7 @@ from uhlp.errors import (
     UhlpError,
 )
 from uhlp.sandbox.channel import Answer, Channel
-from uhlp.sandbox.client import CallTool, McpAccess, WorkerClient
+from uhlp.sandbox.client import CallTool, McpAccess, NothingRan, WorkerClient
 from uhlp.sandbox.config import SandboxSettings
 from uhlp.sandbox.driver import HttpAddress, Sandbox, Worker
 from uhlp.sandbox.untrusted import MAX_BODY_BYTES, checked_response, read_tool_call, text
@@ -112,6 +112,11 @@ class FramesClient(WorkerClient):
                 answer = await self._execute(request, deadline_s)
             self.worn = self.worn or answer.worn
             return checked_response(answer, request_id)
+        except SandboxDied as died:
+            has_acted = not self._is_shared or call.tool_calls  # a template that asked no model has done nothing
+            if has_acted or await asyncio.shield(self.end(died.message)) == "oom":
+                raise
+            raise NothingRan(died.message) from died
         finally:
             del self._calls[request_id]
             for task in call.tasks:

@@ -15,7 +15,8 @@ from uhlp.sandbox.lane import Lane
 from uhlp.sandbox.worker_source import WorkerSource
 
 EARLY_END_S = 1.0
-"""A worker that ends this soon, before any call, counts as a failed start."""
+"""A worker that ends this soon, before any call, counts as a failed start; not so a refill, which only ends with the
+sandbox in which another worker was at its call."""
 
 REFILL_AFTER_S = 0.02
 """The call that took a spare runs first: with a fork beside it, it takes half as long again or more."""
@@ -74,10 +75,10 @@ class Workforce:
         """Nothing lives, starts or ends."""
         return not (self._tasks or self.workers)
 
-    def start_spare(self) -> "asyncio.Task[None]":
+    def start_spare(self, *, is_refill: bool = False) -> "asyncio.Task[None]":
         """Start a worker that nobody waits for yet."""
         self.spares_starting += 1
-        return self._run(self._start(None))
+        return self._run(self._start(None, is_refill=is_refill))
 
     def start_ahead(self) -> None:
         """A worker was used up by its calls, and the next call will need one: start it now, unless one is at hand."""
@@ -92,17 +93,18 @@ class Workforce:
     def _refill_now(self, number: int) -> None:
         self._refill = None
         if self.workers and len(self.spares) + self.starting < number and self.source.may_start:
-            self.start_spare()
+            self.start_spare(is_refill=True)
 
     def start_for(self, lane: Lane) -> None:
         """Start a worker that counts against the lane's maximum from now on."""
         lane.starting += 1
         self._run(self._start(lane))
 
-    async def _start(self, lane: Lane | None) -> None:
+    async def _start(self, lane: Lane | None, *, is_refill: bool = False) -> None:
         try:
             worker = await self.source.start_worker()
             if worker is not None:
+                worker.is_refill = is_refill
                 self._join(worker)
         finally:
             if lane is None:
@@ -170,7 +172,8 @@ class Workforce:
     def _lost(self, worker: WorkerClient) -> None:
         """The worker's channel ended. Its calls fail by themselves and bring it back; an idle one is removed here."""
         if worker.in_flight == 0:
-            if worker in self.spares and self._clock.monotonic() - worker.started_s < EARLY_END_S:
+            is_early = self._clock.monotonic() - worker.started_s < EARLY_END_S
+            if worker in self.spares and is_early and not worker.is_refill:
                 self.source.failed(SandboxDied("its workers end before their first call."))
             self.retire(worker, "crashed")
 

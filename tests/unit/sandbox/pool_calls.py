@@ -29,7 +29,7 @@ def run(
         pool,
         request,
         artifacts={request["context"]["task"]["artifact"]["sha256"]: code},
-        call_tool=None,
+        call_tool=options.pop("call_tool", None),
         timeout_s=timeout_s,
         group=options.pop("group", "serving"),
         **options,

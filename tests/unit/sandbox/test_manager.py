@@ -197,6 +197,37 @@ async def test_model_calls_share_one_worker_and_never_one_that_ran_a_handler() -
     await manager.close()
 
 
+@pytest.mark.parametrize(("asks_first", "executions"), [(False, 2), (True, 1)])
+async def test_a_prompt_whose_worker_dies_runs_on_another_unless_it_has_asked_the_model(
+    asks_first: bool, executions: int
+) -> None:
+    executed = 0
+
+    async def first_one_dies(worker: FakeWorker, request: dict[str, Any]) -> dict[str, Any] | None:
+        nonlocal executed
+        executed += 1
+        if asks_first:
+            await worker.call_tool(request["requestId"], "core.llm.generate", {})
+        if worker.worker_id == "w1":
+            worker.end("exited")
+            return None
+        return response(request, worker.worker_id)
+
+    async def answer(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        return {}
+
+    manager = manager_of(FakeDriver(first_one_dies))
+    await manager.open()
+    call = run(manager, handler_type=LLM, call_tool=answer)
+    if asks_first:
+        with pytest.raises(SandboxDied):
+            await call
+    else:
+        assert (await call)["data"] == "w2"
+    assert executed == executions
+    await manager.close()
+
+
 async def test_model_calls_respect_the_pools_concurrency() -> None:
     gate = Gate()
     driver = FakeDriver(gate)
@@ -673,6 +704,19 @@ async def test_whoever_takes_a_spare_has_another_started_for_the_next_component(
     await refill_is_due()
     (status,) = manager.status()
     assert (status["workers"], status["spares"], status["starting"]) == (3, 0, 0), "none beyond the maximum"
+    await manager.close()
+
+
+async def test_a_spare_that_ends_with_its_sandbox_holds_up_no_start() -> None:
+    driver = FakeDriver(where)
+    manager = manager_of(driver, spare_workers=1)
+    await manager.open()
+    await run(manager)
+    await spare_of(manager)
+    for worker in driver.workers:
+        worker.end("exited")
+    await settle()
+    assert (await run(manager))["data"] == "w3"
     await manager.close()
 
 
