@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from uhlp.evolution.candidate import OPEN, SERVING
 from uhlp.web.panel import figures, requests
-from uhlp.web.panel.candidate_marks import OPEN, SERVING, waits_for_approval
+from uhlp.web.panel.candidate_marks import waits_for_approval
 from uhlp.web.panel.markup import Markup, Question
 from uhlp.web.panel.page import Action, Fields, Visit
 

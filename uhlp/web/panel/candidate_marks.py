@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from uhlp.evolution.candidate import OPEN
 from uhlp.web.panel import addresses, figures
 from uhlp.web.panel.markup import Markup, badge, link
 
@@ -43,9 +44,4 @@ def decision(entry: Mapping[str, Any]) -> str:
 
 
 def waits_for_approval(row: Mapping[str, Any]) -> bool:
-    return bool(row.get("approvalRequired")) and row.get("approvedBy") is None and row["state"] in _OPEN
-
-
-_OPEN = frozenset({"discovered", "synthesized", "verified", "waiting", "shadow", "canary", "inconclusive"})
-SERVING = frozenset({"canary", "promoted"})
-OPEN = _OPEN
+    return bool(row.get("approvalRequired")) and row.get("approvedBy") is None and row["state"] in OPEN
