@@ -492,7 +492,8 @@ class EvolutionMachine(RuleBasedStateMachine):
         if live is None or one.id in self.refused_ends or one.spec_hash != self.spec_hash(one.component_id):
             return True
         has_alarm = one.is_serving and (live.audits.alarm or live.crashes.alarm or live.audits.failures >= 10)
-        return bool(has_alarm) or live.account.verdict is Verdict.REJECT
+        answers_too_little = live.figures.seen >= 50 and live.reachable_coverage < WIDE.verify.min_coverage
+        return bool(has_alarm) or answers_too_little or live.account.verdict is Verdict.REJECT
 
     @invariant()
     def no_alarm_and_no_verdict_against_it_goes_unheard(self) -> None:
