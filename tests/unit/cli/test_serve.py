@@ -128,7 +128,7 @@ def test_the_admin_token_is_kept_for_its_owner_only(serving: Serving) -> None:
     assert file.stat().st_mode & 0o777 == 0o600
     headers = {"Authorization": f"Bearer {file.read_text().strip()}"}
     answer = httpx.get(f"{serving.url}/admin/v1/apps", headers=headers, timeout=30)
-    assert (answer.status_code, answer.json()) == (200, {"applications": []})
+    assert (answer.status_code, answer.json()) == (200, {"appIds": [], "applications": []})
 
 
 def test_a_second_server_on_the_same_data_is_refused_by_name(serving: Serving) -> None:

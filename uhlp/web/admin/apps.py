@@ -52,7 +52,7 @@ async def list_applications(services: ServicesDep) -> dict[str, Any]:
     """All that are registered, also those without a revision that compiles; `appIds` are those in service."""
     known = await services.state.list_repositories()
     return {
-        "appIds": await services.registry.list_active_applications(),
+        "appIds": services.registry.app_ids(),
         "applications": [await _summary(services, app_id) for app_id in sorted(known)],
     }
 
