@@ -15,6 +15,7 @@ import structlog
 
 from uhlp.catalogue import server
 from uhlp.clock import Clock
+from uhlp.errors import Unavailable
 from uhlp.metering import Meter, NullMeter
 from uhlp.traffic.adjudications import Adjudications
 from uhlp.traffic.importing import ImportedRow
@@ -96,6 +97,7 @@ class SampleStore:
         self._dropped = server.SAMPLES_DROPPED.on(meter or NullMeter())
         self.dropped = 0
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
         self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._connection.executescript(SCHEMA)
         self.adjudications = Adjudications(connection=self._connection, ask=self._ask)
@@ -173,7 +175,8 @@ class SampleStore:
                     self._insert(connection, write)
                 connection.execute("COMMIT")
             except BaseException:
-                connection.execute("ROLLBACK")
+                if connection.in_transaction:  # a full disk has ended it already
+                    connection.execute("ROLLBACK")
                 raise
             return len(writes)
 
@@ -236,7 +239,10 @@ class SampleStore:
         self._dropped.labels(reason).inc()
 
     async def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `question` in the store's thread, after everything that was queued before."""
+        """Run `question` in the store's thread, after everything that was queued before.
+
+        A full disk or an unwritable file gives Unavailable with the reason.
+        """
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
 
@@ -249,9 +255,12 @@ class SampleStore:
                 answer.set_result(value)  # type: ignore[arg-type]  # a T whenever there is no error
 
         def work(connection: sqlite3.Connection) -> None:
-            value, failure = None, None
+            value: T | None = None
+            failure: Exception | None = None
             try:
                 value = question(connection)
+            except sqlite3.OperationalError as error:
+                failure = Unavailable(f"the samples in {self._path} fail: {error}")
             except Exception as error:
                 failure = error
             with contextlib.suppress(RuntimeError):  # the asker's loop has ended

@@ -1,6 +1,9 @@
+import resource
+
 import pytest
 
 from uhlp.clock import FakeClock
+from uhlp.errors import Unavailable
 from uhlp.traffic.importing import ImportedRow
 from uhlp.traffic.samples import SampleStore
 from uhlp.traffic.split import input_hash, split_of
@@ -102,6 +105,19 @@ async def test_imported_rows_become_samples_of_the_model(store):
     )
     (newest, *_) = await store.samples("shop", "triage")
     assert (newest.source, newest.latency_ms) == ("import", None)
+
+
+async def test_an_import_that_the_full_disk_refuses_says_so_and_keeps_nothing(store):
+    await store.flush()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        with pytest.raises(Unavailable, match=r"the samples in .*samples.db fail: "):
+            await store.import_samples("shop", "triage", [ImportedRow({"text": "t"}, "x", 1)], spec_hash="s1")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (await store.counts("shop", "triage")).total == 0
+    assert await store.import_samples("shop", "triage", [ImportedRow({"text": "t"}, "x", 1)], spec_hash="s1") == 1
 
 
 async def test_a_deleted_application_leaves_nothing(store):
