@@ -31,18 +31,24 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, emp
     Cells stay on one line, so that an id can be copied and found; only the column `folds` is broken to the width.
     """
     from rich import box
+    from rich.cells import cell_len
     from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 
+    shown = [[_cell(value) for value in row] for row in rows]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        is_number, is_whole = column.startswith("#"), column != folds
+    for at, column in enumerate(columns):
+        head, is_whole = column.lstrip("#"), column != folds
         table.add_column(
-            column.lstrip("#"), justify="right" if is_number else "left", overflow="fold", no_wrap=is_whole
+            head,
+            justify="right" if column.startswith("#") else "left",
+            overflow="fold",
+            no_wrap=is_whole,
+            min_width=max(cell_len(cell) for cell in [head, *(row[at] for row in shown)]) if is_whole else None,
         )
-    for row in rows:
-        table.add_row(*(Text(_cell(value)) for value in row))
+    for row in shown:
+        table.add_row(*map(Text, row))
     console = _console()
     if table.row_count:
         least = Measurement.get(console, console.options.update(max_width=WIDEST), table).minimum

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -33,7 +34,7 @@ def init(
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(source.read_text(encoding="utf-8").replace(_NAME_IN_TEMPLATE, app_id), encoding="utf-8")
     print(f"wrote {app_id} to {folder}")
-    print(f"  next: uhlp apply {folder}")
+    print(f"  next: uhlp apply {quote(str(folder))}")
 
 
 def _as_app_id(folder_name: str) -> str:

@@ -56,6 +56,9 @@ async def test_sandboxes_are_told_with_their_walls_and_problems(uhlp: Run, servi
         await uhlp("apply", "desk", **server)
         listed = await uhlp("sandbox", "list", **server)
         assert "fake-1" in listed.out, listed.err
+        narrow = (await uhlp("sandbox", "list", **server, COLUMNS="40")).out
+        assert narrow.splitlines()[1].split() == listed.out.splitlines()[1].split()
+        assert narrow.splitlines()[3].split() == listed.out.splitlines()[3].split()
         assert "Sandboxes: fake driver, isolation: none (missing: everything: it runs in the server)" in listed.out
         driver.start = NeverStartsDriver().start  # type: ignore[method-assign]
         await driver.sandboxes[0].stop("the machine ended it")
@@ -212,6 +215,11 @@ async def test_the_ledger_is_verified_without_a_server(uhlp: Run, tmp_path: Path
     broken = await uhlp("ledger", "verify", "--data-dir", tmp_path)
     assert (broken.status, "does not hold at entry 1" in broken.err) == (1, True), broken.err
     assert (await uhlp("ledger", "verify", "--data-dir", tmp_path / "none")).status == 1
+
+
+async def test_init_names_the_folder_as_a_shell_reads_it(uhlp: Run) -> None:
+    made = await uhlp("init", "My Shop")
+    assert made.out == "wrote my-shop to My Shop\n  next: uhlp apply 'My Shop'\n"
 
 
 async def test_init_keeps_what_is_there_and_takes_only_names_that_can_be_registered(uhlp: Run, tmp_path: Path) -> None:
