@@ -167,6 +167,8 @@ async def test_recorded_calls_become_samples_and_those_that_do_not_fit_are_named
     assert (kept["counts"]["total"], kept["samples"][0]["input"]) == (1, {"text": "refund"})
     nothing = await desk.post(f"{APPS}/desk/samples", json={"componentId": "triage", "samples": calls[1:]})
     assert nothing.status_code == 422
+    problems = nothing.json()["error"]["details"]["problems"]
+    assert [one["path"] for one in problems] == ["/samples/0/input", "/samples/1/output/team"]
 
 
 async def test_a_removed_application_stops_and_comes_back_only_with_its_state(desk: httpx.AsyncClient) -> None:

@@ -101,7 +101,8 @@ async def import_samples(app_id: str, body: ImportSamples, services: ServicesDep
         )
     if not rows:
         message = f"No sample matches the component's schemas; the first: {refused[0]['message']}"
-        raise ValidationFailed(message, details={"problems": refused[:20]})
+        placed = [{**one, "path": f"/samples/{one['index']}{one['path']}"} for one in refused[:20]]
+        raise ValidationFailed(message, details={"problems": placed})
     imported = await services.samples.import_samples(app_id, body.component_id, rows, spec_hash=component.spec_hash)
     return {"imported": imported, "refused": len(refused), "problems": refused[:20]}
 
