@@ -33,6 +33,8 @@ class CandidateActions:
             case "reject":
                 if candidate.state is S.QUARANTINED:
                     raise StateConflict(f"Candidate {candidate_id} is quarantined; use clear-quarantine.")
+                if candidate.is_serving:
+                    raise StateConflict(f"Candidate {candidate_id} is {candidate.state} and answers; use rollback.")
                 await self._governor.reject(candidate_id, cause="person", reason=reason, actor=actor)
             case "rollback":
                 await self._governor.roll_back(candidate_id, cause="person", reason=reason, actor=actor)
@@ -55,7 +57,7 @@ class CandidateActions:
 
     async def _approve(self, candidate: Candidate, actor: str, reason: str) -> None:
         if not (candidate.is_open and candidate.approval_required) or candidate.approved_by is not None:
-            raise StateConflict(f"Candidate {candidate.id} does not wait for approval.")
+            raise StateConflict(f"Candidate {candidate.id} is {candidate.state} and does not wait for approval.")
         await self._book.decide(candidate.id, actor=actor, reason=reason, approved_by=actor)
         self._compiler.enqueue(candidate.id)
 

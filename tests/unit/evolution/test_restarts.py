@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.unit.evolution.world import APP, GOOD, PARSE, World, coder_answer, line, lines, parse
-from uhlp.errors import Unavailable
+from uhlp.errors import StateConflict, Unavailable
 
 
 class Crash(BaseException):
@@ -127,6 +127,13 @@ async def test_an_ended_candidate_stays_ended(world: World, action: str) -> None
     assert world.state_of(candidate_id) == state
     assert world.live() is None
     assert world.rollouts.is_barred(APP, str(world.book.candidate(candidate_id).code_sha))
+
+
+async def test_rejecting_a_candidate_that_answers_says_to_roll_it_back(world: World) -> None:
+    candidate_id = await world.to_state("canary")
+    with pytest.raises(StateConflict, match="is canary and answers; use rollback"):
+        await world.oversight.act(candidate_id, "reject", actor="ann", reason="no")
+    assert world.state_of(candidate_id) == "canary"
 
 
 async def test_a_crash_between_promotion_and_commit_is_made_good(world: World) -> None:
