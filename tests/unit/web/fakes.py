@@ -107,6 +107,9 @@ class SnapshotsOnly:
     def app_ids(self) -> list[str]:
         return list(self.snapshots)
 
+    async def list_active_applications(self) -> list[str]:
+        return self.app_ids()
+
     def is_known(self, app_id: str) -> bool:
         return app_id in self.snapshots
 
