@@ -1,6 +1,6 @@
 """What the HTTP edge needs of the rest of UHLP; wiring fills it in."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from uhlp.evolution.notifications import Notifications
     from uhlp.evolution.run_time_settings import RunTimeSettings
     from uhlp.evolution.versions import ComponentVersions
+    from uhlp.loops import LoopStatus
     from uhlp.metrics.metric_collector import MetricCollector
     from uhlp.metrics.windows import Windows
     from uhlp.registry.application_registry import ApplicationRegistry
@@ -92,4 +93,6 @@ class Services:
     metrics_are_open: bool = True
     settings: WebSettings = field(default_factory=WebSettings)
     probes: Mapping[str, Probe] = field(default_factory=dict)
+    loops: "Callable[[], Sequence[LoopStatus]]" = tuple
+    """The state of every background loop."""
     effective_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -98,6 +98,7 @@ async def open_services() -> AsyncIterator[Services]:
                 loops=loops,
                 book=evolution.book,
             ),
+            loops=loops.status,
             effective_settings=describe(settings),
             deployment_mode=settings.deployment_mode,
             metrics_are_open=settings.metrics.is_open(settings.deployment_mode),

@@ -3,6 +3,7 @@
 import httpx
 import pytest
 
+from uhlp.loops import LoopStatus
 from uhlp.web.services import Services
 from web.fakes import QuietEvolution, services
 
@@ -79,6 +80,18 @@ async def test_an_unexpected_error_is_500_without_its_details(client_of, admin) 
     response = await client.get("/admin/v1/evolution", headers=admin)
     assert (response.status_code, response.json()["error"]["code"]) == (500, "INTERNAL_ERROR")
     assert "secret" not in response.text
+
+
+async def test_the_state_of_every_loop_is_told(client_of, admin) -> None:
+    well = LoopStatus("usage", True, 3, 0, 0, None, 1_750_000_000.0, 0.25)
+    ill = LoopStatus("oracle", True, 3, 2, 2, "KeyError: 'x'", None, None)
+    client = await client_of(services(loops=lambda: (well, ill)))
+    told = (await client.get("/admin/v1/evolution", headers=admin)).json()["loops"]
+    assert [(one["name"], one["healthy"], one["lastError"]) for one in told] == [
+        ("usage", True, None),
+        ("oracle", False, "KeyError: 'x'"),
+    ]
+    assert told[0]["lastCycleEndedAt"] == "2025-06-15T15:06:40+00:00"
 
 
 async def test_openapi_documents_the_envelope_for_every_status(client_of) -> None:

@@ -1,5 +1,6 @@
 """Oversight of evolution: triggers, candidates, pause, ledger (design "Oversight")."""
 
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
@@ -7,6 +8,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import Field
 
 from uhlp.errors import BadInput
+from uhlp.loops import LoopStatus
 from uhlp.models.wire import WireModel
 from uhlp.web.admin.access import ActorDep, ServicesDep
 from uhlp.web.admin.apps import component_of
@@ -83,7 +85,20 @@ async def act_on_candidate(
 @router.get("/evolution")
 async def overview(services: ServicesDep) -> dict[str, Any]:
     """State, loops and budgets."""
-    return await services.evolution.overview()
+    return {**await services.evolution.overview(), "loops": [_shown(one) for one in services.loops()]}
+
+
+def _shown(loop: LoopStatus) -> dict[str, Any]:
+    ended = loop.last_cycle_ended_at
+    return {
+        "name": loop.name,
+        "healthy": loop.is_healthy,
+        "cycles": loop.cycles,
+        "crashes": loop.crashes,
+        "lastError": loop.last_error,
+        "lastCycleEndedAt": None if ended is None else datetime.fromtimestamp(ended, UTC).isoformat(),
+        "lastCycleS": loop.last_cycle_s,
+    }
 
 
 @router.post("/evolution/pause")

@@ -24,6 +24,7 @@ from uhlp.web.panel.markup import (
     tag,
     tile,
     tiles,
+    when,
 )
 from uhlp.web.panel.page import Page, Section, Visit
 from uhlp.web.panel.waiting_list import open_questions
@@ -53,6 +54,9 @@ async def overview_page(visit: Visit) -> Page:
     async def server() -> Markup:
         return await _server(services)
 
+    async def loops() -> Markup:
+        return _loops(services)
+
     return Page(
         title="Overview",
         place="Overview",
@@ -63,6 +67,7 @@ async def overview_page(visit: Visit) -> Page:
             Section(name="Applications", draw=applications, every_s=3),
             Section(name="Evolution", draw=evolution),
             Section(name="Server", draw=server, every_s=5),
+            Section(name="Loops", draw=loops, every_s=5),
         ),
         actions=pause_actions(visit),
     )
@@ -218,6 +223,22 @@ async def _server(services: Services) -> Markup:
             missing,
         ]
     )
+
+
+def _loops(services: Services) -> Markup:
+    columns = ["Loop", "State", "Cycles", "Crashes", "Last cycle", "It took"]
+    rows = [
+        [
+            mono(one.name),
+            badge("runs", "good") if one.is_healthy else note(one.last_error or "stopped", "bad"),
+            figures.count(one.cycles),
+            figures.count(one.crashes),
+            when(one.last_cycle_ended_at),
+            figures.milliseconds(None if one.last_cycle_s is None else one.last_cycle_s * 1000),
+        ]
+        for one in services.loops()
+    ]
+    return table("Background loops", columns, rows, numeric=(*columns[2:4], columns[5]))
 
 
 def alert_rows(alerts: Iterable[dict[str, Any]]) -> Markup:
