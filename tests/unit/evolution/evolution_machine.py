@@ -435,8 +435,9 @@ class EvolutionMachine(RuleBasedStateMachine):
         self.runner.run(self.rival.aclose())
         self.world.clock.advance(LEASE_S)
         self.runner.run(self.world.leadership.run_cycle())
-        self.refused_ends.clear()
         self.run(self.turn())
+        if self.world.leadership.is_leading:  # it may have gone again within a decision
+            self.refused_ends.clear()
 
     # -- what must hold
 
