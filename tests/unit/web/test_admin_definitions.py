@@ -171,6 +171,15 @@ async def test_recorded_calls_become_samples_and_those_that_do_not_fit_are_named
     assert [one["path"] for one in problems] == ["/samples/0/input", "/samples/1/output/team"]
 
 
+async def test_a_key_in_a_commit_message_is_refused_and_not_repeated(desk: httpx.AsyncClient) -> None:
+    key = "uhlp_46bc579185c51a68_" + "3c41010d24ae0316" * 3
+    url = f"{APPS}/desk/definition/files/note.txt"
+    refused = await desk.put(url, json={"content": "one", "commitMessage": f"For {key}"})
+    assert (refused.status_code, key in refused.text) == (422, False)
+    assert "looks like a UHLP application key" in refused.text
+    assert (await desk.get(url)).status_code == 404
+
+
 async def test_a_removed_application_stops_and_comes_back_only_with_its_state(desk: httpx.AsyncClient) -> None:
     assert (await desk.delete(f"{APPS}/desk")).json() == {"appId": "desk", "stateDeleted": False}
     assert (await desk.post("/apps/desk/tickets", json={"text": "a"})).status_code == 404

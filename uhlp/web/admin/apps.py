@@ -10,6 +10,7 @@ from uhlp.models.definition import AppDefinition
 from uhlp.models.wire import WireModel
 from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
 from uhlp.web.admin.access import ActorDep, ServicesDep
+from uhlp.web.admin.definitions import Message
 from uhlp.web.application_removal import remove_application
 from uhlp.web.application_status import application_status
 
@@ -35,7 +36,7 @@ class ApplyDefinition(WireModel):
     """Several files as one commit; null removes a file."""
 
     files: dict[str, str | None]
-    commit_message: Annotated[str, Field(min_length=1, max_length=2_000)] = "Apply the definition"
+    commit_message: Message = "Apply the definition"
     expected_base_revision: str | None = None
 
 

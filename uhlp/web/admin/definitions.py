@@ -3,14 +3,22 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from uhlp.models.wire import WireModel
+from uhlp.registry.secret_scan import find_secrets
 from uhlp.web.admin.access import ActorDep, ServicesDep
 
 router = APIRouter(prefix="/apps/{app_id}", tags=["definitions"])
 
-Message = Annotated[str, Field(min_length=1, max_length=2_000)]
+
+def _without_secret(message: str) -> str:
+    for _, kind in find_secrets(message.encode()):
+        raise ValueError(f"this looks like {kind}; the history keeps what is written here for ever")
+    return message
+
+
+Message = Annotated[str, Field(min_length=1, max_length=2_000), AfterValidator(_without_secret)]
 Limit = Annotated[int, Query(ge=1, le=1_000)]
 
 
