@@ -78,6 +78,8 @@ class EvolutionDatabase:
 
     def open(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        if not self._path.exists():
+            self._path.touch(mode=0o600)  # payloads are recorded traffic
         self._connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "busy_timeout = 5000"):
             self._connection.execute(f"PRAGMA {pragma}")

@@ -97,6 +97,8 @@ class SampleStore:
         self._dropped = server.SAMPLES_DROPPED.on(meter or NullMeter())
         self.dropped = 0
         path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            path.touch(mode=0o600)  # what was asked and answered is nobody else's on this machine
         self._path = path
         self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._connection.executescript(SCHEMA)

@@ -120,6 +120,12 @@ async def test_an_import_that_the_full_disk_refuses_says_so_and_keeps_nothing(st
     assert await store.import_samples("shop", "triage", [ImportedRow({"text": "t"}, "x", 1)], spec_hash="s1") == 1
 
 
+async def test_nobody_else_on_the_machine_reads_the_samples(store, tmp_path):
+    serve(store, 1)
+    await store.flush()
+    assert {file.stat().st_mode & 0o077 for file in tmp_path.glob("samples.db*")} == {0}
+
+
 async def test_a_deleted_application_leaves_nothing(store):
     serve(store, 1)
     serve(store, 2, app="other")
