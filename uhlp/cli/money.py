@@ -115,6 +115,9 @@ def usage(app: App, json_: AsJson = False) -> None:
     print_table(
         ("component", "for", "#calls", "#tokens", "#seconds", "#cost", "#today"), rows, empty="No model was asked yet."
     )
+    if found["total"] and found["total"]["unpricedCalls"]:
+        calls = f"{found['total']['unpricedCalls']:,} calls have no known price and are in no sum"
+        print_note(f"{calls}; give it as llm.providers.<name>.prices.")
     budget = found["budget"]
     if budget["usdPerDay"] is not None or budget["tokensPerDay"] is not None:
         limits = [f"${budget['usdPerDay']:g}"] if budget["usdPerDay"] is not None else []

@@ -130,7 +130,7 @@ async def test_money_is_printed_for_people_and_for_programs(uhlp: Run, server: d
     assert json.loads(as_json)[0]["start"] == "/candidates/cand-1/approve"
     for part in ("$1.2500", "$1.0000", "cand-1 answers 95.0%; it took $0.25 to make"):
         assert part in savings
-    for part in ("serve", "330", "$0.5000", "Budget a day: $2"):
+    for part in ("serve", "330", "$0.5000", "2 calls have no known price", "Budget a day: $2"):
         assert part in usage
     assert json.loads(savings_json)["total"]["byHandler"] == 38
     assert ("2026-01-29" in three, "2026-01-28" in three, "2026-01-25" in savings) == (True, False, True)

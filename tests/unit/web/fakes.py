@@ -236,7 +236,7 @@ class QuietEvolution:
         ]  # fmt: skip
 
     async def usage(self, app_id: str) -> dict[str, Any]:
-        use = {"calls": 3, "refused": 0, "tokensIn": 300, "tokensOut": 30, "usd": 0.5, "unpricedCalls": 0,
+        use = {"calls": 3, "refused": 0, "tokensIn": 300, "tokensOut": 30, "usd": 0.5, "unpricedCalls": 2,
                "seconds": 4.0}  # fmt: skip
         one = {**use, "evolutionUsd": 0.0, "byPurpose": {"serve": use}}
         budget = {"usdPerDay": 2.0, "tokensPerDay": None, "isSpent": False}
