@@ -127,6 +127,15 @@ async def test_oversight_names_the_actor_and_the_reason(client_of, admin) -> Non
     ]
 
 
+async def test_a_key_in_a_reason_is_refused_and_not_repeated(client_of, admin) -> None:
+    client, key = await client_of(services()), "uhlp_abc123_" + "s" * 32
+    for path in ("candidates/cand-1/rollback", "evolution/pause", "apps/shop/components/echo/optimize"):
+        refused = await client.post(f"/admin/v1/{path}", json={"reason": f"because of {key}"}, headers=admin)
+        assert refused.status_code == 422
+        assert "looks like a UHLP application key" in refused.text
+        assert key not in refused.text
+
+
 async def test_what_does_not_exist_is_404(client_of, admin) -> None:
     client = await client_of(services())
     for path, code in (

@@ -10,7 +10,7 @@ from uhlp.models.definition import AppDefinition
 from uhlp.models.wire import WireModel
 from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
 from uhlp.web.admin.access import ActorDep, ServicesDep
-from uhlp.web.admin.definitions import Message
+from uhlp.web.admin.kept_text import KeptText
 from uhlp.web.application_removal import remove_application
 from uhlp.web.application_status import application_status
 
@@ -36,7 +36,7 @@ class ApplyDefinition(WireModel):
     """Several files as one commit; null removes a file."""
 
     files: dict[str, str | None]
-    commit_message: Message = "Apply the definition"
+    commit_message: KeptText = "Apply the definition"
     expected_base_revision: str | None = None
 
 

@@ -3,34 +3,26 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import AfterValidator, Field
 
 from uhlp.models.wire import WireModel
-from uhlp.registry.secret_scan import find_secrets
 from uhlp.web.admin.access import ActorDep, ServicesDep
+from uhlp.web.admin.kept_text import KeptText
 
 router = APIRouter(prefix="/apps/{app_id}", tags=["definitions"])
 
 
-def _without_secret(message: str) -> str:
-    for _, kind in find_secrets(message.encode()):
-        raise ValueError(f"this looks like {kind}; the history keeps what is written here for ever")
-    return message
-
-
-Message = Annotated[str, Field(min_length=1, max_length=2_000), AfterValidator(_without_secret)]
 Limit = Annotated[int, Query(ge=1, le=1_000)]
 
 
 class WriteFile(WireModel):
     content: str
-    commit_message: Message
+    commit_message: KeptText
     expected_base_revision: str | None = None
     author: str | None = None
 
 
 class DeleteFile(WireModel):
-    commit_message: Message = "Delete a definition file"
+    commit_message: KeptText = "Delete a definition file"
     expected_base_revision: str | None = None
     author: str | None = None
 
@@ -41,13 +33,13 @@ class ApplyDiff(WireModel):
     file_path: str
     diff_content: str
     expected_base_revision: str
-    commit_message: Message
+    commit_message: KeptText
     author: str | None = None
 
 
 class Revert(WireModel):
     revision: str
-    commit_message: Message | None = None
+    commit_message: KeptText | None = None
     author: str | None = None
 
 

@@ -12,10 +12,10 @@ from uhlp.loops import LoopStatus
 from uhlp.models.wire import WireModel
 from uhlp.web.admin.access import ActorDep, ServicesDep
 from uhlp.web.admin.apps import component_of
+from uhlp.web.admin.kept_text import KeptText
 
 router = APIRouter(tags=["evolution"])
 
-Reason = Annotated[str, Field(min_length=1, max_length=2_000)]
 CandidateAction = Literal[
     "approve", "reject", "pause", "resume", "rollback", "promote-full", "quarantine", "clear-quarantine"
 ]
@@ -25,18 +25,18 @@ class Optimize(WireModel):
     """`proposer` asks one proposer only (rule_learner, coder); without it the cheapest that has something is taken."""
 
     action: Literal["jit", "compress"] = "jit"
-    reason: Reason = "asked for by hand"
+    reason: KeptText = "asked for by hand"
     proposer: Annotated[str, Field(max_length=60)] = ""
 
 
 class Because(WireModel):
-    reason: Reason
+    reason: KeptText
 
 
 class Scope(WireModel):
     """Without `appId` everything; with `componentId` one component of the application."""
 
-    reason: Reason
+    reason: KeptText
     app_id: str | None = None
     component_id: str | None = None
 

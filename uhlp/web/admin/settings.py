@@ -1,6 +1,6 @@
 """The settings in force, and what of them can be changed while the server runs (contracts §7)."""
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from fastapi import APIRouter
 from pydantic import Field
@@ -8,10 +8,9 @@ from pydantic import Field
 from uhlp.evolution.global_settings import CONFIGURATION, RULES
 from uhlp.models.wire import WireModel
 from uhlp.web.admin.access import ActorDep, ServicesDep
+from uhlp.web.admin.kept_text import KeptText
 
 router = APIRouter(tags=["settings"])
-
-Why = Annotated[str, Field(min_length=1, max_length=2_000, pattern=r"\S")]
 
 
 class ChangeNumbers(WireModel):
@@ -19,7 +18,7 @@ class ChangeNumbers(WireModel):
 
     changes: dict[str, Any] = Field(default={}, examples=[{"canary.min_step_s": 120}])
     reset: tuple[str, ...] = ()
-    reason: Why
+    reason: KeptText
 
 
 class ChangeGlobal(WireModel):
@@ -28,7 +27,7 @@ class ChangeGlobal(WireModel):
     configuration: dict[str, Any] = Field(default={})
     rules: list[dict[str, Any]] = Field(default=[])
     reset: tuple[Literal["configuration", "optimization.rules"], ...] = ()
-    reason: Why
+    reason: KeptText
 
 
 @router.get("/settings")

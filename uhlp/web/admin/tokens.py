@@ -4,16 +4,14 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import Field
 
 from uhlp.access.access_tokens import TokenView
 from uhlp.access.administrator import Role
 from uhlp.models.wire import WireModel
 from uhlp.web.admin.access import ActorDep, ServicesDep
+from uhlp.web.admin.kept_text import KeptText
 
 router = APIRouter(prefix="/tokens", tags=["access"])
-
-Why = Annotated[str, Field(min_length=1, max_length=2_000)]
 
 
 class CreateToken(WireModel):
@@ -21,7 +19,7 @@ class CreateToken(WireModel):
 
     name: str
     role: Role
-    reason: Why = "asked for by hand"
+    reason: KeptText = "asked for by hand"
 
 
 @router.post("", status_code=201)
@@ -42,7 +40,7 @@ async def delete_token(
     token_id: str,
     services: ServicesDep,
     actor: ActorDep,
-    reason: Annotated[str, Query(min_length=1, max_length=2_000)] = "asked for by hand",
+    reason: Annotated[KeptText, Query()] = "asked for by hand",
 ) -> dict[str, Any]:
     """Refused from the next request on; its panel sessions and event streams end."""
     holder = await services.tokens.delete(token_id, actor=actor, reason=reason)

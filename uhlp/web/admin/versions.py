@@ -7,6 +7,7 @@ from pydantic import Field
 
 from uhlp.models.wire import WireModel
 from uhlp.web.admin.access import ActorDep, ServicesDep
+from uhlp.web.admin.kept_text import KeptText
 
 router = APIRouter(prefix="/apps/{app_id}/components/{component_id}", tags=["evolution"])
 
@@ -17,7 +18,7 @@ class ReturnTo(WireModel):
     """`to`: `v2`, `prompt`, `prompt@<revision>`, or a revision: what was in service there."""
 
     to: VersionName
-    reason: Annotated[str, Field(min_length=1, max_length=2_000)]
+    reason: KeptText
 
 
 @router.get("/versions")
