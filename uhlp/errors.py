@@ -13,11 +13,12 @@ UhlpError
 ├── TooManyRequests 429          │   ├── TokenNotFound          │   ├── EngineRefused
 │   ├── BudgetExhausted          │   └── ToolNotFound           │   ├── IsolationRefused
 │   ├── CardinalityLimit         ├── Conflict 409               │   ├── RuntimeStoreUnavailable
-│   └── RuntimeQuotaExceeded     │   ├── RevisionConflict       │   ├── NotLeading
-├── ExecutionFailed 502          │   ├── AppExists              │   └── ShuttingDown
-│   ├── SandboxDied              │   ├── MetricConflict         └── DeadlineExceeded 504
-│   ├── SandboxOutOfMemory       │   └── StateConflict              └── FallbackTooLate
-│   ├── CrashLoop                └── InternalError 500
+│   ├── RuntimeQuotaExceeded     │   ├── RevisionConflict       │   ├── MailboxUnavailable
+│   └── MailboxFull              │   ├── AppExists              │   ├── MailboxClosed
+├── ExecutionFailed 502          │   ├── MetricConflict         │   ├── NotLeading
+│   ├── SandboxDied              │   ├── LeaseLost              │   └── ShuttingDown
+│   ├── SandboxOutOfMemory       │   └── StateConflict          └── DeadlineExceeded 504
+│   ├── CrashLoop                └── InternalError 500              └── FallbackTooLate
 │   ├── NotRepeated                  └── LedgerDamaged
 │   ├── HandlerFailed
 │   └── OutputInvalid
@@ -210,6 +211,12 @@ class MetricConflict(Conflict):
     code = "METRIC_CONFLICT"
 
 
+class LeaseLost(Conflict):
+    """The lease on this message is over: it is done, or was or will be delivered again. Stop working on it."""
+
+    code = "LEASE_LOST"
+
+
 class StateConflict(Conflict):
     """The candidate's state does not allow this."""
 
@@ -238,6 +245,12 @@ class RuntimeQuotaExceeded(TooManyRequests):
     """The application keeps as many runtime keys as it may."""
 
     code, retryable = "RUNTIME_QUOTA_EXCEEDED", False
+
+
+class MailboxFull(TooManyRequests):
+    """The mailbox holds as many messages as it may; send again when some are done."""
+
+    code = "MAILBOX_FULL"
 
 
 class ExecutionFailed(UhlpError):
@@ -358,6 +371,18 @@ class RuntimeStoreUnavailable(Unavailable):
     """The runtime store does not answer."""
 
     code = "RUNTIME_STORE_UNAVAILABLE"
+
+
+class MailboxUnavailable(Unavailable):
+    """The store of the mailbox does not answer."""
+
+    code = "MAILBOX_UNAVAILABLE"
+
+
+class MailboxClosed(Unavailable):
+    """The mailbox is closed."""
+
+    code, retryable = "MAILBOX_CLOSED", False
 
 
 class RemoteUnavailable(Unavailable):
