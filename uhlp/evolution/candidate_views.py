@@ -66,6 +66,7 @@ class CandidateViews:
             "code": code[0] if code else None,
             "diff": await self._diff(one, code[0]) if code else None,
             "tests": code[1] if code else None,
+            "testReport": code[2].get("testReport") if code else None,
             "account": {**account.summary(), "curve": account.curve} if account else None,
             "checkpoint": asdict(one.checkpoint) if one.checkpoint else None,
             "breakEven": await self._money.break_even(one),

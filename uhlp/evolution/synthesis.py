@@ -27,6 +27,7 @@ from uhlp.optimization.proposer import Counterexample, Proposal, ProposalFailed
 
 S = CandidateState
 _WRONG_KEPT = 12
+_REPORT_CHARS = 8_000
 
 
 class Synthesis:
@@ -102,6 +103,7 @@ class Synthesis:
             "trained": trained,
             "counterexamples": [_as_json(example) for example in drafted.counterexamples],
             "noise": self._book.candidate(candidate.id).measurements.get("noise"),
+            "testReport": report.tests.report[:_REPORT_CHARS] if report.tests else None,
         }
         await self._promotion.keep_code(candidate, code=proposal.code, tests=proposal.tests, record=record)
         candidate = await self._book.decide(

@@ -106,7 +106,7 @@ async def test_a_candidate_shows_timeline_drafts_code_tests_and_figures(world: W
     candidate_id = await world.to_state("canary")
     shown = await world.oversight.candidate(candidate_id)
     assert [one["to"] for one in shown["timeline"]] == ["discovered", "synthesized", "verified", "shadow", "canary"]
-    assert (shown["code"], shown["tests"]) == (GOOD, TESTS)
+    assert (shown["code"], shown["tests"], shown["testReport"]) == (GOOD, TESTS, "1 passed, 0 failed")
     assert (shown["n"], shown["k"], shown["agreement"], shown["proven"]) == (60, 0, 1.0, 0.1)
     assert shown["drafts"][0]["stage"] is None
     assert shown["checkpoint"]["revision"]

@@ -29,6 +29,8 @@ async def code_parts(services: Services, told: Mapping[str, Any]) -> Markup:
     parts.append(details("The code", block(told["code"], "The candidate's code"), key="code"))
     if told["tests"]:
         parts.append(details("Its tests", block(told["tests"], "The candidate's tests"), key="tests"))
+    if told.get("testReport"):
+        parts.append(details("Their report", block(told["testReport"], "What pytest said"), key="test-report"))
     return join(parts)
 
 
