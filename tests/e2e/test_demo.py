@@ -67,7 +67,8 @@ def component(report: dict[str, Any], component_id: str) -> dict[str, Any]:
 
 def test_every_expectation_of_the_demo_holds(support_desk: Any) -> None:
     done, report = support_desk
-    assert report["ok"], (report["broken"], [one["broken"] for one in report["components"]], done.stdout[-3000:])
+    stories = [(one["component_id"], one["broken"], one["reason"]) for one in report["components"]]
+    assert report["ok"], (report["broken"], stories, done.stdout[-3000:])
     assert done.returncode == 0
     assert report["model"] == "simulated"
     assert report["ledger"]["ok"]

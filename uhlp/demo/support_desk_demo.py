@@ -33,9 +33,11 @@ TIME_LIMIT_S = 180.0
 EVOLUTION = {
     "cycle_s": 1,
     "canary": {"min_step_s": 3},
+    "deadline": {"least_s": 1.0},
     "limits": {"canaries_per_application": 4, "compilations_per_hour": 100, "usd_per_day": 1.0},
 }
-"""Canary steps of seconds, no hourly limit, canaries side by side, a budget. No epsilon, delta or gate among them."""
+"""Canary steps of seconds, no hourly limit, canaries side by side, a budget; and a second for handlers, because caller,
+model and server share one machine. No epsilon, delta or gate among them."""
 
 _PRICES = {
     "simulated-small": {"inputUsdPerMtok": 0.40, "outputUsdPerMtok": 1.60},
@@ -148,9 +150,7 @@ class SupportDeskDemo:
         )
         if self._wanted_port not in (0, self._port):
             self._console.print(f"Port {self._wanted_port} is taken, so another one is used.", style="dim")
-        self._console.print(
-            f"Faster than the defaults: evolution {json.dumps(EVOLUTION)}", style="dim", highlight=False
-        )
+        self._console.print(f"Unlike the defaults: evolution {json.dumps(EVOLUTION)}", style="dim", highlight=False)
 
     async def _watch(self, admin: Admin, app_id: str, callers: dict[str, Callers]) -> None:
         """Traffic on every component until each has ended as its story says, or the time is up."""

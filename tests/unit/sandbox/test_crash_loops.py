@@ -115,7 +115,7 @@ async def test_a_crash_of_shared_model_workers_is_no_templates_fault() -> None:
     manager = manager_of(FakeDriver(moody), clock=FakeClock())
     await manager.open()
     await crash(manager, 8, handler_type="LLM")
-    assert moody.calls == 8
+    assert moody.calls == 16, "a prompt that has asked no model yet runs on a second worker"
     await manager.close()
 
 
