@@ -387,7 +387,7 @@ async def test_cancelling_who_waits_strands_nothing(box) -> None:
         await send(box, turns)
         await asyncio.wait([waiting], timeout=turns * 0.0002)
         waiting.cancel()
-        await asyncio.wait([waiting])
+        await asyncio.wait([waiting], timeout=5)
         if waiting.cancelled():
             assert await box.counts() == MailboxCounts(1, 0, 0, 0)
         message = await one(box) if waiting.cancelled() else waiting.result()[0]

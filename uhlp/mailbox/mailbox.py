@@ -1,12 +1,12 @@
 """Mailbox: messages from any sender to one receiver each, at least once (seed 004)."""
 
 import asyncio
-from collections.abc import Coroutine
 from contextlib import suppress
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from uhlp.errors import MailboxClosed, MailboxUnavailable, ValidationFailed
 from uhlp.mailbox.body_codec import BodyCodec
+from uhlp.mailbox.cancelling import to_its_end
 from uhlp.mailbox.message import DeadLetter, Message
 from uhlp.mailbox.message_queue import (
     MOST_LISTED,
@@ -86,7 +86,7 @@ class Mailbox(Generic[BodyT, ReplyT]):
                     await bell.wait(max(_SHORTEST_WAIT_S, wait_s))
             return messages
         except BaseException:
-            await _to_its_end(self._undo(taking))
+            await to_its_end(self._undo(taking))
             raise
 
     async def counts(self) -> MailboxCounts:
@@ -141,13 +141,3 @@ class Mailbox(Generic[BodyT, ReplyT]):
     def _must_be_open(self) -> None:
         if self._is_closed:
             raise MailboxClosed(f"the mailbox {self.name} is closed")
-
-
-async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
-    """Do `work` even when the caller is cancelled meanwhile, as often as it may be."""
-    task = asyncio.ensure_future(work)
-    while not task.done():
-        with suppress(asyncio.CancelledError):
-            await asyncio.shield(task)
-    if not task.cancelled():
-        task.result()

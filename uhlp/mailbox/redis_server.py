@@ -16,6 +16,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from uhlp.clock import Clock, SystemClock
 from uhlp.errors import MailboxClosed, MailboxUnavailable
+from uhlp.mailbox.cancelling import cancellable
 from uhlp.state.reconnecting import Reconnecting
 
 _MOST_CONNECTIONS = 256
@@ -49,7 +50,7 @@ class MailboxRedis:
         with self.translated():
             if script not in self._scripts:
                 self._scripts[script] = self._redis.register_script(script)
-            result = await self._scripts[script](keys=list(keys), args=list(arguments))
+            result = await cancellable(self._scripts[script](keys=list(keys), args=list(arguments)))
         self._reconnecting.succeeded()
         return result
 
@@ -60,8 +61,8 @@ class MailboxRedis:
         pubsub = self._redis.pubsub()
         try:
             with self.translated():
-                await pubsub.subscribe(channel)
-                await pubsub.get_message(timeout=self._timeout_s)  # the server has it: nothing is missed from here on
+                await cancellable(pubsub.subscribe(channel))
+                await cancellable(pubsub.get_message(timeout=self._timeout_s))  # from here on nothing is missed
             yield ChannelBell(pubsub, server=self)
         finally:
             with suppress(RedisError, OSError):
@@ -71,7 +72,7 @@ class MailboxRedis:
         """Ring from outside a script."""
         await self._may_ask()
         with self.translated():
-            await self._redis.publish(channel, b"")
+            await cancellable(self._redis.publish(channel, b""))
         self._reconnecting.succeeded()
 
     async def aclose(self) -> None:
@@ -107,7 +108,7 @@ class ChannelBell:
 
     async def wait(self, timeout_s: float) -> None:
         with self._server.translated():
-            await self._pubsub.get_message(timeout=timeout_s)
+            await cancellable(self._pubsub.get_message(timeout=timeout_s))
 
 
 def _unavailable(reason: str) -> MailboxUnavailable:
