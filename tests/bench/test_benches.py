@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from tests.bench import jit_path, metrics, model_path, panel, sandboxes, state
+from tests.bench import jit_path, mailboxes, metrics, model_path, panel, sandboxes, state
 
 pytestmark = [
     pytest.mark.long,
@@ -56,3 +56,10 @@ def test_stores_and_registry_are_measured_beside_what_they_stand_on(capsys):
         print()
         figures = state.run(applications=200)
     assert {"commit, ms p50", "route match of 10000, µs", "  known key, µs", "sqlite get, µs p50"} <= set(figures)
+
+
+def test_mailboxes_are_measured_on_each_store(capsys):
+    with capsys.disabled():
+        print()
+        figures = mailboxes.run(messages=1_000)
+    assert len(figures) >= 4
