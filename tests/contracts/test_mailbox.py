@@ -244,6 +244,13 @@ async def test_the_reason_of_the_last_return_is_kept(box) -> None:
     assert [dead.reason for dead in await box.dead_letters()] == ["delivered 3 times, at last: no luck"]
 
 
+async def test_a_reason_of_any_text_is_kept_in_its_beginning(box) -> None:
+    await send(box, 1)
+    await (await one(box)).reject("\x00é\ud800" + "x" * 5_000)
+    (dead,) = await box.dead_letters()
+    assert dead.reason == "\x00é?" + "x" * 997
+
+
 async def test_what_is_rejected_is_dead_at_once_and_may_be_revived(box) -> None:
     await send(box, 1, 2, 3)
     for _ in range(2):
@@ -502,7 +509,7 @@ async def test_a_mailbox_has_a_plain_name_that_is_no_place_of_dead_letters(open_
 @pytest.mark.parametrize(
     "how",
     [
-        {"max_messages": 0}, {"max_messages": 1001}, {"visibility_timeout": 0}, {"visibility_timeout": float("nan")},
+        {"max_messages": 0}, {"max_messages": 101}, {"visibility_timeout": 0}, {"visibility_timeout": float("nan")},
         {"visibility_timeout": -1}, {"wait_time_seconds": -1}, {"wait_time_seconds": float("inf")},
     ],
 )  # fmt: skip

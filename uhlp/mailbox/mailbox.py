@@ -62,8 +62,8 @@ class Mailbox(Generic[BodyT, ReplyT]):
     ) -> list[Message[BodyT, ReplyT]]:
         """Lease up to `max_messages` for `visibility_timeout` seconds each, as soon as one is ready.
 
-        None, when none is before `wait_time_seconds` are over or the mailbox is closed. Cancelling it leaves every
-        message where it was.
+        Empty when none is before `wait_time_seconds` are over, or the mailbox is closed meanwhile. When it is cancelled
+        what it had taken stands first again, as if it had not been delivered.
         """
         self._must_be_open()
         most, timeout_s = check_most(max_messages, MOST_RECEIVED), check_visibility(visibility_timeout)

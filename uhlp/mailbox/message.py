@@ -9,6 +9,7 @@ from uhlp.mailbox.message_queue import Delivery, MessageQueue, check_delay, chec
 
 BodyT = TypeVar("BodyT")
 ReplyT = TypeVar("ReplyT")
+_LONGEST_REASON = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,9 @@ class Message(Generic[BodyT, ReplyT]):
     by time or by one of these methods, each of them but `reply` raises LeaseLost and changes nothing.
     """
 
-    def __init__(self, delivery: Delivery, body: BodyT, *, queue: MessageQueue, replies: BodyCodec[ReplyT] | None):
+    def __init__(
+        self, delivery: Delivery, body: BodyT, *, queue: MessageQueue, replies: BodyCodec[ReplyT] | None
+    ) -> None:
         self.id = delivery.id
         self.body = body
         self.delivery_count = delivery.delivery_count
@@ -58,7 +61,7 @@ class Message(Generic[BodyT, ReplyT]):
         After its last delivery it goes to the dead letters, with the reason.
         """
         delay_s = check_delay(visibility_timeout, "visibility_timeout")
-        self._must_hold(await self._queue.give_back(self.id, self.token, delay_s=delay_s, reason=reason))
+        self._must_hold(await self._queue.give_back(self.id, self.token, delay_s=delay_s, reason=_kept(reason)))
 
     async def extend(self, visibility_timeout: float) -> None:
         """Hold the lease for at least so many seconds from now; it never gets shorter."""
@@ -67,7 +70,7 @@ class Message(Generic[BodyT, ReplyT]):
 
     async def reject(self, reason: str) -> None:
         """The work can never be done: the message goes to the dead letters now."""
-        self._must_hold(await self._queue.bury(self.id, self.token, reason=reason))
+        self._must_hold(await self._queue.bury(self.id, self.token, reason=_kept(reason)))
 
     async def reply(self, result: ReplyT) -> bool:
         """Send a result to who asked; False when nobody did, or has not fetched so many that no more are kept.
@@ -82,3 +85,8 @@ class Message(Generic[BodyT, ReplyT]):
     def _must_hold(self, is_held: bool) -> None:
         if not is_held:
             raise LeaseLost(details={"messageId": self.id, "token": self.token})
+
+
+def _kept(reason: str) -> str:
+    """The beginning of a reason, as text that any store takes."""
+    return reason[:_LONGEST_REASON].encode("utf-8", "replace").decode()

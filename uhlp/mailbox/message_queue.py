@@ -10,7 +10,7 @@ from uhlp.errors import MailboxFull, ValidationFailed
 _NAME = re.compile(r"[a-z0-9][A-Za-z0-9._:-]{0,199}")
 _REPLY, _DEAD = "reply:", ":dead"
 _LONGEST_S = 30 * 86_400.0
-MOST_RECEIVED = 1_000
+MOST_RECEIVED = 100
 """Messages of one `receive`."""
 MOST_LISTED = 1_000
 """Dead letters of one answer."""

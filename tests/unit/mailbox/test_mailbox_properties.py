@@ -17,8 +17,8 @@ from uhlp.mailbox.sqlite_mailbox import InMemoryMailbox
 
 __all__ = ["server"]
 
-THOUSANDS = settings(max_examples=80, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck))
-HUNDREDS = settings(max_examples=15, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck))
+THOUSANDS = settings(max_examples=150, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck))
+HUNDREDS = settings(max_examples=20, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck))
 AT_LENGTH = settings(max_examples=1500, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck))
 
 
