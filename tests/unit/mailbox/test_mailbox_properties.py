@@ -19,7 +19,7 @@ __all__ = ["server"]
 
 THOUSANDS = settings(max_examples=150, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck))
 HUNDREDS = settings(max_examples=20, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck))
-AT_LENGTH = settings(max_examples=1500, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck))
+AT_LENGTH = settings(max_examples=500, stateful_step_count=80, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 class InMemoryMachine(MailboxMachine):
@@ -78,5 +78,5 @@ def test_no_order_of_events_breaks_a_mailbox_on_redis(server) -> None:
 
 
 @pytest.mark.long
-def test_no_order_of_events_breaks_a_mailbox_in_memory_for_some_minutes() -> None:
+def test_no_order_of_events_breaks_a_mailbox_in_memory_at_length() -> None:
     run_state_machine_as_test(InMemoryMachine, settings=AT_LENGTH)
