@@ -13,6 +13,7 @@ from uhlp.web.panel.markup import (
     EMPTY,
     Markup,
     badge,
+    details,
     empty,
     facts,
     join,
@@ -238,7 +239,12 @@ def _loops(services: Services) -> Markup:
         ]
         for one in services.loops()
     ]
-    return table("Background loops", columns, rows, numeric=(*columns[2:4], columns[5]))
+    ill = [one.name for one in services.loops() if not one.is_healthy]
+    summary = f"{len(ill)} of {len(rows)} fail: {', '.join(ill)}" if ill else f"All {len(rows)} run"
+    listed = table("Background loops", columns, rows, numeric=(*columns[2:4], columns[5]))
+    return join(
+        [note(summary, "bad") if ill else EMPTY, details("Each of them" if ill else summary, listed, key="loops")]
+    )
 
 
 def alert_rows(alerts: Iterable[dict[str, Any]]) -> Markup:
