@@ -22,6 +22,12 @@ def run(outcome: str = "refused", *, seed: int = 1, wrong: int = 0, failed: int 
 # -- what is played
 
 
+def test_a_run_leaves_no_file_behind(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    play_once(Scenario("perfect", trust="serve-and-check"), 1)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_handler_without_fault_is_let_in():
     result = play_once(Scenario("perfect", trust="serve-and-check"), 1)
 

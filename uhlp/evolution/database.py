@@ -26,6 +26,7 @@ from uhlp.evolution.ledger import (
     verify_rows,
 )
 from uhlp.evolution.records import Change, FoldProblem, RegressionCase, Scope
+from uhlp.private_file import make_private
 
 _OPEN_STATES = ", ".join(f"'{state}'" for state in sorted(OPEN))
 _TABLES = f"""
@@ -77,9 +78,7 @@ class EvolutionDatabase:
         self.instance_id = ""
 
     def open(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        if not self._path.exists():
-            self._path.touch(mode=0o600)  # payloads are recorded traffic
+        make_private(self._path)  # payloads are recorded traffic
         self._connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "busy_timeout = 5000"):
             self._connection.execute(f"PRAGMA {pragma}")

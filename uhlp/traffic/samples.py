@@ -17,6 +17,7 @@ from uhlp.catalogue import server
 from uhlp.clock import Clock
 from uhlp.errors import Unavailable
 from uhlp.metering import Meter, NullMeter
+from uhlp.private_file import make_private
 from uhlp.traffic.adjudications import Adjudications
 from uhlp.traffic.importing import ImportedRow
 from uhlp.traffic.redaction import Redaction
@@ -96,9 +97,7 @@ class SampleStore:
         self._retention = Retention(newest=newest, reservoir=reservoir, failures=failures)
         self._dropped = server.SAMPLES_DROPPED.on(meter or NullMeter())
         self.dropped = 0
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            path.touch(mode=0o600)  # what was asked and answered is nobody else's on this machine
+        make_private(path)  # what was asked and answered is nobody else's on this machine
         self._path = path
         self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._connection.executescript(SCHEMA)
