@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from uhlp import strict_json
-from uhlp.errors import LedgerDamaged, NotLeading, StateConflict
+from uhlp.errors import LedgerDamaged, MalformedJson, NotLeading, StateConflict
 from uhlp.evolution.candidate import OPEN, Candidate, CandidateState
 from uhlp.evolution.decisions import apply
 from uhlp.evolution.fold import candidate_of, decided_columns, fold_problems, read_entry
@@ -166,7 +166,12 @@ class EvolutionDatabase:
         return fold_problems(entries, rows, self.settings(), self.pauses())
 
     def settings(self) -> dict[str, Any]:
-        return {name: strict_json.loads(value) for name, value in self._db.execute("SELECT name, value FROM settings")}
+        """Those that can be read: what somebody spoilt differs from the ledger, and `check_fold` says so."""
+        found = {}
+        for name, value in self._db.execute("SELECT name, CAST(value AS BLOB) FROM settings"):
+            with suppress(MalformedJson):
+                found[name] = strict_json.loads(value)
+        return found
 
     def pauses(self) -> set[Scope]:
         return {(app_id, component_id) for app_id, component_id in self._db.execute("SELECT * FROM pauses")}

@@ -6,7 +6,7 @@ A change is checked as a whole, written to the ledger with the old and the new v
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from uhlp.clock import Clock
@@ -20,6 +20,7 @@ from uhlp.evolution.records import Change
 from uhlp.evolution.store import EvolutionStore
 
 _WEIGHTS = "canary.weights"
+_KEPT = {one.name for one in fields(SetAtRunTime)}
 
 
 class RunTimeSettings:
@@ -50,7 +51,11 @@ class RunTimeSettings:
 
     async def open(self) -> None:
         """Before the first decision of a start."""
-        kept = {name: SetAtRunTime(**one) for name, one in (await self._store.settings()).items() if _is_ours(name)}
+        kept = {
+            name: SetAtRunTime(**one)
+            for name, one in (await self._store.settings()).items()
+            if _is_ours(name) and isinstance(one, dict) and one.keys() == _KEPT
+        }  # what else stands there differs from the ledger, and readiness says so
         numbers = {name.removeprefix(PREFIX): one for name, one in kept.items() if name.startswith(PREFIX)}
         self._numbers.load(numbers)
         self._global.load({name: one for name, one in kept.items() if name in NAMES})

@@ -1,8 +1,9 @@
 """What people change while the server runs: checked as a whole, in the ledger, in force at once and after a restart."""
 
 import json
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,17 @@ async def test_what_was_set_wins_over_file_and_environment_after_a_restart(tmp_p
         assert again.everywhere.configuration == {"currency": "CHF"}
         assert [rule.description for rule in again.everywhere.rules] == ["busy"]
         assert again.reloads == 1
+
+
+@pytest.mark.parametrize("spoilt", ["{garbage", "[1]", '{"value": 1}', "\x00"])
+async def test_a_spoilt_setting_stops_no_start_and_is_told(tmp_path: Path, spoilt: str) -> None:
+    async with opened(tmp_path) as desk:
+        await desk.settings.change_numbers({"delta": 0.01}, **ANN)
+    with closing(sqlite3.connect(tmp_path / "evolution.db")) as db, db:
+        db.execute("UPDATE settings SET value = ?", (spoilt,))
+    async with opened(tmp_path) as again:
+        assert again.numbers.now.delta == 0.05
+        assert [one.what for one in await again.store.check_fold()] == ["settings"]
 
 
 def test_a_kept_number_that_fits_no_more_is_left_out_alone() -> None:
