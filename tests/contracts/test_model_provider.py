@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,21 @@ async def test_the_wire_carries_model_messages_parameters_and_key(
         assert seen.body["max_tokens"] > 0
         assert seen.headers["x-api-key"] == KEY
         assert seen.headers["anthropic-version"] == "2023-06-01"
+
+
+@every_wire
+async def test_what_a_call_brings_along_goes_out_and_replaces_no_header_of_the_providers(
+    kind: str, make: Make, server: ScriptedModelServer
+) -> None:
+    await make(kind).complete(replace(QUESTION, headers={"traceparent": "00-1", "Content-Type": "text/plain"}))
+    headers = server.seen[0].headers
+    assert (headers["traceparent"], headers["Content-Type"]) == ("00-1", "application/json")
+
+
+@every_provider
+async def test_an_answer_does_not_depend_on_what_a_call_brings_along(kind: str, make: Make) -> None:
+    provider = make(kind)
+    assert await provider.complete(QUESTION) == await provider.complete(replace(QUESTION, headers={"traceparent": "x"}))
 
 
 @every_wire

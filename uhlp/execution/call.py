@@ -8,6 +8,7 @@ from uhlp.models.execute import Source
 from uhlp.registry.snapshot import AppSnapshot, Artifact, ComponentSnapshot
 from uhlp.sandbox.driver import Group
 from uhlp.tools.session import ToolCallRecord, Usage
+from uhlp.tracing import TraceContext
 
 Purpose = Literal["serve", "shadow", "replay", "audit", "reference"]
 
@@ -59,6 +60,7 @@ class ExecutionCall:
     input: dict[str, Any]
     request_id: str
     trace_id: str
+    trace: TraceContext | None = None
     timeout_s: float
     group: Group
     purpose: Purpose

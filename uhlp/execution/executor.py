@@ -19,6 +19,7 @@ from uhlp.tools.core.llm_generate import LLM_GENERATE
 from uhlp.tools.core_mcp_server import CoreMCPServer
 from uhlp.tools.recorded_session import RecordedSession
 from uhlp.tools.session import ToolSession
+from uhlp.tracing import TraceContext
 
 
 class Executor:
@@ -73,6 +74,7 @@ class Executor:
                 call_tool=session.call,
                 timeout_s=call.timeout_s,
                 group=call.group,
+                trace=session.context.trace,
             )
         except UhlpError as error:
             return self._failed(session, started_s, *failure_of_sandbox(error))
@@ -128,6 +130,7 @@ def _tool_context(call: ExecutionCall, started_s: float) -> ToolContext:
         component_id=definition.component_id,
         request_id=call.request_id,
         trace_id=call.trace_id,
+        trace=call.trace or TraceContext(call.trace_id),
         deadline=started_s + call.timeout_s,
         allowed_tools=allowed,
         llm=call.app.definition.llm,

@@ -91,7 +91,7 @@ class ModelGateway:
         """
         lane, model = self._choose(request)
         limit_s = self._settings.timeout_s if timeout_s is None else timeout_s
-        call = ModelCall(request.messages, model, request.parameters, request.replay_input)
+        call = ModelCall(request.messages, model, request.parameters, request.replay_input, request.headers)
         name = lane.provider.name
         instruments = self._instruments.of(name, model)
         started = self._clock.monotonic()

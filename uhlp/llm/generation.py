@@ -17,7 +17,7 @@ class GenerateRequest:
     """One question to a model. What is None comes from the settings.
 
     `parameters` go to the provider as they are (`temperature`, `max_tokens`, …). `replay_input` is what a recording
-    is searched for: the component's input.
+    is searched for: the component's input. `headers` go out beside the provider's own: the caller's trace.
     """
 
     messages: tuple[Message, ...]
@@ -25,6 +25,7 @@ class GenerateRequest:
     provider: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     replay_input: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 UsageSource = Literal["provider", "recorded", "estimated"]

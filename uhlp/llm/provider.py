@@ -1,7 +1,7 @@
 """The port of model providers: one attempt at one call. A contract suite holds for every implementation."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from uhlp.llm.generation import Message, UsageSource
@@ -9,12 +9,13 @@ from uhlp.llm.generation import Message, UsageSource
 
 @dataclass(frozen=True, slots=True)
 class ModelCall:
-    """A request whose model is settled."""
+    """A request whose model is settled. `headers` go out with it and change nothing of what is asked."""
 
     messages: tuple[Message, ...]
     model: str
     parameters: Mapping[str, Any]
     replay_input: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

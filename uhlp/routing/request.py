@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from uhlp.tracing import TraceContext
+
 if TYPE_CHECKING:
     from uhlp.models.execute import Source
     from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
@@ -17,6 +19,7 @@ Reason = Literal["STATIC", "SPLIT", "TARGETING_MATCH", "ERROR", "CACHED", "DISAB
 class RoutedRequest:
     """One request for one component. `input` has been assembled and matches the component's input schema.
 
+    `trace` is what the caller's trace brings beyond its id; None where it begins here.
     `session_id`, else the user in `user_info`, keeps a caller on one arm of a canary. `http_details` and
     `path_params` are for the sandbox; they never hold credentials.
     """
@@ -25,6 +28,7 @@ class RoutedRequest:
     component: "ComponentSnapshot"
     input: dict[str, Any]
     trace_id: str
+    trace: TraceContext | None = None
     session_id: str | None = None
     user_info: dict[str, Any] | None = None
     source: "Source" = "http"

@@ -133,6 +133,7 @@ class RequestRouter:
                 input=request.input,
                 request_id=request.trace_id,
                 trace_id=request.trace_id,
+                trace=request.trace,
                 timeout_s=timeout_s,
                 source=request.source,
                 source_details=request.http_details,

@@ -16,6 +16,7 @@ from uhlp.errors import DeadlineExceeded, ExecutionFailed, SandboxDied, SandboxO
 from uhlp.sandbox.config import SandboxSettings
 from uhlp.sandbox.driver import ExitReason, Sandbox, Worker
 from uhlp.sandbox.untrusted import states_out_of_memory
+from uhlp.tracing import TraceContext
 
 log = structlog.get_logger(__name__)
 
@@ -87,6 +88,7 @@ class WorkerClient(ABC):
         call_tool: CallTool | None,
         timeout_s: float,
         mcp: McpAccess | None = None,
+        trace: TraceContext | None = None,
     ) -> dict[str, Any]:
         """Run one request; the ExecuteResponse body, checked.
 
@@ -102,7 +104,9 @@ class WorkerClient(ABC):
         self._running.add(request_id)
         self.requests += 1
         try:
-            body = await self._run(request, artifacts=artifacts, call_tool=call_tool, timeout_s=timeout_s, mcp=mcp)
+            body = await self._run(
+                request, artifacts=artifacts, call_tool=call_tool, timeout_s=timeout_s, mcp=mcp, trace=trace
+            )
             self.worn = self.worn or states_out_of_memory(body)
             return body
         except (DeadlineExceeded, asyncio.CancelledError):
@@ -154,6 +158,7 @@ class WorkerClient(ABC):
         call_tool: CallTool | None,
         timeout_s: float,
         mcp: McpAccess | None,
+        trace: TraceContext | None,
     ) -> dict[str, Any]:
         """`execute`, less what both kinds of client do."""
 

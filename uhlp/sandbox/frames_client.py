@@ -22,6 +22,7 @@ from uhlp.sandbox.client import CallTool, McpAccess, NothingRan, WorkerClient
 from uhlp.sandbox.config import SandboxSettings
 from uhlp.sandbox.driver import HttpAddress, Sandbox, Worker
 from uhlp.sandbox.untrusted import MAX_BODY_BYTES, checked_response, read_tool_call, text
+from uhlp.tracing import TraceContext
 
 log = structlog.get_logger(__name__)
 
@@ -98,6 +99,7 @@ class FramesClient(WorkerClient):
         call_tool: CallTool | None,
         timeout_s: float,
         mcp: McpAccess | None,
+        trace: TraceContext | None,
     ) -> dict[str, Any]:
         request_id: str = request["requestId"]
         self._unasked = 0

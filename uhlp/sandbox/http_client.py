@@ -2,7 +2,7 @@
 
 What goes out: `POST /execute` with an ExecuteRequest, `PUT /artifacts/<sha256>` with the bytes of a file and
 `GET /healthz`, always with `Authorization: Bearer <the worker's token>`; on `/execute` also `X-Request-ID` and, where
-the request belongs to a trace, `traceparent`. What may come back of `/execute`:
+the request belongs to a trace, `traceparent` and `tracestate`. What may come back of `/execute`:
 
 | status | body | means |
 |---|---|---|
@@ -20,7 +20,6 @@ of too many values is OutputInvalid.
 
 import asyncio
 import re
-import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,8 +34,8 @@ from uhlp.sandbox.driver import HttpAddress, Sandbox, Worker
 from uhlp.sandbox.http_reply import HttpReply, execute_response, missing_file
 from uhlp.sandbox.http_session import is_healthy, new_session
 from uhlp.sandbox.untrusted import MAX_BODY_BYTES
+from uhlp.tracing import TraceContext
 
-_TRACE_ID = re.compile(r"(?!0{32})[0-9a-f]{32}(?![0-9a-zA-Z])")
 _NOT_IN_A_HEADER = re.compile(r"[^\x21-\x7e]")
 
 
@@ -83,6 +82,7 @@ class HttpClient(WorkerClient):
         call_tool: CallTool | None,
         timeout_s: float,
         mcp: McpAccess | None,
+        trace: TraceContext | None,
     ) -> dict[str, Any]:
         if mcp is not None:
             access = {"mcpEndpoint": mcp.endpoint, "mcpToken": mcp.token}
@@ -90,7 +90,7 @@ class HttpClient(WorkerClient):
         body = orjson.dumps(request)
         if len(body) > MAX_BODY_BYTES:
             raise PayloadTooLarge(f"execute takes {len(body)} bytes; a sandbox accepts {MAX_BODY_BYTES}.")
-        headers = _headers(request["requestId"])
+        headers = _headers(request["requestId"], trace)
         limit = asyncio.timeout(max(0.0, timeout_s))
         try:
             async with limit:
@@ -147,9 +147,6 @@ class HttpClient(WorkerClient):
             await self._session.close()
 
 
-def _headers(request_id: str) -> dict[str, str]:
+def _headers(request_id: str, trace: TraceContext | None) -> dict[str, str]:
     headers = {"Content-Type": "application/json", "X-Request-ID": _NOT_IN_A_HEADER.sub("_", request_id)[:200]}
-    trace_id = _TRACE_ID.match(request_id)  # an execution's id is its trace's id and a number
-    if trace_id is not None:
-        headers["traceparent"] = f"00-{trace_id[0]}-{secrets.token_hex(8)}-01"
-    return headers
+    return headers if trace is None else headers | trace.headers()

@@ -24,6 +24,7 @@ from uhlp.sandbox.config import SandboxSettings
 from uhlp.sandbox.driver import Capabilities, Driver, Group
 from uhlp.sandbox.pool_set import DesiredPools, PoolSet, RunsCode
 from uhlp.sandbox.sandbox_view import pool_view, sandbox_views
+from uhlp.tracing import TraceContext
 
 log = structlog.get_logger(__name__)
 
@@ -83,11 +84,13 @@ class SandboxManager:
         timeout_s: float,
         group: Group,
         fresh: bool = False,
+        trace: TraceContext | None = None,
     ) -> dict[str, Any]:
         """Run an ExecuteRequest body on a worker of the pool; the checked ExecuteResponse body.
 
         `artifacts` holds by sha256 what the request's task names; `call_tool` answers the execution's tool calls;
         `timeout_s` covers waiting and running and is kept by killing. `fresh` takes a new worker that ends afterwards.
+        `trace` goes out to images that speak HTTP.
         Raises NoSandboxAvailable, IsolationRefused, ShuttingDown (nothing ran); CrashLoop (it crashes every time);
         DeadlineExceeded, SandboxDied, SandboxOutOfMemory, OutputInvalid, PayloadTooLarge, ExecutionFailed.
         """
@@ -117,6 +120,7 @@ class SandboxManager:
                     mcp=self._access.issue(
                         request, app_id=app_id, pool=pool, worker=worker, group=group, timeout_s=left_s
                     ),
+                    trace=trace,
                 )
             except NothingRan as unreached:
                 failure = unreached

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from uhlp.models.definition import LlmConfig
+from uhlp.tracing import TraceContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +14,8 @@ class ToolContext:
 
     `deadline` is in the clock's monotonic seconds. `configuration` is the component's, merged over all levels.
     `purpose` says what the execution is for: `serving`, `shadow`, `coder`, `judge`, …
-    `input` is what the execution was given; a recording is searched for it.
+    `input` is what the execution was given; a recording is searched for it. `trace` is where the call stands in its
+    trace; None: it begins here.
     """
 
     app_id: str
@@ -26,3 +28,8 @@ class ToolContext:
     configuration: Mapping[str, Any]
     purpose: str
     input: Any = None
+    trace: TraceContext | None = None
+
+    def trace_headers(self) -> dict[str, str]:
+        """`traceparent` and `tracestate` of an HTTP call that a tool makes to others."""
+        return (self.trace or TraceContext(self.trace_id)).headers()

@@ -8,6 +8,7 @@ from importlib import import_module
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from uhlp.errors import BadInput
+from uhlp.tracing.trace_context import trace_id_of
 from uhlp.web.admin.lane import AdminLane
 from uhlp.web.admin_gate import AdminGate
 from uhlp.web.answers import WALLS, error_response
@@ -20,7 +21,6 @@ from uhlp.web.panel.lane import PANEL, PanelLane
 from uhlp.web.record_access import METRICS, RECORD, RecordAccess
 from uhlp.web.sandbox_gate import SandboxGate
 from uhlp.web.services import Services
-from uhlp.web.trace import trace_id_of
 
 
 class Edge:

@@ -6,9 +6,9 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from uhlp.errors import BadInput, HeadersTooLarge, UhlpError
+from uhlp.tracing.trace_context import trace_id_of
 from uhlp.web.answers import error_response
 from uhlp.web.draining import draining_of
-from uhlp.web.trace import trace_id_of
 
 MOST_HEAD_BYTES = 64 * 1024
 HEAD_TIMEOUT_S = 10.0

@@ -13,13 +13,13 @@ from starlette.types import Receive, Scope, Send
 from uhlp.catalogue import traffic
 from uhlp.errors import InputInvalid, InternalError, MethodNotAllowed, RouteNotFound, UhlpError
 from uhlp.routing.request import RoutedAnswer, RoutedRequest
+from uhlp.tracing import TraceContext
 from uhlp.web.answers import WALLS, Headers, answer_response, error_response
 from uhlp.web.app_keys import AppKeys
 from uhlp.web.body import LARGE_BYTES, ClientDisconnected, has_body, read_body, send_early
 from uhlp.web.disconnect import DisconnectWatch
 from uhlp.web.input_assembly import assemble_input, is_json
 from uhlp.web.route_access import RouteAccess
-from uhlp.web.trace import trace_id_of
 
 if TYPE_CHECKING:
     from uhlp.registry.route_table import RouteMatch
@@ -48,9 +48,10 @@ class Ingress:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = perf_counter()
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        trace_id = trace_id_of(headers.get(b"traceparent"))
+        trace = TraceContext.read(headers.get(b"traceparent"), headers.get(b"tracestate"))
+        trace_id = trace.trace_id
         try:
-            status, response_headers, body = await self._respond(scope, receive, headers, trace_id, started)
+            status, response_headers, body = await self._respond(scope, receive, headers, trace, started)
         except UhlpError as error:
             status, response_headers, body = self._refuse(error, trace_id)
         except ClientDisconnected:
@@ -65,13 +66,13 @@ class Ingress:
         await send({"type": "http.response.body", "body": body})
 
     async def _respond(
-        self, scope: Scope, receive: Receive, headers: Mapping[bytes, bytes], trace_id: str, started: float
+        self, scope: Scope, receive: Receive, headers: Mapping[bytes, bytes], trace: TraceContext, started: float
     ) -> tuple[int, Headers, bytes]:
         app_id, path = _split_path(scope["raw_path"])
         app = self._registry.snapshot(app_id)
         match = _match(app, scope["method"], path)
         if match is None:
-            return _allowed_methods(app, path, trace_id)
+            return _allowed_methods(app, path, trace.trace_id)
         component = app.components[match.component_id]
         client = scope.get("client")
         user_info = await self._access.admit(
@@ -98,14 +99,15 @@ class Ingress:
             app=app,
             component=component,
             input=values,
-            trace_id=trace_id,
+            trace_id=trace.trace_id,
+            trace=trace,
             session_id=_session_id(headers),
             user_info=user_info,
             http_details=_http_details(scope, path, headers),
             path_params=match.path_params,
         )
         answer = await self._handle(request, receive)
-        return answer_response(answer, trace_id, (perf_counter() - started) * 1000)
+        return answer_response(answer, trace.trace_id, (perf_counter() - started) * 1000)
 
     async def _handle(self, request: RoutedRequest, receive: Receive) -> RoutedAnswer:
         task = asyncio.current_task()

@@ -14,13 +14,13 @@ from starlette.types import Receive, Scope, Send
 from uhlp import strict_json
 from uhlp.errors import InternalError, MethodNotAllowed, UhlpError, ValidationFailed
 from uhlp.metrics import OPENMETRICS_TYPE, TEXT_TYPE
+from uhlp.tracing.trace_context import trace_id_of
 from uhlp.web.accept import form_of
 from uhlp.web.admin.lane import SECURITY_HEADERS
 from uhlp.web.answers import JSON_TYPE, Headers, error_response
 from uhlp.web.body import LARGE_BYTES, ClientDisconnected, has_body, read_body, send_early
 from uhlp.web.input_assembly import is_json
 from uhlp.web.record_access import METRICS, RECORD, RecordAccess
-from uhlp.web.trace import trace_id_of
 
 if TYPE_CHECKING:
     from uhlp.web.services import Services

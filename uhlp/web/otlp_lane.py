@@ -19,12 +19,12 @@ from uhlp.errors import (
     Unavailable,
     ValidationFailed,
 )
+from uhlp.tracing.trace_context import trace_id_of
 from uhlp.web.admin.lane import SECURITY_HEADERS
 from uhlp.web.answers import Headers, error_response
 from uhlp.web.body import LARGE_BYTES, ClientDisconnected, has_body, read_body, send_early
 from uhlp.web.inflate import inflated
 from uhlp.web.record_access import RecordAccess
-from uhlp.web.trace import trace_id_of
 
 if TYPE_CHECKING:
     from uhlp.metrics import Writer

@@ -28,6 +28,7 @@ from uhlp.sandbox.drivers.fake_worker import echo, hang
 from uhlp.sandbox.http_session import MAX_INTERIM_ANSWERS, RECEIVED_BYTES, new_session
 from uhlp.sandbox.open_client import open_client
 from uhlp.sandbox.value_count import MAX_VALUES
+from uhlp.tracing import TraceContext
 
 Open = Callable[..., Awaitable[tuple[WorkerClient, ScriptedHttpWorker]]]
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -64,12 +65,15 @@ async def run(client: WorkerClient, request: dict | None = None, **more: Any) ->
 
 async def test_a_call_brings_token_request_id_and_trace(opened: Open) -> None:
     client, worker = await opened()
-    await run(client, execute_request(request_id=f"{TRACE_ID}.7"))
+    trace = TraceContext(TRACE_ID, "b7ad6b7169203331", is_sampled=False, state="vendor=1")
+    await run(client, execute_request(request_id=f"{TRACE_ID}.7"), trace=trace)
     headers = worker.of("POST")[0].headers
     assert headers["authorization"] == f"Bearer {TOKEN}"
     assert headers["x-request-id"] == f"{TRACE_ID}.7"
     version, trace_id, parent_id, flags = headers["traceparent"].split("-")
-    assert (version, trace_id, len(parent_id), flags) == ("00", TRACE_ID, 16, "01")
+    assert (version, trace_id, len(parent_id), flags) == ("00", TRACE_ID, 16, "00")
+    assert parent_id != trace.span_id
+    assert headers["tracestate"] == "vendor=1"
     assert headers["accept-encoding"] == "identity"
     assert "cookie" not in headers
 

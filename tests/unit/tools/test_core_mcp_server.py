@@ -23,6 +23,7 @@ from uhlp.metering import NullMeter
 from uhlp.models.definition import LlmConfig, ModelBudget
 from uhlp.tools import CoreMCPServer, ToolContext, ToolSession
 from uhlp.tools.core.output_reader import OutputReader
+from uhlp.tracing import TraceContext
 
 GENERATE = "core.llm.generate"
 EVERY_TOOL = (GENERATE, "core.metrics.record", "core.framework.getConfigValue", "core.framework.logFrameworkMessage")
@@ -95,6 +96,14 @@ class Desk:
 
     async def call(self, name: str, arguments: dict[str, Any], **changed: Any) -> dict[str, Any]:
         return await self.server.call_tool(name, arguments, self.context(**changed))
+
+
+async def test_a_model_is_asked_within_the_trace_of_the_request(desk: Desk) -> None:
+    trace = TraceContext("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", state="rojo=1")
+    await desk.call(GENERATE, {"prompt": "Which desk?", "replayInput": "a"}, trace=trace)
+    headers = desk.gateway.asked[0].headers
+    assert headers["traceparent"].startswith(f"00-{trace.trace_id}-")
+    assert headers["tracestate"] == "rojo=1"
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ class AnthropicMessages:
     async def complete(self, call: ModelCall) -> ModelAnswer:
         check_parameters(call.parameters)
         body = strict_json.dumps(_body(call))
-        answer = await self._post(self._url, self._headers, body)
+        answer = await self._post(self._url, {**call.headers, **self._headers}, body)
         found = read_answer(answer, provider=self.name, api_key=self._api_key, now=self._clock.now())
         usage = found.get("usage")
         cache_read = token_count(usage, "cache_read_input_tokens") or 0

@@ -30,7 +30,7 @@ class OpenAiChat:
     async def complete(self, call: ModelCall) -> ModelAnswer:
         check_parameters(call.parameters)
         body = strict_json.dumps({"model": call.model, "messages": call.messages, **call.parameters})
-        answer = await self._post(self._url, self._headers, body)
+        answer = await self._post(self._url, {**call.headers, **self._headers}, body)
         found = read_answer(answer, provider=self.name, api_key=self._api_key, now=self._clock.now())
         choice = self._first_choice(found)
         usage = found.get("usage")

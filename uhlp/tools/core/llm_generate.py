@@ -120,6 +120,7 @@ def _request(given: JsonObject, context: ToolContext, *, providers: tuple[str, .
         provider=provider,
         parameters=parameters,
         replay_input=given.get("replayInput", context.input),
+        headers=context.trace_headers(),
     )
 
 

@@ -15,13 +15,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uhlp import strict_json
 from uhlp.access.administrator import Administrator
 from uhlp.errors import InternalError, UhlpError
+from uhlp.tracing.trace_context import trace_id_of
 from uhlp.web.admin.role_table import check_role
 from uhlp.web.admin_gate import AdminGate
 from uhlp.web.answers import error_response
 from uhlp.web.body import LARGE_BYTES, ClientDisconnected, has_body, read_body, send_early
 from uhlp.web.config import WebSettings
 from uhlp.web.input_assembly import is_json
-from uhlp.web.trace import trace_id_of
 
 ADMIN = "/admin"
 SECURITY_HEADERS = (

@@ -11,13 +11,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from uhlp.access.administrator import Administrator
 from uhlp.errors import MethodNotAllowed, PermissionDenied, TooManyRequests, UhlpError, Unauthorized, Unavailable
+from uhlp.tracing.trace_context import trace_id_of
 from uhlp.web.admin_gate import AdminGate
 from uhlp.web.answers import Headers, error_response
 from uhlp.web.body import ClientDisconnected, read_body
 from uhlp.web.built_when_needed import BuiltWhenNeeded
 from uhlp.web.panel.login import login_page
 from uhlp.web.panel.session import PanelSession
-from uhlp.web.trace import trace_id_of
 
 if TYPE_CHECKING:
     from uhlp.web.services import Services
