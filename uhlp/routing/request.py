@@ -20,8 +20,9 @@ class RoutedRequest:
     """One request for one component. `input` has been assembled and matches the component's input schema.
 
     `trace` is what the caller's trace brings beyond its id; None where it begins here.
-    `session_id`, else the user in `user_info`, keeps a caller on one arm of a canary. `http_details` and
-    `path_params` are for the sandbox; they never hold credentials.
+    `session_id`, else the user in `user_info`, keeps a caller on one arm of a canary. `source_details` and
+    `path_params` are for the sandbox; they never hold credentials. `deadline` is monotonic; the component's own time
+    holds when it ends sooner.
     """
 
     app: "AppSnapshot"
@@ -32,7 +33,8 @@ class RoutedRequest:
     session_id: str | None = None
     user_info: dict[str, Any] | None = None
     source: "Source" = "http"
-    http_details: dict[str, Any] | None = None
+    source_details: dict[str, Any] | None = None
+    deadline: float | None = None
     path_params: Mapping[str, str] = field(default_factory=dict)
 
 

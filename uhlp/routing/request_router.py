@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from uhlp.clock import Clock
-from uhlp.errors import ExecutionFailed, FallbackTooLate, HandlerFailed, NotRepeated, UhlpError
+from uhlp.errors import DeadlineExceeded, ExecutionFailed, FallbackTooLate, HandlerFailed, NotRepeated, UhlpError
 from uhlp.evolution.observation import ObservationQueue, Served
 from uhlp.evolution.statistics import Outcome
 from uhlp.execution import ExecutionCall, ExecutionResult, Executor, HandlerImplementation, PromptImplementation
@@ -63,6 +63,10 @@ class RequestRouter:
         """The component's answer to `request`. Raises UhlpError when neither handler nor model could give one."""
         started = self._clock.monotonic()
         deadline = started + request.component.definition.timeout_ms / 1000
+        if request.deadline is not None:
+            deadline = min(deadline, request.deadline)
+        if deadline <= started:
+            raise DeadlineExceeded
         choice = self._rollout.choose(request)
         in_flight = self._instruments.in_flight(request.app.app_id, request.component.definition.component_id)
         in_flight.inc()
@@ -136,7 +140,7 @@ class RequestRouter:
                 trace=request.trace,
                 timeout_s=timeout_s,
                 source=request.source,
-                source_details=request.http_details,
+                source_details=request.source_details,
                 user_info=request.user_info,
                 session_id=request.session_id,
                 purpose="serve",

@@ -11,7 +11,8 @@ import structlog
 from starlette.types import Receive, Scope, Send
 
 from uhlp.catalogue import traffic
-from uhlp.errors import InputInvalid, InternalError, MethodNotAllowed, RouteNotFound, UhlpError
+from uhlp.errors import InternalError, MethodNotAllowed, RouteNotFound, UhlpError
+from uhlp.routing.component_requests import check_input
 from uhlp.routing.request import RoutedAnswer, RoutedRequest
 from uhlp.tracing import TraceContext
 from uhlp.web.answers import WALLS, Headers, answer_response, error_response
@@ -23,7 +24,7 @@ from uhlp.web.route_access import RouteAccess
 
 if TYPE_CHECKING:
     from uhlp.registry.route_table import RouteMatch
-    from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
+    from uhlp.registry.snapshot import AppSnapshot
     from uhlp.web.services import Services
 
 PREFIX = "/apps/"
@@ -31,6 +32,8 @@ RESERVED = "/-/"
 MOST_SESSION_ID = 256
 _FORWARDED = (b"content-type", b"accept", b"accept-language", b"user-agent")
 """Request headers a component may see; credentials and cookies never reach a sandbox."""
+
+_NO_JSON = " The body was not read as JSON: send Content-Type: application/json."
 
 log = structlog.get_logger(__name__)
 
@@ -94,7 +97,8 @@ class Ingress:
             types=component.properties_types,
         )
         values = assemble() if len(body) <= LARGE_BYTES else await asyncio.to_thread(assemble)
-        _validate(component, values, bool(body) and not is_json(headers.get(b"content-type")))
+        body_is_no_json = bool(body) and not is_json(headers.get(b"content-type"))
+        check_input(component, values, hint=_NO_JSON if body_is_no_json else "")
         request = RoutedRequest(
             app=app,
             component=component,
@@ -103,7 +107,7 @@ class Ingress:
             trace=trace,
             session_id=_session_id(headers),
             user_info=user_info,
-            http_details=_http_details(scope, path, headers),
+            source_details=_http_details(scope, path, headers),
             path_params=match.path_params,
         )
         answer = await self._handle(request, receive)
@@ -167,17 +171,6 @@ def _allowed_methods(app: "AppSnapshot", path: str, trace_id: str) -> tuple[int,
 def _with_implied(methods: list[str]) -> list[str]:
     """The methods that components claim, and those that every path has."""
     return sorted({*methods, "OPTIONS", *(("HEAD",) if "GET" in methods else ())})
-
-
-def _validate(component: "ComponentSnapshot", values: dict[str, Any], body_is_no_json: bool) -> None:
-    validator = component.input_validator
-    if validator is None or validator.is_valid(values):
-        return
-    hint = " The body was not read as JSON: send Content-Type: application/json." if body_is_no_json else ""
-    raise InputInvalid(
-        f"The input does not match the component's input schema.{hint}",
-        details={"problems": validator.problems(values)},
-    )
 
 
 def _session_id(headers: Mapping[bytes, bytes]) -> str | None:

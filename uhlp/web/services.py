@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from uhlp.metrics.metric_collector import MetricCollector
     from uhlp.metrics.windows import Windows
     from uhlp.registry.application_registry import ApplicationRegistry
-    from uhlp.routing.request import RoutedAnswer, RoutedRequest
+    from uhlp.routing.component_requests import ComponentRequests, Router
     from uhlp.sandbox.manager import SandboxManager
     from uhlp.state.state_manager import StateManager
     from uhlp.traffic.samples import SampleStore
@@ -25,12 +25,6 @@ if TYPE_CHECKING:
 
 Probe = Callable[[], Awaitable[str | None]]
 """Says why a part is not ready, or None when it is."""
-
-
-class Router(Protocol):
-    """Answers one request for one component (routing.RequestRouter)."""
-
-    async def handle(self, request: "RoutedRequest") -> "RoutedAnswer": ...
 
 
 class Evolution(Protocol):
@@ -77,7 +71,8 @@ class Services:
     clock: "Clock"
     registry: "ApplicationRegistry"
     state: "StateManager"
-    router: Router
+    router: "Router"
+    requests: "ComponentRequests"
     metrics: "MetricCollector"
     windows: "Windows"
     samples: "SampleStore"

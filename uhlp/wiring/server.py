@@ -12,6 +12,7 @@ import structlog
 from uhlp.access.access_tokens import AccessTokens
 from uhlp.evolution.access_entries import AccessEntries
 from uhlp.logs import configure_logs
+from uhlp.routing.component_requests import ComponentRequests
 from uhlp.routing.request_router import RequestRouter
 from uhlp.routing.rollout import Rollout
 from uhlp.secret_references import SecretReader
@@ -77,6 +78,7 @@ async def open_services() -> AsyncIterator[Services]:
             registry=ground.registry,
             state=ground.state,
             router=router,
+            requests=ComponentRequests(registry=ground.registry, router=router, clock=ground.clock),
             metrics=ground.metrics,
             windows=ground.windows,
             samples=ground.samples,

@@ -26,6 +26,7 @@ from uhlp.models.definition import AppDefinition, ComponentDefinition
 from uhlp.models.metric import MetricRecord
 from uhlp.registry.route_table import Route, RouteTable
 from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
+from uhlp.routing.component_requests import ComponentRequests
 from uhlp.routing.request import RoutedAnswer, RoutedRequest
 from uhlp.sandbox.driver import Capabilities
 from uhlp.web.config import WebSettings
@@ -372,7 +373,9 @@ def services(**parts: Any) -> Services:
         "sandbox_tokens": SandboxTokens(clock=parts.get("clock", clock)),
         "settings": WebSettings(max_body_bytes=64 * 1024, body_timeout_s=0.3, failed_logins_per_minute=5),
     }
-    return Services(**{**given, **parts})
+    given |= parts
+    requests = ComponentRequests(registry=given["registry"], router=given["router"], clock=given["clock"])
+    return Services(**{"requests": requests, **given})
 
 
 @asynccontextmanager

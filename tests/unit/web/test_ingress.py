@@ -168,10 +168,10 @@ async def test_credentials_and_cookies_stay_out_of_what_a_sandbox_sees(caller_of
     await client.post("/apps/shop/text?loud=true", json={"text": "a"}, headers=headers)
     request = router.requests[0]
     assert request.session_id == "s1"
-    assert request.http_details["method"] == "POST"
-    assert request.http_details["path"] == "/text"
-    assert request.http_details["queryParams"] == {"loud": "true"}
-    assert set(request.http_details["headers"]) <= {"content-type", "accept", "user-agent", "accept-language"}
+    assert request.source_details["method"] == "POST"
+    assert request.source_details["path"] == "/text"
+    assert request.source_details["queryParams"] == {"loud": "true"}
+    assert set(request.source_details["headers"]) <= {"content-type", "accept", "user-agent", "accept-language"}
 
 
 async def test_errors_from_behind_keep_their_status_and_say_when_to_retry(caller_of) -> None:

@@ -155,7 +155,7 @@ async def test_a_token_and_a_key_may_come_together_and_the_sandbox_sees_the_user
     assert (await client.post("/apps/shop/echo", json={}, headers=headers)).status_code == 200
     request = router.requests[0]
     assert request.user_info == {"userId": "ann", "roles": ["clerk"], "permissions": ["invoke:echo"]}
-    assert "authorization" not in request.http_details["headers"]
+    assert "authorization" not in request.source_details["headers"]
     bad = {"X-API-Key": "uhlp_key", "Authorization": "Bearer a.b.c"}
     assert (await client.post("/apps/shop/echo", json={}, headers=bad)).status_code == 401
     only_key = {"Authorization": "Bearer uhlp_key"}
