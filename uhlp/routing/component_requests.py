@@ -1,6 +1,5 @@
 """ComponentRequests: a request for a component from inside the server, whatever started it."""
 
-from random import getrandbits
 from typing import Any, Protocol
 
 from uhlp.clock import Clock
@@ -8,6 +7,7 @@ from uhlp.errors import ComponentNotFound, InputInvalid
 from uhlp.models.execute import Source
 from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
 from uhlp.routing.request import RoutedAnswer, RoutedRequest
+from uhlp.tracing import TraceContext
 
 
 class Snapshots(Protocol):
@@ -39,15 +39,19 @@ class ComponentRequests:
         source: Source,
         source_details: dict[str, Any] | None = None,
         trace_id: str | None = None,
+        trace: TraceContext | None = None,
         session_id: str | None = None,
         user_info: dict[str, Any] | None = None,
         timeout_s: float | None = None,
     ) -> RoutedAnswer:
-        """The answer of the component as it is registered now; a new trace begins where none is given.
+        """The answer of the component as it is registered now.
 
+        `trace` is the caller's trace; where there is only its id, `trace_id`; where there is neither, a new one begins.
         It has `timeout_s` seconds, or the component's own time if that is less. Who may ask is the caller's to check.
         Raises AppNotFound, ComponentNotFound, InputInvalid before anything runs, and what the router raises.
         """
+        if trace is None:
+            trace = TraceContext(trace_id) if trace_id is not None else TraceContext.read(None)
         deadline = None if timeout_s is None else self._clock.monotonic() + timeout_s
         app = self._registry.snapshot(app_id)
         component = app.components.get(component_id)
@@ -59,7 +63,8 @@ class ComponentRequests:
                 app=app,
                 component=component,
                 input=input,
-                trace_id=trace_id or f"{getrandbits(128):032x}",
+                trace_id=trace.trace_id,
+                trace=trace,
                 session_id=session_id,
                 user_info=user_info,
                 source=source,
