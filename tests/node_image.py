@@ -4,32 +4,21 @@ import asyncio
 import hashlib
 import io
 import os
-import shutil
 import tarfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
 from tests.machine_image import http_client, image_of
+from tests.node_programs import node
 from uhlp.sandbox.driver import ExitReason, HttpAddress
 
 FOLDER = Path(__file__).parent / "node_sandbox"
 TOKEN = "a-token-of-the-tests"
 
 
-def node() -> Path:
-    """This machine's Node.js; without it the test is skipped, or fails where services are required."""
-    found = shutil.which("node")
-    if found is None:
-        give_up = pytest.fail if os.environ.get("UHLP_REQUIRE_SERVICES") == "1" else pytest.skip
-        give_up("Node.js is not installed")
-    return Path(found).resolve()
-
-
 def node_image(engine_url: str) -> str:
-    """`uhlp-test-node:<hash>`, built from the example's own Dockerfile on this machine's Node.js."""
+    """`uhlp-test-node:<hash>`, built from the example's own Dockerfile on the tests' Node.js."""
     executable = node()
     base = image_of(
         engine_url,

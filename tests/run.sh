@@ -58,7 +58,6 @@ look_for_missing() {
   if chromium_is_there; then :
   elif is_ubuntu; then not_by_apt="$not_by_apt chromium (a snap on Ubuntu, which the tests cannot drive)"
   else missing="$missing chromium"; fi
-  command -v node >/dev/null || missing="$missing nodejs"
   command -v promtool >/dev/null || missing="$missing prometheus"
   if [ $long = yes ]; then
     command -v wrk >/dev/null || missing="$missing wrk"
@@ -91,11 +90,6 @@ if ! python_is_there; then
   echo "Python 3.11 or newer is needed" >&2
   exit 1
 fi
-if [ -z "$missing$not_by_apt" ]; then
-  export UHLP_REQUIRE_SERVICES="${UHLP_REQUIRE_SERVICES:-1}"
-else
-  echo "missing, tests that need them are skipped: $missing$not_by_apt"
-fi
 
 venv=.venv-test
 stamp="$venv/installed-$({ "$python" -VV; pwd; cat requirements.txt pyproject.toml; } | cksum | cut -d' ' -f1)"
@@ -104,6 +98,21 @@ if [ ! -e "$stamp" ]; then
   "$venv/bin/pip" install -q --disable-pip-version-check -r requirements.txt
   "$venv/bin/pip" install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
   touch "$stamp"
+fi
+
+# Programs that the tests talk to and that npm brings; its Node.js is one of the venv's packages.
+programs="tests/node/node_modules"
+programs_stamp="$programs/installed-$(cksum <tests/node/package-lock.json | cut -d' ' -f1)"
+if [ ! -e "$programs_stamp" ]; then
+  if PATH="$PWD/$venv/bin:$PATH" npm ci --prefix tests/node --ignore-scripts --no-audit --no-fund --silent; then
+    touch "$programs_stamp"
+  else not_by_apt="$not_by_apt the programs of tests/node (npm ci did not bring them)"; fi
+fi
+
+if [ -z "$missing$not_by_apt" ]; then
+  export UHLP_REQUIRE_SERVICES="${UHLP_REQUIRE_SERVICES:-1}"
+else
+  echo "missing, tests that need them are skipped: $missing$not_by_apt"
 fi
 if [ $prepare = yes ]; then exit; fi
 
