@@ -20,6 +20,7 @@ UhlpError
 │   ├── SandboxOutOfMemory       │   └── StateConflict          └── DeadlineExceeded 504
 │   ├── CrashLoop                └── InternalError 500              └── FallbackTooLate
 │   ├── NotRepeated                  └── LedgerDamaged
+│   ├── ExpressionFailed
 │   ├── HandlerFailed
 │   └── OutputInvalid
 └── HeadersTooLarge 431
@@ -287,6 +288,12 @@ class HandlerFailed(ExecutionFailed):
     """The handler raised an exception."""
 
     code = "HANDLER_FAILED"
+
+
+class ExpressionFailed(ExecutionFailed):
+    """An expression of a workflow cannot be evaluated with what the run knows."""
+
+    code = "EXPRESSION_FAILED"
 
 
 class OutputInvalid(ExecutionFailed):

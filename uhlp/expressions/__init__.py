@@ -10,5 +10,14 @@ from uhlp.expressions.rule import (
     WindowValues,
     compile_rule,
 )
+from uhlp.expressions.workflow_expression import WorkflowExpression, compile_workflow_expression
 
-__all__ = ["SERIES_OF_FUNCTION", "Judgement", "RuleExpression", "WindowValues", "compile_rule"]
+__all__ = [
+    "SERIES_OF_FUNCTION",
+    "Judgement",
+    "RuleExpression",
+    "WindowValues",
+    "WorkflowExpression",
+    "compile_rule",
+    "compile_workflow_expression",
+]

@@ -1,0 +1,39 @@
+"""Workflows: YAML files read, checked and compiled into plans; `execution` interprets them (contracts §1)."""
+
+from uhlp.workflows.plan import (
+    Action,
+    Block,
+    Branch,
+    ComponentCall,
+    FormatResponse,
+    Loop,
+    Parallel,
+    Plan,
+    Retries,
+    Step,
+    Subworkflow,
+    ToolCall,
+    Transition,
+    WaitForCallback,
+    WaitForTime,
+)
+from uhlp.workflows.value_mapping import ValueMapping
+
+__all__ = [
+    "Action",
+    "Block",
+    "Branch",
+    "ComponentCall",
+    "FormatResponse",
+    "Loop",
+    "Parallel",
+    "Plan",
+    "Retries",
+    "Step",
+    "Subworkflow",
+    "ToolCall",
+    "Transition",
+    "ValueMapping",
+    "WaitForCallback",
+    "WaitForTime",
+]
