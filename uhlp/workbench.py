@@ -22,7 +22,7 @@ from uhlp.sandbox.drivers.choice import make_driver
 from uhlp.sandbox.manager import SandboxManager
 from uhlp.secret_references import secret_reader
 from uhlp.settings import read_settings
-from uhlp.tools import CoreMCPServer
+from uhlp.tools import CoreMCPServer, ToolNamespaces
 
 
 @asynccontextmanager
@@ -44,7 +44,11 @@ async def open_coder_estimate(coder_model: str) -> AsyncIterator[CoderEstimate]:
         await sandboxes.open()
         stack.push_async_callback(sandboxes.close)
         executor = Executor(
-            sandboxes=sandboxes, tools=tools, clock=clock, meter=meter, deployment_mode=settings.deployment_mode
+            sandboxes=sandboxes,
+            tools=ToolNamespaces(core=tools, clock=clock),
+            clock=clock,
+            meter=meter,
+            deployment_mode=settings.deployment_mode,
         )
         tests = HandlerTests(
             sandboxes=sandboxes,

@@ -16,9 +16,9 @@ from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
 from uhlp.sandbox.manager import SandboxManager
 from uhlp.tools.context import ToolContext
 from uhlp.tools.core.llm_generate import LLM_GENERATE
-from uhlp.tools.core_mcp_server import CoreMCPServer
 from uhlp.tools.recorded_session import RecordedSession
 from uhlp.tools.session import ToolSession
+from uhlp.tools.tool_namespaces import ToolNamespaces
 from uhlp.tracing import TraceContext
 
 
@@ -29,7 +29,7 @@ class Executor:
         self,
         *,
         sandboxes: SandboxManager,
-        tools: CoreMCPServer,
+        tools: ToolNamespaces,
         clock: Clock,
         meter: Meter,
         deployment_mode: str,

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, field_validator
 
 from uhlp.models.image_name import ImageName
+from uhlp.models.mcp_server import McpServerDefinition, ServerName
 from uhlp.models.volume_mounts import VolumeMount, read_mounts
 from uhlp.models.wire import WireModel
 
@@ -179,7 +180,7 @@ class ComponentDefinition(WireModel):
     input_schema: JsonObject | str | None = None
     output_schema: JsonObject | str | None = None
     effects: Literal["none", "read", "write"] | None = None
-    tools: tuple[str, ...] = ()
+    tools: Annotated[tuple[str, ...], Field(max_length=256)] = ()
     optimization: ComponentOptimization = ComponentOptimization()
     timeout_ms: Annotated[int, Field(ge=10, le=3_600_000)] = 30_000
     triggers: tuple[JsonObject, ...] = ()
@@ -250,7 +251,7 @@ class AppDefinition(WireModel):
     configuration: JsonObject = {}
     optimization_config: OptimizationConfig = OptimizationConfig()
     llm: LlmConfig = LlmConfig()
-    mcp_servers: dict[str, JsonObject] = {}
+    mcp_servers: Annotated[dict[ServerName, McpServerDefinition], Field(max_length=64)] = {}
     public: bool = False
 
     @property

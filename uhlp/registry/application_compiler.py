@@ -1,11 +1,11 @@
 """From the files of a repository to an application's snapshot, or to the list of everything that is wrong."""
 
-import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from uhlp.errors import DefinitionInvalid, ValidationFailed
 from uhlp.models.definition import AppDefinition, ComponentDefinition
+from uhlp.models.faults import did_you_mean
 from uhlp.prompts import Prompt, parse_prompt
 from uhlp.registry.component_compiler import ComparatorCheck, ComponentCompiler, check_rules
 from uhlp.registry.definition_files import APP_FILE, REGISTRY_FILE, DefinitionReader, Files
@@ -16,8 +16,6 @@ from uhlp.registry.security_check import check_security
 from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
 from uhlp.state.remote import Remote
 
-_SECRET_HEADER = re.compile(r"authorization|token|key|secret|cookie", re.IGNORECASE)
-
 
 def compile_application(
     app_id: str,
@@ -26,9 +24,11 @@ def compile_application(
     revision: str,
     global_configuration: Mapping[str, Any],
     check_comparator: ComparatorCheck = lambda policies: None,
+    shared_servers: Collection[str] | None = None,
 ) -> AppSnapshot:
     """The snapshot of `files` at `revision`. CPU only, a few milliseconds: call it in a thread.
 
+    `shared_servers` are the MCP servers that `mcpServers` may refer to; without them any name will do.
     Raises DefinitionInvalid; details.problems lists {"file", "path", "line"?, "message"} for all that is wrong.
     """
     problems = Problems(app_id)
@@ -41,7 +41,7 @@ def compile_application(
     if app is None:
         problems.raise_any()
         raise AssertionError("an unreadable app.yaml is always a problem")
-    _check_app(app, reader)
+    _check_app(app, reader, shared_servers)
     definitions = () if registry is None else registry.components
     compiler = ComponentCompiler(
         app,
@@ -78,7 +78,7 @@ def _prompts(files: Files, problems: Problems) -> dict[str, Prompt | None]:
     return prompts
 
 
-def _check_app(app: AppDefinition, reader: DefinitionReader) -> None:
+def _check_app(app: AppDefinition, reader: DefinitionReader, shared_servers: Collection[str] | None) -> None:
     check_rules(app.optimization_config.rules, APP_FILE, "/optimizationConfig/rules", reader)
     names = [pool.pool_name for pool in app.sandbox_pools.pools]
     for index, pool in enumerate(app.sandbox_pools.pools):
@@ -93,11 +93,10 @@ def _check_app(app: AppDefinition, reader: DefinitionReader) -> None:
     except ValidationFailed as error:
         reader.problem(APP_FILE, "/stateStoreConfig/params", error.message)
     for name, server in app.mcp_servers.items():
-        headers = server.get("headers")
-        for header, value in headers.items() if isinstance(headers, dict) else ():
-            if _SECRET_HEADER.search(header) and "secret:" not in str(value):
-                at = f"/mcpServers/{name}/headers/{header}"
-                reader.problem(APP_FILE, at, f"{header} must be a reference, secret:NAME")
+        if shared_servers is not None and server.ref is not None and server.ref not in shared_servers:
+            known = did_you_mean(server.ref, sorted(shared_servers))
+            message = f"the server's settings have no MCP server {server.ref} (mcp.servers){known}"
+            reader.problem(APP_FILE, f"/mcpServers/{name}/ref", message)
 
 
 def _routes(definitions: tuple[ComponentDefinition, ...], reader: DefinitionReader) -> RouteTable:

@@ -25,6 +25,7 @@ from uhlp.registry.definition_files import (
 from uhlp.registry.problems import Problems
 from uhlp.registry.snapshot import Artifact, ComponentSnapshot, GoldenExample
 from uhlp.registry.spec import spec_hash
+from uhlp.registry.tool_names import tool_problem
 
 DEFAULT_FUNCTION = "handle"
 _LONGEST_HOLD = 10_000
@@ -61,6 +62,9 @@ class ComponentCompiler:
             self._problem(f"{at}/targetPoolName", f"there is no pool {definition.target_pool_name} in sandboxPools")
         check_rules(definition.optimization.rules, REGISTRY_FILE, f"{at}/optimization/rules", self._reader)
         self._check_policies(definition.optimization.comparator, f"{at}/optimization")
+        for index, tool in enumerate(definition.tools):
+            if message := tool_problem(tool, self._app):
+                self._problem(f"{at}/tools/{index}", message)
         prompt = self._prompt(definition, f"{at}/taskDetails")
         handler = self._handler(definition, f"{at}/taskDetails")
         input_schema = self._schema(definition.input_schema, f"{at}/inputSchema")

@@ -1,7 +1,7 @@
 """DefinitionWriter: changes an application's files. What is committed has compiled before, as a whole."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from uhlp.errors import Conflict, NotFound, RevisionConflict, UhlpError
@@ -38,10 +38,17 @@ class Change:
 
 
 class DefinitionWriter:
-    """Writers and refreshes of one application follow each other, so that snapshots never go back in time."""
+    """Writers and refreshes of one application follow each other, so that snapshots never go back in time.
 
-    def __init__(self, *, state: StateManager, snapshots: SnapshotStore) -> None:
+    A change may name the MCP servers in `shared_servers`, and those that the application names already: a rollback
+    never fails because an operator took a server away.
+    """
+
+    def __init__(
+        self, *, state: StateManager, snapshots: SnapshotStore, shared_servers: Collection[str] | None = None
+    ) -> None:
         self._state = state
+        self._shared_servers = shared_servers
         self._snapshots = snapshots
         self._locks: dict[str, asyncio.Lock] = {}
 
@@ -89,13 +96,14 @@ class DefinitionWriter:
             raise RevisionConflict(details={"expectedBaseRevision": expected, "currentRevision": base})
         changes = await asyncio.to_thread(change.edit, before)
         after = merged_files(before, changes)
-        snapshot = await self._snapshots.compile(app_id, after, base or "")
         current = self._snapshots.in_service(app_id)
+        shared_servers = self._nameable(current)
+        snapshot = await self._snapshots.compile(app_id, after, base or "", shared_servers=shared_servers)
         if change.keeps_server_changes and current is not None:
             kept = await asyncio.to_thread(kept_by_server, current, snapshot, after)
             if kept:
                 changes, after = {**changes, **kept}, {**after, **kept}
-                snapshot = await self._snapshots.compile(app_id, after, base or "")
+                snapshot = await self._snapshots.compile(app_id, after, base or "", shared_servers=shared_servers)
         change.check(snapshot)
         if base is None:
             await self._state.create_repository(app_id)
@@ -116,6 +124,11 @@ class DefinitionWriter:
             raise
         await self._serve(app_id, snapshot, revision)
         return revision
+
+    def _nameable(self, current: AppSnapshot | None) -> Collection[str] | None:
+        if self._shared_servers is None or current is None:
+            return self._shared_servers
+        return {*self._shared_servers, *(one.ref for one in current.definition.mcp_servers.values() if one.ref)}
 
     async def _serve(self, app_id: str, snapshot: AppSnapshot, revision: str) -> None:
         """Put a committed snapshot into service; where a remote may have had a word, what main really holds."""

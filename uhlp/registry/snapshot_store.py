@@ -1,7 +1,7 @@
 """SnapshotStore: the snapshots in service, and how they follow the repositories."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -116,7 +116,9 @@ class SnapshotStore:
             return AppStatus.INITIALIZING, details
         raise AppNotFound(f"no application has the id {app_id}", details={"appId": app_id})
 
-    async def compile(self, app_id: str, files: Mapping[str, bytes], revision: str) -> AppSnapshot:
+    async def compile(
+        self, app_id: str, files: Mapping[str, bytes], revision: str, *, shared_servers: Collection[str] | None = None
+    ) -> AppSnapshot:
         """A snapshot of files, in a thread; DefinitionInvalid with all problems."""
         configuration = self._global_configuration()
         return await asyncio.to_thread(
@@ -126,6 +128,7 @@ class SnapshotStore:
             revision=revision,
             global_configuration=configuration,
             check_comparator=self._check_comparator,
+            shared_servers=shared_servers,
         )
 
     async def load(self, app_id: str) -> None:

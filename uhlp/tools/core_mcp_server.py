@@ -10,14 +10,12 @@ from uhlp.errors import InternalError, ToolNotFound, UhlpError, ValidationFailed
 from uhlp.jsonschemas import compile_validator
 from uhlp.llm import Budgets, ModelGateway, UsageBook
 from uhlp.metering import Meter
+from uhlp.tools.allowed_tools import is_allowed
 from uhlp.tools.context import ToolContext
 from uhlp.tools.core.framework import FRAMEWORK_TOOLS
 from uhlp.tools.core.llm_generate import LlmGenerate
-from uhlp.tools.core.metrics_record import METRICS_RECORD, MetricRecorder, MetricsRecord
+from uhlp.tools.core.metrics_record import MetricRecorder, MetricsRecord
 from uhlp.tools.tool import JsonObject
-
-ALWAYS_ALLOWED = frozenset({METRICS_RECORD})
-"""Provided to every handler without being listed among its component's tools (contracts §5)."""
 
 log = structlog.get_logger(__name__)
 
@@ -44,9 +42,9 @@ class CoreMCPServer:
         latency = traffic.TOOL_SECONDS.on(meter)
         self._latency = {name: latency.labels(name) for name in self._tools}
 
-    def list_tools(self) -> list[JsonObject]:
-        """Every tool as MCP lists it: name, description, inputSchema, outputSchema, annotations."""
-        return [tool.described() for tool, _ in self._tools.values()]
+    async def list_tools(self, context: ToolContext) -> list[JsonObject]:
+        """The tools that `context` may use, as MCP lists them: name, description, schemas, annotations."""
+        return [tool.described() for name, (tool, _) in self._tools.items() if is_allowed(name, context.allowed_tools)]
 
     async def call_tool(self, name: str, params: dict[str, Any], context: ToolContext) -> dict[str, Any]:
         """The tool's structured result for `context`, whose application it never leaves.
@@ -54,7 +52,7 @@ class CoreMCPServer:
         Raises ToolNotFound (also for a tool the component may not use), ValidationFailed with
         details {"problems": [{"path", "message"}]}, and what the tool raises; always a UhlpError.
         """
-        if name not in self._tools or not (name in ALWAYS_ALLOWED or name in context.allowed_tools):
+        if name not in self._tools or not is_allowed(name, context.allowed_tools):
             raise ToolNotFound(f"There is no tool '{name[:100]}' for component '{context.component_id}'.")
         tool, validator = self._tools[name]
         if problems := validator.problems(params):

@@ -6,8 +6,8 @@ from typing import Any
 
 from uhlp import strict_json
 from uhlp.errors import ToolNotFound, Unavailable
+from uhlp.tools.allowed_tools import is_allowed
 from uhlp.tools.core.metrics_record import METRICS_RECORD
-from uhlp.tools.core_mcp_server import ALWAYS_ALLOWED
 from uhlp.tools.session import ToolCallRecord, ToolSession
 
 
@@ -28,7 +28,7 @@ class RecordedSession(ToolSession):
                 self._results[_key(one.tool, one.arguments)].append(one.result)
 
     async def _answer(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        if name not in ALWAYS_ALLOWED and name not in self.context.allowed_tools:
+        if not is_allowed(name, self.context.allowed_tools):
             raise ToolNotFound(f"There is no tool '{name[:100]}' for component '{self.context.component_id}'.")
         if name == METRICS_RECORD:
             return {"accepted": 1}

@@ -6,7 +6,7 @@ from typing import Any
 from uhlp.errors import UhlpError
 from uhlp.tools.context import ToolContext
 from uhlp.tools.core.llm_generate import LLM_GENERATE
-from uhlp.tools.core_mcp_server import CoreMCPServer
+from uhlp.tools.tool_namespaces import ToolNamespaces
 
 
 @dataclass(slots=True)
@@ -38,7 +38,7 @@ class ToolSession:
     the calls that were passed on to a tool, also one that never came back.
     """
 
-    server: CoreMCPServer
+    server: ToolNamespaces
     context: ToolContext
     usage: Usage = field(default_factory=Usage)
     calls: list[ToolCallRecord] = field(default_factory=list)

@@ -25,7 +25,7 @@ from uhlp.state.definition_store import DefinitionStore
 from uhlp.state.remote_git import RemoteGit
 from uhlp.state.runtime_store import RuntimeStore
 from uhlp.state.state_manager import StateManager
-from uhlp.tools import CoreMCPServer
+from uhlp.tools import CoreMCPServer, ToolNamespaces
 from uhlp.traffic.samples import SampleStore
 from uhlp.wiring.data_directory import make_runtime_store
 
@@ -51,6 +51,7 @@ class Foundation:
     usage_book: UsageBook
     budgets: Budgets
     tools: CoreMCPServer
+    namespaces: ToolNamespaces
     sandbox_tokens: SandboxTokens
     sandboxes: SandboxManager
     executor: Executor
@@ -95,6 +96,7 @@ async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitSt
     usage_book = UsageBook(clock=clock)
     budgets = Budgets(usage=usage_book, clock=clock, evolution=lambda: numbers.now.limits.budget)
     tools = CoreMCPServer(gateway=gateway, metrics=metrics, clock=clock, meter=metrics, budgets=budgets)
+    namespaces = ToolNamespaces(core=tools, clock=clock)
     sandbox_tokens = SandboxTokens(clock=clock)
     sandboxes = SandboxManager(
         driver=await make_driver(
@@ -114,7 +116,7 @@ async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitSt
     await sandboxes.open()
     stack.push_async_callback(sandboxes.close)
     executor = Executor(
-        sandboxes=sandboxes, tools=tools, clock=clock, meter=metrics, deployment_mode=settings.deployment_mode
+        sandboxes=sandboxes, tools=namespaces, clock=clock, meter=metrics, deployment_mode=settings.deployment_mode
     )
     return Foundation(
         settings=settings,
@@ -134,6 +136,7 @@ async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitSt
         usage_book=usage_book,
         budgets=budgets,
         tools=tools,
+        namespaces=namespaces,
         sandbox_tokens=sandbox_tokens,
         sandboxes=sandboxes,
         executor=executor,

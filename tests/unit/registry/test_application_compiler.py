@@ -83,7 +83,7 @@ components:
         ({"app.yaml": b"appId: desk\nnope: 1\n"}, "app.yaml", "unknown field `nope`"),
         ({"app.yaml": b"[1"}, "app.yaml", ""),
         ({"app.yaml": b"appId: desk\ninitialComponentRegistry: {components: [{componentId: x}]}"}, "app.yaml", "in c"),
-        ({"app.yaml": b"appId: desk\nmcpServers: {x: {headers: {Authorization: abc}}}\n"}, "app.yaml", "secret:NAME"),
+        ({"app.yaml": b"appId: desk\nmcpServers: {x: {url: h, headers: {Cookie: a}}}\n"}, "app.yaml", "secret:NAME"),
         ({"component_registry.yaml": b"components: 3\n"}, "component_registry.yaml", ""),
         (component("  - componentId: x\n"), "component_registry.yaml", "needs prompt_template"),
         (component("  - {componentId: x, handlerType: JIT}\n"), "component_registry.yaml", "needs script"),

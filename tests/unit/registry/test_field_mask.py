@@ -37,8 +37,9 @@ def paths_of(value: Any, at: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
 
 
 PATHS = paths_of(FIXED)
-WHOLE = [path for path in PATHS if path[:3] != ("securityConfig", "userRoles", "ops")]
-"""Without the parts of a role, which cannot stand alone."""
+_PARTS = (("securityConfig", "userRoles", "ops"), ("mcpServers", "files", "url"))
+WHOLE = [path for path in PATHS if path[:3] not in _PARTS]
+"""Without the parts of a role and of a server, which cannot stand alone."""
 
 segments = st.sampled_from(sorted({step for path in PATHS for step in path})) | st.text("aZ0_-é", max_size=3)
 

@@ -332,7 +332,7 @@ async def test_a_fault_of_our_own_is_an_internal_error_without_its_text(desk: De
 
 
 async def test_every_tool_has_schemas_that_its_results_match(desk: Desk) -> None:
-    listed = {tool["name"]: tool for tool in desk.server.list_tools()}
+    listed = {tool["name"]: tool for tool in await desk.server.list_tools(desk.context())}
     assert sorted(listed) == sorted(EVERY_TOOL)
     calls: dict[str, dict[str, Any]] = {
         GENERATE: {"prompt": "?", "replayInput": "a", "outputFormat": "json"},

@@ -1,0 +1,103 @@
+"""Servers and tools that a definition names: what cannot be meant is told with file and line."""
+
+import pytest
+
+from tests.unit.registry.conftest import FILES
+from tests.unit.registry.test_application_compiler import compiled, problems
+from uhlp.errors import DefinitionInvalid
+from uhlp.models.definition import AppDefinition
+from uhlp.registry.application_registry import ApplicationRegistry
+from uhlp.state.state_manager import StateManager
+
+SERVERS = b"""\
+appId: desk
+mcpServers:
+  crm:
+    url: https://crm.example/mcp
+    headers: {Authorization: "Bearer secret:CRM_TOKEN"}
+  everything:
+    ref: everything
+"""
+TOOLS = b"    tools: [%s]\n    inputSchema"
+
+
+def with_tools(tools: str) -> dict[str, bytes]:
+    registry = FILES["component_registry.yaml"].replace(b"    inputSchema", TOOLS % tools.encode())
+    return {"app.yaml": SERVERS, "component_registry.yaml": registry}
+
+
+def test_tools_of_named_servers_may_be_used():
+    snapshot = compiled(with_tools("core.llm.generate, app.crm.find, community.everything.*"))
+    assert snapshot.components["triage"].definition.tools[1] == "app.crm.find"
+    assert snapshot.definition.mcp_servers["everything"].namespace == "community"
+
+
+@pytest.mark.parametrize(
+    ("tool", "message"),
+    [
+        ("app.cmr.find", "did you mean `crm`?"),
+        ("community.crm.find", "tools of crm are app.crm"),
+        ("app.everything.echo", "tools of everything are community.everything"),
+        ("app.crm", "is no tool"),
+        ("core.*", "is no tool"),
+        ("core.state.*", "is no tool"),
+        ("'*'", "is no tool"),
+        ("crm.find", "is no tool"),
+        ("app.crm.*.x", "is no tool"),
+    ],
+)
+def test_a_tool_that_cannot_be_meant_is_told_with_its_line(tool: str, message: str):
+    (found,) = problems(with_tools(f"core.llm.generate, {tool}"))
+    assert (found["file"], found["path"], found["line"]) == (
+        "component_registry.yaml",
+        "/components/0/tools/1",
+        8,
+    )
+    assert message in found["message"]
+
+
+@pytest.mark.parametrize(
+    ("server", "message"),
+    [
+        ("{}", "has a url, or the ref"),
+        ("{url: https://h/, ref: other}", "has a url, or the ref"),
+        ("{ref: other, headers: {X: y}}", "headers belong to a url"),
+        ("{url: ftp://h/}", "https://host/path"),
+        ("{url: https://h:99999/}", "https://host/path"),
+        ("{url: 'https:///x'}", "https://host/path"),
+        ("{url: https://me:word@h/}", "holds credentials"),
+        ("{url: https://h/, headers: {X-Api-Key: abc}}", "secret:NAME"),
+        ("{url: https://h/, headers: {Host: other}}", "set by UHLP"),
+        ("{url: https://h/, headers: {Mcp-Session-Id: other}}", "set by UHLP"),
+        ("{url: https://h/, headers: {'X y': z}}", "not the name of a header"),
+        ('{url: https://h/, headers: {X: "a\\r\\nY: z"}}', "printable"),
+        ("{command: [sh]}", "unknown field `command`"),
+    ],
+)
+def test_a_server_that_cannot_be_called_is_refused(server: str, message: str):
+    found = problems({"app.yaml": f"appId: desk\nmcpServers:\n  x: {server}\n".encode()})
+    assert [(one["file"], one["line"]) for one in found] == [("app.yaml", 3)]
+    assert message in found[0]["message"]
+
+
+async def test_a_reference_must_be_to_a_server_of_the_settings(state: StateManager):
+    registry = ApplicationRegistry(state=state, shared_servers={"everything"})
+    definition = {"appId": "desk", "mcpServers": {"all": {"ref": "everythin"}}}
+    with pytest.raises(DefinitionInvalid) as refused:
+        await registry.register_application(AppDefinition.model_validate(definition))
+    (problem,) = refused.value.details["problems"]
+    assert problem["path"] == "/mcpServers/all/ref"
+    assert "did you mean `everything`?" in problem["message"]
+    registry.close()
+
+
+async def test_an_application_keeps_its_reference_when_the_settings_lose_the_server(state: StateManager):
+    registry = ApplicationRegistry(state=state, shared_servers={"everything"})
+    definition = {"appId": "desk", "mcpServers": {"all": {"ref": "everything"}}}
+    await registry.register_application(AppDefinition.model_validate(definition))
+    registry.close()
+    registry = ApplicationRegistry(state=state, shared_servers=set())
+    await registry.load_all()
+    await registry.update_application("desk", {"displayName": "Desk"}, update_mask=["displayName"])
+    assert registry.snapshot("desk").definition.display_name == "Desk"
+    registry.close()
