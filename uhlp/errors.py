@@ -1,29 +1,71 @@
 """The error tree. A leaf's docstring is its default message; each edge (HTTP, MCP, CLI) maps the tree once.
 
 UhlpError
-├── BadInput 400                 ├── PermissionDenied 403       ├── BadModelAnswer 502
-│   └── MalformedJson            ├── NotFound 404               ├── ModelRequestRefused 502
-├── PayloadTooLarge 413          │   ├── AppNotFound            ├── Unavailable 503
-├── ValidationFailed 422         │   ├── ComponentNotFound      │   ├── NoModelProvider
-│   ├── DefinitionInvalid        │   ├── RouteNotFound          │   ├── ModelProviderUnavailable
-│   ├── InputInvalid             │   ├── DefinitionFileNotFound │   │   └── NotRecorded
-│   └── ExpressionInvalid        │   ├── CandidateNotFound      │   ├── NoSandboxAvailable
-├── Unauthorized 401             │   ├── SampleNotFound         │   ├── ImageUnavailable
-├── MethodNotAllowed 405         │   ├── SandboxNotFound        │   ├── EngineUnavailable
-├── TooManyRequests 429          │   ├── TokenNotFound          │   ├── EngineRefused
-│   ├── BudgetExhausted          │   └── ToolNotFound           │   ├── IsolationRefused
-│   ├── CardinalityLimit         ├── Conflict 409               │   ├── RuntimeStoreUnavailable
-│   ├── RuntimeQuotaExceeded     │   ├── RevisionConflict       │   ├── MailboxUnavailable
-│   └── MailboxFull              │   ├── AppExists              │   ├── MailboxClosed
-├── ExecutionFailed 502          │   ├── MetricConflict         │   ├── NotLeading
-│   ├── SandboxDied              │   ├── LeaseLost              │   └── ShuttingDown
-│   ├── SandboxOutOfMemory       │   └── StateConflict          └── DeadlineExceeded 504
-│   ├── CrashLoop                └── InternalError 500              └── FallbackTooLate
-│   ├── NotRepeated                  └── LedgerDamaged
-│   ├── ExpressionFailed
-│   ├── HandlerFailed
-│   └── OutputInvalid
-└── HeadersTooLarge 431
+  BadInput 400
+    MalformedJson
+  PayloadTooLarge 413
+  HeadersTooLarge 431
+  ValidationFailed 422
+    DefinitionInvalid
+    InputInvalid
+    OverrideRefused
+    ExpressionInvalid
+  Unauthorized 401
+  PermissionDenied 403
+  NotFound 404
+    AppNotFound
+    ComponentNotFound
+    RouteNotFound
+    DefinitionFileNotFound
+    CandidateNotFound
+    PromptNotFound
+    OverrideNotFound
+    SampleNotFound
+    SandboxNotFound
+    TokenNotFound
+    ToolNotFound
+  MethodNotAllowed 405
+  Conflict 409
+    RevisionConflict
+    AppExists
+    MetricConflict
+    LeaseLost
+    OverrideConflict
+    StateConflict
+  TooManyRequests 429
+    BudgetExhausted
+    CardinalityLimit
+    RuntimeQuotaExceeded
+    MailboxFull
+  ExecutionFailed 502
+    SandboxDied
+    SandboxOutOfMemory
+    CrashLoop
+    NotRepeated
+    HandlerFailed
+    ExpressionFailed
+    OutputInvalid
+  BadModelAnswer 502
+  ModelRequestRefused 502
+  Unavailable 503
+    NoModelProvider
+    ModelProviderUnavailable (NotRecorded)
+    NoSandboxAvailable
+    ImageUnavailable
+    EngineUnavailable
+    EngineRefused
+    IsolationRefused
+    RuntimeStoreUnavailable
+    OverrideStoreUnavailable
+    MailboxUnavailable
+    MailboxClosed
+    RemoteUnavailable
+    NotLeading
+    ShuttingDown
+  DeadlineExceeded 504
+    FallbackTooLate
+  InternalError 500
+    LedgerDamaged
 """
 
 from collections.abc import Mapping
@@ -104,6 +146,12 @@ class InputInvalid(ValidationFailed):
     code = "INPUT_INVALID"
 
 
+class OverrideRefused(ValidationFailed):
+    """A prompt override may not take this section's place."""
+
+    code = "OVERRIDE_REFUSED"
+
+
 class ExpressionInvalid(ValidationFailed):
     """The expression is not valid CEL for this place."""
 
@@ -156,6 +204,18 @@ class CandidateNotFound(NotFound):
     """No candidate has this id."""
 
     code = "CANDIDATE_NOT_FOUND"
+
+
+class PromptNotFound(NotFound):
+    """The application has no prompt of this name."""
+
+    code = "PROMPT_NOT_FOUND"
+
+
+class OverrideNotFound(NotFound):
+    """The prompt has no overrides under this tag."""
+
+    code = "OVERRIDE_NOT_FOUND"
 
 
 class SampleNotFound(NotFound):
@@ -216,6 +276,12 @@ class LeaseLost(Conflict):
     """The lease on this message is over: it is done, or was or will be delivered again. Stop working on it."""
 
     code = "LEASE_LOST"
+
+
+class OverrideConflict(Conflict):
+    """The override set is not what it was: read it again."""
+
+    code = "OVERRIDE_CONFLICT"
 
 
 class StateConflict(Conflict):
@@ -378,6 +444,12 @@ class RuntimeStoreUnavailable(Unavailable):
     """The runtime store does not answer."""
 
     code = "RUNTIME_STORE_UNAVAILABLE"
+
+
+class OverrideStoreUnavailable(Unavailable):
+    """The store of prompt overrides cannot be reached."""
+
+    code = "OVERRIDE_STORE_UNAVAILABLE"
 
 
 class MailboxUnavailable(Unavailable):

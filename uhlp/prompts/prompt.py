@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
@@ -30,6 +30,11 @@ class Section:
     compressible: bool
     sha256: str
 
+    @staticmethod
+    def hash_of(body: str) -> str:
+        """What `sha256` is of a body."""
+        return sha256(body.encode()).hexdigest()
+
 
 @dataclass(frozen=True)
 class Prompt:
@@ -43,6 +48,17 @@ class Prompt:
     text: str
     sections: tuple[Section, ...]
     variables: frozenset[str]
+
+    def with_bodies(self, bodies: Mapping[str, str]) -> "Prompt":
+        """This prompt with other bodies for some of its sections, by key; what a body ends with stays as it was."""
+        sections = tuple(
+            _section(one.key, _ended_as(one.body, bodies[one.key]), compressible=one.compressible)
+            if one.key in bodies
+            else one
+            for one in self.sections
+        )
+        between = "" if self.definition.template is not None else "\n\n"
+        return replace(self, text=between.join(one.body for one in sections), sections=sections)
 
     def artifact(self, output_schema: Mapping[str, Any] | None = None) -> bytes:
         """What a runner loads, by content: canonical JSON with the joined text and what shapes the answer.
@@ -138,7 +154,12 @@ def _sections_of(template: str) -> Iterator[Section]:
 
 
 def _section(key: str, body: str, *, compressible: bool = True) -> Section:
-    return Section(key, body, compressible, sha256(body.encode()).hexdigest())
+    return Section(key, body, compressible, Section.hash_of(body))
+
+
+def _ended_as(before: str, body: str) -> str:
+    """`body` with the blank end of `before`: sections of one text are told apart by it."""
+    return body.rstrip() + before[len(before.rstrip()) :]
 
 
 def _slug(title: str) -> str:

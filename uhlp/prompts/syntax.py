@@ -1,11 +1,18 @@
 """Jinja2 templates checked without being run; the runner renders them inside its sandbox."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import TemplateSyntaxError, meta, nodes, pass_context
 from jinja2.sandbox import SandboxedEnvironment
 
 MAX_TEMPLATE_CHARS = 200_000
+
+
+class TemplateParts(NamedTuple):
+    """What of a template is not text: expressions as they stand in `{{ … }}`, and `{% … %}` in their order."""
+
+    placeholders: frozenset[str]
+    statements: tuple[str, ...]
 
 
 class TemplateError(Exception):
@@ -57,3 +64,33 @@ def variables_of(template: str) -> frozenset[str]:
         raise TemplateError(error.message or "syntax error", error.lineno) from None
     except RecursionError:
         raise TemplateError("it nests too deep", 1) from None
+
+
+def parts_of(template: str) -> TemplateParts:
+    """The parts of a template, or of a piece of one: a block may begin in one piece and end in another.
+
+    Raises TemplateError where it is no piece of a template.
+    """
+    placeholders: set[str] = set()
+    statements: list[str] = []
+    words: list[str] = []
+    depth = 0
+    try:
+        for _, kind, word in _ENVIRONMENT.lex(template):
+            if kind in ("variable_begin", "block_begin"):
+                words, depth = [], depth + 1
+            elif kind == "variable_end":
+                placeholders.add(" ".join(words))
+                depth -= 1
+            elif kind == "block_end":
+                statements.append(" ".join(words))
+                depth -= 1
+            elif kind.startswith("raw_"):
+                statements.append(kind)
+            elif kind not in ("data", "whitespace") and not kind.startswith(("comment", "linecomment")):
+                words.append(word)
+    except TemplateSyntaxError as error:
+        raise TemplateError(error.message or "syntax error", error.lineno) from None
+    if depth:
+        raise TemplateError("a `{{` or `{%` has no end", template.count("\n") + 1)
+    return TemplateParts(frozenset(placeholders), tuple(statements))
