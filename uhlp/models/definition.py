@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, field_validator
 
 from uhlp.models.image_name import ImageName
 from uhlp.models.mcp_server import McpServerDefinition, ServerName
+from uhlp.models.trigger import Trigger
 from uhlp.models.volume_mounts import VolumeMount, read_mounts
 from uhlp.models.wire import WireModel
 
@@ -183,7 +184,7 @@ class ComponentDefinition(WireModel):
     tools: Annotated[tuple[str, ...], Field(max_length=256)] = ()
     optimization: ComponentOptimization = ComponentOptimization()
     timeout_ms: Annotated[int, Field(ge=10, le=3_600_000)] = 30_000
-    triggers: tuple[JsonObject, ...] = ()
+    triggers: Annotated[tuple[Trigger, ...], Field(max_length=32)] = ()
 
     @property
     def effective_effects(self) -> Literal["none", "read", "write"]:

@@ -14,6 +14,7 @@ from uhlp.registry.route_table import Route, RouteConflict, RouteTable
 from uhlp.registry.secret_scan import find_secrets
 from uhlp.registry.security_check import check_security
 from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
+from uhlp.registry.trigger_check import check_triggers
 from uhlp.state.remote import Remote
 
 
@@ -59,6 +60,7 @@ def compile_application(
             reader.problem(REGISTRY_FILE, f"{at}/componentId", f"{definition.component_id} is defined twice")
         components[definition.component_id] = compiler.compile(definition, at)
     routes = _routes(definitions, reader)
+    check_triggers(definitions, components, reader)
     problems.raise_any()
     whole = app if registry is None else app.model_copy(update={"initial_component_registry": registry})
     api_keys = {key.key_id: key for key in app.security_config.api_keys}

@@ -1,14 +1,14 @@
 """The files of an application's repository: where things stand, and how its two YAML files are read."""
 
 import re
-from collections.abc import Mapping
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from uhlp.errors import DefinitionInvalid
 from uhlp.models.definition import AppDefinition, ComponentRegistry
-from uhlp.models.faults import fault_message
+from uhlp.models.faults import Step, fault_message
 from uhlp.registry.problems import Problems
 from uhlp.strict_yaml import YamlDocument
 
@@ -84,6 +84,28 @@ class DefinitionReader:
             return model.model_validate({} if document.value is None else document.value)
         except ValidationError as error:
             for fault in error.errors(include_url=False, include_input=False):
-                pointer = "".join(f"/{step}" for step in fault["loc"])
-                self.problem(file, pointer, fault_message(fault, model))
+                self.problem(file, _pointer(fault, document.value), fault_message(fault, model))
             return None
+
+
+def _pointer(fault: Mapping[str, Any], value: Any) -> str:
+    """Where in `value` the fault is. Pydantic names the member of a union besides, which stands in no file."""
+    steps = _steps(fault["loc"], value, is_missing=fault["type"] == "missing")
+    return "".join(f"/{step}" for step in (fault["loc"] if steps is None else steps))
+
+
+def _steps(steps: Sequence[Step], value: Any, *, is_missing: bool) -> list[Step] | None:
+    """The steps that lead somewhere in `value`; the last may lead to what is missing. None: they do not fit it."""
+    if not steps:
+        return []
+    if not isinstance(value, dict | list):
+        return None
+    step, *rest = steps
+    below_by_step: Mapping[Step, Any] = value if isinstance(value, dict) else dict(enumerate(value))
+    if step in below_by_step:
+        below = _steps(rest, below_by_step[step], is_missing=is_missing)
+        if below is not None:
+            return [step, *below]
+    if rest:
+        return _steps(rest, value, is_missing=is_missing)
+    return [step] if is_missing else []
