@@ -49,7 +49,7 @@ UhlpError
   ModelRequestRefused 502
   Unavailable 503
     NoModelProvider
-    ModelProviderUnavailable (NotRecorded)
+    ModelProviderUnavailable (ModelTooSlow, NotRecorded)
     NoSandboxAvailable
     ImageUnavailable
     EngineUnavailable
@@ -396,6 +396,12 @@ class ModelProviderUnavailable(Unavailable):
     """The model provider does not answer."""
 
     code = "MODEL_PROVIDER_UNAVAILABLE"
+
+
+class ModelTooSlow(ModelProviderUnavailable):
+    """The model provider did not answer within the time there was."""
+
+    code = "MODEL_TOO_SLOW"
 
 
 class NotRecorded(ModelProviderUnavailable):

@@ -30,6 +30,12 @@ MODEL_COST = CounterMetric(
     row="money",
 )
 MODEL_RETRIES = CounterMetric(name="uhlp_model_retries_total", meaning="Attempts repeated.", labels=_MODEL, row="money")
+MODEL_FALLBACKS = CounterMetric(
+    name="uhlp_model_fallbacks_total",
+    meaning="Calls that a fallback was asked for, by the one that did not answer.",
+    labels=_MODEL,
+    row="money",
+)
 BREAKER_OPEN = GaugeMetric(
     name="uhlp_model_breaker_open",
     meaning="1 while a provider that kept failing is left alone.",
@@ -54,5 +60,11 @@ APP_COST = CounterMetric(
     meaning="US dollars by component and by what they were asked for, where a price is known.",
     labels=_PAID,
     unit="US dollars",
+    row="money",
+)
+CACHE_LOOKUPS = CounterMetric(
+    name="uhlp_model_cache_lookups_total",
+    meaning="Calls looked for in an application's cache, by outcome: hit, miss.",
+    labels=("appId", "componentId", "outcome"),
     row="money",
 )

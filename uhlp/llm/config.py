@@ -54,7 +54,8 @@ class AnthropicProvider(_Provider):
 
 
 class ReplayProvider(_Provider):
-    """Answers from a recording: a JSONL file of {input, output} or of the fields named here.
+    """Answers from a recording: a JSONL file of {input, output} or of the fields named here, or one that
+    `llm.record` made, whose rows name their call.
 
     A row may also hold `model`, `tokens_in`, `tokens_out`, `cost_usd` and `latency_ms`.
     """
@@ -76,6 +77,10 @@ class LlmSettings(_Settings):
     default_model: str | None = None
     """For the default provider; a model may be written `provider/model` wherever one is named."""
 
+    fallbacks: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Asked in this order where the first choice is down, for what is served: each `provider/model`, a provider, or a
+    model of the default provider. An application's own `llm.fallbacks` replace them."""
+
     coder_model: str | None = None
     """Writes handlers; the default model when it is not given."""
 
@@ -87,6 +92,15 @@ class LlmSettings(_Settings):
 
     backoff_s: Annotated[float, Field(gt=0)] = 0.25
     """The pause before the second attempt; it doubles, and is shortened by chance by up to a half."""
+
+    record: Path | None = None
+    """A file that every answer of a provider is appended to; a provider of `kind: replay` plays it."""
+
+    record_bytes: Annotated[int, Field(ge=0)] = 256 * 1024 * 1024
+    """No more is recorded when the file is this large."""
+
+    cache_bytes: Annotated[int, Field(ge=0)] = 64 * 1024 * 1024
+    """What the answer caches of all applications may hold; an application turns its own on with `llm.cache`."""
 
     connections: Annotated[int, Field(ge=1)] = 256
     """Open at most, over all providers."""

@@ -1,5 +1,5 @@
 """ModelGateway: the one way to a model. It settles provider and model, keeps the time limit, repeats what is worth
-repeating, and says what the answer took."""
+repeating, asks the fallbacks where that does not help, and says what the answer took."""
 
 import asyncio
 import random
@@ -12,17 +12,18 @@ import structlog
 from uhlp.clock import Clock
 from uhlp.errors import (
     BadModelAnswer,
-    DeadlineExceeded,
     ModelProviderUnavailable,
+    ModelRequestRefused,
+    ModelTooSlow,
     NoModelProvider,
     UhlpError,
     ValidationFailed,
 )
-from uhlp.llm.circuit_breaker import CircuitBreaker
+from uhlp.llm.cassette import CassetteRecorder
 from uhlp.llm.config import AnthropicProvider, LlmSettings, OpenAiProvider, ProviderSettings, ReplayProvider
 from uhlp.llm.generation import GenerateRequest, Generation
-from uhlp.llm.instruments import BreakerInstruments, ModelInstruments
-from uhlp.llm.prices import PriceBook
+from uhlp.llm.instruments import ModelInstruments
+from uhlp.llm.lane import Lane
 from uhlp.llm.provider import HttpAnswer, ModelAnswer, ModelCall, ModelProvider
 from uhlp.llm.providers.anthropic import AnthropicMessages
 from uhlp.llm.providers.openai import OpenAiChat
@@ -33,33 +34,21 @@ from uhlp.secret_references import SecretReader, resolve
 if TYPE_CHECKING:
     from uhlp.llm.http import HttpClient
 
-SLOW_S = 5.0
-"""A call that is given up after this long counts against its provider; a caller's short limit does not."""
+SHARE_BEFORE_A_FALLBACK = 0.5
+"""Of the time that is left, what a choice may take that another one stands behind."""
+
+Choice = tuple[Lane, str]
+"""Where a request goes: a provider's lane and the model."""
+
+_NOT_FOR_US = frozenset({401, 402, 403, 429})
+"""Refusals that are about our account with a provider, not about the request."""
 
 log = structlog.get_logger(__name__)
 
 
-class _Lane:
-    """One configured provider with what is remembered of it. `fault` says why it cannot be used at all."""
-
-    def __init__(
-        self,
-        *,
-        provider: ModelProvider,
-        settings: ProviderSettings,
-        clock: Clock,
-        instruments: BreakerInstruments,
-        fault: str | None = None,
-    ) -> None:
-        self.provider = provider
-        self.models = settings.models
-        self.fault = fault
-        self.breaker = CircuitBreaker(clock=clock, instruments=instruments)
-        self.prices = PriceBook(prices=settings.prices, price_url=provider.price_url, clock=clock)
-
-
 class ModelGateway:
-    """Asks the configured providers. `read_secret` resolves `secret:NAME`; `sleep` waits between attempts."""
+    """Asks the configured providers. `read_secret` resolves `secret:NAME`; `sleep` waits between attempts; `recorder`
+    is told of every answer that a provider gave."""
 
     def __init__(
         self,
@@ -69,8 +58,10 @@ class ModelGateway:
         meter: Meter,
         read_secret: SecretReader = lambda name: None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        recorder: CassetteRecorder | None = None,
     ) -> None:
         self._settings = settings
+        self._recorder = recorder
         self._clock = clock
         self._sleep = sleep
         self._instruments = ModelInstruments(meter=meter)
@@ -84,36 +75,45 @@ class ModelGateway:
         return tuple(sorted(self._lanes, key=lambda name: name != self._default))
 
     async def generate(self, request: GenerateRequest, *, timeout_s: float | None = None) -> Generation:
-        """The model's answer within `timeout_s` (the settings' limit when None), attempts and pauses included.
+        """The model's answer within `timeout_s` (the settings' limit when None), with attempts, pauses and fallbacks.
 
-        Raises NoModelProvider, ModelProviderUnavailable (with retry_after_s), ModelRequestRefused, BadModelAnswer,
-        NotRecorded, ValidationFailed and DeadlineExceeded.
+        Raises NoModelProvider, ModelProviderUnavailable (with retry_after_s), ModelTooSlow, ModelRequestRefused,
+        BadModelAnswer, NotRecorded and ValidationFailed. Where fallbacks failed too, it is the last one's error.
         """
-        lane, model = self._choose(request)
         limit_s = self._settings.timeout_s if timeout_s is None else timeout_s
-        call = ModelCall(request.messages, model, request.parameters, request.replay_input, request.headers)
-        name = lane.provider.name
-        instruments = self._instruments.of(name, model)
-        started = self._clock.monotonic()
-        try:
-            async with asyncio.timeout(limit_s):
-                answer = await self._until_answered(lane, call, deadline=started + limit_s)
-        except TimeoutError:
-            instruments.failed(DeadlineExceeded.code)
-            raise DeadlineExceeded(f"Model provider '{name}' did not answer within {limit_s:.1f} s.") from None
-        except UhlpError as error:
-            instruments.failed(error.code)
-            raise
-        generation = await self._generation(lane, call, answer, started)
-        instruments.answered(generation)
-        return generation
+        deadline = self._clock.monotonic() + limit_s
+        choice = self._choose(request.provider, request.model)
+        left = list(self._settings.fallbacks if request.fallbacks is None else request.fallbacks)
+        tried = [choice]
+        while True:
+            left_s = deadline - self._clock.monotonic()
+            try:
+                return await self._ask(choice, request, left_s * SHARE_BEFORE_A_FALLBACK if left else left_s)
+            except UhlpError as error:
+                following = self._fallback(left, tried) if _may_another_answer(error) else None
+                if following is None:
+                    raise
+                self._instruments.of(choice[0].name, choice[1]).passed_on()
+                log.warning(
+                    "model_fallback", provider=choice[0].name, model=choice[1], code=error.code,
+                    to_provider=following[0].name, to_model=following[1],
+                )  # fmt: skip
+                choice = following
+                tried.append(choice)
+
+    def destination(self, request: GenerateRequest) -> tuple[str, str] | None:
+        """(provider, model) that `request` would reach first; None when that is a recording. Raises as `generate`."""
+        lane, model = self._choose(request.provider, request.model)
+        return None if lane.is_recording else (lane.name, model)
 
     async def price_usd(self, request: GenerateRequest, *, tokens_in: int, tokens_out: int) -> float | None:
         """US dollars that so many tokens of the model `request` would reach cost; None when no price is known, or no
         such model."""
         try:
-            lane, model = self._choose(request)
+            lane, model = self._choose(request.provider, request.model)
         except UhlpError:
+            return None
+        if lane.fault is not None:
             return None
         answer = ModelAnswer(text="", tokens_in=tokens_in, tokens_out=tokens_out)
         return await lane.prices.cost_usd(model, answer, tokens_in=tokens_in, tokens_out=tokens_out)
@@ -131,15 +131,15 @@ class ModelGateway:
         if self._http is not None:
             await self._http.aclose()
 
-    def _choose(self, request: GenerateRequest) -> tuple[_Lane, str]:
-        """Provider and model: the request's own, else the settings', else the provider's; `provider/model` names
-        both where `provider` is configured."""
-        name, model = request.provider or self._default, request.model
+    def _choose(self, provider: str | None, model: str | None) -> Choice:
+        """Lane and model: those named, else the settings', else the provider's; `provider/model` names both where
+        `provider` is configured."""
+        name = provider or self._default
         if name is None:
             raise NoModelProvider
         if model is None and name == self._default:
             model = self._settings.default_model
-        if model is not None and request.provider is None and "/" in model:
+        if model is not None and provider is None and "/" in model:
             prefix, _, rest = model.partition("/")
             if prefix in self._lanes:
                 name, model = prefix, rest
@@ -147,8 +147,6 @@ class ModelGateway:
         if lane is None:
             known = ", ".join(self.providers) or "none"
             raise NoModelProvider(f"No model provider is named '{name}'; llm.providers has: {known}.")
-        if lane.fault is not None:
-            raise NoModelProvider(lane.fault)
         if model is None:
             model = lane.provider.default_model
         elif lane.models and model not in lane.models:
@@ -158,11 +156,50 @@ class ModelGateway:
             )
         return lane, model
 
-    async def _until_answered(self, lane: _Lane, call: ModelCall, *, deadline: float) -> ModelAnswer:
+    def _fallback(self, left: list[str], tried: list[Choice]) -> Choice | None:
+        """The next of `left` that can be asked and was not; takes it, and what stands before it, out of `left`."""
+        while left:
+            named = left.pop(0)
+            try:
+                choice = self._choose(named, None) if named in self._lanes else self._choose(None, named)
+            except UhlpError as error:
+                log.warning("model_fallback_unusable", fallback=named, problem=error.message)
+                continue
+            if choice not in tried and choice[0].fault is None:
+                return choice
+        return None
+
+    async def _ask(self, choice: Choice, request: GenerateRequest, limit_s: float) -> Generation:
+        """One choice's answer within `limit_s`."""
+        lane, model = choice
+        if lane.fault is not None:
+            raise NoModelProvider(lane.fault)
+        call = ModelCall(request.messages, model, request.parameters, request.replay_input, request.headers)
+        instruments = self._instruments.of(lane.name, model)
+        started = self._clock.monotonic()
+        try:
+            async with asyncio.timeout(limit_s):
+                answer = await self._until_answered(lane, call, deadline=started + limit_s)
+        except TimeoutError:
+            instruments.failed(ModelTooSlow.code)
+            raise ModelTooSlow(
+                f"Model provider '{lane.name}' did not answer within {limit_s:.1f} s.", details={"provider": lane.name}
+            ) from None
+        except UhlpError as error:
+            instruments.failed(error.code)
+            raise
+        generation = await lane.generation(call, answer, started)
+        instruments.answered(generation)
+        if self._recorder is not None and not lane.is_recording:
+            self._recorder.note(call, generation)
+        return generation
+
+    async def _until_answered(self, lane: Lane, call: ModelCall, *, deadline: float) -> ModelAnswer:
         attempts = self._settings.attempts
         for attempt in range(1, attempts + 1):
+            lane.admit()  # a breaker is not waited for: that would only gather callers
             try:
-                return await self._attempt(lane, call)
+                return await lane.attempt(call)
             except ModelProviderUnavailable as error:
                 if not error.retryable:
                     raise
@@ -170,10 +207,10 @@ class ModelGateway:
                 error.retry_after_s = pause_s
                 if attempt == attempts or self._clock.monotonic() + pause_s >= deadline:
                     raise
-                self._instruments.of(lane.provider.name, call.model).retried()
+                self._instruments.of(lane.name, call.model).retried()
                 log.info(
                     "model_call_retried",
-                    provider=lane.provider.name,
+                    provider=lane.name,
                     model=call.model,
                     status=error.details.get("status"),
                     attempt=attempt,
@@ -186,59 +223,6 @@ class ModelGateway:
         longest_s: float = self._settings.backoff_s * 2 ** (attempt - 1)
         jittered = longest_s * random.uniform(0.5, 1.0)  # noqa: S311  spreads retries, keeps no secret
         return max(jittered, error.retry_after_s or 0.0)
-
-    async def _attempt(self, lane: _Lane, call: ModelCall) -> ModelAnswer:
-        breaker, name = lane.breaker, lane.provider.name
-        if wait_s := breaker.admit():
-            raise ModelProviderUnavailable(
-                f"Model provider '{name}' failed several times in a row and is left alone for a moment.",
-                details={"provider": name},
-                retry_after_s=wait_s,
-            )
-        started = self._clock.monotonic()
-        try:
-            answer = await lane.provider.complete(call)
-        except (ModelProviderUnavailable, BadModelAnswer) as error:
-            if not error.retryable:
-                breaker.succeeded()
-            elif breaker.failed():
-                log.warning("model_provider_paused", provider=name, code=error.code, status=error.details.get("status"))
-            raise
-        except UhlpError:
-            breaker.succeeded()  # it answered: the request is at fault
-            raise
-        except BaseException:
-            if self._clock.monotonic() - started >= SLOW_S:
-                breaker.failed()
-            else:
-                breaker.abandoned()
-            raise
-        breaker.succeeded()
-        return answer
-
-    async def _generation(self, lane: _Lane, call: ModelCall, answer: ModelAnswer, started: float) -> Generation:
-        latency_ms = answer.latency_ms
-        if latency_ms is None:
-            latency_ms = (self._clock.monotonic() - started) * 1000
-        tokens_in, tokens_out, source = answer.tokens_in, answer.tokens_out, answer.usage_source
-        if tokens_in is None or tokens_out is None:
-            source = "estimated"
-            tokens_in = _estimated_tokens(*(message["content"] for message in call.messages))
-            tokens_out = _estimated_tokens(answer.text)
-        cost_usd = answer.cost_usd
-        if cost_usd is None:
-            cost_usd = await lane.prices.cost_usd(call.model, answer, tokens_in=tokens_in, tokens_out=tokens_out)
-        return Generation(
-            text=answer.text,
-            model=call.model,
-            provider=lane.provider.name,
-            tokens_in=tokens_in,
-            tokens_out=tokens_out,
-            cost_usd=cost_usd,
-            latency_ms=latency_ms,
-            usage_source=source,
-            is_truncated=answer.is_truncated,
-        )
 
     async def _post(self, url: str, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
         client = self._http or await self._client()
@@ -253,19 +237,21 @@ class ModelGateway:
                 self._http = HttpClient(connections=self._settings.connections)
         return self._http
 
-    def _lane(self, name: str, settings: ProviderSettings, read_secret: SecretReader) -> _Lane:
+    def _lane(self, name: str, settings: ProviderSettings, read_secret: SecretReader) -> Lane:
         instruments = self._instruments.breaker_of(name)
         if isinstance(settings, ReplayProvider):
             recorded = RecordedAnswers(name=name, settings=settings)
-            return _Lane(provider=recorded, settings=settings, clock=self._clock, instruments=instruments)
+            return Lane(provider=recorded, settings=settings, clock=self._clock, instruments=instruments)
         fault, api_key = None, ""
         if settings.api_key is not None:
             reference = settings.api_key.get_secret_value()
             api_key = resolve(reference, read_secret) or ""
             if not api_key:
                 fault = f"The API key of model provider '{name}' is not set: {reference} names nothing."
+            elif self._recorder is not None:
+                self._recorder.hide(api_key)
         provider = self._http_provider(name, settings, api_key)
-        return _Lane(provider=provider, settings=settings, clock=self._clock, instruments=instruments, fault=fault)
+        return Lane(provider=provider, settings=settings, clock=self._clock, instruments=instruments, fault=fault)
 
     def _http_provider(self, name: str, settings: OpenAiProvider | AnthropicProvider, api_key: str) -> ModelProvider:
         if isinstance(settings, OpenAiProvider):
@@ -273,5 +259,8 @@ class ModelGateway:
         return AnthropicMessages(name=name, settings=settings, api_key=api_key, post=self._post, clock=self._clock)
 
 
-def _estimated_tokens(*texts: str) -> int:
-    return sum(len(text.encode()) for text in texts) // 4 + 1
+def _may_another_answer(error: UhlpError) -> bool:
+    """Whether the provider failed rather than the request."""
+    if isinstance(error, ModelRequestRefused):
+        return error.details.get("status") in _NOT_FOR_US
+    return isinstance(error, ModelProviderUnavailable | BadModelAnswer | NoModelProvider)

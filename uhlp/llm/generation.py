@@ -17,7 +17,9 @@ class GenerateRequest:
     """One question to a model. What is None comes from the settings.
 
     `parameters` go to the provider as they are (`temperature`, `max_tokens`, …). `replay_input` is what a recording
-    is searched for: the component's input. `headers` go out beside the provider's own: the caller's trace.
+    is searched for: the component's input. `headers` go out beside the provider's own: the caller's trace. `fallbacks`
+    are asked in this order where the first choice is down; each is a `provider/model`, a provider, or a model of the
+    default provider; None: the settings'.
     """
 
     messages: tuple[Message, ...]
@@ -26,6 +28,7 @@ class GenerateRequest:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     replay_input: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    fallbacks: tuple[str, ...] | None = ()
 
 
 UsageSource = Literal["provider", "recorded", "estimated"]

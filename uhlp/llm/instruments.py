@@ -16,6 +16,7 @@ class ModelInstruments:
         self._tokens = models.MODEL_TOKENS.on(meter)
         self._cost = models.MODEL_COST.on(meter)
         self._retries = models.MODEL_RETRIES.on(meter)
+        self._fallbacks = models.MODEL_FALLBACKS.on(meter)
         self._latency = models.MODEL_SECONDS.on(meter)
         self._open = models.BREAKER_OPEN.on(meter)
         self._openings = models.BREAKER_OPENINGS.on(meter)
@@ -62,6 +63,7 @@ class _ModelInstruments:
         self._cost = all_models._cost.labels(provider, model)
         self._latency = all_models._latency.labels(provider, model)
         self._retries = all_models._retries.labels(provider, model)
+        self._fallbacks = all_models._fallbacks.labels(provider, model)
 
     def answered(self, generation: Generation) -> None:
         self._good.inc()
@@ -76,3 +78,7 @@ class _ModelInstruments:
 
     def retried(self) -> None:
         self._retries.inc()
+
+    def passed_on(self) -> None:
+        """It did not answer, and a fallback was asked."""
+        self._fallbacks.inc()

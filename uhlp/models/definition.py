@@ -228,15 +228,29 @@ class ModelBudget(WireModel):
     tokens_per_day: Annotated[int, Field(ge=0)] | None = None
 
 
+class ModelCache(WireModel):
+    """Answers that are given again to exactly the same question, at no cost: for what is served alone."""
+
+    enabled: bool = False
+    max_age_s: Annotated[float, Field(gt=0, le=30 * 86_400)] = 3600
+    max_entries: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+
+
 class LlmConfig(WireModel):
-    """Which models an application uses; what is left out comes from the server's settings."""
+    """Which models an application uses; what is left out comes from the server's settings.
+
+    `fallbacks` are asked where the first choice is down: each `provider/model`, a provider, or a model of the default
+    provider.
+    """
 
     provider: str | None = None
     model: str | None = None
     coder_model: str | None = None
     judge_model: str | None = None
     parameters: JsonObject = {}
+    fallbacks: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] | None = None
     budget: ModelBudget = ModelBudget()
+    cache: ModelCache = ModelCache()
 
 
 class AppDefinition(WireModel):

@@ -13,6 +13,8 @@ _LOOKS = {
     "a Slack token": rb"(?<![A-Za-z0-9])xox[abprs]-[A-Za-z0-9-]{10,}",
     "a Google API key": rb"(?<![A-Za-z0-9])AIza[0-9A-Za-z_-]{35}",
 }
+MASK = "***"
+_KEY_BLOCK = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
 _ANY = re.compile(b"|".join(b"(%s)" % pattern for pattern in _LOOKS.values()))
 _NAMES = tuple(_LOOKS)
 _MARKS = (b"sk-", b"AKIA", b"ASIA", b"PRIVATE KEY", b"uhlp_", b"uhlp-", b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_",
@@ -26,3 +28,11 @@ def find_secrets(content: bytes) -> Iterator[tuple[int, str]]:
         return
     for found in _ANY.finditer(content):
         yield content.count(b"\n", 0, found.start()) + 1, _NAMES[(found.lastindex or 1) - 1]
+
+
+def masked(text: str) -> str:
+    """`text` with MASK for everything in it that looks like a key; of a private key all lines."""
+    content = text.encode(errors="surrogatepass")
+    if not any(mark in content for mark in _MARKS):
+        return text
+    return _ANY.sub(MASK.encode(), _KEY_BLOCK.sub(MASK.encode(), content)).decode(errors="surrogatepass")

@@ -16,7 +16,7 @@ from uhlp.llm.usage import DEOPTIMISED, SERVED_BY_HANDLER, SERVED_BY_MODEL, Usag
 from uhlp.metering import Meter
 from uhlp.metrics.windows import Windows
 from uhlp.routing.instruments import RouterInstruments
-from uhlp.routing.request import RoutedAnswer, RoutedRequest
+from uhlp.routing.request import Reason, RoutedAnswer, RoutedRequest
 from uhlp.routing.rollout import Choice, Rollout
 from uhlp.sandbox.driver import Group
 from uhlp.tools import Usage
@@ -171,7 +171,7 @@ class RequestRouter:
             result=result,
             handler="llm" if by_model else "jit",
             implementation="prompt@stable" if by_model else choice.label,
-            reason="ERROR" if deoptimized not in (None, "guard") else choice.reason,
+            reason=_reason(choice, result, deoptimized, by_model=by_model),
             deoptimized=deoptimized,
             timings=(
                 *((("handler", handler_result.latency_ms),) if handler_result else ()),
@@ -215,20 +215,25 @@ class RequestRouter:
             candidate_id=choice.live.candidate_id if choice.live is not None else "",
             ok=is_ok, tokens_in=tokens_in, tokens_out=tokens_out, usd=cost_usd, seconds=latency_ms / 1000,
         )  # fmt: skip
-        self._samples.record_served(
-            app_id, component_id,
-            input=request.input, output=result.data if is_ok else _failure_note(result),
-            implementation="prompt@stable" if by_model else choice.label,
-            handler="llm" if by_model else "jit",
-            latency_ms=result.latency_ms,  # the model's own, without the handler that it stood in for
-            tokens_in=tokens_in, tokens_out=tokens_out, cost_usd=cost_usd,
-            ok=is_ok, trace_id=request.trace_id, spec_hash=request.component.spec_hash,
-            redact=request.component.configuration.get("redact", ()),
-        )  # fmt: skip
+        is_cached = by_model and result.usage.is_cached  # no news of how the model answers: neither sample nor evidence
+        if not is_cached:
+            self._samples.record_served(
+                app_id, component_id,
+                input=request.input, output=result.data if is_ok else _failure_note(result),
+                implementation="prompt@stable" if by_model else choice.label,
+                handler="llm" if by_model else "jit",
+                latency_ms=result.latency_ms,  # the model's own, without the handler that it stood in for
+                tokens_in=tokens_in, tokens_out=tokens_out, cost_usd=cost_usd,
+                ok=is_ok, trace_id=request.trace_id, spec_hash=request.component.spec_hash,
+                redact=request.component.configuration.get("redact", ()),
+            )  # fmt: skip
         if choice.assigned is not None:
             is_priced = not any(one.usage.unpriced_calls for one in runs)
             choice.finish(Outcome(not is_ok, latency_ms, cost_usd if is_priced else None))
-        if choice.live is not None or choice.beside:
+        is_observed = choice.live is not None or bool(choice.beside)
+        if is_cached:  # of such a request, only what the handler failed to do is news
+            is_observed = choice.live is not None and handler_result is not None and handler_result.outcome != "ok"
+        if is_observed:
             self._observations.offer(
                 Served(
                     app=request.app,
@@ -236,10 +241,16 @@ class RequestRouter:
                     live=choice.live,
                     beside=choice.beside,
                     input=request.input,
-                    model_result=result if by_model else None,
+                    model_result=result if by_model and not is_cached else None,
                     handler_result=handler_result,
                 )
             )
+
+
+def _reason(choice: Choice, result: ExecutionResult, deoptimized: str | None, *, by_model: bool) -> Reason:
+    if deoptimized not in (None, "guard"):
+        return "ERROR"
+    return "CACHED" if by_model and result.usage.is_cached else choice.reason
 
 
 def _is_held_back(choice: Choice, result: ExecutionResult) -> bool:

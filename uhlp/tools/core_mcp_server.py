@@ -8,7 +8,7 @@ from uhlp.catalogue import traffic
 from uhlp.clock import Clock
 from uhlp.errors import InternalError, ToolNotFound, UhlpError, ValidationFailed
 from uhlp.jsonschemas import compile_validator
-from uhlp.llm import Budgets, ModelGateway, UsageBook
+from uhlp.llm import AnswerCache, Budgets, ModelGateway, UsageBook
 from uhlp.metering import Meter
 from uhlp.tools.allowed_tools import is_allowed
 from uhlp.tools.context import ToolContext
@@ -22,7 +22,8 @@ log = structlog.get_logger(__name__)
 
 class CoreMCPServer:
     """The `core.*` tools, in this process. `budgets` says what may still be asked of models today; without it, only
-    applications' own limits hold, and nothing is kept over a restart."""
+    applications' own limits hold, and nothing is kept over a restart. `cache` holds answers of models for the
+    applications that want it; without it, none are kept."""
 
     def __init__(
         self,
@@ -32,10 +33,12 @@ class CoreMCPServer:
         clock: Clock,
         meter: Meter,
         budgets: Budgets | None = None,
+        cache: AnswerCache | None = None,
     ) -> None:
         self.clock = clock
         self.budgets = budgets or Budgets(usage=UsageBook(clock=clock), clock=clock)
-        generate = LlmGenerate(gateway=gateway, budgets=self.budgets, clock=clock, meter=meter)
+        cache = cache or AnswerCache(clock=clock, most_bytes=0)
+        generate = LlmGenerate(gateway=gateway, budgets=self.budgets, cache=cache, clock=clock, meter=meter)
         tools = (generate.tool(), MetricsRecord(metrics=metrics).tool(), *FRAMEWORK_TOOLS)
         self._tools = {tool.name: (tool, compile_validator(tool.input_schema)) for tool in tools}
         self._calls = traffic.TOOL_CALLS.on(meter)

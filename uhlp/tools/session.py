@@ -11,13 +11,20 @@ from uhlp.tools.tool_namespaces import ToolNamespaces
 
 @dataclass(slots=True)
 class Usage:
-    """What models took. `cost_usd` sums the calls whose price is known; `unpriced_calls` had none."""
+    """What models took. `cost_usd` sums the calls whose price is known; `unpriced_calls` had none. `cached_calls` of
+    the `model_calls` were answered by the application's cache."""
 
     tokens_in: int = 0
     tokens_out: int = 0
     cost_usd: float = 0.0
     model_calls: int = 0
     unpriced_calls: int = 0
+    cached_calls: int = 0
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether models were asked, and the cache answered all of it."""
+        return 0 < self.model_calls == self.cached_calls
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,4 +82,5 @@ class ToolSession:
         usage.tokens_out += tokens_out
         usage.cost_usd += cost_usd or 0.0
         usage.unpriced_calls += cost_usd is None
+        usage.cached_calls += "cached" in generation
         return int(tokens_in + tokens_out)

@@ -80,7 +80,7 @@ def error_response(error: UhlpError, trace_id: str) -> tuple[int, Headers, bytes
     ]
     if error.retry_after_s is not None:
         headers.append((b"retry-after", b"%d" % max(1, ceil(error.retry_after_s))))
-    elif error.retryable and error.status in (429, 503):
+    elif error.retryable and error.status in (429, 502, 503, 504):
         headers.append((b"retry-after", b"1"))
     if error.status == 405:
         headers.append((b"allow", ", ".join(error.details.get("allow", ())).encode("ascii")))

@@ -20,6 +20,7 @@ _REMOTE_S = 30.0
 _ANCHOR_S = 3600.0
 _WEBHOOK_S = 1.0
 _KEEP_USAGE_S = 1.0
+_RECORD_S = 1.0
 _LOOK_S = 5.0
 _FORGET_SERIES_S = 60.0
 _KEEP_WINDOWS_S = 60.0
@@ -49,6 +50,7 @@ def make_loops(ground: Foundation, evolution: Evolution, tokens: AccessTokens) -
             loop("remotes", ground.registry.run_remote_cycle, _REMOTE_S),
             loop("runtime-store", ground.runtime.run_cycle, _SWEEP_S),
             loop("models", ground.gateway.run_cycle, _RECONCILE_S),
+            *([loop("cassette", ground.cassette.run_cycle, _RECORD_S)] if ground.cassette is not None else []),
             loop("sandboxes", ground.sandboxes.run_cycle, ground.settings.sandbox.cycle_s),
             loop("sandbox-driver", ground.sandboxes.run_driver_cycle, ground.settings.sandbox.cycle_s),
             loop("leadership", evolution.leadership.run_cycle, evolution.leadership.renew_every_s),
@@ -80,9 +82,10 @@ def make_loops(ground: Foundation, evolution: Evolution, tokens: AccessTokens) -
     ground.registry.on_change(lambda app_id: loops.wake("evolution"))  # a changed specification voids at once
     ground.registry.on_change(lambda app_id: loops.wake("sandboxes"))  # pools follow what is desired at once
 
-    def forget_series(app_id: str) -> None:
+    def forget(app_id: str) -> None:
         if not ground.registry.is_known(app_id):
             loops.wake("metrics")
+            ground.answer_cache.forget(app_id)
 
-    ground.registry.on_change(forget_series)
+    ground.registry.on_change(forget)
     return loops

@@ -11,7 +11,7 @@ from uhlp.evolution.evolution_numbers import EvolutionNumbers
 from uhlp.evolution.global_settings import GlobalSettings
 from uhlp.execution import Executor
 from uhlp.jsonschemas import schema_file
-from uhlp.llm import Budgets, ModelGateway, UsageBook
+from uhlp.llm import AnswerCache, Budgets, CassetteRecorder, ModelGateway, UsageBook
 from uhlp.metrics import MetricCollector, Windows
 from uhlp.models.definition import PoolDefinition
 from uhlp.registry.application_registry import ApplicationRegistry
@@ -48,6 +48,8 @@ class Foundation:
     samples: SampleStore
     read_secret: SecretReader
     gateway: ModelGateway
+    cassette: CassetteRecorder | None
+    answer_cache: AnswerCache
     usage_book: UsageBook
     budgets: Budgets
     tools: CoreMCPServer
@@ -86,16 +88,20 @@ async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitSt
 
     samples = SampleStore(data_dir / "samples.db", clock=clock, meter=metrics)
     stack.push_async_callback(samples.close)
+    cassette = None
+    if settings.llm.record is not None:
+        cassette = CassetteRecorder(path=settings.llm.record, most_bytes=settings.llm.record_bytes)
+        stack.push_async_callback(cassette.run_cycle)
     gateway = ModelGateway(
-        settings=settings.llm,
-        clock=clock,
-        meter=metrics,
-        read_secret=read_secret,
+        settings=settings.llm, clock=clock, meter=metrics, read_secret=read_secret, recorder=cassette
     )
     stack.push_async_callback(gateway.aclose)
+    answer_cache = AnswerCache(clock=clock, most_bytes=settings.llm.cache_bytes)
     usage_book = UsageBook(clock=clock)
     budgets = Budgets(usage=usage_book, clock=clock, evolution=lambda: numbers.now.limits.budget)
-    tools = CoreMCPServer(gateway=gateway, metrics=metrics, clock=clock, meter=metrics, budgets=budgets)
+    tools = CoreMCPServer(
+        gateway=gateway, metrics=metrics, clock=clock, meter=metrics, budgets=budgets, cache=answer_cache
+    )
     namespaces = ToolNamespaces(core=tools, clock=clock)
     sandbox_tokens = SandboxTokens(clock=clock)
     sandboxes = SandboxManager(
@@ -133,6 +139,8 @@ async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitSt
         samples=samples,
         read_secret=read_secret,
         gateway=gateway,
+        cassette=cassette,
+        answer_cache=answer_cache,
         usage_book=usage_book,
         budgets=budgets,
         tools=tools,

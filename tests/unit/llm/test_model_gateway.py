@@ -1,6 +1,5 @@
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +7,15 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.shown_metrics import ShownMeter
-from tests.unit.llm.scripted_model_server import Reply, ScriptedModelServer, openai_answer, scripted_model_server
+from tests.unit.llm.model_desk import ASK, Desk, opened
+from tests.unit.llm.scripted_model_server import Reply, openai_answer, scripted_model_server
 from uhlp.catalogue import models
 from uhlp.clock import FakeClock
 from uhlp.errors import (
     BadModelAnswer,
-    DeadlineExceeded,
     ModelProviderUnavailable,
     ModelRequestRefused,
+    ModelTooSlow,
     NoModelProvider,
     NotRecorded,
     ValidationFailed,
@@ -25,75 +25,11 @@ from uhlp.llm.circuit_breaker import CircuitBreaker
 from uhlp.llm.instruments import ModelInstruments
 from uhlp.metering import NullMeter
 
-ASK = GenerateRequest(messages=({"role": "user", "content": "Where is my card?"},))
-
-
-class Pauses:
-    """A sleep that only moves the clock and remembers how long it was asked for."""
-
-    def __init__(self, clock: FakeClock) -> None:
-        self.clock = clock
-        self.asked: list[float] = []
-
-    async def __call__(self, seconds: float) -> None:
-        self.asked.append(seconds)
-        self.clock.advance(seconds)
-
-
-class CountingMeter(NullMeter):
-    """Remembers what counters were told, by name and labels."""
-
-    def __init__(self) -> None:
-        self.counts: dict[tuple[str, ...], float] = {}
-
-    def counter(self, name: str, help_text: str, labels: Any = ()) -> Any:
-        return _Counter(self.counts, (name,))
-
-
-class _Counter:
-    def __init__(self, counts: dict[tuple[str, ...], float], key: tuple[str, ...]) -> None:
-        self.counts, self.key = counts, key
-
-    def labels(self, *values: str) -> "_Counter":
-        return _Counter(self.counts, (*self.key, *values))
-
-    def inc(self, amount: float = 1.0) -> None:
-        self.counts[self.key] = self.counts.get(self.key, 0.0) + amount
-
-
-class Desk:
-    """A gateway on a scripted server, with its clock, pauses and meter."""
-
-    def __init__(self, server: ScriptedModelServer, settings: dict[str, Any]) -> None:
-        self.server = server
-        self.clock = FakeClock()
-        self.pauses = Pauses(self.clock)
-        self.meter = CountingMeter()
-        provider = {"kind": "openai", "base_url": server.url, "api_key": "secret:MODEL_KEY"}
-        settings = {"providers": {"main": provider}, **settings}
-        self.gateway = ModelGateway(
-            settings=LlmSettings.model_validate(settings),
-            clock=self.clock,
-            meter=self.meter,
-            read_secret={"MODEL_KEY": "sk-secret-value"}.get,
-            sleep=self.pauses,
-        )
-
 
 @pytest.fixture
 async def desk() -> AsyncIterator[Desk]:
     async with opened() as desk:
         yield desk
-
-
-@asynccontextmanager
-async def opened(**settings: Any) -> AsyncIterator[Desk]:
-    async with scripted_model_server() as server:
-        desk = Desk(server, settings)
-        try:
-            yield desk
-        finally:
-            await desk.gateway.aclose()
 
 
 async def test_an_answer_says_who_gave_it_and_what_it_took(desk: Desk) -> None:
@@ -201,7 +137,7 @@ async def test_what_repeating_cannot_help_is_not_repeated(desk: Desk, reply: Rep
 
 async def test_a_slow_provider_is_given_up_at_the_limit(desk: Desk) -> None:
     desk.server.script(Reply(hangs=True))
-    with pytest.raises(DeadlineExceeded, match="'main' did not answer within"):
+    with pytest.raises(ModelTooSlow, match="'main' did not answer within"):
         await desk.gateway.generate(ASK, timeout_s=0.05)
 
 
@@ -260,7 +196,7 @@ async def test_refused_requests_and_short_limits_do_not_open_the_breaker() -> No
             with pytest.raises(ModelRequestRefused):
                 await desk.gateway.generate(ASK)
         for _ in range(6):
-            with pytest.raises(DeadlineExceeded):
+            with pytest.raises(ModelTooSlow):
                 await desk.gateway.generate(ASK, timeout_s=0.01)
         assert (await desk.gateway.generate(ASK)).text == "hello"
 

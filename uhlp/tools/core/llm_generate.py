@@ -5,7 +5,9 @@ from typing import Any
 from uhlp.catalogue import models
 from uhlp.clock import Clock
 from uhlp.errors import DeadlineExceeded, ValidationFailed
-from uhlp.llm import Budgets, GenerateRequest, Generation, Message, ModelGateway
+from uhlp.llm import AnswerCache, Budgets, GenerateRequest, Generation, Message, ModelGateway
+from uhlp.llm.answer_cache import question_key
+from uhlp.llm.usage import EVOLUTION, SERVE
 from uhlp.metering import Meter
 from uhlp.models.definition import LlmConfig
 from uhlp.tools.context import ToolContext
@@ -43,22 +45,35 @@ OUTPUT_SCHEMA = arguments(
     costUsd={"type": ["number", "null"], "description": "null when no price is known."},
     model=_TEXT,
     latencyMs={"type": "number"},
+    cached={"const": True, "description": "The application's cache answered, at no cost; absent when a model did."},
 )
 
 _WITH_PARAMETERS_OF_THEIR_OWN = frozenset({"coder", "judge"})
 """Purposes that the application's `llm.parameters` (a token limit, a temperature) are not meant for."""
 
 
-class LlmGenerate:
-    """The tool over the gateway, with what it spends counted by application and component."""
+MOST_RESERVED_S = 0.25
+"""Kept back of the time there is, so that a sandbox still gets to say that the model was too slow."""
 
-    def __init__(self, *, gateway: ModelGateway, budgets: Budgets, clock: Clock, meter: Meter) -> None:
+
+class LlmGenerate:
+    """The tool over the gateway, with what it spends counted by application and component.
+
+    Where an application wants it, what was answered once is answered again from `cache`, for purpose `serve` alone:
+    what evolution asks again, it asks to learn how the model answers.
+    """
+
+    def __init__(
+        self, *, gateway: ModelGateway, budgets: Budgets, cache: AnswerCache, clock: Clock, meter: Meter
+    ) -> None:
         self._gateway = gateway
         self._budgets = budgets
+        self._cache = cache
         self._clock = clock
         self._reader = OutputReader()
         self._tokens = models.APP_TOKENS.on(meter)
         self._cost = models.APP_COST.on(meter)
+        self._lookups = models.CACHE_LOOKUPS.on(meter)
 
     def tool(self) -> Tool:
         return Tool(
@@ -73,25 +88,64 @@ class LlmGenerate:
     async def run(self, given: JsonObject, context: ToolContext) -> JsonObject:
         request = _request(given, context, providers=self._gateway.providers)
         validator = await self._reader.validator(given.get("outputSchema"))
-        budget = context.llm.budget
-        if (refusal := self._budgets.refusal(context.app_id, budget, purpose=context.purpose)) is not None:
-            self._budgets.usage.refused(context.app_id, context.component_id, context.purpose)
-            raise refusal
-        timeout_s = context.deadline - self._clock.monotonic()
-        if timeout_s <= 0:
-            raise DeadlineExceeded("No time is left to ask a model.")
-        generation = await self._gateway.generate(request, timeout_s=timeout_s)
-        self._count(generation, context)
-        if generation.cost_usd is None:
-            self._budgets.warn_of_unpriced(context.app_id, budget)
+        key = self._key(given, request, context)
+        generation = None if key is None else self._cached(key, context)
+        is_cached = generation is not None
+        if generation is None:
+            generation = await self._ask(request, context)
         result = _result(generation)
+        if is_cached:
+            result["cached"] = True
         if "outputFormat" in given or validator is not None:
             reading = await self._reader.read(generation.text, given.get("outputFormat", "json"), validator)
             if reading.problems:
                 result["problems"] = list(reading.problems)
             else:
                 result["parsed"] = reading.value
+        if key is not None and not is_cached and "problems" not in result:
+            self._keep(key, request, generation, context)
         return result
+
+    async def _ask(self, request: GenerateRequest, context: ToolContext) -> Generation:
+        budget = context.llm.budget
+        if (refusal := self._budgets.refusal(context.app_id, budget, purpose=context.purpose)) is not None:
+            self._budgets.usage.refused(context.app_id, context.component_id, context.purpose)
+            raise refusal
+        left_s = context.deadline - self._clock.monotonic()
+        if left_s <= 0:
+            raise DeadlineExceeded("No time is left to ask a model.")
+        generation = await self._gateway.generate(request, timeout_s=left_s - min(MOST_RESERVED_S, left_s / 20))
+        self._count(generation, context)
+        if generation.cost_usd is None:
+            self._budgets.warn_of_unpriced(context.app_id, budget)
+        return generation
+
+    def _key(self, given: JsonObject, request: GenerateRequest, context: ToolContext) -> bytes | None:
+        """What the question is cached under; None where it is not to be."""
+        if not context.llm.cache.enabled or context.purpose != SERVE:
+            return None
+        destination = self._gateway.destination(request)
+        if destination is None:
+            return None
+        question = {
+            "destination": list(destination),
+            "messages": list(request.messages),
+            "parameters": dict(request.parameters),
+            "outputFormat": given.get("outputFormat"),
+            "outputSchema": given.get("outputSchema"),
+        }
+        return question_key(question)
+
+    def _cached(self, key: bytes, context: ToolContext) -> Generation | None:
+        found = self._cache.get(context.app_id, key, context.llm.cache)
+        self._lookups.labels(context.app_id, context.component_id, "hit" if found else "miss").inc()
+        return found
+
+    def _keep(self, key: bytes, request: GenerateRequest, generation: Generation, context: ToolContext) -> None:
+        """Remember a whole answer; what a fallback said is not what the model would say."""
+        said_by = (generation.provider, generation.model)
+        if said_by == self._gateway.destination(request) and not generation.is_truncated:
+            self._cache.keep(context.app_id, key, generation, context.llm.cache)
 
     def _count(self, generation: Generation, context: ToolContext) -> None:
         self._budgets.usage.called(
@@ -121,6 +175,7 @@ def _request(given: JsonObject, context: ToolContext, *, providers: tuple[str, .
         parameters=parameters,
         replay_input=given.get("replayInput", context.input),
         headers=context.trace_headers(),
+        fallbacks=() if context.purpose in EVOLUTION else context.llm.fallbacks,
     )
 
 
