@@ -63,6 +63,12 @@ SNAPSHOT_AGE = GaugeMetric(
     unit="seconds",
     row="health",
 )
+STALE_OVERRIDES = GaugeMetric(
+    name="uhlp_stale_overrides",
+    meaning="Sections whose override under `stable` is passed over: the prompt's file was changed since.",
+    labels=("appId",),
+    row="health",
+)
 BAD_REVISIONS = CounterMetric(
     name="uhlp_registry_bad_revisions_total",
     meaning="Revisions that do not compile.",

@@ -14,6 +14,7 @@ from uhlp.registry.route_table import Route, RouteConflict, RouteTable
 from uhlp.registry.secret_scan import find_secrets
 from uhlp.registry.security_check import check_security
 from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
+from uhlp.registry.stable_overrides import overridden_prompts
 from uhlp.registry.trigger_check import check_triggers
 from uhlp.state.remote import Remote
 
@@ -43,11 +44,13 @@ def compile_application(
         problems.raise_any()
         raise AssertionError("an unreadable app.yaml is always a problem")
     _check_app(app, reader, shared_servers)
+    overridden = overridden_prompts(app_id, prompts, files, problems)
     definitions = () if registry is None else registry.components
     compiler = ComponentCompiler(
         app,
         files,
         prompts=prompts,
+        served_prompts=overridden.prompts,
         reader=reader,
         problems=problems,
         global_configuration=global_configuration,
@@ -64,7 +67,7 @@ def compile_application(
     problems.raise_any()
     whole = app if registry is None else app.model_copy(update={"initial_component_registry": registry})
     api_keys = {key.key_id: key for key in app.security_config.api_keys}
-    return AppSnapshot(app_id, revision, whole, components, routes, api_keys)
+    return AppSnapshot(app_id, revision, whole, components, routes, api_keys, stale_overrides=overridden.stale)
 
 
 def _prompts(files: Files, problems: Problems) -> dict[str, Prompt | None]:

@@ -43,6 +43,7 @@ class ComponentCompiler:
         files: Files,
         *,
         prompts: Mapping[str, Prompt | None],
+        served_prompts: Mapping[str, Prompt],
         reader: DefinitionReader,
         problems: Problems,
         global_configuration: Mapping[str, Any],
@@ -51,6 +52,7 @@ class ComponentCompiler:
         self._app = app
         self._files = files
         self._prompts = prompts
+        self._served_prompts = served_prompts
         self._reader = reader
         self._problems = problems
         self._check_comparator = check_comparator
@@ -81,7 +83,7 @@ class ComponentCompiler:
             input_validator=input_validator,
             output_validator=output_validator,
             prompt=prompt,
-            prompt_artifact=None if prompt is None else Artifact.of(prompt.path, prompt.artifact(own_output_schema)),
+            prompt_artifact=None if prompt is None else self._prompt_artifact(prompt, own_output_schema),
             handler_artifact=handler,
             handler_version=None if handler is None else jit_version(handler.path),
             handler_function=definition.task_details.function or DEFAULT_FUNCTION,
@@ -104,6 +106,10 @@ class ComponentCompiler:
         if path not in self._prompts:
             self._problem(f"{at}/prompt_template", f"there is no prompt {path}")
         return self._prompts.get(path)
+
+    def _prompt_artifact(self, prompt: Prompt, own_output_schema: Schema | None) -> Artifact:
+        """The prompt as it serves: with the overrides under `stable`."""
+        return Artifact.of(prompt.path, self._served_prompts[prompt.path].artifact(own_output_schema))
 
     def _handler(self, definition: ComponentDefinition, at: str) -> Artifact | None:
         if definition.handler_type is HandlerType.WORKFLOW:

@@ -1,4 +1,5 @@
-"""RegistryGauges: applications by status, components by handler type, age of snapshots."""
+"""RegistryGauges: applications by status, components by handler type, age of snapshots,
+stale overrides."""
 
 from collections import Counter
 
@@ -17,6 +18,7 @@ class RegistryGauges:
         self._swapped_at: dict[str, float] = {}
         self._applications = SampledGauge(server.APPLICATIONS.on(meter))
         self._components = SampledGauge(traffic.COMPONENTS.on(meter))
+        self._stale = SampledGauge(server.STALE_OVERRIDES.on(meter))
         self._ages = SampledGauge(server.SNAPSHOT_AGE.on(meter))
         registry.on_change(self._note)
 
@@ -36,5 +38,6 @@ class RegistryGauges:
                 components[app_id, component.definition.handler_type] += 1
         self._applications.show(statuses)
         self._components.show(components)
+        self._stale.show({(app_id,): len(registry.snapshot(app_id).stale_overrides) for app_id in in_service})
         self._swapped_at = {app_id: self._swapped_at.get(app_id, now) for app_id in in_service}
         self._ages.show({(app_id,): now - since for app_id, since in self._swapped_at.items()})

@@ -61,7 +61,11 @@ class ComponentSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class AppSnapshot:
-    """One application at `revision`. `definition` holds its components too; `api_keys` is by key id."""
+    """One application at `revision`. `definition` holds its components too; `api_keys` is by key id.
+
+    `stale_overrides` names the sections ("triage/rules") whose override under `stable` is passed over, because it was
+    made for another body than the one that is there.
+    """
 
     app_id: str
     revision: str
@@ -69,3 +73,4 @@ class AppSnapshot:
     components: Mapping[str, ComponentSnapshot]
     routes: RouteTable
     api_keys: Mapping[str, ApiKeyDefinition]
+    stale_overrides: tuple[str, ...] = ()

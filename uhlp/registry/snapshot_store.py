@@ -159,6 +159,9 @@ class SnapshotStore:
     def swap(self, snapshot: AppSnapshot) -> None:
         """Put a snapshot into service."""
         app_id = snapshot.app_id
+        before = self._snapshots.get(app_id)
+        if snapshot.stale_overrides and (before is None or before.stale_overrides != snapshot.stale_overrides):
+            log.warning("stale_overrides", app_id=app_id, sections=snapshot.stale_overrides)
         self._snapshots[app_id] = snapshot
         self._revisions[app_id] = snapshot.revision
         self._faults.pop(app_id, None)
