@@ -14,6 +14,7 @@ from uhlp.models.definition import AppDefinition
 from uhlp.registry.api_keys import ApiKeyIdentity, ApiKeys
 from uhlp.registry.component_compiler import ComparatorCheck
 from uhlp.registry.config import RegistrySettings
+from uhlp.registry.data_files import DataFiles
 from uhlp.registry.definition_edits import (
     definition_files,
     masked_edit,
@@ -62,6 +63,7 @@ class ApplicationRegistry(RegistryReads):
         )
         super().__init__(snapshots=snapshots, global_configuration=global_configuration)
         self._writer = DefinitionWriter(state=state, snapshots=self._snapshots, shared_servers=shared_servers)
+        self.data_files = DataFiles(state=state, writer=self._writer)
         self._keys = ApiKeys(settings=settings)
         self._snapshots.on_change(self._index_keys)
         self._snapshots.on_change(self._follow_remote)

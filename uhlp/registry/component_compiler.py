@@ -15,6 +15,7 @@ from uhlp.models.faults import did_you_mean
 from uhlp.prompts import Prompt
 from uhlp.registry.configuration import merged
 from uhlp.registry.definition_files import (
+    DATA_FOLDER,
     REGISTRY_FILE,
     DefinitionReader,
     Files,
@@ -29,6 +30,7 @@ from uhlp.registry.tool_names import tool_problem
 
 DEFAULT_FUNCTION = "handle"
 _LONGEST_HOLD = 10_000
+_IS_DATA = f"what is served does not stand below {DATA_FOLDER}: components themselves may write there"
 Schema = dict[str, Any]
 ComparatorCheck = Callable[[Mapping[str, Any]], object]
 """Raises DefinitionInvalid for policies that no comparator can keep; problems' paths are `comparator/<field>`."""
@@ -121,6 +123,8 @@ class ComponentCompiler:
             self._problem(f"{at}/function", f"{function!r} is not the name of a function")
         if script is None:
             self._problem(at, "a JIT component needs script, the path of its handler")
+        elif script.startswith(DATA_FOLDER):
+            self._problem(f"{at}/script", _IS_DATA)
         elif script not in self._files:
             self._problem(f"{at}/script", f"there is no script {script}")
         else:
@@ -132,6 +136,9 @@ class ComponentCompiler:
         file, pointer, schema = REGISTRY_FILE, at, given
         if isinstance(given, str):
             file, pointer = given, ""
+            if file.startswith(DATA_FOLDER):
+                self._problem(at, _IS_DATA)
+                return None
             if file not in self._files:
                 self._problem(at, f"there is no schema {file}")
                 return None

@@ -15,6 +15,8 @@ from uhlp.strict_yaml import YamlDocument
 APP_FILE = "app.yaml"
 REGISTRY_FILE = "component_registry.yaml"
 JIT_CODE = "_jit_code/"
+DATA_FOLDER = "files/"
+"""What components themselves may write (registry/data_files)."""
 _JIT_VERSION = re.compile(r"_jit_code/(?P<component_id>[^/]+)/v(?P<version>[1-9][0-9]*)/")
 
 Files = Mapping[str, bytes]

@@ -7,13 +7,17 @@ from typing import Any
 from uhlp.models.definition import LlmConfig
 from uhlp.tracing import TraceContext
 
+ADMIN = "admin"
+"""The purpose of a call that an administrator makes over MCP."""
+FOR_REAL = frozenset({"serve", ADMIN})
+
 
 @dataclass(frozen=True, slots=True)
 class ToolContext:
     """Application, component and request of a call, and its limits.
 
     `deadline` is in the clock's monotonic seconds. `configuration` is the component's, merged over all levels.
-    `purpose` says what the execution is for: `serving`, `shadow`, `coder`, `judge`, …
+    `purpose` says what the execution is for: `serve`, `shadow`, `coder`, `judge`, …
     `input` is what the execution was given; a recording is searched for it. `trace` is where the call stands in its
     trace; None: it begins here.
     """
@@ -29,6 +33,11 @@ class ToolContext:
     purpose: str
     input: Any = None
     trace: TraceContext | None = None
+
+    @property
+    def is_for_real(self) -> bool:
+        """Whether somebody gets the answer: what an execution on trial or beside changes has not happened."""
+        return self.purpose in FOR_REAL
 
     def trace_headers(self) -> dict[str, str]:
         """`traceparent` and `tracestate` of an HTTP call that a tool makes to others."""

@@ -1,12 +1,21 @@
 """CoreMCPServer: answers the tool calls of sandboxes and of the server's own services (seed 003 §3.4)."""
 
+import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
 
 from uhlp.catalogue import traffic
 from uhlp.clock import Clock
-from uhlp.errors import InternalError, ToolNotFound, UhlpError, ValidationFailed
+from uhlp.errors import (
+    DeadlineExceeded,
+    InternalError,
+    PermissionDenied,
+    ToolNotFound,
+    UhlpError,
+    ValidationFailed,
+)
 from uhlp.jsonschemas import compile_validator
 from uhlp.llm import AnswerCache, Budgets, ModelGateway, UsageBook
 from uhlp.metering import Meter
@@ -15,7 +24,7 @@ from uhlp.tools.context import ToolContext
 from uhlp.tools.core.framework import FRAMEWORK_TOOLS
 from uhlp.tools.core.llm_generate import LlmGenerate
 from uhlp.tools.core.metrics_record import MetricRecorder, MetricsRecord
-from uhlp.tools.tool import JsonObject
+from uhlp.tools.tool import JsonObject, Tool
 
 log = structlog.get_logger(__name__)
 
@@ -23,7 +32,7 @@ log = structlog.get_logger(__name__)
 class CoreMCPServer:
     """The `core.*` tools, in this process. `budgets` says what may still be asked of models today; without it, only
     applications' own limits hold, and nothing is kept over a restart. `cache` holds answers of models for the
-    applications that want it; without it, none are kept."""
+    applications that want it; without it, none are kept. `tools` are offered beside the built-in ones."""
 
     def __init__(
         self,
@@ -34,13 +43,14 @@ class CoreMCPServer:
         meter: Meter,
         budgets: Budgets | None = None,
         cache: AnswerCache | None = None,
+        tools: Sequence[Tool] = (),
     ) -> None:
         self.clock = clock
         self.budgets = budgets or Budgets(usage=UsageBook(clock=clock), clock=clock)
         cache = cache or AnswerCache(clock=clock, most_bytes=0)
         generate = LlmGenerate(gateway=gateway, budgets=self.budgets, cache=cache, clock=clock, meter=meter)
-        tools = (generate.tool(), MetricsRecord(metrics=metrics).tool(), *FRAMEWORK_TOOLS)
-        self._tools = {tool.name: (tool, compile_validator(tool.input_schema)) for tool in tools}
+        offered = (generate.tool(), MetricsRecord(metrics=metrics).tool(), *FRAMEWORK_TOOLS, *tools)
+        self._tools = {tool.name: (tool, compile_validator(tool.input_schema)) for tool in offered}
         self._calls = traffic.TOOL_CALLS.on(meter)
         latency = traffic.TOOL_SECONDS.on(meter)
         self._latency = {name: latency.labels(name) for name in self._tools}
@@ -67,7 +77,9 @@ class CoreMCPServer:
         started = self.clock.monotonic()
         outcome = "cancelled"
         try:
-            result = await tool.run(params, context)
+            if tool.changes_state and not context.is_for_real:
+                raise PermissionDenied(f"{name} changes something, which this execution ({context.purpose}) may not.")
+            result = await self._within_deadline(tool, params, context)
             outcome = "ok"
         except UhlpError as error:
             outcome = error.code
@@ -80,6 +92,16 @@ class CoreMCPServer:
             self._counted(context, name, outcome)
             self._latency[name].observe(self.clock.monotonic() - started)
         return result
+
+    async def _within_deadline(self, tool: Tool, params: dict[str, Any], context: ToolContext) -> dict[str, Any]:
+        limit = asyncio.timeout(context.deadline - self.clock.monotonic())
+        try:
+            async with limit:
+                return await tool.run(params, context)
+        except TimeoutError:
+            if limit.expired():
+                raise DeadlineExceeded(f"The request's time was over before {tool.name} had answered.") from None
+            raise
 
     def _counted(self, context: ToolContext, name: str, outcome: str) -> None:
         self._calls.labels(context.app_id, context.component_id, name, outcome.lower()).inc()

@@ -14,7 +14,8 @@ Run = Callable[[JsonObject, ToolContext], Awaitable[JsonObject]]
 class Tool:
     """`run` gets arguments that match `input_schema` and gives a result that matches `output_schema`.
 
-    `annotations` are MCP's hints (`readOnlyHint`, `idempotentHint`, …).
+    `annotations` are MCP's hints (`readOnlyHint`, `idempotentHint`, …). One that `changes_state` runs in executions
+    whose answer somebody gets, and in no other.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Tool:
     output_schema: JsonObject
     run: Run
     annotations: JsonObject = field(default_factory=dict)
+    changes_state: bool = False
 
     def described(self) -> JsonObject:
         """As MCP lists a tool."""

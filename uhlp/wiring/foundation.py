@@ -26,6 +26,8 @@ from uhlp.state.remote_git import RemoteGit
 from uhlp.state.runtime_store import RuntimeStore
 from uhlp.state.state_manager import StateManager
 from uhlp.tools import CoreMCPServer, ToolNamespaces
+from uhlp.tools.core.definition_state import DefinitionState
+from uhlp.tools.core.runtime_state import RuntimeState
 from uhlp.traffic.samples import SampleStore
 from uhlp.wiring.data_directory import make_runtime_store
 
@@ -100,7 +102,16 @@ async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitSt
     usage_book = UsageBook(clock=clock)
     budgets = Budgets(usage=usage_book, clock=clock, evolution=lambda: numbers.now.limits.budget)
     tools = CoreMCPServer(
-        gateway=gateway, metrics=metrics, clock=clock, meter=metrics, budgets=budgets, cache=answer_cache
+        gateway=gateway,
+        metrics=metrics,
+        clock=clock,
+        meter=metrics,
+        budgets=budgets,
+        cache=answer_cache,
+        tools=(
+            *DefinitionState(state=state, files=registry.data_files).tools(),
+            *RuntimeState(state=state).tools(),
+        ),
     )
     namespaces = ToolNamespaces(core=tools, clock=clock)
     sandbox_tokens = SandboxTokens(clock=clock)

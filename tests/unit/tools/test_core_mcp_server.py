@@ -90,7 +90,7 @@ class Desk:
             "allowed_tools": EVERY_TOOL,
             "llm": LlmConfig(),
             "configuration": {"tone": "kind"},
-            "purpose": "serving",
+            "purpose": "serve",
         }
         return ToolContext(**{**given, **changed})
 
