@@ -12,6 +12,7 @@ UhlpError
     ExpressionInvalid
   Unauthorized 401
   PermissionDenied 403
+    CommandRefused
   NotFound 404
     AppNotFound
     ComponentNotFound
@@ -168,6 +169,12 @@ class PermissionDenied(UhlpError):
     """The credentials do not allow this."""
 
     code, status = "PERMISSION_DENIED", 403
+
+
+class CommandRefused(PermissionDenied):
+    """This command may not be run."""
+
+    code = "COMMAND_REFUSED"
 
 
 class NotFound(UhlpError):

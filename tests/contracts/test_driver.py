@@ -6,25 +6,23 @@ What only a driver with real sandboxes can show (limits, crashes) stands at the 
 import asyncio
 import hashlib
 import os
-import shutil
 import signal
-import tempfile
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.contracts.conftest import REAL
 from tests.machine_image import http_client
 from uhlp.clock import SystemClock
 from uhlp.errors import SandboxDied, SandboxOutOfMemory
 from uhlp.metering import NullMeter
 from uhlp.models.definition import PoolDefinition
 from uhlp.sandbox.channel import Channel
-from uhlp.sandbox.config import DockerSettings, SandboxSettings
+from uhlp.sandbox.config import SandboxSettings
 from uhlp.sandbox.driver import Driver, Sandbox, SandboxSpec, Worker
 from uhlp.sandbox.drivers.docker.driver import DockerDriver
-from uhlp.sandbox.drivers.fake import FakeDriver
+from uhlp.sandbox.drivers.marked_processes import marked_processes
 from uhlp.sandbox.drivers.process import ProcessDriver
 from uhlp.sandbox.manager import SandboxManager
 
@@ -34,47 +32,6 @@ POOL = PoolDefinition(pool_name="default", max_instances=2)
 
 def spec(app_id: str = "shop", group: Any = "serving") -> SandboxSpec:
     return SandboxSpec(app_id=app_id, pool=POOL, group=group)
-
-
-@pytest.fixture(scope="module")
-def assembled_runner(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where drivers keep what sandboxes run: every assembly costs half a second."""
-    return tmp_path_factory.mktemp("runner")
-
-
-@pytest.fixture
-def data_dir(assembled_runner: Path) -> Any:
-    """Short, because a socket's path may not be long; open, because sandboxes run under other users."""
-    folder = Path(tempfile.mkdtemp(prefix="uhlp-"))
-    folder.chmod(0o755)
-    (folder / "runner").symlink_to(assembled_runner)
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-REAL = ["process", "docker", "docker over stdio"]
-
-
-@pytest.fixture(params=["fake", *REAL])
-def driver(request: pytest.FixtureRequest, data_dir: Path) -> Driver:
-    if request.param == "fake":
-        return FakeDriver()
-    if request.param == "process":
-        return ProcessDriver(data_dir=data_dir, allow_unisolated=True, production=False)
-    request.getfixturevalue("runner_image")
-    docker = DockerSettings(
-        url=request.getfixturevalue("docker_engine"), transport="stdio" if "stdio" in request.param else "unix"
-    )
-    return DockerDriver(
-        data_dir=data_dir, config=SandboxSettings(docker=docker), clock=SystemClock(), read_secret=lambda name: None
-    )
-
-
-@pytest.fixture
-async def opened(driver: Driver) -> AsyncIterator[Driver]:
-    await driver.open()
-    yield driver
-    await driver.close()
 
 
 class Ear:
@@ -288,5 +245,5 @@ def kill_from_outside(driver: Driver, sandbox: Sandbox) -> None:
             assert http.post(f"/containers/{sandbox.sandbox_id}/kill").is_success
     else:
         assert isinstance(driver, ProcessDriver)
-        zygote, *_ = [pid for pid, sandbox_id in driver._marked() if sandbox_id == sandbox.sandbox_id]
+        zygote, *_ = [pid for pid, sandbox_id in marked_processes(driver.instance) if sandbox_id == sandbox.sandbox_id]
         os.kill(zygote, signal.SIGKILL)

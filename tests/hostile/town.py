@@ -20,6 +20,7 @@ from uhlp.models.definition import PoolDefinition, ResourceLimits
 from uhlp.sandbox.client import WorkerClient
 from uhlp.sandbox.config import SandboxSettings
 from uhlp.sandbox.driver import Driver
+from uhlp.sandbox.drivers.marked_processes import marked_processes
 from uhlp.sandbox.drivers.process import ProcessDriver
 from uhlp.sandbox.manager import AllocateSandboxRequest, ReleaseSandboxRequest, SandboxManager
 
@@ -155,7 +156,7 @@ class Town:
     async def processes(self) -> int:
         """All that run in sandboxes of ours, as the machine knows them."""
         if isinstance(self.driver, ProcessDriver):
-            return len(list(self.driver._marked()))
+            return len(list(marked_processes(self.driver.instance)))
         return await asyncio.to_thread(self._processes_in_containers, await self.driver.list_owned())
 
     def _processes_in_containers(self, names: list[str]) -> int:

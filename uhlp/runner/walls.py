@@ -17,6 +17,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 4, 22, 36, 38
 _SECCOMP_MODE_FILTER = 2
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REMOUNT = 2, 4, 8, 32
+_MNT_DETACH = 2
 _CAPABILITY_VERSION_3 = 0x20080522
 
 MIB = 1024 * 1024
@@ -127,6 +128,11 @@ def bound_tmp(folder: str) -> None:
     options = f"size={TMP_BYTES},nr_inodes={TMP_FILES},mode=1777".encode()
     flags = ctypes.c_ulong(_MS_REMOUNT | _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
     _check(_libc.mount(b"none", folder.encode(), None, flags, options), f"bounds of {folder}")
+
+
+def take_away(path: str) -> None:
+    """Unmount what was bound for the first steps alone; what is open or loaded of it goes on."""
+    _check(_libc.umount2(path.encode(), _MNT_DETACH), f"taking {path} away")
 
 
 def take_identity(uid: int) -> None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from uhlp.models.definition import RUNNER_IMAGE
+
 _MIB = 1024 * 1024
 
 
@@ -27,7 +29,6 @@ class CommandLimits:
     processes: int = 32
     open_files: int = 256
     file_bytes: int = 16 * _MIB
-    tmp_bytes: int = 64 * _MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +36,10 @@ class CommandSpec:
     """What to run, and what it may reach.
 
     `owner` says whose it is, for logs and labels: an application's id or a server's name. `argv[0]` is an absolute
-    path; no shell reads the rest. `environment` is all there is besides PATH, HOME, TMPDIR and LANG, and appears on no
-    command line. It sees the system's libraries, its own program, `programs` (other absolute paths that it may start)
-    and `folders` of this machine, read-only and at their own paths. `has_network` lets it out: to everything that this
-    machine reaches.
+    path; no shell reads the rest. `environment` comes on top of PATH, HOME, TMPDIR and LANG, and appears on no command
+    line. Of this machine it sees the system's libraries, its own program, `programs` (other absolute paths that it may
+    start) and `folders`, read-only and at their own paths; where a driver starts containers, it sees what is in `image`
+    and `folders`. `has_network` lets it out: to everything that this machine, or the engine's bridge, reaches.
     """
 
     owner: str
@@ -47,6 +48,7 @@ class CommandSpec:
     programs: tuple[str, ...] = ()
     folders: tuple[Path, ...] = ()
     has_network: bool = False
+    image: str = RUNNER_IMAGE
     limits: CommandLimits = CommandLimits()
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from uhlp.models.definition import PoolDefinition
+from uhlp.sandbox.command import CommandProcess, CommandSpec
 
 Group = Literal["serving", "trial"]
 """Code in service never shares a sandbox with generated tests or code that has not been promoted."""
@@ -125,6 +126,11 @@ class Driver(Protocol):
 
     async def start(self, spec: SandboxSpec) -> Sandbox:
         """Start one sandbox; raises IsolationRefused, SandboxDied (it never said hello) with the reason."""
+        ...
+
+    async def open_command(self, spec: CommandSpec) -> CommandProcess:
+        """Start a command in a throw-away sandbox. Raises CommandRefused (it cannot be run, with the reason),
+        IsolationRefused (a wall is missing, whatever the settings allow to handlers), what `start` raises."""
         ...
 
     async def has_runner(self, image: str) -> bool:

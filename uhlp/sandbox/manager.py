@@ -20,6 +20,7 @@ from uhlp.sandbox.allocation import (
 )
 from uhlp.sandbox.claims import Claims
 from uhlp.sandbox.client import CallTool, Identity, LaneName, NothingRan, WorkerClient
+from uhlp.sandbox.command import CommandProcess, CommandSpec
 from uhlp.sandbox.config import SandboxSettings
 from uhlp.sandbox.driver import Capabilities, Driver, Group
 from uhlp.sandbox.pool_set import DesiredPools, PoolSet, RunsCode
@@ -132,6 +133,10 @@ class SandboxManager:
                 raise
             finally:
                 claims.release(worker, failure)
+
+    async def open_command(self, spec: CommandSpec) -> CommandProcess:
+        """A command in a throw-away sandbox of its own, which belongs to no pool (see Driver.open_command)."""
+        return await self._driver.open_command(spec)
 
     async def runs_python(self, pool: PoolDefinition) -> bool:
         """Whether handlers in Python and their tests can run in this pool: its image holds our runner.

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 from raw_runner import Closed, RawRunner, isolated_driver, new_data_dir, raw_runner, spec
 
+from uhlp.sandbox.drivers.marked_processes import marked_processes
 from uhlp.sandbox.drivers.process import ProcessDriver, ProcessSandbox
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -37,7 +38,7 @@ class Town:
         return [answer["data"] for answer in answers] == [{"n": 1}] * 3
 
     def processes(self) -> int:
-        return len(list(self.driver._marked()))
+        return len(list(marked_processes(self.driver.instance)))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

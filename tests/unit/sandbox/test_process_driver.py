@@ -13,6 +13,7 @@ import pytest_asyncio
 from raw_runner import isolated_driver, new_data_dir, raw_runner, spec
 
 from uhlp.errors import ImageUnavailable, IsolationRefused, SandboxDied
+from uhlp.sandbox.drivers.marked_processes import marked_processes
 from uhlp.sandbox.drivers.process import ProcessDriver
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -33,7 +34,7 @@ async def driver(data_dir: Path) -> AsyncIterator[ProcessDriver]:
 
 
 def processes_of(driver: ProcessDriver) -> list[int]:
-    return [pid for pid, _ in driver._marked()]
+    return [pid for pid, _ in marked_processes(driver.instance)]
 
 
 async def test_a_sandbox_starts_works_and_leaves_no_process_behind(driver: ProcessDriver) -> None:

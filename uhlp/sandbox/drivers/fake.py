@@ -9,7 +9,10 @@ from itertools import count
 from typing import Any
 
 from uhlp.errors import SandboxDied
+from uhlp.sandbox.command import CommandProcess, CommandSpec
 from uhlp.sandbox.driver import Capabilities, HttpAddress, Sandbox, SandboxSpec, Transport, Usage, Worker
+from uhlp.sandbox.drivers import fake_command
+from uhlp.sandbox.drivers.fake_command import FakeCommand
 from uhlp.sandbox.drivers.fake_worker import (
     Behaviour,
     FakeWorker,
@@ -58,6 +61,7 @@ class FakeDriver:
     def __init__(self, behaviour: Behaviour | None = None) -> None:
         self._behaviour = behaviour or type(self).behaviour
         self.sandboxes: list[FakeSandbox] = []
+        self.commands: list[FakeCommand] = []
         self.foreign_images: set[str] = set()
         """Images without our runner."""
 
@@ -73,11 +77,17 @@ class FakeDriver:
         self.sandboxes.append(sandbox)
         return sandbox
 
+    async def open_command(self, spec: CommandSpec) -> CommandProcess:
+        command = fake_command.start(spec, len(self.commands) + 1)
+        self.commands.append(command)
+        return command
+
     async def has_runner(self, image: str) -> bool:
         return image not in self.foreign_images
 
     async def list_owned(self) -> list[str]:
-        return [sandbox.sandbox_id for sandbox in self.sandboxes if not sandbox.ended.is_set()]
+        commands = [command.command_id for command in self.commands if not command.has_ended]
+        return [*(sandbox.sandbox_id for sandbox in self.sandboxes if not sandbox.ended.is_set()), *commands]
 
     async def run_cycle(self) -> None:
         """Nothing to do."""
@@ -88,6 +98,8 @@ class FakeDriver:
     async def close(self) -> None:
         for sandbox in self.sandboxes:
             await sandbox.stop("closed")
+        for command in self.commands:
+            await command.kill()
 
     @property
     def workers(self) -> list[FakeWorker]:

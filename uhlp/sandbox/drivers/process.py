@@ -11,14 +11,11 @@ import hashlib
 import itertools
 import json
 import os
-import select
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +24,19 @@ import structlog
 from uhlp.errors import ImageUnavailable, IsolationRefused, SandboxDied
 from uhlp.models.definition import RUNNER_IMAGE, PoolDefinition
 from uhlp.models.image_name import ImageReference
+from uhlp.sandbox.command import CommandProcess, CommandSpec
 from uhlp.sandbox.driver import Capabilities, SandboxSpec
 from uhlp.sandbox.drivers import bubblewrap, runner_home
 from uhlp.sandbox.drivers.identities import Identities
 from uhlp.sandbox.drivers.interpreter import Interpreter, is_readable_by_others
+from uhlp.sandbox.drivers.marked_processes import MARK, end_orphans, marked_processes
+from uhlp.sandbox.drivers.process_commands import ProcessCommands
 from uhlp.sandbox.drivers.process_sandbox import ProcessSandbox
 from uhlp.sandbox.drivers.volumes import Volume, open_volumes
 
 __all__ = ["ProcessDriver", "ProcessSandbox"]
 
 _log = structlog.get_logger(__name__)
-_MARK = "uhlp-sandbox="
 _BOOT = "import sys; sys.path.append(sys.argv[1]); from uhlp_runner.zygote import main; main()"
 _PROBE = SandboxSpec(app_id="uhlp-probe", pool=PoolDefinition(pool_name="probe"), group="trial")
 
@@ -58,20 +57,30 @@ class ProcessDriver:
         self._allow_unisolated = allow_unisolated
         self._production = production
         self._volume_allow = volume_allow
-        self._instance = hashlib.sha256(str(self._data_dir).encode()).hexdigest()[:12]
+        self.instance = hashlib.sha256(str(self._data_dir).encode()).hexdigest()[:12]
         self._identities = Identities(str(self._data_dir))
         self._interpreter = Interpreter.own()
         self._home = Path()
         self._bwrap = shutil.which(bwrap)
         self._capabilities: Capabilities | None = None
         self._sandboxes: dict[str, ProcessSandbox] = {}
+        self._commands: ProcessCommands | None = None
         self._numbers = itertools.count(1)
 
     async def open(self) -> Capabilities:
         """Assemble the runner, end what a dead server left behind, and start a sandbox to see which walls hold."""
         self._home = await asyncio.to_thread(runner_home.assemble, self._data_dir)
-        await asyncio.to_thread(self._end_orphans)
+        await asyncio.to_thread(end_orphans, self.instance)
         self._capabilities = await self._probe()
+        if self._bwrap is not None and self._is_isolated:
+            self._commands = ProcessCommands(
+                bwrap=self._bwrap,
+                interpreter=self._interpreter,
+                home=self._home,
+                data_dir=self._data_dir,
+                identities=self._identities,
+                instance=self.instance,
+            )
         _log.info("process_driver_opened", isolation=self._capabilities.isolation, missing=self._capabilities.missing)
         return self._capabilities
 
@@ -100,13 +109,24 @@ class ProcessDriver:
         _log.info("sandbox_started", sandbox=sandbox.sandbox_id, app_id=spec.app_id, group=spec.group, ms=took_ms)
         return sandbox
 
+    async def open_command(self, spec: CommandSpec) -> CommandProcess:
+        """Behind every wall or not at all: what the settings allow to handlers, they allow to no command."""
+        if self._commands is None:
+            missing = self.capabilities.missing
+            raise IsolationRefused(
+                f"This machine cannot isolate commands, and none runs without walls: {'; '.join(missing)}.",
+                details={"missing": list(missing)},
+            )
+        return await self._commands.open(spec)
+
     async def has_runner(self, image: str) -> bool:
         """Only our runner's own: processes start from no image, and what another one holds is not here."""
         return ImageReference.parse(image).repository == RUNNER_IMAGE
 
     async def list_owned(self) -> list[str]:
         """Ids of living sandboxes, read from /proc."""
-        return sorted({sandbox_id for _, sandbox_id in await asyncio.to_thread(lambda: list(self._marked()))})
+        found = await asyncio.to_thread(lambda: list(marked_processes(self.instance)))
+        return sorted({sandbox_id for _, sandbox_id in found})
 
     async def run_cycle(self) -> None:
         """Nothing to do: a sandbox ends with the control socket of its server, and `open` ends what a dead one left."""
@@ -117,6 +137,8 @@ class ProcessDriver:
 
     async def close(self) -> None:
         """Stop every sandbox."""
+        if self._commands is not None:
+            await self._commands.close()
         async with asyncio.TaskGroup() as stops:
             for sandbox in list(self._sandboxes.values()):
                 stops.create_task(sandbox.stop("the server ends"))
@@ -186,7 +208,7 @@ class ProcessDriver:
 
     def _start_process(self, spec: SandboxSpec, volumes: list[Volume]) -> ProcessSandbox:
         """Everything taken for it (user, folder, descriptors) is given back when it fails, else when it has ended."""
-        sandbox_id = f"{self._instance}.{spec.app_id}.{spec.pool.pool_name}.{spec.group}.{next(self._numbers)}"
+        sandbox_id = f"{self.instance}.{spec.app_id}.{spec.pool.pool_name}.{spec.group}.{next(self._numbers)}"
         with contextlib.ExitStack() as taken, contextlib.ExitStack() as for_the_child:
             uid = self._identities.take() if self._bwrap or self._can_change_user() else None
             taken.callback(self._identities.give_back, uid)
@@ -247,7 +269,7 @@ class ProcessDriver:
             )
             home = bubblewrap.HOME
         line += [str(self._interpreter.executable), "-I", "-S", "-B", "-Xutf8", "-c", _BOOT]
-        line += [str(home), _MARK + sandbox_id, json.dumps(settings)]
+        line += [str(home), MARK + sandbox_id, json.dumps(settings)]
         return subprocess.Popen(  # noqa: S603 - our own command line
             line,
             stdin=subprocess.DEVNULL,
@@ -262,27 +284,6 @@ class ProcessDriver:
     def _can_change_user(self) -> bool:
         seen = (self._interpreter.executable, self._interpreter.library, self._home)
         return self._identities.is_available and all(map(is_readable_by_others, seen))
-
-    def _marked(self) -> Iterator[tuple[int, str]]:
-        """(process id, sandbox id) of every process that carries our mark."""
-        mark = f"{_MARK}{self._instance}.".encode()
-        for folder in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                for argument in (folder / "cmdline").read_bytes().split(b"\0"):
-                    if argument.startswith(mark):
-                        yield int(folder.name), argument[len(_MARK) :].decode(errors="replace")
-
-    def _end_orphans(self) -> None:
-        """Kill sandboxes of a server that died here before us, and wait until they have gone."""
-        for pid, sandbox_id in self._marked():
-            with contextlib.suppress(ProcessLookupError):
-                descriptor = os.pidfd_open(pid)
-                _log.warning("orphaned_sandbox_killed", sandbox=sandbox_id, pid=pid)
-                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-                poll = select.poll()
-                poll.register(descriptor, select.POLLIN)
-                poll.poll(2_000)
-                os.close(descriptor)
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

@@ -12,7 +12,6 @@ import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import structlog
@@ -20,25 +19,25 @@ import structlog
 from uhlp.clock import Clock
 from uhlp.errors import EngineUnavailable, ImageUnavailable, IsolationRefused, UhlpError
 from uhlp.models.definition import PoolDefinition
+from uhlp.sandbox.command import CommandProcess, CommandSpec
 from uhlp.sandbox.config import SandboxSettings
 from uhlp.sandbox.driver import Capabilities, Sandbox, SandboxSpec
 from uhlp.sandbox.drivers.docker import container
+from uhlp.sandbox.drivers.docker.commands import DockerCommands
 from uhlp.sandbox.drivers.docker.engine import Engine
 from uhlp.sandbox.drivers.docker.http_sandbox import HttpSandbox, check_reach
 from uhlp.sandbox.drivers.docker.image_facts import ImageFacts
 from uhlp.sandbox.drivers.docker.images import ImageStore
 from uhlp.sandbox.drivers.docker.launcher import Launcher
 from uhlp.sandbox.drivers.docker.orphans import Orphans, living
+from uhlp.sandbox.drivers.docker.ping import ping_us
 from uhlp.sandbox.drivers.docker.sandbox import DockerSandbox
 from uhlp.sandbox.drivers.docker.spares import Spares
 from uhlp.sandbox.drivers.docker.tasks import OwnedTasks
-from uhlp.sandbox.drivers.zygote_sandbox import ZygoteWorker
 from uhlp.secret_references import SecretReader
 
 _log = structlog.get_logger(__name__)
 _PROBE = SandboxSpec(app_id="uhlp-probe", pool=PoolDefinition(pool_name="probe"), group="trial")
-_PINGS = 100
-_PING = b'\x00\x00\x00\x2c{"jsonrpc":"2.0","id":1,"method":"ping"}    '
 
 
 class DockerDriver:
@@ -73,6 +72,7 @@ class DockerDriver:
             spawn=self._tasks.spawn,
             on_end=self._ended,
         )
+        self._commands = DockerCommands(engine=self._engine, launcher=self._launcher, orphans=self._orphans)
         self._spares = Spares(number=config.docker.spare_sandboxes, launch=self._launcher.launch)
         self._sandboxes: dict[str, DockerSandbox | HttpSandbox] = {}
         self._known_images: dict[str, ImageFacts] = {}
@@ -123,6 +123,13 @@ class DockerDriver:
                   start=way, transport=sandbox.transport)  # fmt: skip
         return sandbox
 
+    async def open_command(self, spec: CommandSpec) -> CommandProcess:
+        """A container of its own, behind every wall of a sandbox."""
+        await self._connect()
+        image = await self._image(spec.image)
+        await self._check_walls()
+        return await self._commands.open(spec, image)
+
     async def has_runner(self, image: str) -> bool:
         """As the image says of itself."""
         await self._connect()
@@ -164,6 +171,7 @@ class DockerDriver:
     async def close(self) -> None:
         """Stop every sandbox and remove every container; what an engine that is down keeps goes at the next start."""
         await self._spares.close()
+        await self._commands.close()
         async with asyncio.TaskGroup() as stops:
             for sandbox in list(self._sandboxes.values()):
                 stops.create_task(sandbox.stop("the server ends"))
@@ -209,7 +217,7 @@ class DockerDriver:
         sandbox = await self._launcher.launch(_PROBE, image)
         try:
             worker = await sandbox.start_worker()
-            took_us = await _ping_us(worker)
+            took_us = await ping_us(worker)
             await worker.kill()
             worker.endpoint.close()
         except BaseException:
@@ -241,12 +249,11 @@ class DockerDriver:
             return self._known_images[name]
         return image
 
-    async def _start_http(self, spec: SandboxSpec, image: ImageFacts) -> HttpSandbox:
-        """Such an image cannot look at its walls: what the engine built for our runner says what it builds here.
+    async def _check_walls(self) -> None:
+        """For what cannot look at its walls itself: what the engine built for our runner says what it builds here.
 
         Where our runner's image is not there nobody can look, and the engine is taken at its word.
         """
-        check_reach(spec, self._engine.url)
         with contextlib.suppress(ImageUnavailable):
             await self._look_at_walls()
         if missing := self._capabilities and self._capabilities.missing:
@@ -255,6 +262,11 @@ class DockerDriver:
                 "starts.",
                 details={"missing": list(missing)},
             )
+
+    async def _start_http(self, spec: SandboxSpec, image: ImageFacts) -> HttpSandbox:
+        """Containers that speak HTTP."""
+        check_reach(spec, self._engine.url)
+        await self._check_walls()
         name = self._launcher.new_name()
         config = await self._launcher.walled(name, spec, image)
         sandbox = HttpSandbox(
@@ -271,7 +283,7 @@ class DockerDriver:
 
     def _known(self) -> set[str]:
         """Sandboxes that are ours and meant to live, by the label of their containers."""
-        return {*self._sandboxes, *self._spares.names(), *self._launcher.names}
+        return {*self._sandboxes, *self._spares.names(), *self._launcher.names, *self._commands.names}
 
     def _kinds(self) -> set[str]:
         """Of the sandboxes in use, and the one that a pool has whose definition says nothing: it is asked for first."""
@@ -286,14 +298,3 @@ class DockerDriver:
     def _forget(self, sandbox: HttpSandbox) -> None:
         """It was stopped: a container that is left of it is nobody's."""
         self._sandboxes.pop(sandbox.sandbox_id, None)
-
-
-async def _ping_us(worker: ZygoteWorker) -> int:
-    """The median time of a ping and its answer."""
-    loop, times_s = asyncio.get_running_loop(), []
-    for _ in range(_PINGS):
-        began_s = time.perf_counter()
-        await loop.sock_sendall(worker.endpoint, _PING)
-        await loop.sock_recv(worker.endpoint, 4096)
-        times_s.append(time.perf_counter() - began_s)
-    return round(median(times_s) * 1e6)

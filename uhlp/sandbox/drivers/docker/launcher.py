@@ -10,7 +10,7 @@ import functools
 import itertools
 import secrets
 import socket
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from uhlp.clock import Clock
 from uhlp.errors import EngineUnavailable, IsolationRefused, SandboxDied, UhlpError
 from uhlp.sandbox.config import DockerSettings
 from uhlp.sandbox.driver import SandboxSpec, Transport
+from uhlp.sandbox.drivers.command_view import open_folders
 from uhlp.sandbox.drivers.docker import container
 from uhlp.sandbox.drivers.docker.attached import ATTACHED, AttachedPipe
 from uhlp.sandbox.drivers.docker.bridge_network import BridgeNetwork
@@ -85,11 +86,20 @@ class Launcher:
         """A container's name: ours, known before the engine is asked, never used twice."""
         return f"uhlp-{self._instance}-{next(self._numbers)}-{secrets.token_hex(3)}"
 
-    async def walled(self, name: str, spec: SandboxSpec, image: ImageFacts) -> dict[str, Any]:
-        """A create configuration with every wall and label, for any image. Raises IsolationRefused for its volumes."""
+    async def walled(
+        self, name: str, spec: SandboxSpec, image: ImageFacts, folders: Sequence[Path] = ()
+    ) -> dict[str, Any]:
+        """A create configuration with every wall and label, for any image. Raises IsolationRefused for its volumes.
+
+        `folders` are the operator's own: seen read-only at their own paths, whatever the allow list says.
+        """
         socket_of_engine = Path(self._engine.url.removeprefix("unix://"))
         hidden = [self._data_dir, *([socket_of_engine] if self._engine.url.startswith("unix://") else [])]
-        with open_volumes(spec.pool.volume_mounts, self._volume_allow, hidden=hidden) as volumes:
+        with (
+            open_volumes(spec.pool.volume_mounts, self._volume_allow, hidden=hidden) as volumes,
+            open_folders(folders, hidden=hidden) as shown,
+        ):
+            volumes = [*volumes, *shown]
             self._shared.check(volumes)  # the engine opens them by name
         network = await self.bridge.ensure() if spec.pool.network == "bridge" else "none"
         labels = {
