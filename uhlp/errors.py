@@ -7,6 +7,7 @@ UhlpError
   HeadersTooLarge 431
   ValidationFailed 422
     DefinitionInvalid
+    EvalIncomplete
     InputInvalid
     OverrideRefused
     ExpressionInvalid
@@ -139,6 +140,12 @@ class DefinitionInvalid(ValidationFailed):
     """The application definition is not valid."""
 
     code = "DEFINITION_INVALID"
+
+
+class EvalIncomplete(ValidationFailed):
+    """The evaluation has too few results to decide anything by it."""
+
+    code = "EVAL_INCOMPLETE"
 
 
 class InputInvalid(ValidationFailed):

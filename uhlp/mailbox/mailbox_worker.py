@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from random import Random, SystemRandom
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import structlog
 
@@ -65,6 +65,11 @@ class MailboxWorker(Generic[BodyT, ReplyT]):
         self._visibility_s = visibility_s
         self._count = count
         self._random = random or SystemRandom()
+        self._stopped = asyncio.Event()
+
+    def stop(self) -> None:
+        """Take no more messages; one that is worked on is worked on to its end."""
+        self._stopped.set()
 
     async def run_cycle(self) -> None:
         """Work on the next message, if one comes within 20 s. Nothing is done in a mailbox that is closed.
@@ -72,9 +77,23 @@ class MailboxWorker(Generic[BodyT, ReplyT]):
         Cancelled during its work, it ends the work and gives the message back at once.
         """
         with suppress(MailboxClosed):
-            received = await self._mailbox.receive(visibility_timeout=self._visibility_s, wait_time_seconds=_WAIT_S)
-            for message in received:
+            for message in await self._received():
                 self._count(await self._settled(message))
+
+    async def _received(self) -> list[Message[BodyT, ReplyT]]:
+        receiving = asyncio.ensure_future(
+            self._mailbox.receive(visibility_timeout=self._visibility_s, wait_time_seconds=_WAIT_S)
+        )
+        stopped = asyncio.ensure_future(self._stopped.wait())
+        try:
+            await asyncio.wait({receiving, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if receiving.done():
+                return receiving.result()
+            return []
+        finally:
+            stopped.cancel()
+            if not receiving.done():
+                await to_its_end(_ended(receiving))  # what it had taken stands first again
 
     async def _settled(self, message: Message[BodyT, ReplyT]) -> Outcome:
         """Work on it, and say to the mailbox what came of it."""
@@ -130,7 +149,7 @@ class MailboxWorker(Generic[BodyT, ReplyT]):
         return longest * (1 - self._random.random() / 2)
 
 
-async def _ended(work: "asyncio.Future[object]") -> None:
+async def _ended(work: "asyncio.Future[Any]") -> None:
     work.cancel()
     await asyncio.wait({work})
     if not work.cancelled():

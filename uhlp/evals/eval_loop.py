@@ -1,0 +1,95 @@
+"""EvalLoop: runs samples through a component and scores what it answers (seed 004)."""
+
+from typing import Protocol
+
+import structlog
+
+from uhlp.clock import Clock
+from uhlp.errors import UhlpError
+from uhlp.evals.eval_request import EvalRequest, EvalResult
+from uhlp.evals.evaluators import Evaluators
+from uhlp.mailbox.mailbox import Mailbox
+from uhlp.mailbox.mailbox_loop import MailboxLoop
+from uhlp.mailbox.mailbox_worker import MailboxWorker, Retry
+from uhlp.mailbox.message import Message
+from uhlp.models.main_loop import MainLoopFault, MainLoopRequest, MainLoopResult
+
+log = structlog.get_logger(__name__)
+
+_FIRST_RETRY_S = 0.5
+
+
+class Loop(Protocol):
+    """Answers one request: the MainLoop."""
+
+    async def execute(self, request: MainLoopRequest) -> MainLoopResult: ...
+
+
+class EvalLoop(MailboxLoop[EvalRequest, EvalResult]):
+    """Answers EvalRequests. What may go better another time is tried `retries` times more; then it is an error, as is
+    an evaluator that cannot say. `deadline_s` bounds one run where its request says nothing.
+    """
+
+    def __init__(
+        self,
+        *,
+        loop: Loop,
+        requests: Mailbox[EvalRequest, EvalResult],
+        evaluators: Evaluators | None = None,
+        clock: Clock,
+        concurrency: int = 4,
+        retries: int = 2,
+        deadline_s: float = 60.0,
+    ) -> None:
+        worker = MailboxWorker(requests, self._handle, clock=clock, visibility_s=30.0)
+        super().__init__(worker, concurrency=concurrency)
+        self._loop = loop
+        self._evaluators = evaluators or Evaluators()
+        self._retries = retries
+        self._deadline_s = deadline_s
+
+    async def score(self, request: EvalRequest) -> EvalResult:
+        """Run and score one sample, once."""
+        ran = await self._loop.execute(
+            MainLoopRequest(
+                app_id=request.app_id,
+                component_id=request.component_id,
+                input=request.sample.input,
+                experiment=request.experiment,
+                deadline_s=request.deadline_s or self._deadline_s,
+                request_id=request.request_id,
+            )
+        )
+        result = EvalResult(
+            request_id=request.request_id,
+            run_id=request.run_id,
+            arm=request.arm,
+            sample_id=request.sample.id,
+            attempt=request.attempt,
+            fault=ran.fault,
+            output=ran.output,
+            implementation=ran.implementation,
+            prompt_digest=ran.prompt_digest,
+            latency_ms=ran.latency_ms,
+            tokens_in=ran.tokens_in,
+            tokens_out=ran.tokens_out,
+            cost_usd=ran.cost_usd,
+        )
+        if not ran.is_ok:
+            return result
+        try:
+            score = await self._evaluators.of(request.evaluator).score(request.sample, ran.output)
+        except UhlpError as error:
+            fault = MainLoopFault(code=error.code, message=error.message, is_retryable=error.retryable)
+            return result.model_copy(update={"fault": fault})
+        except Exception as error:  # a score function is the user's own code
+            log.warning("evaluator_failed", evaluator=request.evaluator.kind, error=type(error).__name__)
+            fault = MainLoopFault(code="EVALUATOR_FAILED", message=f"{type(error).__name__}: {error}"[:1_000])
+            return result.model_copy(update={"fault": fault})
+        return result.model_copy(update={"score": score})
+
+    async def _handle(self, message: Message[EvalRequest, EvalResult]) -> None:
+        result = await self.score(message.body)
+        if result.fault is not None and result.fault.is_retryable and message.delivery_count <= self._retries:
+            raise Retry(_FIRST_RETRY_S * 2.0 ** (message.delivery_count - 1), result.fault.code)
+        await message.reply(result)
