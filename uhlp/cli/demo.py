@@ -103,7 +103,11 @@ def simulate_model(
     noise: Annotated[float, typer.Option(min=0, max=1, help="Share of answers that come out different.")] = 0.0,
     fail: Annotated[
         list[str] | None,
-        typer.Option(metavar="KIND=SHARE", help="Errors: 429, 500, timeout, garbage or mangled, each with its share."),
+        typer.Option(
+            metavar="KIND=SHARE",
+            help="Errors, each with its share: 429, 500, timeout, drop, half, page, error, huge, garbage, mangled, "
+            "schema. While it runs, PUT /faults changes them.",
+        ),
     ] = None,
 ) -> None:
     """Play a model, so that a server needs no key: OpenAI- and Anthropic-compatible, with answers that code makes up.

@@ -36,6 +36,8 @@ class Holds:
             return f"a routing bug: {found}; its arms compare nothing until somebody resumes it"
         if live is not None and live.unasked:
             return f"{len(live.unasked)} answers that differ from the model's wait to be judged"
+        if live is not None and live.unanswered:
+            return f"the last checks, {live.unanswered} in a row, could not be made"
         if (frozen := self.frozen(candidate.app_id)) is not None:
             return frozen
         canaries = self._book.candidates(candidate.app_id, state=S.CANARY) if candidate.state is S.SHADOW else []

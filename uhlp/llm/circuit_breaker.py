@@ -3,15 +3,16 @@
 from uhlp.clock import Clock
 from uhlp.llm.instruments import BreakerInstruments
 
-FAILURES_TO_OPEN = 5
-OPEN_S = 10.0
-
 
 class CircuitBreaker:
-    """Opens after FAILURES_TO_OPEN failures in a row; after OPEN_S one attempt decides whether it closes."""
+    """Opens after `failures_to_open` failures in a row; after `open_s` one attempt decides whether it closes."""
 
-    def __init__(self, *, clock: Clock, instruments: BreakerInstruments) -> None:
+    def __init__(
+        self, *, clock: Clock, instruments: BreakerInstruments, failures_to_open: int = 5, open_s: float = 10.0
+    ) -> None:
         self._clock = clock
+        self._failures_to_open = failures_to_open
+        self._open_s = open_s
         self._instruments = instruments
         self._failures = 0
         self._opened_at: float | None = None
@@ -22,7 +23,7 @@ class CircuitBreaker:
         seconds to wait."""
         if self._opened_at is None:
             return 0.0
-        remaining = self._opened_at + OPEN_S - self._clock.monotonic()
+        remaining = self._opened_at + self._open_s - self._clock.monotonic()
         if remaining > 0:
             return remaining
         if self._is_probing:
@@ -39,7 +40,7 @@ class CircuitBreaker:
     def failed(self) -> bool:
         """The provider did not answer, or nothing that can be read. True when this opened the breaker."""
         self._failures += 1
-        opens = self._is_probing or (self._opened_at is None and self._failures >= FAILURES_TO_OPEN)
+        opens = self._is_probing or (self._opened_at is None and self._failures >= self._failures_to_open)
         if opens:
             self._opened_at = self._clock.monotonic()
             self._instruments.opened()

@@ -93,6 +93,12 @@ class LlmSettings(_Settings):
     backoff_s: Annotated[float, Field(gt=0)] = 0.25
     """The pause before the second attempt; it doubles, and is shortened by chance by up to a half."""
 
+    breaker_failures: Annotated[int, Field(ge=1)] = 5
+    """A provider that fails so often in a row is left alone."""
+
+    breaker_pause_s: Annotated[float, Field(gt=0)] = 10.0
+    """For so long; then one call decides whether it is asked again."""
+
     record: Path | None = None
     """A file that every answer of a provider is appended to; a provider of `kind: replay` plays it."""
 

@@ -20,6 +20,7 @@ from uhlp.errors import (
     ValidationFailed,
 )
 from uhlp.llm.cassette import CassetteRecorder
+from uhlp.llm.circuit_breaker import CircuitBreaker
 from uhlp.llm.config import AnthropicProvider, LlmSettings, OpenAiProvider, ProviderSettings, ReplayProvider
 from uhlp.llm.generation import GenerateRequest, Generation
 from uhlp.llm.instruments import ModelInstruments
@@ -238,10 +239,15 @@ class ModelGateway:
         return self._http
 
     def _lane(self, name: str, settings: ProviderSettings, read_secret: SecretReader) -> Lane:
-        instruments = self._instruments.breaker_of(name)
+        breaker = CircuitBreaker(
+            clock=self._clock,
+            instruments=self._instruments.breaker_of(name),
+            failures_to_open=self._settings.breaker_failures,
+            open_s=self._settings.breaker_pause_s,
+        )
         if isinstance(settings, ReplayProvider):
             recorded = RecordedAnswers(name=name, settings=settings)
-            return Lane(provider=recorded, settings=settings, clock=self._clock, instruments=instruments)
+            return Lane(provider=recorded, settings=settings, clock=self._clock, breaker=breaker)
         fault, api_key = None, ""
         if settings.api_key is not None:
             reference = settings.api_key.get_secret_value()
@@ -251,7 +257,7 @@ class ModelGateway:
             elif self._recorder is not None:
                 self._recorder.hide(api_key)
         provider = self._http_provider(name, settings, api_key)
-        return Lane(provider=provider, settings=settings, clock=self._clock, instruments=instruments, fault=fault)
+        return Lane(provider=provider, settings=settings, clock=self._clock, breaker=breaker, fault=fault)
 
     def _http_provider(self, name: str, settings: OpenAiProvider | AnthropicProvider, api_key: str) -> ModelProvider:
         if isinstance(settings, OpenAiProvider):

@@ -7,7 +7,6 @@ from uhlp.errors import BadModelAnswer, ModelProviderUnavailable, UhlpError
 from uhlp.llm.circuit_breaker import CircuitBreaker
 from uhlp.llm.config import ProviderSettings
 from uhlp.llm.generation import Generation
-from uhlp.llm.instruments import BreakerInstruments
 from uhlp.llm.prices import PriceBook
 from uhlp.llm.provider import ModelAnswer, ModelCall, ModelProvider
 
@@ -26,7 +25,7 @@ class Lane:
         provider: ModelProvider,
         settings: ProviderSettings,
         clock: Clock,
-        instruments: BreakerInstruments,
+        breaker: CircuitBreaker,
         fault: str | None = None,
     ) -> None:
         self.provider = provider
@@ -34,7 +33,7 @@ class Lane:
         self.is_recording = settings.kind == "replay"
         self.fault = fault
         self.prices = PriceBook(prices=settings.prices, price_url=provider.price_url, clock=clock)
-        self._breaker = CircuitBreaker(clock=clock, instruments=instruments)
+        self._breaker = breaker
         self._clock = clock
 
     @property

@@ -187,6 +187,39 @@ async def test_each_fault_looks_as_it_does_at_a_real_provider() -> None:
         json.loads(mangled.json()["choices"][0]["message"]["content"])
 
 
+@pytest.mark.parametrize("kind", ["drop", "half"])
+async def test_a_connection_may_end_before_the_answer_does(kind: str) -> None:
+    async with serving(faults=Faults.of({kind: 1})) as url:
+        with pytest.raises(httpx.RemoteProtocolError):
+            await ask(url, chat(AMOUNT))
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+async def test_an_answer_may_be_none_with_status_200(path: str) -> None:
+    question = chat(AMOUNT, max_tokens=50)
+    async with serving(faults=Faults.of({"page": 1})) as url:
+        page = await ask(url, question, path)
+    async with serving(faults=Faults.of({"error": 1})) as url:
+        error = await ask(url, question, path)
+    assert (page.status_code, page.headers["content-type"].partition(";")[0]) == (200, "text/html")
+    assert (error.status_code, error.json()["error"]["message"]) == (200, "simulated error")
+
+
+async def test_faults_are_changed_while_it_runs() -> None:
+    async with serving() as url, httpx.AsyncClient(base_url=url) as client:
+        assert (await client.put("/faults", json={"500": 1})).json() == {"500": 1}
+        failed = await ask(url, chat(AMOUNT))
+        for shares in ({"teapot": 1}, {"500": "all"}, [1]):
+            assert (await client.put("/faults", json=shares)).status_code == 400
+        still = await ask(url, chat(AMOUNT))
+        await client.put("/faults", json={"schema": 1})
+        odd = (await ask(url, chat(AMOUNT))).json()["choices"][0]["message"]["content"]
+        await client.put("/faults", json={})
+        well = await ask(url, chat(AMOUNT))
+    assert (failed.status_code, still.status_code, well.status_code) == (500, 500, 200)
+    assert "simulated" in json.loads(odd)
+
+
 async def test_a_hanging_answer_ends_with_the_server() -> None:
     async with serving(faults=Faults.of({"timeout": 1})) as url:
         asking = asyncio.create_task(ask(url, chat(AMOUNT)))

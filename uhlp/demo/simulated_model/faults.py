@@ -6,15 +6,20 @@ from dataclasses import dataclass
 from uhlp.demo.simulated_model.tasks.task import Dice
 from uhlp.errors import ValidationFailed
 
-KINDS = ("429", "500", "timeout", "garbage", "mangled")
+KINDS = ("429", "500", "timeout", "drop", "half", "page", "error", "huge", "garbage", "mangled", "schema")
+WITHOUT_TEXT = frozenset({"429", "500", "timeout", "drop", "page", "error", "huge"})
+"""Kinds that need no answer made."""
 
 
 @dataclass(frozen=True, slots=True)
 class Faults:
     """Shares of requests, by kind; together at most 1.
 
-    429: told to come back in a second. 500: a server error. timeout: no answer until the caller goes away.
-    garbage: the HTTP body is cut short and no JSON. mangled: the body is whole, but the model's own text is cut short.
+    Instead of an answer: 429: told to come back in a second. 500: a server error. timeout: no answer until the caller
+    goes away. drop: the connection is closed. half: it is closed amid the body. page: a page in HTML, with status 200.
+    error: an error object, with status 200. huge: 64 MiB of blanks. garbage: half a body that says it is whole.
+
+    In the model's own text, within a good body: mangled: it is cut short. schema: JSON of no schema that was asked for.
     """
 
     shares: tuple[tuple[str, float], ...] = ()

@@ -10,7 +10,7 @@ from typing import Any
 from uhlp import strict_json
 from uhlp.demo.simulated_model.coder import is_specification, write_handler
 from uhlp.demo.simulated_model.fallback import made_up_answer
-from uhlp.demo.simulated_model.faults import Faults
+from uhlp.demo.simulated_model.faults import WITHOUT_TEXT, Faults
 from uhlp.demo.simulated_model.tasks import task_of
 
 TASK_MODEL = "simulated-small"
@@ -68,7 +68,7 @@ class SimulatedModel:
     """Answers by the tasks it knows, writes handlers when it is the coder, and makes something up for the rest.
 
     seed: with the prompt and how often it was asked, it decides latency, wording, noise and faults. latency_ms: median,
-    0 for none. noise: share of task answers that are replaced by a plausible other one.
+    0 for none. noise: share of task answers that are replaced by a plausible other one. `faults` may be changed.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class SimulatedModel:
         self._seed = seed
         self._latency_ms = latency_ms
         self._noise = noise
-        self._faults = faults or Faults()
+        self.faults = faults or Faults()
         self._asked: OrderedDict[bytes, int] = OrderedDict()
 
     async def reply(self, question: Question) -> Reply:
@@ -86,8 +86,8 @@ class SimulatedModel:
         ask = f"{self._seed}/{digest.hex()}/{self._nth_ask(digest)}"
         manner, dice = random.Random(f"manner/{ask}"), random.Random(ask)  # noqa: S311  simulation, no secret
         tokens_in = sum(token_count(content) for _, content in question.messages)
-        fault = self._faults.draw(manner)
-        if fault in ("429", "500", "timeout"):
+        fault = self.faults.draw(manner)
+        if fault in WITHOUT_TEXT:
             return Reply("", tokens_in, 0, 0.0, fault=fault)
         text = await self._text(question, dice, is_noisy=manner.random() < self._noise)
         tokens_out = token_count(text)
@@ -97,6 +97,8 @@ class SimulatedModel:
             text = text[: tokens_out * CHARACTERS_PER_TOKEN]
         if fault == "mangled":
             text = text[: len(text) // 2]
+        elif fault == "schema":
+            text = '{"simulated": "an answer of no schema"}'
         return Reply(text, tokens_in, tokens_out, self._latency_s(manner, tokens_out), is_truncated, fault)
 
     async def _text(self, question: Question, dice: random.Random, *, is_noisy: bool) -> str:
