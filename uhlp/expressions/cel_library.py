@@ -5,6 +5,7 @@ needs none of that and loads by its path in 9 ms.
 """
 
 import logging
+import re
 from importlib.machinery import PathFinder
 from importlib.util import module_from_spec
 from typing import Any
@@ -21,6 +22,16 @@ def _load() -> Any:
     module = module_from_spec(compiled)
     compiled.loader.exec_module(module)
     return module
+
+
+_POSITION = re.compile(r"<input>:(\d+):(\d+): (?:Syntax error: )?(.*?)(?: expecting .*)?$", re.MULTILINE)
+
+
+def syntax_fault(error: str) -> str:
+    """What the library says of a source that it cannot parse, in one line."""
+    if match := _POSITION.search(error):
+        return f"line {match[1]}, column {match[2]}: {match[3]}"
+    return error
 
 
 _cel = _load()

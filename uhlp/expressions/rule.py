@@ -37,7 +37,6 @@ _NOT_NUMERIC = re.compile(r"[\"'\[{]")
 _FUNCTION_NAMES = "|".join(SERIES_OF_FUNCTION)
 _WINDOW_CALL = re.compile(rf"\b({_FUNCTION_NAMES})\s*\(([^()]*)\)?")
 _IDENTIFIER = re.compile(r"[A-Za-z]\w*")  # operators are listed too: _>_, @in
-_POSITION = re.compile(r"<input>:(\d+):(\d+): (?:Syntax error: )?(.*?)(?: expecting .*)?$", re.MULTILINE)
 
 
 class WindowValues(Protocol):
@@ -133,7 +132,7 @@ def _compiled(source: str) -> RuleExpression:
         program = cel_library.compile_source(text)
     except ValueError as error:
         example = "expressions are CEL, for example: count(requests) > 600 && avg(latency_ms) > 500"
-        raise _SourceError(_syntax_fault(str(error)), example) from None
+        raise _SourceError(cel_library.syntax_fault(str(error)), example) from None
     _check_references(text, program)
     rule = _with_numbers(source, text, program)
     for trial_value in (1.0, 1e12):
@@ -215,9 +214,3 @@ def _try(rule: RuleExpression, trial_value: float) -> None:
         return
     if not isinstance(result, bool):
         raise _SourceError("it gives no truth value", "compare numbers: count(requests) > 600")
-
-
-def _syntax_fault(error: str) -> str:
-    if match := _POSITION.search(error):
-        return f"line {match[1]}, column {match[2]}: {match[3]}"
-    return error

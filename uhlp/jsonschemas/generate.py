@@ -9,6 +9,7 @@ from uhlp.models.definition import AppDefinition
 from uhlp.models.execute import ExecuteFault, ExecuteRequest, ExecuteResponse
 from uhlp.models.metric import MetricRecord
 from uhlp.models.prompt import PromptTemplate
+from uhlp.models.workflow import WorkflowDefinition
 
 PUBLISHED: dict[str, type[BaseModel]] = {
     "app_definition": AppDefinition,
@@ -17,6 +18,7 @@ PUBLISHED: dict[str, type[BaseModel]] = {
     "execute_response": ExecuteResponse,
     "metric_record": MetricRecord,
     "prompt_template": PromptTemplate,
+    "workflow": WorkflowDefinition,
 }
 
 

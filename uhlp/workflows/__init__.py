@@ -18,6 +18,7 @@ from uhlp.workflows.plan import (
     WaitForTime,
 )
 from uhlp.workflows.value_mapping import ValueMapping
+from uhlp.workflows.workflow_parser import parse_workflow
 
 __all__ = [
     "Action",
@@ -36,4 +37,5 @@ __all__ = [
     "ValueMapping",
     "WaitForCallback",
     "WaitForTime",
+    "parse_workflow",
 ]

@@ -24,14 +24,14 @@ What expressions see (`names` of ValueMapping.evaluate and WorkflowExpression.ev
                {code, message, details, retryable}; visits: how often the step was entered in this run of its block.
                A step sees its block and the blocks around it; what is inside loops and parallel branches is seen from
                inside alone, and stands at `not_run` at the start of each iteration and branch.
-    item       in the body of a loop with `over`: the element; the innermost loop's
+    item       in the body of a loop with `over`: the element; of the innermost such loop
     index      in the body and the condition of a loop: 0, 1, …; the innermost loop's
     error      in conditions of `on_failure`: the error of the step they belong to
 
 A step entered again (a cycle within `max_visits`) overwrites its entry.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -236,15 +236,18 @@ class Step:
     on_failure: tuple[Transition, ...] = ()
     retries: Retries = Retries()
     timeout_s: float | None = None
-    max_visits: int = 1
+    max_visits: int | None = None
     idempotency_key: WorkflowExpression | None = None
     line: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Steps that are run from `start` until one ends the block. A step may be entered `max_visits` times in a run of
-    its block; once more fails the block with VISITS_EXHAUSTED, so every run of a block comes to an end."""
+    """Steps that are run from `start` until one ends the block.
+
+    Every circle of steps holds one with `max_visits`: entering it once more than that in one run of its block fails the
+    block with VISITS_EXHAUSTED, so that every run comes to an end.
+    """
 
     start: str
     steps: Mapping[str, Step]
@@ -271,3 +274,17 @@ class Plan:
     tools: frozenset[str] = frozenset()
     workflow_ids: frozenset[str] = frozenset()
     callbacks: frozenset[str] = frozenset()
+
+    def every_step(self) -> Iterator[Step]:
+        """All steps, those inside loops and branches too."""
+        yield from _steps_of(self.root)
+
+
+def _steps_of(block: Block) -> Iterator[Step]:
+    for step in block.steps.values():
+        yield step
+        if isinstance(step.action, Loop):
+            yield from _steps_of(step.action.body)
+        elif isinstance(step.action, Parallel):
+            for branch in step.action.branches.values():
+                yield from _steps_of(branch)
