@@ -32,6 +32,7 @@ from uhlp.models.definition import OptimizationRule
 from uhlp.registry.config import RegistrySettings
 from uhlp.sandbox.config import SandboxSettings
 from uhlp.state.config import RuntimeSettings
+from uhlp.tools.command_settings import CommandSettings
 from uhlp.web.config import UserSettings, WebSettings
 
 PREFIX = "UHLP_"
@@ -70,6 +71,7 @@ class Settings(BaseSettings):
     deployment_mode: Literal["development", "staging", "production"] = "development"
     runtime: RuntimeSettings = RuntimeSettings()
     sandbox: SandboxSettings = SandboxSettings()
+    commands: CommandSettings = CommandSettings()
     llm: LlmSettings = LlmSettings()
     evolution: EvolutionConfig = EvolutionConfig()
     alerts: AlertSettings = AlertSettings()

@@ -66,3 +66,12 @@ RECYCLES = CounterMetric(
     labels=(*_POOL, "reason"),
     row="sandboxes",
 )
+COMMANDS = CounterMetric(
+    name="uhlp_commands_total",
+    meaning="Commands of components, by outcome: ok, failed, timed_out, output_limit, refused (or given up).",
+    labels=("appId", "outcome"),
+    row="sandboxes",
+)
+COMMANDS_RUNNING = GaugeMetric(
+    name="uhlp_commands_running", meaning="Commands that run now.", labels=("appId",), row="sandboxes"
+)

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, field_validator
 
 from uhlp.models.image_name import ImageName
 from uhlp.models.mcp_server import McpServerDefinition, ServerName
+from uhlp.models.program_path import ProgramPath
 from uhlp.models.trigger import Trigger
 from uhlp.models.volume_mounts import VolumeMount, read_mounts
 from uhlp.models.wire import WireModel
@@ -267,6 +268,9 @@ class AppDefinition(WireModel):
     optimization_config: OptimizationConfig = OptimizationConfig()
     llm: LlmConfig = LlmConfig()
     mcp_servers: Annotated[dict[ServerName, McpServerDefinition], Field(max_length=64)] = {}
+    commands: Annotated[tuple[ProgramPath, ...], Field(max_length=64)] = ()
+    """Programs that components may run with core.linux.executeCommand, of those that the server's settings allow."""
+
     public: bool = False
 
     @property

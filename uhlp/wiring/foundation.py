@@ -27,6 +27,7 @@ from uhlp.state.runtime_store import RuntimeStore
 from uhlp.state.state_manager import StateManager
 from uhlp.tools import CoreMCPServer, ToolNamespaces
 from uhlp.tools.core.definition_state import DefinitionState
+from uhlp.tools.core.linux_execute_command import LinuxExecuteCommand
 from uhlp.tools.core.runtime_state import RuntimeState
 from uhlp.traffic.samples import SampleStore
 from uhlp.wiring.data_directory import make_runtime_store
@@ -101,19 +102,6 @@ async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitSt
     answer_cache = AnswerCache(clock=clock, most_bytes=settings.llm.cache_bytes)
     usage_book = UsageBook(clock=clock)
     budgets = Budgets(usage=usage_book, clock=clock, evolution=lambda: numbers.now.limits.budget)
-    tools = CoreMCPServer(
-        gateway=gateway,
-        metrics=metrics,
-        clock=clock,
-        meter=metrics,
-        budgets=budgets,
-        cache=answer_cache,
-        tools=(
-            *DefinitionState(state=state, files=registry.data_files).tools(),
-            *RuntimeState(state=state).tools(),
-        ),
-    )
-    namespaces = ToolNamespaces(core=tools, clock=clock)
     sandbox_tokens = SandboxTokens(clock=clock)
     sandboxes = SandboxManager(
         driver=await make_driver(
@@ -132,6 +120,26 @@ async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitSt
     )
     await sandboxes.open()
     stack.push_async_callback(sandboxes.close)
+    tools = CoreMCPServer(
+        gateway=gateway,
+        metrics=metrics,
+        clock=clock,
+        meter=metrics,
+        budgets=budgets,
+        cache=answer_cache,
+        tools=(
+            *DefinitionState(state=state, files=registry.data_files).tools(),
+            *RuntimeState(state=state).tools(),
+            LinuxExecuteCommand(
+                settings=settings.commands,
+                listed=lambda app_id: registry.snapshot(app_id).definition.commands,
+                open_command=sandboxes.open_command,
+                clock=clock,
+                meter=metrics,
+            ).tool(),
+        ),
+    )
+    namespaces = ToolNamespaces(core=tools, clock=clock)
     executor = Executor(
         sandboxes=sandboxes, tools=namespaces, clock=clock, meter=metrics, deployment_mode=settings.deployment_mode
     )

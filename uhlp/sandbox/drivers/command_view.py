@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from uhlp.errors import CommandRefused, IsolationRefused
+from uhlp.models.program_path import is_plain_path
 from uhlp.sandbox.command import CommandSpec
 from uhlp.sandbox.drivers.volumes import Volume
 
@@ -50,7 +51,7 @@ def open_folders(folders: Sequence[Path], *, hidden: Sequence[Path]) -> Iterator
 
 def check_program_path(path: str) -> None:
     """Raises CommandRefused unless it is a plain absolute path: nothing that is read in two ways."""
-    if not path.startswith("/") or os.path.normpath(path) != path or path.startswith("//") or not path.isprintable():
+    if not is_plain_path(path):
         raise CommandRefused(f"The command {path[:200]!r} is no plain absolute path, such as /usr/bin/sort.")
 
 
