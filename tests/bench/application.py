@@ -45,7 +45,7 @@ outputFormat: json
 """
 
 
-def register(url: str) -> None:
+def register(url: str, app_id: str = APP_ID) -> None:
     """Register the application on the server at `url`; POST /code and POST /model then answer."""
     files = {
         "component_registry.yaml": json.dumps({"components": [_component("code"), _component("model")]}),
@@ -54,7 +54,7 @@ def register(url: str) -> None:
     }
     answer = httpx.post(
         f"{url}/admin/v1/apps",
-        json={"definition": {"appId": APP_ID, "public": True}, "files": files},
+        json={"definition": {"appId": app_id, "public": True}, "files": files},
         headers={"Authorization": f"Bearer {ADMIN_TOKEN}"},
         timeout=60,
     )

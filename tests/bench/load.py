@@ -15,7 +15,7 @@ SERVER_CORE = 0
 LOAD_CORE = 1
 API_KEY = f"sk-{secrets.token_hex(32)}"
 """Sent with every request; of all servers only LiteLLM, which wants one, looks at it."""
-_SCRIPT = Path(__file__).with_name("post.lua")
+SCRIPT = Path(__file__).with_name("post.lua")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ def on_core(core: int, command: list[str]) -> list[str]:
 
 def measure(url: str, body: Any, *, connections: int, seconds: int) -> Figures:
     """Post `wire_body(body)` over `connections` connections for `seconds`. RuntimeError when an answer was no 2xx."""
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(_SCRIPT), url, "--"]
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(SCRIPT), url, "--"]
     command += [wire_body(body), API_KEY]
     ended = subprocess.run(on_core(LOAD_CORE, command), capture_output=True, text=True, check=True)
     result = json.loads(ended.stdout.strip().splitlines()[-1])

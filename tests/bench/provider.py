@@ -1,6 +1,8 @@
-"""A model provider that takes no time: the same chat completion for every POST, whatever its path."""
+"""A model provider that takes no time, or BENCH_PROVIDER_S seconds: the same chat completion for every POST."""
 
+import asyncio
 import json
+import os
 from typing import Any
 
 _COMPLETION = json.dumps(
@@ -15,6 +17,7 @@ _COMPLETION = json.dumps(
         "usage": {"prompt_tokens": 60, "completion_tokens": 8, "total_tokens": 68},
     }
 ).encode()
+_TAKES_S = float(os.environ.get("BENCH_PROVIDER_S", "0"))
 _HEADERS = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(_COMPLETION))]
 
 
@@ -24,5 +27,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         return
     while (await receive()).get("more_body", False):
         pass
+    if _TAKES_S:
+        await asyncio.sleep(_TAKES_S)
     await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
     await send({"type": "http.response.body", "body": _COMPLETION})
