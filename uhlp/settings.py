@@ -30,6 +30,7 @@ from uhlp.llm.config import LlmSettings
 from uhlp.metrics.config import MetricsConfig
 from uhlp.models.definition import OptimizationRule
 from uhlp.registry.config import RegistrySettings
+from uhlp.routing.config import SlotSettings
 from uhlp.sandbox.config import SandboxSettings
 from uhlp.state.config import RuntimeSettings
 from uhlp.tools.command_settings import CommandSettings
@@ -47,6 +48,10 @@ class OptimizationSettings(BaseModel):
     """Rules that hold for every application."""
 
     rules: tuple[OptimizationRule, ...] = ()
+
+
+class LimitSettings(WebSettings, SlotSettings):
+    """What one request, and what all of them, may take."""
 
 
 class LogSettings(BaseModel):
@@ -78,7 +83,7 @@ class Settings(BaseSettings):
     optimization: OptimizationSettings = OptimizationSettings()
     configuration: dict[str, Any] = Field(default_factory=dict)
     metrics: MetricsConfig = MetricsConfig()
-    limits: WebSettings = WebSettings()
+    limits: LimitSettings = LimitSettings()
     users: UserSettings = UserSettings()
     registry: RegistrySettings = RegistrySettings()
     log: LogSettings = LogSettings()

@@ -1,7 +1,7 @@
 """What one application's flood does to another's answers: `python -m tests.bench.fairness [seconds]`.
 
-Two applications on one server. The quiet one sends a steady 100 requests a second over four connections; the other
-floods over forty, each sending again as soon as it is answered. Once their components are code, once prompts whose
+Two applications on one server. The quiet one sends a steady 80 requests a second over eight connections; the other
+floods over eighty, each sending again as soon as it is answered. Once their components are code, once prompts whose
 model takes 50 ms.
 """
 
@@ -24,7 +24,7 @@ from tests.bench.rounds import verdict
 
 QUIET, FLOOD = "quiet", "flood"
 CODE, MODEL = "code", "model"
-CONNECTIONS, RATE_PER_S, TIMES = 4, 100, 10
+CONNECTIONS, RATE_PER_S, TIMES = 8, 80, 10
 MODEL_S = 0.05
 
 
@@ -106,7 +106,7 @@ async def _caller(url: str, *, first_s: float, every_s: float, seconds: int) -> 
 
 @contextmanager
 def flooding(url: str, *, seconds: int) -> Iterator["Answered"]:
-    """wrk on forty connections while the block runs; what is yielded gives answers a second when it is over."""
+    """wrk on eighty connections while the block runs; what is yielded gives answers a second when it is over."""
     command = ["wrk", "-t1", f"-c{CONNECTIONS * TIMES}", f"-d{seconds}s", "-s", str(SCRIPT), url, "--"]
     command += [json.dumps(TICKET), API_KEY]
     process = subprocess.Popen(on_core(LOAD_CORE, command), stdout=subprocess.PIPE, text=True)

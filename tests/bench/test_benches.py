@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from tests.bench import jit_path, mailboxes, metrics, model_path, panel, sandboxes, state
+from tests.bench import fairness, jit_path, mailboxes, metrics, model_path, panel, sandboxes, state
 
 pytestmark = [
     pytest.mark.long,
@@ -24,6 +24,14 @@ def test_the_model_path_is_measured_beside_a_passthrough(capsys):
         print()
         results = model_path.run(rounds=3)
     assert {model_path.UHLP, model_path.PROVIDER, model_path.PASSTHROUGH} <= set(results)
+
+
+def test_a_quiet_application_is_measured_beside_a_flood(capsys):
+    with capsys.disabled():
+        print()
+        found = fairness.run(seconds=3)
+    assert set(found) == {fairness.CODE, fairness.MODEL}
+    assert all(one.times > 1 for one in found.values())
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="a browser has the panel open")

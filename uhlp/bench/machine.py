@@ -39,6 +39,8 @@ from uhlp.models.definition import AppDefinition
 from uhlp.optimization.optimization_oracle import OptimizationOracle
 from uhlp.registry.application_registry import ApplicationRegistry
 from uhlp.registry.config import RegistrySettings
+from uhlp.routing.config import SlotSettings
+from uhlp.routing.fair_slots import FairSlots
 from uhlp.routing.request_router import RequestRouter
 from uhlp.routing.rollout import Rollout
 from uhlp.state.definition_store import DefinitionStore
@@ -138,7 +140,8 @@ async def open_machine(
 
         def router(kept: SampleStore) -> RequestRouter:
             return RequestRouter(
-                executor=executor, rollout=Rollout(rollouts=rollouts, audit_debt=audit_debt),
+                executor=executor, slots=FairSlots(settings=SlotSettings(), meter=meter),
+                rollout=Rollout(rollouts=rollouts, audit_debt=audit_debt),
                 observations=observations, windows=windows, samples=kept, usage=usage_book, clock=clock, meter=meter,
             )  # fmt: skip
 

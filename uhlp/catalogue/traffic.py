@@ -24,6 +24,12 @@ IN_FLIGHT = GaugeMetric(
     labels=_COMPONENT,
     row="traffic",
 )
+WAITING = GaugeMetric(
+    name="uhlp_requests_waiting",
+    meaning="Requests that wait for their application's turn.",
+    labels=("appId",),
+    row="traffic",
+)
 REFUSALS = CounterMetric(
     name="uhlp_http_refusals_total",
     meaning="Application requests answered with an error, by its code.",

@@ -108,7 +108,7 @@ class LlmSettings(_Settings):
     cache_bytes: Annotated[int, Field(ge=0)] = 64 * 1024 * 1024
     """What the answer caches of all applications may hold; an application turns its own on with `llm.cache`."""
 
-    connections: Annotated[int, Field(ge=1)] = 256
+    connections: Annotated[int, Field(ge=1)] = 512
     """Open at most, over all providers."""
 
     def with_environment(self, environment: Mapping[str, str]) -> "LlmSettings":

@@ -185,6 +185,7 @@ class ComponentDefinition(WireModel):
     tools: Annotated[tuple[str, ...], Field(max_length=256)] = ()
     optimization: ComponentOptimization = ComponentOptimization()
     timeout_ms: Annotated[int, Field(ge=10, le=3_600_000)] = 30_000
+    max_concurrency: Annotated[int, Field(ge=1, le=10_000)] | None = None
     triggers: Annotated[tuple[Trigger, ...], Field(max_length=32)] = ()
 
     @property

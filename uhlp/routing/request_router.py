@@ -15,6 +15,7 @@ from uhlp.execution import ExecutionCall, ExecutionResult, Executor, HandlerImpl
 from uhlp.llm.usage import DEOPTIMISED, SERVED_BY_HANDLER, SERVED_BY_MODEL, UsageBook
 from uhlp.metering import Meter
 from uhlp.metrics.windows import Windows
+from uhlp.routing.fair_slots import FairSlots
 from uhlp.routing.instruments import RouterInstruments
 from uhlp.routing.request import Reason, RoutedAnswer, RoutedRequest
 from uhlp.routing.rollout import Choice, Rollout
@@ -39,6 +40,7 @@ class RequestRouter:
         self,
         *,
         executor: Executor,
+        slots: FairSlots,
         rollout: Rollout,
         observations: ObservationQueue,
         windows: Windows,
@@ -49,6 +51,7 @@ class RequestRouter:
         deopt_every_n: int | None = None,
     ) -> None:
         self._executor = executor
+        self._slots = slots
         self._deopt_every_n = deopt_every_n
         self._handler_requests = 0
         self._rollout = rollout
@@ -60,13 +63,28 @@ class RequestRouter:
         self._instruments = RouterInstruments(meter)
 
     async def handle(self, request: RoutedRequest) -> RoutedAnswer:
-        """The component's answer to `request`. Raises UhlpError when neither handler nor model could give one."""
+        """The component's answer to `request`. Raises UhlpError when neither handler nor model could give one, and
+        TooManyRequests when nothing has run, because its application asks for more than its share."""
         started = self._clock.monotonic()
         deadline = started + request.component.definition.timeout_ms / 1000
         if request.deadline is not None:
             deadline = min(deadline, request.deadline)
         if deadline <= started:
             raise DeadlineExceeded
+        app_id, component_id = request.app.app_id, request.component.definition.component_id
+        limit = request.component.definition.max_concurrency
+        waited_ms = 0.0
+        if not self._slots.take(app_id, component_id, limit):
+            await self._slots.wait(app_id, component_id, limit, timeout_s=deadline - started)
+            begun = self._clock.monotonic()
+            started, waited_ms = begun, (begun - started) * 1000
+        try:
+            answer = await self._run_in_slot(request, started, deadline)
+        finally:
+            self._slots.give_back(app_id, component_id, limit)
+        return replace(answer, timings=(("queue", waited_ms), *answer.timings)) if waited_ms else answer
+
+    async def _run_in_slot(self, request: RoutedRequest, started: float, deadline: float) -> RoutedAnswer:
         choice = self._rollout.choose(request)
         in_flight = self._instruments.in_flight(request.app.app_id, request.component.definition.component_id)
         in_flight.inc()

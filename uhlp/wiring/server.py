@@ -13,6 +13,7 @@ from uhlp.access.access_tokens import AccessTokens
 from uhlp.evolution.access_entries import AccessEntries
 from uhlp.logs import configure_logs
 from uhlp.routing.component_requests import ComponentRequests
+from uhlp.routing.fair_slots import FairSlots
 from uhlp.routing.request_router import RequestRouter
 from uhlp.routing.rollout import Rollout
 from uhlp.secret_references import SecretReader
@@ -51,6 +52,7 @@ async def open_services() -> AsyncIterator[Services]:
         evolution.store.roles_from(tokens.role_of)
         router = RequestRouter(
             executor=ground.executor,
+            slots=FairSlots(settings=settings.limits, meter=ground.metrics),
             rollout=Rollout(rollouts=evolution.rollouts, audit_debt=evolution.audit_debt),
             observations=evolution.observations,
             windows=ground.windows,

@@ -67,6 +67,8 @@ from uhlp.metrics import Windows
 from uhlp.models.definition import AppDefinition
 from uhlp.optimization.optimization_oracle import OptimizationOracle
 from uhlp.registry.application_registry import ApplicationRegistry
+from uhlp.routing.config import SlotSettings
+from uhlp.routing.fair_slots import FairSlots
 from uhlp.routing.request import RoutedAnswer, RoutedRequest
 from uhlp.routing.request_router import RequestRouter
 from uhlp.routing.rollout import Rollout
@@ -176,6 +178,8 @@ class ScriptedGateway:
         self.noise = 0.0
         self.latency_s = 0.0
         self.asked: list[dict[str, Any]] = []
+        self.timeouts: list[float | None] = []
+        """The time that each question of a component had."""
         self.specifications: list[str] = []
         self.providers = ("scripted",)
         self._random = Random(7)
@@ -199,6 +203,7 @@ class ScriptedGateway:
             if request.replay_input in self.asked:
                 await self._think(request.replay_input["text"])
             self.asked.append(request.replay_input)
+            self.timeouts.append(timeout_s)
             self.answers_left = None if self.answers_left is None else self.answers_left - 1
             text = json.dumps(self._value(request.replay_input))
         return Generation(text, "scripted-1", "scripted", 100, 10, 0.001, self.latency_s * 1000)
@@ -505,9 +510,15 @@ class World:
         )  # fmt: skip
         self.router = self.make_router()
 
-    def make_router(self, *, deopt_every_n: int | None = None) -> RequestRouter:
+    def make_router(
+        self,
+        *,
+        deopt_every_n: int | None = None,
+        slots: SlotSettings = SlotSettings(),  # noqa: B008  frozen
+    ) -> RequestRouter:
         return RequestRouter(
-            executor=self.executor, rollout=Rollout(rollouts=self.rollouts, audit_debt=self.audit_debt),
+            executor=self.executor, slots=FairSlots(settings=slots, meter=self.meter),
+            rollout=Rollout(rollouts=self.rollouts, audit_debt=self.audit_debt),
             observations=self.observations,
             windows=self.windows, samples=self.samples, usage=self.usage_book, clock=self.clock, meter=self.meter,
             deopt_every_n=deopt_every_n,

@@ -1,5 +1,6 @@
 """One request: who answers, what follows from it, and the model behind every handler."""
 
+import asyncio
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -7,11 +8,12 @@ from typing import Any
 import pytest
 
 from tests.unit.evolution.world import APP, PARSE, World, component, files, line, lines
-from uhlp.errors import ExecutionFailed, FallbackTooLate, ModelProviderUnavailable
+from uhlp.errors import ExecutionFailed, FallbackTooLate, ModelProviderUnavailable, TooManyRequests
 from uhlp.evolution.observation import ObservationQueue, Served
 from uhlp.evolution.rollouts import LiveHandler
 from uhlp.evolution.verification import handler_of
 from uhlp.models.definition import AppDefinition
+from uhlp.routing.config import SlotSettings
 
 FAILING = """\
 from uhlp_runtime import Deoptimize
@@ -250,6 +252,32 @@ async def test_a_full_queue_drops_and_counts_and_the_request_does_not_notice(wor
         assert (await world.send(line(number + 1), observe=False)).handler == "jit"
     assert world.meter.counts["uhlp_observations_dropped_total", APP] == 3
     assert isinstance(await world.router._observations.take(), Served)
+
+
+async def test_an_application_beyond_its_share_is_refused_before_anything_runs_and_leaves_nothing(world: World) -> None:
+    put(world)
+    world.runner.faults = {"long": "hang"}
+    world.router = world.make_router(slots=SlotSettings(executions=2, queue_per_application=0))
+    first = asyncio.create_task(world.send("long", observe=False))
+    await asyncio.sleep(0)  # it has its slot
+    with pytest.raises(TooManyRequests):
+        await world.send("anything", observe=False)
+    first.cancel()
+    await asyncio.wait([first])
+    assert not await world.samples.samples(APP, PARSE)
+    assert (await world.send("anything", observe=False)).handler == "jit"
+
+
+async def test_a_request_that_waits_is_answered_within_what_is_left_of_its_time(empty_world: World) -> None:
+    await empty_world.register(component(timeoutMs=4_000, maxConcurrency=1))
+    world = empty_world
+    world.model.latency_s = 3.0
+    answers = await asyncio.gather(world.send("1 pear", observe=False), world.send("2 pears", observe=False))
+    assert [name for name, _ in answers[0].timings] == ["model"]
+    assert [name for name, _ in answers[1].timings] == ["queue", "model"]
+    first_s, second_s = world.model.timeouts
+    assert 0 < first_s <= 4.0
+    assert second_s == pytest.approx(first_s / 4)
 
 
 async def test_usage_of_both_runs_is_counted_in_a_deoptimised_request(world: World) -> None:
