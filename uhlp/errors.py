@@ -26,8 +26,11 @@ UhlpError
     SandboxNotFound
     TokenNotFound
     ToolNotFound
+    QueueNotFound
+    ListenerNotFound
   MethodNotAllowed 405
   Conflict 409
+    CallbackUnderWay
     RevisionConflict
     AppExists
     MetricConflict
@@ -256,6 +259,18 @@ class ToolNotFound(NotFound):
     code = "TOOL_NOT_FOUND"
 
 
+class QueueNotFound(NotFound):
+    """No component of the application consumes a queue of this name."""
+
+    code = "QUEUE_NOT_FOUND"
+
+
+class ListenerNotFound(NotFound):
+    """No component of the application listens to this."""
+
+    code = "LISTENER_NOT_FOUND"
+
+
 class MethodNotAllowed(UhlpError):
     """The path is known, the method is not allowed on it."""
 
@@ -266,6 +281,12 @@ class Conflict(UhlpError):
     """The change does not fit the present state."""
 
     code, status = "CONFLICT", 409
+
+
+class CallbackUnderWay(Conflict):
+    """The same callback is being worked on; send it again later."""
+
+    code, retryable = "CALLBACK_UNDER_WAY", True
 
 
 class RevisionConflict(Conflict):

@@ -27,6 +27,7 @@ from uhlp.errors import ValidationFailed
 from uhlp.evolution.alerts_config import AlertSettings
 from uhlp.evolution.config import EvolutionConfig
 from uhlp.llm.config import LlmSettings
+from uhlp.mailbox.config import MailboxSettings
 from uhlp.metrics.config import MetricsConfig
 from uhlp.models.definition import OptimizationRule
 from uhlp.registry.config import RegistrySettings
@@ -82,6 +83,7 @@ class Settings(BaseSettings):
     alerts: AlertSettings = AlertSettings()
     optimization: OptimizationSettings = OptimizationSettings()
     configuration: dict[str, Any] = Field(default_factory=dict)
+    mailbox: MailboxSettings = MailboxSettings()
     metrics: MetricsConfig = MetricsConfig()
     limits: LimitSettings = LimitSettings()
     users: UserSettings = UserSettings()

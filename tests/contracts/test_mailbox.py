@@ -323,6 +323,21 @@ async def test_dead_letters_are_bounded_and_none_is_dropped(box) -> None:
     await send(box, 6)
 
 
+async def test_clearing_takes_everything_away_and_the_leases_with_it(box) -> None:
+    await send(box, 1, 2)
+    await (await one(box)).reject("no")
+    leased = await one(box)
+    await box.send(Order(number=3), delay_s=LONG_S)
+    await send(box, 4)
+    assert await box.clear() == 4
+    assert await box.counts() == MailboxCounts(0, 0, 0, 0)
+    with pytest.raises(LeaseLost):
+        await leased.acknowledge()
+    await send(box, 5)
+    following = await one(box)
+    assert (following.body.number, following.token > leased.token) == (5, True)
+
+
 async def test_no_dead_letter_is_revived_into_a_full_mailbox(box) -> None:
     await send(box, 1)
     await (await one(box)).reject("no")

@@ -109,6 +109,10 @@ class Mailbox(Generic[BodyT, ReplyT]):
         """Remove all dead letters; how many there were."""
         return await self._queue.purge_dead()
 
+    async def clear(self) -> int:
+        """Remove every message and every dead letter; how many there were. Who works on one loses its lease."""
+        return await self._queue.clear()
+
     async def close(self) -> None:
         """No more is sent or received here, and who waits gets nothing. What was received may still be settled."""
         self._is_closed = True

@@ -41,12 +41,14 @@ END;
 class MailboxFile:
     """WAL, synchronous=NORMAL: a killed process loses nothing, a power cut at most the last moments.
 
-    `path` may be `:memory:`; the file is opened by the first call. Several processes may work on one file. Every time
-    in it is this clock's.
+    `path` may be `:memory:`; the file is opened by the first call. Several processes may work on one file, unless one
+    says that it `is_own`: it hears of every message at once, and need not look for others'. Every time in it is this
+    clock's.
     """
 
-    def __init__(self, path: Path | str, *, clock: Clock | None = None) -> None:
+    def __init__(self, path: Path | str, *, clock: Clock | None = None, is_own: bool = False) -> None:
         self._path = path
+        self.is_own = is_own
         self._clock = clock or SystemClock()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mailbox")
         self._connection: sqlite3.Connection | None = None

@@ -117,6 +117,10 @@ class MessageQueue(Protocol):
         """Remove all dead letters; how many there were."""
         ...
 
+    async def clear(self) -> int:
+        """Remove all messages, wherever they are; how many there were. Leases on them are lost."""
+        ...
+
     def bell(self) -> AbstractAsyncContextManager[Bell]:
         """What rings from when it is entered until it is left."""
         ...

@@ -73,6 +73,9 @@ class RedisQueue:
     async def purge_dead(self) -> int:
         return int(await self._step(redis_scripts.PURGE_DEAD))
 
+    async def clear(self) -> int:
+        return int(await self._step(redis_scripts.CLEAR))
+
     def bell(self) -> AbstractAsyncContextManager[ChannelBell]:
         return self._server.bell(self._keys[0])
 

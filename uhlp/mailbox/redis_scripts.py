@@ -190,3 +190,10 @@ PURGE_DEAD = _step("""
   redis.call('DEL', DEAD, DEAD_MESSAGES)
   return dead
 """)
+
+CLEAR = _step("""
+  local all, counter = kept() + redis.call('LLEN', DEAD), redis.call('HGET', MESSAGES, 'counter')
+  redis.call('DEL', READY, LEASED, DELAYED, MESSAGES, DEAD, DEAD_MESSAGES)
+  if counter then redis.call('HSET', MESSAGES, 'counter', counter) end
+  return all
+""")

@@ -25,12 +25,11 @@ _LEASED = "WHERE mailbox = ? AND id = ? AND token = ?"
 class SqliteQueue:
     """Several processes may have the same one; each sees the others' messages within `longest_wait_s`."""
 
-    longest_wait_s = 0.1
-
     def __init__(self, name: str, *, file: MailboxFile, limits: QueueLimits) -> None:
         self._name = name
         self._file = file
         self._limits = limits
+        self.longest_wait_s = 5.0 if file.is_own else 0.1
 
     async def put(self, body: bytes, *, delay_s: float, reply_to: str) -> str:
         message_id = await self._put(body, delay_s=delay_s, reply_to=reply_to)
@@ -135,6 +134,10 @@ class SqliteQueue:
     async def purge_dead(self) -> int:
         dead = (dead_name(self._name),)
         return await self._run(lambda db, now: db.execute("DELETE FROM messages WHERE mailbox = ?", dead).rowcount)
+
+    async def clear(self) -> int:
+        both, statement = (self._name, dead_name(self._name)), "DELETE FROM messages WHERE mailbox IN (?, ?)"
+        return await self._run(lambda db, now: db.execute(statement, both).rowcount)
 
     def bell(self) -> AbstractAsyncContextManager[LocalBell]:
         return self._file.bell(self._name)

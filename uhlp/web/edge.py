@@ -21,13 +21,17 @@ from uhlp.web.panel.lane import PANEL, PanelLane
 from uhlp.web.record_access import METRICS, RECORD, RecordAccess
 from uhlp.web.sandbox_gate import SandboxGate
 from uhlp.web.services import Services
+from uhlp.web.sources_lane import SourcesLane, source_of
 
 
 class Edge:
     """ASGI application: application traffic, metrics and panel to their lanes, all else to the admin lane."""
 
-    def __init__(self, *, ingress: ASGIApp, metrics: ASGIApp, otlp: ASGIApp, admin: ASGIApp, panel: ASGIApp) -> None:
+    def __init__(
+        self, *, ingress: ASGIApp, sources: ASGIApp, metrics: ASGIApp, otlp: ASGIApp, admin: ASGIApp, panel: ASGIApp
+    ) -> None:
         self._ingress = ingress
+        self._sources = sources
         self._metrics = metrics
         self._otlp = otlp
         self._admin = admin
@@ -39,6 +43,8 @@ class Edge:
             status, headers, body = error_response(BadInput(fault), trace_id_of(None))
             await send({"type": "http.response.start", "status": status, "headers": [*WALLS, *headers]})
             await send({"type": "http.response.body", "body": body})
+        elif scope["type"] == "http" and source_of(scope["raw_path"]) is not None:
+            await self._sources(scope, receive, send)
         elif scope["type"] == "http" and path.startswith(PREFIX):
             await self._ingress(scope, receive, send)
         elif scope["type"] == "http" and path in (RECORD, METRICS):
@@ -95,6 +101,7 @@ async def open_edge(services: Services) -> AsyncIterator[Edge]:
     async with AsyncExitStack() as stack:
         yield Edge(
             ingress=Ingress(services, keys=keys),
+            sources=SourcesLane(services, keys=keys),
             metrics=MetricsLane(services, access=access),
             otlp=OtlpLane(services, access=access),
             admin=AdminLane(BuiltWhenNeeded(admin), gate=gate, settings=services.settings),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from uhlp.registry.application_registry import ApplicationRegistry
     from uhlp.routing.component_requests import ComponentRequests, Router
     from uhlp.sandbox.manager import SandboxManager
+    from uhlp.sources.sources import Sources
     from uhlp.state.state_manager import StateManager
     from uhlp.traffic.samples import SampleStore
     from uhlp.web.users import Users
@@ -73,6 +74,7 @@ class Services:
     state: "StateManager"
     router: "Router"
     requests: "ComponentRequests"
+    sources: "Sources"
     metrics: "MetricCollector"
     windows: "Windows"
     samples: "SampleStore"

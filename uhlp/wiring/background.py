@@ -6,6 +6,7 @@ from functools import partial
 from uhlp.access.access_tokens import AccessTokens
 from uhlp.loops import LoopGroup, PeriodicLoop
 from uhlp.loops.event_loop_lag import EventLoopLag
+from uhlp.sources.sources import Sources
 from uhlp.wiring.evolution import Evolution
 from uhlp.wiring.foundation import Foundation
 from uhlp.wiring.gauges import make_gauges
@@ -24,9 +25,10 @@ _RECORD_S = 1.0
 _LOOK_S = 5.0
 _FORGET_SERIES_S = 60.0
 _KEEP_WINDOWS_S = 60.0
+_CRON_S = 1.0
 
 
-def make_loops(ground: Foundation, evolution: Evolution, tokens: AccessTokens) -> LoopGroup:
+def make_loops(ground: Foundation, evolution: Evolution, tokens: AccessTokens, sources: Sources) -> LoopGroup:
     """Not started yet; what happens wakes what waits for it."""
     clock, metrics = ground.clock, ground.metrics
 
@@ -63,6 +65,9 @@ def make_loops(ground: Foundation, evolution: Evolution, tokens: AccessTokens) -
             loop("event-loop-lag", lag.run_cycle, lag.every_s),
             loop("metrics", lambda: metrics.run_cycle(ground.registry.known_app_ids()), _FORGET_SERIES_S),
             loop("access", tokens.run_cycle, _RECONCILE_S),
+            loop("queues", sources.consumers.run_cycle, _RECONCILE_S),
+            loop("queue-gauges", sources.consumers.show, _LOOK_S),
+            loop("cron", sources.cron.run_cycle, _CRON_S),
             loop("alerts", evolution.alert_watch.run_cycle, cycle_s),
             *(
                 PeriodicLoop(
@@ -81,6 +86,7 @@ def make_loops(ground: Foundation, evolution: Evolution, tokens: AccessTokens) -
         evolution.run_time.on_change(partial(loops.wake, name))  # their period may have changed, and what they find
     ground.registry.on_change(lambda app_id: loops.wake("evolution"))  # a changed specification voids at once
     ground.registry.on_change(lambda app_id: loops.wake("sandboxes"))  # pools follow what is desired at once
+    ground.registry.on_change(lambda app_id: loops.wake("queues"))  # and so do consumers
 
     def forget(app_id: str) -> None:
         if not ground.registry.is_known(app_id):

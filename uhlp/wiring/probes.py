@@ -1,7 +1,9 @@
 """What `/readyz` asks, and the answers."""
 
+from collections.abc import Callable, Sequence
+
 from uhlp.evolution.book import CandidateBook
-from uhlp.loops import LoopGroup
+from uhlp.loops import LoopStatus
 from uhlp.sandbox.manager import SandboxManager
 from uhlp.settings import Settings
 from uhlp.state.runtime_store import RuntimeStore
@@ -15,7 +17,7 @@ def readiness_probes(
     state: StateManager,
     sandboxes: SandboxManager,
     settings: Settings,
-    loops: LoopGroup,
+    loops: Callable[[], Sequence[LoopStatus]],
     book: CandidateBook,
 ) -> dict[str, Probe]:
     async def runtime_store() -> str | None:
@@ -29,7 +31,7 @@ def readiness_probes(
         return sandboxes.driver_status().get("problem") or None
 
     async def background_loops() -> str | None:
-        unhealthy = [f"{one.name}: {one.last_error or 'stopped'}" for one in loops.status() if not one.is_healthy]
+        unhealthy = [f"{one.name}: {one.last_error or 'stopped'}" for one in loops() if not one.is_healthy]
         return "; ".join(unhealthy) or None
 
     async def ledger() -> str | None:

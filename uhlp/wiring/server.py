@@ -12,6 +12,7 @@ import structlog
 from uhlp.access.access_tokens import AccessTokens
 from uhlp.evolution.access_entries import AccessEntries
 from uhlp.logs import configure_logs
+from uhlp.loops import LoopStatus
 from uhlp.routing.component_requests import ComponentRequests
 from uhlp.routing.fair_slots import FairSlots
 from uhlp.routing.request_router import RequestRouter
@@ -24,6 +25,7 @@ from uhlp.wiring.data_directory import open_data_directory
 from uhlp.wiring.evolution import open_evolution
 from uhlp.wiring.foundation import open_foundation
 from uhlp.wiring.probes import readiness_probes
+from uhlp.wiring.sources import open_sources
 
 if TYPE_CHECKING:
     from uhlp.web.users import Users
@@ -63,8 +65,14 @@ async def open_services() -> AsyncIterator[Services]:
             deopt_every_n=settings.deopt_every_n,
         )
         users = await asyncio.to_thread(_users, settings, ground.read_secret)
-        loops = make_loops(ground, evolution, tokens)
+        requests = ComponentRequests(registry=ground.registry, router=router, clock=ground.clock)
+        sources = await open_sources(ground, requests, stack)
+        loops = make_loops(ground, evolution, tokens, sources)
         await stack.enter_async_context(loops)
+
+        def loops_status() -> tuple[LoopStatus, ...]:
+            return (*loops.status(), *sources.consumers.status())
+
         if is_new:
             print(f"admin token (shown once, kept in {data_dir / 'admin_token'}): {first_token}", flush=True)
         log.info(
@@ -80,7 +88,8 @@ async def open_services() -> AsyncIterator[Services]:
             registry=ground.registry,
             state=ground.state,
             router=router,
-            requests=ComponentRequests(registry=ground.registry, router=router, clock=ground.clock),
+            requests=requests,
+            sources=sources,
             metrics=ground.metrics,
             windows=ground.windows,
             samples=ground.samples,
@@ -99,10 +108,10 @@ async def open_services() -> AsyncIterator[Services]:
                 state=ground.state,
                 sandboxes=ground.sandboxes,
                 settings=settings,
-                loops=loops,
+                loops=loops_status,
                 book=evolution.book,
             ),
-            loops=loops.status,
+            loops=loops_status,
             effective_settings=describe(settings),
             deployment_mode=settings.deployment_mode,
             metrics_are_open=settings.metrics.is_open(settings.deployment_mode),

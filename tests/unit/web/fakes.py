@@ -169,6 +169,12 @@ class NoSandboxes:
         return {}
 
 
+class NoSources:
+    """Nothing but routes starts components here."""
+
+    callbacks = None
+
+
 class QuietEvolution:
     """Remembers what it was asked to do."""
 
@@ -363,6 +369,7 @@ def services(**parts: Any) -> Services:
         "windows": Windows(clock=clock),
         "samples": None,
         "sandboxes": NoSandboxes(),
+        "sources": NoSources(),
         "evolution": QuietEvolution(),
         "notifications": None,
         "versions": QuietVersions(),

@@ -1,0 +1,1 @@
+"""What starts components besides routes: events, schedules, queues and callbacks. Each becomes an ordinary request."""

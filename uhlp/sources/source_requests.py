@@ -1,0 +1,71 @@
+"""SourceRequests: a message of a queue becomes a request, and its answer what becomes of the message."""
+
+from typing import Any
+
+from uhlp.errors import NotFound, NotRepeated, UhlpError
+from uhlp.mailbox.mailbox_worker import Reject, Retry
+from uhlp.mailbox.message import Message
+from uhlp.routing.component_requests import ComponentRequests
+from uhlp.routing.request import RoutedAnswer
+from uhlp.sources.app_queue import AppQueue, SourceMessage
+from uhlp.sources.app_queues import iso_time
+from uhlp.tracing import TraceContext
+
+
+class ComponentFailed(Exception):
+    """The component answered, with what a server says when it is to be asked again."""
+
+
+class SourceRequests:
+    """The handler of every worker of applications' queues."""
+
+    def __init__(self, *, requests: ComponentRequests) -> None:
+        self._requests = requests
+
+    async def handle(self, queue: AppQueue, message: Message[SourceMessage, Any]) -> None:
+        """Ask the component. Returns when it has answered.
+
+        Raises Reject where the same input would be refused again (an answer of 4xx, an input against the schema, a
+        request that has acted and may not be repeated), Retry where it was said when to come again, else the error.
+        """
+        body = message.body
+        component_id = body.component_id or queue.component_id
+        if component_id is None:
+            raise Reject("the message names no component")
+        details = body.details | {
+            "messageId": message.id,
+            "deliveryCount": message.delivery_count,
+            "enqueuedAt": iso_time(message.enqueued_at),
+        }
+        headers = {name: value.encode("latin-1", "replace") for name, value in body.trace.items()}
+        try:
+            answer = await self._requests.ask(
+                queue.app_id,
+                component_id,
+                body.input,
+                source=body.source,
+                source_details=details,
+                trace=TraceContext.read(headers.get("traceparent"), headers.get("tracestate")),
+            )
+        except UhlpError as error:
+            raise _verdict(error) from error
+        _check(answer)
+
+
+def _verdict(error: UhlpError) -> Exception:
+    if error.retryable:
+        return error if error.retry_after_s is None else Retry(error.retry_after_s, f"{error.code}: {error.message}")
+    refused = (error.status < 500 and not isinstance(error, NotFound)) or isinstance(error, NotRepeated)
+    return Reject(f"{error.code}: {error.message}") if refused else error
+
+
+def _check(answer: RoutedAnswer) -> None:
+    """Raises for an answer that says that the work is not done."""
+    kind, data = answer.result.result_type, answer.result.data
+    if kind == "generic" or not isinstance(data, dict):
+        return
+    status = data.get("statusCode", 500 if kind == "error" else 200)
+    if not isinstance(status, int) or status < 400:
+        return
+    said = f"the component answered {status}" + (f", {data['code']}" if kind == "error" and "code" in data else "")
+    raise Reject(said) if status < 500 and status != 429 else ComponentFailed(said)
