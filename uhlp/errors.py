@@ -50,9 +50,12 @@ UhlpError
     HandlerFailed
     ExpressionFailed
     OutputInvalid
+  ToolFailed 502
+    ToolResultInvalid
   BadModelAnswer 502
   ModelRequestRefused 502
   Unavailable 503
+    McpServerUnavailable
     NoModelProvider
     ModelProviderUnavailable (ModelTooSlow, NotRecorded)
     NoSandboxAvailable
@@ -403,6 +406,18 @@ class OutputInvalid(ExecutionFailed):
     code = "OUTPUT_INVALID"
 
 
+class ToolFailed(UhlpError):
+    """The tool says that it failed."""
+
+    code, status = "TOOL_FAILED", 502
+
+
+class ToolResultInvalid(ToolFailed):
+    """The tool's answer is no result that can be passed on."""
+
+    code = "TOOL_RESULT_INVALID"
+
+
 class BadModelAnswer(UhlpError):
     """The model's answer could not be used."""
 
@@ -443,6 +458,12 @@ class NotRecorded(ModelProviderUnavailable):
     """The recording has no such input."""
 
     code, retryable = "NOT_RECORDED", False
+
+
+class McpServerUnavailable(Unavailable):
+    """The MCP server cannot be used now."""
+
+    code = "MCP_SERVER_UNAVAILABLE"
 
 
 class NoSandboxAvailable(Unavailable):

@@ -67,3 +67,22 @@ TOOL_SECONDS = HistogramMetric(
     buckets=(0.0005, 0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 30.0),
     row="handlers",
 )
+MCP_CALLS = CounterMetric(
+    name="uhlp_mcp_calls_total",
+    meaning="Calls of applications to their MCP servers, by outcome: ok, or the error's code.",
+    labels=("appId", "server", "outcome"),
+    row="handlers",
+)
+MCP_SECONDS = HistogramMetric(
+    name="uhlp_mcp_call_seconds",
+    meaning="Time of calls to MCP servers, with the connection where one had to be made.",
+    labels=("appId", "server"),
+    buckets=(0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 30.0),
+    row="handlers",
+)
+MCP_SERVER_UP = GaugeMetric(
+    name="uhlp_mcp_server_up",
+    meaning="MCP servers in use: 1 connected, 0 unreachable.",
+    labels=("appId", "server"),
+    row="handlers",
+)

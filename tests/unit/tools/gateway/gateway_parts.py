@@ -1,0 +1,57 @@
+"""A gateway over servers that a definition would name."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from uhlp.clock import FakeClock
+from uhlp.metering import NullMeter
+from uhlp.models.definition import AppDefinition, LlmConfig
+from uhlp.tools import ToolContext
+from uhlp.tools.gateway.config import McpSettings
+from uhlp.tools.gateway.mcp_gateway import McpGateway
+from uhlp.tracing import TraceContext
+
+SECRETS = {"CRM_TOKEN": "hush-hush-42", "UHLP_ADMIN_TOKEN": "never", "MODEL_KEY": "never"}
+
+
+class Applications:
+    """The definitions in service."""
+
+    def __init__(self, **servers: dict[str, Any]) -> None:
+        self.in_service: dict[str, AppDefinition] = {}
+        self.set("shop", **servers)
+
+    def set(self, app_id: str, **servers: dict[str, Any]) -> None:
+        self.in_service[app_id] = AppDefinition.model_validate({"appId": app_id, "mcpServers": servers})
+
+    def servers_of(self, app_id: str) -> Any:
+        return self.in_service[app_id].mcp_servers if app_id in self.in_service else {}
+
+
+@asynccontextmanager
+async def gateway_of(
+    applications: Applications, *, clock: FakeClock | None = None, meter: Any = None, **settings: Any
+) -> AsyncIterator[McpGateway]:
+    gateway = McpGateway(
+        servers_of=applications.servers_of,
+        settings=McpSettings.model_validate({"allow_hosts": ["127.0.0.1"], **settings}),
+        read_secret=SECRETS.get,
+        clock=clock or FakeClock(),
+        meter=meter or NullMeter(),
+        own_secrets=("MODEL_KEY",),
+    )
+    try:
+        yield gateway
+    finally:
+        await gateway.aclose()
+
+
+def context(*allowed: str, clock: FakeClock | None = None, timeout_s: float = 10.0, **changed: Any) -> ToolContext:
+    given: dict[str, Any] = {
+        "app_id": "shop", "component_id": "parse", "request_id": "r", "trace_id": "a" * 32,
+        "deadline": (clock or FakeClock()).monotonic() + timeout_s,
+        "allowed_tools": allowed or ("app.odd.*", "community.everything.*"), "llm": LlmConfig(), "configuration": {},
+        "purpose": "serve", "trace": TraceContext("a" * 32),
+    }  # fmt: skip
+    return ToolContext(**{**given, **changed})

@@ -1,0 +1,1 @@
+"""The gateway to MCP servers: `community.<server>.<tool>` and `app.<server>.<tool>`."""

@@ -1,0 +1,101 @@
+"""MCP servers that the operator offers to applications, and what holds for all of them (settings `mcp.*`)."""
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_camel
+
+from uhlp.models.mcp_server import Headers, ServerName, ServerUrl
+
+Seconds = Annotated[float, Field(gt=0)]
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+
+
+class _Settings(BaseModel):
+    """Both spellings, `idle_timeout_s` and `idleTimeoutS`, are read."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+
+
+class SharedServer(_Settings):
+    """One server that definitions may name with `mcpServers: {<name>: {ref: <this one's name>}}`.
+
+    Either `url` and `headers`, or `command` and `args`: a program that UHLP starts in a sandbox, once for each
+    application, and speaks to over its standard input and output. Values of `headers` and `env` may hold `secret:NAME`.
+    """
+
+    url: ServerUrl | None = None
+    headers: Headers = {}
+    command: tuple[str, ...] = ()
+    """argv, or its first part; no shell reads it. A single text stands for a program's name."""
+
+    args: tuple[str, ...] = ()
+    env: dict[str, str] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_text_is_a_program(cls, given: Any) -> Any:
+        if isinstance(given, dict) and isinstance(given.get("command"), str):
+            return {**given, "command": [given["command"]]}
+        return given
+
+    @model_validator(mode="after")
+    def _is_one_of_both(self) -> "SharedServer":
+        if (self.url is None) == (not self.command):
+            raise ValueError("an MCP server has a url, or a command")
+        if (self.command and self.headers) or (self.url and (self.args or self.env)):
+            raise ValueError("headers go with a url; args and env go with a command")
+        if bad := next((name for name in self.env if not _VARIABLE.fullmatch(name)), None):
+            raise ValueError(f"{bad[:40]!r} is not the name of a variable")
+        return self
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        return (*self.command, *self.args)
+
+
+class McpSettings(_Settings):
+    """Where definitions may reach, and how long and how much."""
+
+    servers: dict[ServerName, SharedServer] = {}
+
+    allow_hosts: tuple[str, ...] = ()
+    """Hosts that definitions may name although their address is not public: names (`*` matches within them), with a
+    port (`127.0.0.1:8900`) or without, and networks (`10.1.0.0/16`). Addresses of this machine, of private networks and
+    of neither are refused otherwise; link-local ones (a cloud's metadata service) always are."""
+
+    deny_hosts: tuple[str, ...] = ()
+    """Hosts and networks that no definition may name; it wins over `allow_hosts`."""
+
+    public_hosts: bool = True
+    """False: definitions may name the hosts of `allow_hosts` alone."""
+
+    connect_timeout_s: Seconds = 5.0
+    """From nothing to a session with its list of tools."""
+
+    list_timeout_s: Seconds = 10.0
+    call_timeout_s: Seconds = 60.0
+    """Of one call; the request's deadline is often earlier."""
+
+    list_ttl_s: Seconds = 300.0
+    """A list of tools is asked for again after this time, or when its server says that it has changed."""
+
+    idle_timeout_s: Seconds = 300.0
+    """A session that nobody used for this long is closed, and a program that UHLP started is ended."""
+
+    backoff_initial_s: Seconds = 1.0
+    """After a server was found away; it doubles with every try."""
+
+    backoff_max_s: Seconds = 60.0
+    concurrent_calls: Annotated[int, Field(ge=1)] = 32
+    """Of one application to one server; more wait."""
+
+    max_message_bytes: Annotated[int, Field(ge=1024)] = 4 * 1024 * 1024
+    """Of one message from a server; a larger one is not read."""
+
+    max_result_bytes: Annotated[int, Field(ge=1024)] = 1024 * 1024
+    """Of one result, as JSON."""
+
+    max_tools: Annotated[int, Field(ge=1)] = 500
+    """Of one server; what it lists beyond is not seen."""

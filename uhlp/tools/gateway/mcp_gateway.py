@@ -1,0 +1,163 @@
+"""McpGateway: the MCP servers of all applications, behind the names of their tools."""
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+
+from mcp.client._transport import TransportStreams
+
+from uhlp.catalogue import traffic
+from uhlp.clock import Clock
+from uhlp.errors import InternalError, ToolNotFound, UhlpError
+from uhlp.metering import Meter, SampledGauge
+from uhlp.models.mcp_server import McpServerDefinition
+from uhlp.secret_references import SecretReader
+from uhlp.tools.allowed_tools import is_allowed
+from uhlp.tools.context import ToolContext
+from uhlp.tools.gateway.address_guard import AddressGuard
+from uhlp.tools.gateway.config import McpSettings
+from uhlp.tools.gateway.faults import ServerFault
+from uhlp.tools.gateway.http_transport import http_streams
+from uhlp.tools.gateway.server_link import ServerLink
+from uhlp.tools.gateway.server_spec import Credentials, ServerSpec, read_credentials, spec_of
+from uhlp.tools.tool import JsonObject
+
+ServersOf = Callable[[str], Mapping[str, McpServerDefinition]]
+"""The `mcpServers` of an application in service; none for one that is not."""
+
+
+class McpGateway:
+    """A ToolServer for `community.<server>.<tool>` and `app.<server>.<tool>`.
+
+    Each application has its own session, credentials and process for each server: nothing of one reaches another.
+    `own_secrets` names secrets that no definition may send anywhere.
+    """
+
+    def __init__(
+        self,
+        *,
+        servers_of: ServersOf,
+        settings: McpSettings,
+        read_secret: SecretReader,
+        clock: Clock,
+        meter: Meter,
+        own_secrets: Collection[str] = (),
+    ) -> None:
+        self._servers_of = servers_of
+        self._settings = settings
+        self._read_secret = read_secret
+        self._own_secrets = frozenset(own_secrets)
+        self._clock = clock
+        self._guard = AddressGuard(settings=settings, clock=clock)
+        self._links: dict[tuple[str, str], ServerLink] = {}
+        self._retired: list[ServerLink] = []
+        self._calls = traffic.MCP_CALLS.on(meter)
+        self._seconds = traffic.MCP_SECONDS.on(meter)
+        self._up = SampledGauge(traffic.MCP_SERVER_UP.on(meter))
+
+    async def list_tools(self, context: ToolContext) -> list[JsonObject]:
+        """The tools that `context` may use, of all servers that answer in time."""
+        left_s = context.deadline - self._clock.monotonic()
+        links = [
+            link
+            for name in self._servers_of(context.app_id)
+            if (link := self._link(context.app_id, name)) is not None
+            and any(tool.startswith(link.spec.prefix) for tool in context.allowed_tools)
+        ]
+        lists = await asyncio.gather(*(link.tools(timeout_s=left_s) for link in links), return_exceptions=True)
+        tools: list[JsonObject] = []
+        for found in lists:
+            if isinstance(found, list):
+                tools += [tool for tool in found if is_allowed(tool["name"], context.allowed_tools)]
+            elif not isinstance(found, UhlpError):
+                raise found
+        return tools
+
+    async def call_tool(self, name: str, params: JsonObject, context: ToolContext) -> JsonObject:
+        """{content: […], structuredContent?, isError: false}. Raises ToolNotFound, ToolFailed for a result that is an
+        error, ToolResultInvalid, McpServerUnavailable, DeadlineExceeded; always a UhlpError."""
+        namespace, _, rest = name.partition(".")
+        server, _, tool = rest.partition(".")
+        link = self._link(context.app_id, server)
+        if link is None or link.spec.namespace != namespace or not is_allowed(name, context.allowed_tools):
+            raise ToolNotFound(f"There is no tool '{name[:100]}' for component '{context.component_id}'.")
+        started, outcome = self._clock.monotonic(), "cancelled"
+        try:
+            result = await link.call(tool, params, context)
+            outcome = "ok"
+            return result
+        except UhlpError as error:
+            outcome = error.code.lower()
+            raise
+        except Exception as error:
+            outcome = InternalError.code.lower()
+            raise InternalError from error
+        finally:
+            self._calls.labels(context.app_id, server, outcome).inc()
+            self._seconds.labels(context.app_id, server).observe(
+                self._clock.monotonic() - started, trace_id=context.trace_id
+            )
+
+    def describe(self, app_id: str) -> list[JsonObject]:
+        """Every server of an application: {name, namespace, state, reason?, since?, tools}; opens nothing."""
+        told: list[JsonObject] = []
+        for name, definition in sorted(self._servers_of(app_id).items()):
+            link = self._link(app_id, name)
+            if link is None:
+                reason = f"this server's settings have no MCP server {definition.ref} (mcp.servers)"
+                about: JsonObject = {"state": "unreachable", "reason": reason, "tools": []}
+            else:
+                about = link.status()
+            told.append({"name": name, "namespace": definition.namespace, **about})
+        return told
+
+    async def run_cycle(self) -> None:
+        """Close what definitions no longer have, then give every server its turn."""
+        for app_id, name in list(self._links):
+            self._link(app_id, name)
+        retired, self._retired = self._retired, []
+        turns = [link.run_cycle() for link in self._links.values()]
+        await asyncio.gather(*(link.close() for link in retired), *turns)
+        for key in [key for key, link in self._links.items() if link.is_unused]:
+            del self._links[key]
+        states = {key: link.status()["state"] for key, link in self._links.items()}
+        self._up.show({key: float(state == "connected") for key, state in states.items() if state != "idle"})
+
+    async def aclose(self) -> None:
+        """Close every session and end every program."""
+        links, self._links, self._retired = [*self._links.values(), *self._retired], {}, []
+        await asyncio.gather(*(link.close() for link in links))
+
+    def _link(self, app_id: str, name: str) -> ServerLink | None:
+        """The link to a server as its definition is now; one of an earlier definition is retired."""
+        definition = self._servers_of(app_id).get(name)
+        spec = None if definition is None else spec_of(name, definition, self._settings.servers)
+        known = self._links.get((app_id, name))
+        if known is not None and known.spec == spec:
+            return known
+        if known is not None:
+            self._retired.append(self._links.pop((app_id, name)))
+        if spec is None:
+            return None
+        link = self._links[app_id, name] = ServerLink(
+            app_id=app_id,
+            spec=spec,
+            credentials=partial(self._credentials, spec),
+            open_streams=partial(self._streams, spec),
+            settings=self._settings,
+            clock=self._clock,
+        )
+        return link
+
+    async def _credentials(self, spec: ServerSpec) -> Credentials:
+        pairs = spec.headers if spec.url is not None else spec.env
+        forbidden = () if spec.is_shared else self._own_secrets
+        return await asyncio.to_thread(read_credentials, pairs, self._read_secret, forbidden=forbidden)
+
+    def _streams(self, spec: ServerSpec, credentials: Credentials) -> AbstractAsyncContextManager[TransportStreams]:
+        if spec.url is None:
+            raise ServerFault("programs cannot be started yet")
+        return http_streams(
+            spec.url, credentials.values, guard=self._guard, is_shared=spec.is_shared, settings=self._settings
+        )

@@ -1,0 +1,89 @@
+"""ServerSpec: the MCP server that a name of a definition means."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from uhlp.models.mcp_server import McpServerDefinition
+from uhlp.secret_references import SecretReader
+from uhlp.tools.gateway.config import SharedServer
+from uhlp.tools.gateway.faults import ServerFault
+
+_REFERENCE = re.compile(r"secret:([A-Za-z_][A-Za-z0-9_.-]{0,127})")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSpec:
+    """`namespace` and `name` begin its tools' names. `url` or `argv` is given; `headers` and `env` hold references.
+
+    `is_shared`: the operator named it, so that its address is the operator's choice.
+    """
+
+    namespace: str
+    name: str
+    is_shared: bool
+    url: str | None = None
+    argv: tuple[str, ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def prefix(self) -> str:
+        return f"{self.namespace}.{self.name}."
+
+
+def spec_of(name: str, definition: McpServerDefinition, shared: Mapping[str, SharedServer]) -> ServerSpec | None:
+    """The server that `definition` means; None when the settings do not have what it refers to (any more)."""
+    if definition.ref is None:
+        return ServerSpec("app", name, is_shared=False, url=definition.url, headers=tuple(definition.headers.items()))
+    server = shared.get(definition.ref)
+    if server is None:
+        return None
+    return ServerSpec(
+        "community",
+        name,
+        is_shared=True,
+        url=server.url,
+        argv=server.argv,
+        headers=tuple(server.headers.items()),
+        env=tuple(server.env.items()),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What the references of a spec stand for. `hidden` are the secrets themselves, to be masked wherever they appear.
+
+    Never printed: both fields are left out of its text.
+    """
+
+    values: dict[str, str]
+    hidden: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return "Credentials(…)"
+
+
+def read_credentials(
+    pairs: Iterable[tuple[str, str]], read: SecretReader, *, forbidden: Iterable[str] = ()
+) -> Credentials:
+    """The pairs with their references replaced. Reads files: call it in a thread.
+
+    Raises ServerFault for a secret that is not there, or is the server's own (`forbidden`, UHLP_…).
+    """
+    off_limits = frozenset(forbidden)
+    hidden: list[str] = []
+
+    def secret(found: re.Match[str]) -> str:
+        name = found[1]
+        if name.upper().startswith("UHLP_") or name in off_limits:
+            raise ServerFault(f"secret:{name} is this server's own and goes to nobody")
+        value = (read(name) or "").strip()
+        if not value:
+            raise ServerFault(f"there is no secret {name}")
+        if not value.isprintable() or not value.isascii():
+            raise ServerFault(f"secret:{name} cannot be sent: it is not one line of printable ASCII")
+        hidden.append(value)
+        return value
+
+    return Credentials({name: _REFERENCE.sub(secret, value) for name, value in pairs}, tuple(hidden))
