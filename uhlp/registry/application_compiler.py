@@ -16,6 +16,7 @@ from uhlp.registry.security_check import check_security
 from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
 from uhlp.registry.stable_overrides import overridden_prompts
 from uhlp.registry.trigger_check import check_triggers
+from uhlp.registry.workflow_compiler import WorkflowCompiler
 from uhlp.state.remote import Remote
 
 
@@ -46,11 +47,14 @@ def compile_application(
     _check_app(app, reader, shared_servers)
     overridden = overridden_prompts(app_id, prompts, files, problems)
     definitions = () if registry is None else registry.components
+    workflows = WorkflowCompiler(files, problems)
+    workflows.check(app, definitions)
     compiler = ComponentCompiler(
         app,
         files,
         prompts=prompts,
         served_prompts=overridden.prompts,
+        workflows=workflows,
         reader=reader,
         problems=problems,
         global_configuration=global_configuration,
@@ -67,7 +71,16 @@ def compile_application(
     problems.raise_any()
     whole = app if registry is None else app.model_copy(update={"initial_component_registry": registry})
     api_keys = {key.key_id: key for key in app.security_config.api_keys}
-    return AppSnapshot(app_id, revision, whole, components, routes, api_keys, stale_overrides=overridden.stale)
+    return AppSnapshot(
+        app_id,
+        revision,
+        whole,
+        components,
+        routes,
+        api_keys,
+        workflows=workflows.plans,
+        stale_overrides=overridden.stale,
+    )
 
 
 def _prompts(files: Files, problems: Problems) -> dict[str, Prompt | None]:

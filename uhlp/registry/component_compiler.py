@@ -27,6 +27,8 @@ from uhlp.registry.problems import Problems
 from uhlp.registry.snapshot import Artifact, ComponentSnapshot, GoldenExample
 from uhlp.registry.spec import spec_hash
 from uhlp.registry.tool_names import tool_problem
+from uhlp.registry.workflow_compiler import WorkflowCompiler
+from uhlp.workflows import Plan
 
 DEFAULT_FUNCTION = "handle"
 _LONGEST_HOLD = 10_000
@@ -46,6 +48,7 @@ class ComponentCompiler:
         *,
         prompts: Mapping[str, Prompt | None],
         served_prompts: Mapping[str, Prompt],
+        workflows: WorkflowCompiler,
         reader: DefinitionReader,
         problems: Problems,
         global_configuration: Mapping[str, Any],
@@ -55,6 +58,7 @@ class ComponentCompiler:
         self._files = files
         self._prompts = prompts
         self._served_prompts = served_prompts
+        self._workflows = workflows
         self._reader = reader
         self._problems = problems
         self._check_comparator = check_comparator
@@ -71,7 +75,10 @@ class ComponentCompiler:
                 self._problem(f"{at}/tools/{index}", message)
         prompt = self._prompt(definition, f"{at}/taskDetails")
         handler = self._handler(definition, f"{at}/taskDetails")
+        workflow = self._workflow(definition, f"{at}/taskDetails")
         input_schema = self._schema(definition.input_schema, f"{at}/inputSchema")
+        if input_schema is None and workflow is not None:
+            input_schema = workflow.input_schema
         own_output_schema = self._schema(definition.output_schema, f"{at}/outputSchema")
         output_schema = own_output_schema or (prompt.definition.output_schema if prompt else None)
         self._check_decision_field(definition, output_schema, f"{at}/optimization/decisionField")
@@ -89,10 +96,17 @@ class ComponentCompiler:
             handler_artifact=handler,
             handler_version=None if handler is None else jit_version(handler.path),
             handler_function=definition.task_details.function or DEFAULT_FUNCTION,
-            spec_hash=spec_hash(definition, prompt=prompt, input_schema=input_schema, output_schema=output_schema),
+            spec_hash=spec_hash(
+                definition,
+                prompt=prompt,
+                input_schema=input_schema,
+                output_schema=output_schema,
+                workflow=None if workflow is None else self._workflows.meaning(workflow.workflow_id),
+            ),
             configuration=merged(self._configuration, definition.configuration_overrides),
             properties_types=_properties_types(input_schema),
             golden=tuple(self._golden(definition.component_id, input_validator, output_validator)),
+            workflow=workflow,
         )
 
     def _problem(self, pointer: str, message: str) -> None:
@@ -109,13 +123,26 @@ class ComponentCompiler:
             self._problem(f"{at}/prompt_template", f"there is no prompt {path}")
         return self._prompts.get(path)
 
+    def _workflow(self, definition: ComponentDefinition, at: str) -> Plan | None:
+        if definition.handler_type is not HandlerType.WORKFLOW:
+            return None
+        details = definition.task_details
+        if details.prompt_template is not None or details.script is not None:
+            self._problem(
+                at, "a WORKFLOW component has a workflowId alone: prompts and scripts are its steps' components"
+            )
+        if details.workflow_id is None:
+            self._problem(at, "a WORKFLOW component needs workflowId, the name of a file in workflows/")
+            return None
+        if message := self._workflows.fault_of(details.workflow_id):
+            self._problem(f"{at}/workflowId", message)
+        return self._workflows.plans.get(details.workflow_id)
+
     def _prompt_artifact(self, prompt: Prompt, own_output_schema: Schema | None) -> Artifact:
         """The prompt as it serves: with the overrides under `stable`."""
         return Artifact.of(prompt.path, self._served_prompts[prompt.path].artifact(own_output_schema))
 
     def _handler(self, definition: ComponentDefinition, at: str) -> Artifact | None:
-        if definition.handler_type is HandlerType.WORKFLOW:
-            self._problem(at, "workflows cannot be served yet: give the component a prompt or a script")
         if definition.handler_type is not HandlerType.JIT:
             return None
         script, function = definition.task_details.script, definition.task_details.function

@@ -28,6 +28,11 @@ def prompt_path(reference: str) -> str:
     return reference if "/" in reference else f"prompts/{reference.removesuffix('.yaml')}.yaml"
 
 
+def workflow_path(workflow_id: str) -> str:
+    """The file of a workflow."""
+    return f"workflows/{workflow_id}.yaml"
+
+
 def golden_path(component_id: str) -> str:
     """The file of a component's golden examples."""
     return f"evals/{component_id}.jsonl"

@@ -9,6 +9,7 @@ from uhlp.jsonschemas import Validator
 from uhlp.models.definition import ApiKeyDefinition, AppDefinition, ComponentDefinition
 from uhlp.prompts import Prompt
 from uhlp.registry.route_table import RouteTable
+from uhlp.workflows import Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class ComponentSnapshot:
     configuration: dict[str, Any]
     properties_types: Mapping[str, str]
     golden: tuple[GoldenExample, ...]
+    workflow: Plan | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,4 +75,5 @@ class AppSnapshot:
     components: Mapping[str, ComponentSnapshot]
     routes: RouteTable
     api_keys: Mapping[str, ApiKeyDefinition]
+    workflows: Mapping[str, Plan] = field(default_factory=dict)
     stale_overrides: tuple[str, ...] = ()

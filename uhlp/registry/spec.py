@@ -14,8 +14,11 @@ def spec_hash(
     prompt: Prompt | None,
     input_schema: dict[str, Any] | None,
     output_schema: dict[str, Any] | None,
+    workflow: str | None = None,
 ) -> str:
     """SHA-256, in hex, of prompt, schemas, comparator, decision field, effects, tools and description.
+
+    Of a workflow, `workflow` says what its steps and those of all workflows that it calls mean.
 
     Left out on purpose: how the component runs today (handler type, script), where it is reached (route, triggers),
     and what only tunes it (timeouts, rules, thresholds, the server's model).
@@ -30,4 +33,6 @@ def spec_hash(
         "effects": definition.effective_effects,
         "tools": sorted(definition.tools),
     }
+    if workflow is not None:  # no key without one: hashes of old stay as they are
+        meaning["workflow"] = workflow
     return sha256(strict_json.canonical(meaning)).hexdigest()

@@ -1,5 +1,6 @@
 """Workflows: YAML files read, checked and compiled into plans; `execution` interprets them (contracts §1)."""
 
+from uhlp.workflows.call_check import all_called, call_faults
 from uhlp.workflows.plan import (
     Action,
     Block,
@@ -37,5 +38,7 @@ __all__ = [
     "ValueMapping",
     "WaitForCallback",
     "WaitForTime",
+    "all_called",
+    "call_faults",
     "parse_workflow",
 ]
