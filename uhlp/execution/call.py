@@ -5,12 +5,14 @@ from typing import Any, Literal
 
 from uhlp.errors import UhlpError, Unavailable
 from uhlp.models.execute import Source
+from uhlp.models.experiment import Experiment
+from uhlp.models.main_loop import RequestBudget
 from uhlp.registry.snapshot import AppSnapshot, Artifact, ComponentSnapshot
 from uhlp.sandbox.driver import Group
 from uhlp.tools.session import ToolCallRecord, Usage
 from uhlp.tracing import TraceContext
 
-Purpose = Literal["serve", "shadow", "replay", "audit", "reference"]
+Purpose = Literal["serve", "shadow", "replay", "audit", "reference", "eval"]
 
 FailureReason = Literal["guard", "exception", "timeout", "schema", "oom", "sandbox", "model", "manual"]
 """Why there is no answer: the handler declined (guard), raised, ran out of time, answered against its schema or ran out
@@ -51,7 +53,8 @@ class ExecutionCall:
 
     `group` is "serving" for what is in service, "trial" for anything that has not been promoted. `source_details` goes
     into the request under the source's name (httpDetails, ...) and holds no credentials. Where `recorded` calls are
-    given, tools do not run: the execution is told what those calls were told, and nothing else.
+    given, tools do not run: the execution is told what those calls were told, and nothing else. `experiment` is the arm
+    it belongs to, `budget` what it may take of models.
     """
 
     app: AppSnapshot
@@ -69,6 +72,8 @@ class ExecutionCall:
     user_info: dict[str, Any] | None = None
     session_id: str | None = None
     recorded: tuple[ToolCallRecord, ...] | None = None
+    experiment: Experiment | None = None
+    budget: RequestBudget | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -137,6 +137,8 @@ def _tool_context(call: ExecutionCall, started_s: float) -> ToolContext:
         configuration=call.component.configuration,
         purpose=call.purpose,
         input=call.input,
+        experiment=call.experiment,
+        budget=call.budget,
     )
 
 

@@ -28,6 +28,9 @@ def execute_request(call: ExecutionCall, request_id: str, deployment_mode: str) 
     }
     if call.user_info is not None:
         context["userInfo"] = call.user_info
+    if call.experiment is not None:
+        experiment = call.experiment
+        context["experiment"] = {"id": experiment.id, "tag": experiment.overrides_tag, "flags": experiment.flags}
     if call.session_id is not None:
         context["sessionId"] = call.session_id
     return {"requestId": request_id, "requestData": request_data, "context": context}

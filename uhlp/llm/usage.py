@@ -18,7 +18,9 @@ SERVE = "serve"
 AUDIT = "audit"
 CODER = "coder"
 REFERENCE = "reference"
-EVOLUTION = frozenset({CODER, "judge", REFERENCE, AUDIT, "shadow", "replay"})
+EVAL = "eval"
+COMPRESS = "compress"
+EVOLUTION = frozenset({CODER, "judge", REFERENCE, AUDIT, EVAL, COMPRESS, "shadow", "replay"})
 """Purposes of model calls that evolution pays for; every other call is an application's own."""
 
 SERVED_BY_MODEL = "served:model"

@@ -43,6 +43,14 @@ class WorkflowInfo(WireModel):
     step_id: str
 
 
+class ExperimentInfo(WireModel):
+    """The arm of an experiment; a prompt reads `flags` as its variable of that name."""
+
+    id: str
+    tag: str
+    flags: dict[str, bool] = {}
+
+
 class ApplicationInfo(WireModel):
     deployment_mode: Literal["development", "staging", "production"] = "development"
 
@@ -59,6 +67,7 @@ class ExecutionContext(WireModel):
     revision: str
     task: Task
     workflow_info: WorkflowInfo | None = None
+    experiment: ExperimentInfo | None = None
     mcp_endpoint: str | None = None
     mcp_token: str | None = None
     user_info: dict[str, Any] | None = None

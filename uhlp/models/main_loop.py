@@ -5,24 +5,29 @@ from uuid import uuid4
 
 from pydantic import Field
 
-from uhlp.models.definition import AppId, ComponentId, ModelBudget
+from uhlp.models.definition import AppId, ComponentId
 from uhlp.models.experiment import Experiment
 from uhlp.models.wire import WireModel
 
 
+class RequestBudget(WireModel):
+    """What one request may take of models; the call that oversteps it is the last one."""
+
+    tokens: Annotated[int, Field(ge=1)] | None = None
+    usd: Annotated[float, Field(gt=0)] | None = None
+
+
 class MainLoopRequest(WireModel):
     """Without an experiment the request is served like any other; with one the component's prompt answers, as the
-    experiment's tag has it, whatever is in service. `deadlineS` counts from when the request is begun; `resources`
-    are handed to tools as they are.
+    experiment's tag has it, whatever is in service. `deadlineS` counts from when the request is begun.
     """
 
     app_id: AppId
     component_id: ComponentId
     input: dict[str, Any]
     experiment: Experiment | None = None
-    budget: ModelBudget | None = None
+    budget: RequestBudget | None = None
     deadline_s: Annotated[float, Field(gt=0, le=3_600)] | None = None
-    resources: dict[str, Any] = Field(default_factory=dict)
     request_id: str = Field(default_factory=lambda: uuid4().hex)
 
 

@@ -40,7 +40,8 @@ class Section:
 class Prompt:
     """One valid prompt template at `path`. `variables` are the names its text asks of the component's input.
 
-    `input` is not among them: a template sees the whole input under that name.
+    `input` and `flags` are not among them: a template sees the whole input under the one name, and what an experiment
+    switches under the other.
     """
 
     path: str
@@ -102,7 +103,7 @@ def parse_prompt(raw: bytes, *, path: str) -> Prompt:
         raise document.invalid([document.problem(pointer, f"the template is not valid: {fault}", line=line)]) from None
     if definition.output_schema is not None:
         _check_output_schema(document, definition.output_schema)
-    return Prompt(path, definition, text, sections, variables - {"input"})
+    return Prompt(path, definition, text, sections, variables - {"input", "flags"})
 
 
 def _definition(document: YamlDocument) -> PromptTemplate:

@@ -54,13 +54,14 @@ class Prompt:
         self._model: str | None = document.get("model")
         self._parameters: dict[str, Any] = document.get("parameters") or {}
 
-    def render(self, inputs: dict[str, Any]) -> str:
-        """The text for the model: the template over the input's fields (all of them as `input` too), then the examples.
+    def render(self, inputs: dict[str, Any], flags: dict[str, bool]) -> str:
+        """The text for the model: the template over the input's fields (all of them as `input` too) and an experiment's
+        `flags`, then the examples.
 
         Examples are appended as one block (`Input:` and `Output:` lines), not as few-shot messages: the template,
         often the longest part, is then paid for once.
         """
-        text = self._render({**inputs, "input": inputs})
+        text = self._render({"flags": flags, **inputs, "input": inputs})
         if len(text) > PROMPT_CHARACTERS:
             raise ToolFailed(
                 "PAYLOAD_TOO_LARGE", f"The prompt has {len(text)} characters; the limit is {PROMPT_CHARACTERS}."
@@ -104,11 +105,11 @@ class LlmRunner:
         self._prompts: OrderedDict[str, Prompt] = OrderedDict()
         self._reserve_bytes = min(_RESERVE_BYTES, answers.free_bytes() / 4)
 
-    def start(self, artifact: Artifact, inputs: dict[str, Any]) -> Execution:
-        """One execution, not yet begun."""
+    def start(self, artifact: Artifact, inputs: dict[str, Any], flags: dict[str, bool]) -> Execution:
+        """One execution, not yet begun; `flags` are those of its experiment."""
         try:
             prompt = self._prompt(artifact)
-            messages = [{"role": "user", "content": prompt.render(inputs)}]
+            messages = [{"role": "user", "content": prompt.render(inputs, flags)}]
             del inputs  # it would be kept until the model has answered
             self._check_room(messages)
         except ToolFailed as failed:

@@ -125,7 +125,9 @@ class Worker:
             self._limit_cpu(context["deadlineMs"])
             if kind == "LLM":
                 execution = self._llm.start(
-                    self._artifacts.get(task["artifact"]["sha256"]), request["requestData"]["input"]
+                    self._artifacts.get(task["artifact"]["sha256"]),
+                    request["requestData"]["input"],
+                    context.get("experiment", {}).get("flags", {}),
                 )
                 self._step(InFlight(rpc_id, request_id, execution, metrics), None)
                 return

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from uhlp.models.definition import LlmConfig
+from uhlp.models.experiment import Experiment
+from uhlp.models.main_loop import RequestBudget
 from uhlp.tracing import TraceContext
 
 ADMIN = "admin"
@@ -19,7 +21,8 @@ class ToolContext:
     `deadline` is in the clock's monotonic seconds. `configuration` is the component's, merged over all levels.
     `purpose` says what the execution is for: `serve`, `shadow`, `coder`, `judge`, …
     `input` is what the execution was given; a recording is searched for it. `trace` is where the call stands in its
-    trace; None: it begins here.
+    trace; None: it begins here. `experiment` is the arm that the execution belongs to, `budget` what it may take of
+    models.
     """
 
     app_id: str
@@ -33,6 +36,8 @@ class ToolContext:
     purpose: str
     input: Any = None
     trace: TraceContext | None = None
+    experiment: Experiment | None = None
+    budget: RequestBudget | None = None
 
     @property
     def is_for_real(self) -> bool:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from uhlp.errors import UhlpError
+from uhlp.errors import BudgetExhausted, UhlpError
 from uhlp.tools.context import ToolContext
 from uhlp.tools.core.llm_generate import LLM_GENERATE
 from uhlp.tools.tool_namespaces import ToolNamespaces
@@ -72,7 +72,18 @@ class ToolSession:
             self.calls.append(ToolCallRecord(name, duration_ms, outcome, tokens, arguments, result))
 
     async def _answer(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        if name == LLM_GENERATE:
+            self._check_budget()
         return await self.server.call_tool(name, arguments, self.context)
+
+    def _check_budget(self) -> None:
+        budget, usage = self.context.budget, self.usage
+        if budget is None:
+            return
+        if (budget.tokens is not None and usage.tokens_in + usage.tokens_out >= budget.tokens) or (
+            budget.usd is not None and usage.cost_usd >= budget.usd
+        ):
+            raise BudgetExhausted("The request has spent what it may take of models.", details={"budget": "request"})
 
     def _count(self, generation: dict[str, Any]) -> int:
         tokens_in, tokens_out = generation["usage"]["tokensIn"], generation["usage"]["tokensOut"]

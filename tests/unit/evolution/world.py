@@ -180,6 +180,8 @@ class ScriptedGateway:
         self.asked: list[dict[str, Any]] = []
         self.timeouts: list[float | None] = []
         """The time that each question of a component had."""
+        self.prompts: list[str] = []
+        """What components' prompts said, as they were rendered."""
         self.specifications: list[str] = []
         self.providers = ("scripted",)
         self._random = Random(7)
@@ -204,6 +206,7 @@ class ScriptedGateway:
                 await self._think(request.replay_input["text"])
             self.asked.append(request.replay_input)
             self.timeouts.append(timeout_s)
+            self.prompts.append(request.messages[0]["content"])
             self.answers_left = None if self.answers_left is None else self.answers_left - 1
             text = json.dumps(self._value(request.replay_input))
         return Generation(text, "scripted-1", "scripted", 100, 10, 0.001, self.latency_s * 1000)
@@ -276,8 +279,10 @@ class InProcessRunner:
         return response(request, _plain(answer.data), answer.result_type)
 
     async def _prompt(self, worker: FakeWorker, request: dict[str, Any]) -> dict[str, Any]:
-        artifact = self._artifacts.get(request["context"]["task"]["artifact"]["sha256"])
-        execution = self._llm.start(artifact, request["requestData"]["input"])
+        context = request["context"]
+        artifact = self._artifacts.get(context["task"]["artifact"]["sha256"])
+        flags = context.get("experiment", {}).get("flags", {})
+        execution = self._llm.start(artifact, request["requestData"]["input"], flags)
         try:
             call = next(execution)
             while True:

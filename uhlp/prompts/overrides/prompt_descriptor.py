@@ -1,6 +1,7 @@
 """PromptDescriptor: a prompt with the name that overrides know it by; PromptRegistry finds them (seed 004)."""
 
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Protocol
 
 from uhlp.prompts.prompt import Prompt, Section
@@ -13,6 +14,11 @@ class PromptDescriptor:
     ns: str
     key: str
     prompt: Prompt
+
+    @classmethod
+    def of(cls, ns: str, prompt: Prompt) -> "PromptDescriptor":
+        """A prompt of the application `ns`, named by its file."""
+        return cls(ns, PurePosixPath(prompt.path).stem, prompt)
 
     @property
     def sections(self) -> tuple[Section, ...]:

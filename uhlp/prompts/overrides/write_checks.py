@@ -41,7 +41,7 @@ def check_whole(changed: Prompt, source: Prompt) -> None:
         variables = variables_of(changed.text)
     except TemplateError as error:
         raise OverrideRefused(f"With the overrides the prompt is no template: line {error.line}: {error}") from None
-    if variables - {"input"} != source.variables:
+    if variables - {"input", "flags"} != source.variables:
         raise OverrideRefused("With the overrides the prompt asks for other variables than its file.")
 
 
