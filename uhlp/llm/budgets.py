@@ -4,11 +4,13 @@ Two limits. An application's `llm.budget` covers all that is asked for it; evolu
 it, so that no request is refused because of a candidate. `evolution.limits.usd_per_day` covers all that evolution asks,
 for every application together.
 
-A call is checked before it starts and counted when it is answered, so calls in flight together may overstep a limit by
-what they cost. Days are UTC and end for everybody at once.
+A call is checked before it starts and counted when it is answered. While it is in flight, what it is expected to take
+is held against the application's budget, so a burst oversteps a limit by what it took more than expected. Days are UTC
+and end for everybody at once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -43,6 +45,8 @@ class Budgets:
         self._clock = clock
         self._evolution = evolution
         self._warned: set[tuple[int, str]] = set()
+        self._in_flight: dict[str, Use] = {}
+        """By application; nothing where no call is."""
 
     def check(self, app_id: str, budget: ModelBudget, *, purpose: str) -> None:
         """Raise BudgetExhausted, with retry_after_s until midnight UTC, when a limit is reached."""
@@ -78,6 +82,37 @@ class Budgets:
                 )  # fmt: skip
         return None
 
+    @contextmanager
+    def held(self, app_id: str, budget: ModelBudget, *, purpose: str, expected: Use) -> Iterator[None]:
+        """Around one call, which is expected to take `expected`. Raises BudgetExhausted, with retry_after_s, when a
+        limit is reached, or will be by the calls in flight."""
+        self.check(app_id, budget, purpose=purpose)
+        flying = self._in_flight.setdefault(app_id, Use())
+        try:
+            if flying.calls:
+                self._check_in_flight(app_id, budget, flying)
+            _change(flying, expected, 1)
+            try:
+                yield
+            finally:
+                _change(flying, expected, -1)
+        finally:
+            if not flying.calls:
+                self._in_flight.pop(app_id, None)
+
+    def _check_in_flight(self, app_id: str, budget: ModelBudget, flying: Use) -> None:
+        own = self.usage.of_application(app_id, evolution=False)
+        ours = self.usage.of_application(app_id, evolution=True)
+        tokens = own.tokens + ours.tokens + flying.tokens
+        for limit, used, unit in _amounts(budget, tokens, own.usd + self.charged(ours) + flying.usd):
+            if used >= limit:
+                raise BudgetExhausted(
+                    f"What is left of the model budget of application '{app_id}' ({limit:g} {unit}) is taken up by "
+                    "calls in flight; try again when they are done.",
+                    details={"budget": "application", "limit": limit, "spent": used, "unit": unit},
+                    retry_after_s=1.0,
+                )
+
     def warn_of_unpriced(self, app_id: str, budget: ModelBudget) -> None:
         """An answer of unknown price cannot count against a budget in dollars: say so once a day and application."""
         key = (self.usage.day, app_id)
@@ -110,6 +145,13 @@ class Budgets:
             details={"budget": of, "limit": limit, "spent": spent, "unit": unit},
             retry_after_s=DAY_S - self._clock.now() % DAY_S,
         )
+
+
+def _change(flying: Use, expected: Use, by: int) -> None:
+    flying.calls += by
+    flying.tokens_in += by * expected.tokens_in
+    flying.tokens_out += by * expected.tokens_out
+    flying.usd += by * expected.usd
 
 
 def _amounts(budget: ModelBudget, tokens: int, usd: float) -> list[tuple[float, float, str]]:

@@ -81,8 +81,8 @@ class Lane:
         tokens_in, tokens_out, source = answer.tokens_in, answer.tokens_out, answer.usage_source
         if tokens_in is None or tokens_out is None:
             source = "estimated"
-            tokens_in = _estimated_tokens(*(message["content"] for message in call.messages))
-            tokens_out = _estimated_tokens(answer.text)
+            tokens_in = estimated_tokens(*(message["content"] for message in call.messages))
+            tokens_out = estimated_tokens(answer.text)
         cost_usd = answer.cost_usd
         if cost_usd is None:
             cost_usd = await self.prices.cost_usd(call.model, answer, tokens_in=tokens_in, tokens_out=tokens_out)
@@ -99,5 +99,6 @@ class Lane:
         )
 
 
-def _estimated_tokens(*texts: str) -> int:
+def estimated_tokens(*texts: str) -> int:
+    """About four bytes make a token."""
     return sum(len(text.encode()) for text in texts) // 4 + 1

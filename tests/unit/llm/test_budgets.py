@@ -1,10 +1,14 @@
 """Who may still ask a model today."""
 
+from contextlib import ExitStack
+from typing import Any
+
 import pytest
 
 from uhlp.clock import FakeClock
 from uhlp.errors import BudgetExhausted
 from uhlp.llm import Budgets, EvolutionBudget, UsageBook
+from uhlp.llm.usage import Use
 from uhlp.models.definition import ModelBudget
 
 NONE = ModelBudget()
@@ -102,3 +106,41 @@ def test_a_model_of_price_zero_spends_nothing() -> None:
 def test_only_money_is_a_limit_of_money(usd_per_day: float | None, budget: ModelBudget, has_limit: bool) -> None:
     purse = Purse(EvolutionBudget(usd_per_day=usd_per_day))
     assert purse.budgets.has_money_limit(budget) is has_limit
+
+
+def hold(purse: Purse, budget: ModelBudget, *, tokens: int = 0, usd: float = 0.0, app_id: str = "shop") -> Any:
+    expected = Use(tokens_in=tokens, usd=usd)
+    return purse.budgets.held(app_id, budget, purpose="serve", expected=expected)
+
+
+@pytest.mark.parametrize(
+    ("budget", "expected"),
+    [(ModelBudget(tokens_per_day=1000), {"tokens": 400}), (ModelBudget(usd_per_day=1.0), {"usd": 0.4})],
+)
+def test_calls_in_flight_are_held_against_the_budget_until_they_are_answered(
+    budget: ModelBudget, expected: dict[str, Any]
+) -> None:
+    purse = Purse()
+    with ExitStack() as flying:
+        for _ in range(3):
+            flying.enter_context(hold(purse, budget, **expected))
+        with pytest.raises(BudgetExhausted, match="in flight") as raised, hold(purse, budget, **expected):
+            pass
+        assert raised.value.retry_after_s == 1.0
+        with hold(purse, budget, app_id="other", **expected):
+            assert purse.may("serve", budget), "what is in flight is not spent"
+    with hold(purse, budget, **expected):
+        pass
+
+
+def test_a_call_that_fails_is_held_no_longer() -> None:
+    purse, budget = Purse(), ModelBudget(tokens_per_day=100)
+    for _ in range(3):
+        with pytest.raises(LookupError), hold(purse, budget, tokens=90):
+            raise LookupError
+
+
+def test_a_single_call_is_not_refused_for_what_it_may_take() -> None:
+    purse, budget = Purse(), ModelBudget(tokens_per_day=100)
+    with hold(purse, budget, tokens=5000):
+        pass

@@ -1,5 +1,6 @@
 """core.llm.generate with an application's cache: what is served may be answered again at no cost, nothing else."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -194,3 +195,13 @@ async def test_a_session_knows_whether_the_cache_answered_all_of_it(counter: Cou
     counter.says(BILLING)
     await sessions[2].call(GENERATE, {**ASK, "prompt": "Another?"})
     assert [session.usage.is_cached for session in sessions] == [False, True, False]
+
+
+async def test_a_burst_of_calls_does_not_run_over_a_budget(counter: Counter) -> None:
+    poor = {"budget": {"tokensPerDay": 60}}
+    prompt = "x" * 80  # 21 tokens
+    asking = [asyncio.create_task(counter.ask({"prompt": prompt}, llm=poor)) for _ in range(20)]
+    answers = await asyncio.gather(*asking, return_exceptions=True)
+    assert sum(isinstance(one, dict) for one in answers) == 3
+    assert {type(one) for one in answers} == {dict, BudgetExhausted}
+    assert counter.server.budgets.usage.of_component("support", "triage", "serve").refused == 17

@@ -4,10 +4,11 @@ from typing import Any
 
 from uhlp.catalogue import models
 from uhlp.clock import Clock
-from uhlp.errors import DeadlineExceeded, ValidationFailed
+from uhlp.errors import BudgetExhausted, DeadlineExceeded, ValidationFailed
 from uhlp.llm import AnswerCache, Budgets, GenerateRequest, Generation, Message, ModelGateway
 from uhlp.llm.answer_cache import question_key
-from uhlp.llm.usage import EVOLUTION, SERVE
+from uhlp.llm.lane import estimated_tokens
+from uhlp.llm.usage import EVOLUTION, SERVE, Use
 from uhlp.metering import Meter
 from uhlp.models.definition import LlmConfig
 from uhlp.tools.context import ToolContext
@@ -108,17 +109,34 @@ class LlmGenerate:
 
     async def _ask(self, request: GenerateRequest, context: ToolContext) -> Generation:
         budget = context.llm.budget
-        if (refusal := self._budgets.refusal(context.app_id, budget, purpose=context.purpose)) is not None:
-            self._budgets.usage.refused(context.app_id, context.component_id, context.purpose)
-            raise refusal
         left_s = context.deadline - self._clock.monotonic()
         if left_s <= 0:
             raise DeadlineExceeded("No time is left to ask a model.")
-        generation = await self._gateway.generate(request, timeout_s=left_s - min(MOST_RESERVED_S, left_s / 20))
-        self._count(generation, context)
+        timeout_s = left_s - min(MOST_RESERVED_S, left_s / 20)
+        expected = await self._expected(request, context)
+        try:
+            with self._budgets.held(context.app_id, budget, purpose=context.purpose, expected=expected):
+                generation = await self._gateway.generate(request, timeout_s=timeout_s)
+                self._count(generation, context)
+        except BudgetExhausted:
+            self._budgets.usage.refused(context.app_id, context.component_id, context.purpose)
+            raise
         if generation.cost_usd is None:
             self._budgets.warn_of_unpriced(context.app_id, budget)
         return generation
+
+    async def _expected(self, request: GenerateRequest, context: ToolContext) -> Use:
+        """What a call is held to take until it is answered: its own prompt, and as long an answer as today's others."""
+        budget = context.llm.budget
+        if budget.tokens_per_day is None and budget.usd_per_day is None:
+            return Use()
+        past = self._budgets.usage.of_component(context.app_id, context.component_id, context.purpose)
+        tokens_in = estimated_tokens(*(message["content"] for message in request.messages))
+        tokens_out = past.tokens_out // past.calls if past.calls else 0
+        usd = None
+        if budget.usd_per_day is not None:
+            usd = await self._gateway.price_usd(request, tokens_in=tokens_in, tokens_out=tokens_out)
+        return Use(tokens_in=tokens_in, tokens_out=tokens_out, usd=usd or 0.0)
 
     def _key(self, given: JsonObject, request: GenerateRequest, context: ToolContext) -> bytes | None:
         """What the question is cached under; None where it is not to be."""
