@@ -96,29 +96,35 @@ class CronSource:
         self._done = {key: value for key, value in self._done.items() if key in keys}
 
     async def _look_at(self, entry: _Entry) -> None:
-        now = self._clock.now()
-        seen = self._done.get(entry.key)
-        if seen is None:
-            seen = self._done[entry.key] = await self._values.get(entry.key)
+        """Start what is due of one schedule, unless another server does."""
+        moved_on = False
+        while not moved_on:
+            now = self._clock.now()
+            seen = self._done.get(entry.key)
+            if seen is None:
+                seen = self._done[entry.key] = await self._values.get(entry.key)
             if not seen.found:
-                await self._move_on(entry, MISSING, now)
-                return
-        if seen.value - now > _CLOCK_WAS_WRONG_S:
-            log.warning("cron_clock_set_back", app_id=entry.app_id, component_id=entry.component_id)
-            await self._move_on(entry, seen, now)
-            return
-        due, skipped = _newest_due(entry, seen.value, now)
-        if due is None:
-            return
-        if not await self._move_on(entry, seen, due):
-            return  # another server has it, or had it
-        if now - due > entry.trigger.max_late_s:
+                moved_on = await self._move_on(entry, MISSING, now)
+            elif seen.value - now > _CLOCK_WAS_WRONG_S:
+                log.warning("cron_clock_set_back", app_id=entry.app_id, component_id=entry.component_id)
+                moved_on = await self._move_on(entry, seen, now)
+            else:
+                due, skipped = _newest_due(entry, seen.value, now)
+                if due is None:
+                    return
+                moved_on = await self._move_on(entry, seen, due)
+                if moved_on:
+                    await self._start_or_skip(entry, seen, due, skipped)
+
+    async def _start_or_skip(self, entry: _Entry, before: RuntimeValue, due: float, skipped: int) -> None:
+        """`due` is this server's to start; `before` is put back where it cannot be."""
+        if self._clock.now() - due > entry.trigger.max_late_s:
             skipped += 1
         else:
             try:
                 await self._start(entry, due)
             except BaseException:
-                await self._values.compare_and_set(entry.key, self._done.pop(entry.key), seen.value)
+                await self._values.compare_and_set(entry.key, self._done.pop(entry.key), before.value)
                 raise
             self._runs.labels(entry.app_id, entry.component_id, "started").inc()
         if skipped:
@@ -126,7 +132,7 @@ class CronSource:
             self._runs.labels(entry.app_id, entry.component_id, "skipped").inc(skipped)
 
     async def _move_on(self, entry: _Entry, seen: RuntimeValue, to: float) -> bool:
-        """Whether it was this server that moved the schedule on."""
+        """Whether it was this server that moved the schedule on; another one may have, and is read anew."""
         following = entry.schedule.next_after(to) or to
         value = RuntimeValue(found=True, value=to)
         keep_s = max(following - self._clock.now(), 0.0) + _KEPT_S
