@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationError
 from pydantic.alias_generators import to_snake
 from pydantic_settings import (
     BaseSettings,
@@ -42,6 +42,8 @@ SETTINGS_FILE = Path("uhlp.toml")
 _KNOWN_BESIDE = frozenset({"UHLP_URL", "UHLP_ADMIN_TOKEN", "UHLP_REQUIRE_SERVICES", "UHLP_TEST_DOCKER_HOST"})
 """Variables with our prefix that are no settings of the server."""
 
+_DOMAIN = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
+
 _PASSWORD_IN_URL = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 
 
@@ -62,6 +64,14 @@ class LogSettings(BaseModel):
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
+def _domain(given: str) -> str:
+    """In lower case, without the dot at the end. ValueError when it is no domain: a port, a scheme, an address."""
+    domain = given.lower().removesuffix(".")
+    if len(domain) > 189 or not _DOMAIN.fullmatch(domain):  # an application's id takes 64 of the 253
+        raise ValueError("give a domain alone, such as apps.example.com")
+    return domain
+
+
 class Settings(BaseSettings):
     """Everything that can be set before start."""
 
@@ -75,6 +85,8 @@ class Settings(BaseSettings):
     data_dir: Path = Path("uhlp-data")
     admin_token: Annotated[SecretStr, Field(min_length=1)] | None = None
     deployment_mode: Literal["development", "staging", "production"] = "development"
+    base_domain: Annotated[str, AfterValidator(_domain)] | None = None
+    """Applications are reached at `<appId>.<base_domain>` too, whatever the port; a wildcard in DNS leads there."""
     runtime: RuntimeSettings = RuntimeSettings()
     sandbox: SandboxSettings = SandboxSettings()
     commands: CommandSettings = CommandSettings()

@@ -111,3 +111,16 @@ def test_production_makes_no_token(tmp_path: Path) -> None:
         admin_token_of(Settings(data_dir=tmp_path, deployment_mode="production"))
     given = Settings.model_validate({"data_dir": tmp_path, "deployment_mode": "production", "admin_token": "t0ken"})
     assert admin_token_of(given) == ("t0ken", False)
+
+
+@pytest.mark.parametrize(("given", "domain"), [("Apps.Example.COM.", "apps.example.com"), ("localhost", "localhost")])
+def test_a_base_domain_is_a_name_alone(file: Path, given: str, domain: str) -> None:
+    assert read_settings({"UHLP_BASE_DOMAIN": given}, file).base_domain == domain
+
+
+@pytest.mark.parametrize(
+    "given", ["http://a.example", "a.example:80", ".a.example", "10.0.0.1", "a..b", "-a.b", "*.a.b"]
+)
+def test_what_is_no_base_domain_is_refused(file: Path, given: str) -> None:
+    with pytest.raises(ValidationFailed, match=r"base_domain.*domain alone"):
+        read_settings({"UHLP_BASE_DOMAIN": given}, file)

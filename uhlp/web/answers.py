@@ -22,6 +22,9 @@ WALLS: tuple[tuple[bytes, bytes], ...] = (
 )
 """Path-routed answers share an origin with panel and admin, so they always carry these."""
 
+JSON_WALLS: tuple[tuple[bytes, bytes], ...] = ((b"x-content-type-options", b"nosniff"),)
+"""What the server says itself on an application's own host."""
+
 _HANDLER_HEADERS = {name: (b"x-uhlp-handler", name.encode()) for name in ("llm", "jit", "workflow")}
 _FRAMING = """connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer
     transfer-encoding upgrade content-length date server"""
@@ -30,22 +33,36 @@ _ACT_ON_THE_ORIGIN = """set-cookie set-cookie2 service-worker-allowed clear-site
     content-security-policy-report-only x-content-type-options origin-agent-cluster accept-ch critical-ch origin-trial
     permissions-policy speculation-rules supports-loading-mode timing-allow-origin use-as-dictionary x-sendfile
     set-login public-key-pins"""
-_REFUSED_PREFIXES = ("x-uhlp-", "access-control-", "cross-origin-", "x-accel-", "x-lighttpd-", "x-litespeed-",
-                     "x-reproxy-", "x-forwarded-", "sec-", "proxy-")  # fmt: skip
+_REFUSED_PREFIXES: tuple[str, ...] = (
+    "x-uhlp-", "access-control-", "cross-origin-", "x-accel-", "x-lighttpd-", "x-litespeed-", "x-reproxy-",
+    "x-forwarded-", "sec-", "proxy-",
+)  # fmt: skip
 """The server's own words, the origin's walls, and orders to a proxy that stands before it."""
 
 MOST_OWN_HEADERS = 100
 MOST_OWN_HEADER_BYTES = 16 * 1024
 _SAID_BY_UHLP = "x-trace-id server-timing"
+_ORDERS_AND_DOMAIN_WIDE = "x-sendfile set-cookie2 alt-svc public-key-pins"
 _REFUSED_HEADERS = frozenset(f"{_FRAMING} {_ACT_ON_THE_ORIGIN} {_SAID_BY_UHLP}".split())
+_REFUSED_ON_OWN_HOST = frozenset(f"{_FRAMING} {_ORDERS_AND_DOMAIN_WIDE} {_SAID_BY_UHLP}".split())
+_PREFIXES_REFUSED_ON_OWN_HOST = tuple(
+    prefix for prefix in _REFUSED_PREFIXES if prefix not in ("access-control-", "cross-origin-")
+)
 _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _NO_BODY = frozenset({204, 205, 304})
 
 
-def answer_response(answer: RoutedAnswer, trace_id: str, total_ms: float) -> tuple[int, Headers, bytes]:
-    """Status, headers and body of a component's answer. Raises OutputInvalid when it cannot be sent as HTTP."""
+def answer_response(
+    answer: RoutedAnswer, trace_id: str, total_ms: float, *, is_own_host: bool = False
+) -> tuple[int, Headers, bytes]:
+    """Status, headers and body of a component's answer. Raises OutputInvalid when it cannot be sent as HTTP.
+
+    On its application's own host an httpResponse has no walls but those it brings, and may set cookies of that host.
+    """
+    result = answer.result
+    walls = WALLS if not is_own_host else () if result.result_type == "httpResponse" else JSON_WALLS
     headers: Headers = [
-        *WALLS,
+        *walls,
         (b"x-trace-id", trace_id.encode("ascii")),
         _HANDLER_HEADERS[answer.handler],
         (b"x-uhlp-implementation", answer.implementation.encode("latin-1", "replace")),
@@ -54,12 +71,11 @@ def answer_response(answer: RoutedAnswer, trace_id: str, total_ms: float) -> tup
     ]
     if answer.deoptimized is not None:
         headers.append((b"x-uhlp-deoptimized", answer.deoptimized.encode("ascii", "replace")))
-    result = answer.result
     if result.result_type == "generic":
         status, body = 200, strict_json.dumps(result.data)
         headers.append(JSON_TYPE)
     elif result.result_type == "httpResponse":
-        status, own_headers, body = _http_response(result.data)
+        status, own_headers, body = _http_response(result.data, is_own_host)
         headers += own_headers
     elif result.result_type == "error":
         status, body = _component_error(result.data, trace_id)
@@ -114,7 +130,7 @@ def _component_error(data: Any, trace_id: str) -> tuple[int, bytes]:
     return status, strict_json.dumps({"error": envelope})
 
 
-def _http_response(data: Any) -> tuple[int, Headers, bytes]:
+def _http_response(data: Any, is_own_host: bool) -> tuple[int, Headers, bytes]:
     if not isinstance(data, dict):
         raise OutputInvalid("An httpResponse must be an object with statusCode, headers and body.")
     status = data.get("statusCode", 200)
@@ -123,7 +139,7 @@ def _http_response(data: Any) -> tuple[int, Headers, bytes]:
     own = data.get("headers", {})
     if not isinstance(own, dict):
         raise OutputInvalid("An httpResponse's headers must be an object.")
-    headers = _own_headers(own)
+    headers = _own_headers(own, is_own_host)
     body = _http_body(data)
     if not isinstance(data.get("body"), str | None) and not any(name == b"content-type" for name, _ in headers):
         headers.append(JSON_TYPE)
@@ -146,11 +162,11 @@ def _http_body(data: dict[str, Any]) -> bytes:
     return body.encode("utf-8", "replace")
 
 
-def _own_headers(given: dict[str, Any]) -> Headers:
+def _own_headers(given: dict[str, Any], is_own_host: bool) -> Headers:
     headers: Headers = []
     left = MOST_OWN_HEADER_BYTES
     for name, value in given.items():
-        for pair in _safe_headers(name, value):
+        for pair in _safe_headers(name, value, is_own_host):
             headers.append(pair)
             left -= len(pair[0]) + len(pair[1]) + 4
             if left < 0 or len(headers) > MOST_OWN_HEADERS:
@@ -159,16 +175,24 @@ def _own_headers(given: dict[str, Any]) -> Headers:
     return headers
 
 
-def _safe_headers(name: str, value: Any) -> Headers:
+def _safe_headers(name: str, value: Any, is_own_host: bool) -> Headers:
     """The header as it may leave, a list for several values; nothing where it may not."""
     lower = name.lower()
-    if not lower or not _TOKEN.issuperset(lower) or lower in _REFUSED_HEADERS:
-        return []
-    if lower.startswith(_REFUSED_PREFIXES):
+    refused, prefixes = _REFUSED_HEADERS, _REFUSED_PREFIXES
+    if is_own_host:
+        refused, prefixes = _REFUSED_ON_OWN_HOST, _PREFIXES_REFUSED_ON_OWN_HOST
+    if not lower or not _TOKEN.issuperset(lower) or lower in refused or lower.startswith(prefixes):
         return []
     safe: Headers = []
     for one in value if isinstance(value, list) else [value]:
         text = one if isinstance(one, str) else strict_json.dumps(one).decode()
+        if lower == "set-cookie" and _is_for_other_hosts(text):
+            continue
         if all(character == "\t" or " " <= character <= "~" or "\xa0" <= character <= "\xff" for character in text):
             safe.append((lower.encode("ascii"), text.strip().encode("latin-1")))
     return safe
+
+
+def _is_for_other_hosts(cookie: str) -> bool:
+    """A cookie with a Domain reaches the panel and every other application below the base domain."""
+    return any(attribute.partition("=")[0].strip().lower() == "domain" for attribute in cookie.split(";")[1:])

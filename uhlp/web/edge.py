@@ -5,14 +5,15 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib import import_module
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from uhlp.errors import BadInput
+from uhlp.errors import BadInput, UhlpError
 from uhlp.tracing.trace_context import trace_id_of
 from uhlp.web.admin.lane import AdminLane
 from uhlp.web.admin_gate import AdminGate
 from uhlp.web.answers import WALLS, error_response
 from uhlp.web.app_keys import AppKeys
+from uhlp.web.application_hosts import ApplicationHosts
 from uhlp.web.built_when_needed import BuiltWhenNeeded
 from uhlp.web.ingress import PREFIX, Ingress
 from uhlp.web.metrics_lane import MetricsLane
@@ -23,13 +24,24 @@ from uhlp.web.sandbox_gate import SandboxGate
 from uhlp.web.services import Services
 from uhlp.web.sources_lane import SourcesLane, source_of
 
+_CLOSED: Message = {"type": "websocket.close", "code": 1008}
+
 
 class Edge:
     """ASGI application: application traffic, metrics and panel to their lanes, all else to the admin lane."""
 
     def __init__(
-        self, *, ingress: ASGIApp, sources: ASGIApp, metrics: ASGIApp, otlp: ASGIApp, admin: ASGIApp, panel: ASGIApp
+        self,
+        *,
+        hosts: ApplicationHosts | None,
+        ingress: ASGIApp,
+        sources: ASGIApp,
+        metrics: ASGIApp,
+        otlp: ASGIApp,
+        admin: ASGIApp,
+        panel: ASGIApp,
     ) -> None:
+        self._hosts = hosts
         self._ingress = ingress
         self._sources = sources
         self._metrics = metrics
@@ -38,12 +50,17 @@ class Edge:
         self._panel = panel
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path: str = scope["path"]
         if scope["type"] == "http" and (fault := _ambiguity(scope)):
-            status, headers, body = error_response(BadInput(fault), trace_id_of(None))
-            await send({"type": "http.response.start", "status": status, "headers": [*WALLS, *headers]})
-            await send({"type": "http.response.body", "body": body})
-        elif scope["type"] == "http" and source_of(scope["raw_path"]) is not None:
+            await _refuse(BadInput(fault), send)
+            return
+        if self._hosts is not None:
+            try:
+                scope = self._hosts.routed(scope)
+            except UhlpError as error:
+                await (_refuse(error, send) if scope["type"] == "http" else send(_CLOSED))
+                return
+        path: str = scope["path"]
+        if scope["type"] == "http" and source_of(scope["raw_path"]) is not None:
             await self._sources(scope, receive, send)
         elif scope["type"] == "http" and path.startswith(PREFIX):
             await self._ingress(scope, receive, send)
@@ -56,7 +73,13 @@ class Edge:
         elif scope["type"] == "http":
             await self._admin(scope, receive, send)
         else:
-            await send({"type": "websocket.close", "code": 1008})
+            await send(_CLOSED)
+
+
+async def _refuse(error: UhlpError, send: Send) -> None:
+    status, headers, body = error_response(error, trace_id_of(None))
+    await send({"type": "http.response.start", "status": status, "headers": [*WALLS, *headers]})
+    await send({"type": "http.response.body", "body": body})
 
 
 def _ambiguity(scope: Scope) -> str | None:
@@ -100,6 +123,7 @@ async def open_edge(services: Services) -> AsyncIterator[Edge]:
 
     async with AsyncExitStack() as stack:
         yield Edge(
+            hosts=None if services.base_domain is None else ApplicationHosts(services.base_domain),
             ingress=Ingress(services, keys=keys),
             sources=SourcesLane(services, keys=keys),
             metrics=MetricsLane(services, access=access),

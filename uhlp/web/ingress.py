@@ -15,8 +15,9 @@ from uhlp.errors import InternalError, MethodNotAllowed, RouteNotFound, UhlpErro
 from uhlp.routing.component_requests import check_input
 from uhlp.routing.request import RoutedAnswer, RoutedRequest
 from uhlp.tracing import TraceContext
-from uhlp.web.answers import WALLS, Headers, answer_response, error_response
+from uhlp.web.answers import JSON_WALLS, WALLS, Headers, answer_response, error_response
 from uhlp.web.app_keys import AppKeys
+from uhlp.web.application_hosts import OWN_HOST
 from uhlp.web.body import LARGE_BYTES, ClientDisconnected, has_body, read_body, send_early
 from uhlp.web.disconnect import DisconnectWatch
 from uhlp.web.input_assembly import assemble_input, is_json
@@ -56,12 +57,12 @@ class Ingress:
         try:
             status, response_headers, body = await self._respond(scope, receive, headers, trace, started)
         except UhlpError as error:
-            status, response_headers, body = self._refuse(error, trace_id)
+            status, response_headers, body = self._refuse(error, trace_id, scope)
         except ClientDisconnected:
             return
         except Exception:
             log.exception("request_failed", path=scope["path"], trace_id=trace_id)
-            status, response_headers, body = self._refuse(InternalError(), trace_id)
+            status, response_headers, body = self._refuse(InternalError(), trace_id, scope)
         if "body_was_read" not in scope and status >= 400 and has_body(headers):
             await send_early(send, receive, status, response_headers, body)
             return
@@ -75,7 +76,7 @@ class Ingress:
         app = self._registry.snapshot(app_id)
         match = _match(app, scope["method"], path)
         if match is None:
-            return _allowed_methods(app, path, trace.trace_id)
+            return _allowed_methods(app, path, scope, trace.trace_id)
         component = app.components[match.component_id]
         client = scope.get("client")
         user_info = await self._access.admit(
@@ -111,7 +112,8 @@ class Ingress:
             path_params=match.path_params,
         )
         answer = await self._handle(request, receive)
-        return answer_response(answer, trace.trace_id, (perf_counter() - started) * 1000)
+        total_ms = (perf_counter() - started) * 1000
+        return answer_response(answer, trace.trace_id, total_ms, is_own_host=OWN_HOST in scope)
 
     async def _handle(self, request: RoutedRequest, receive: Receive) -> RoutedAnswer:
         task = asyncio.current_task()
@@ -128,10 +130,15 @@ class Ingress:
         finally:
             watch.stop()
 
-    def _refuse(self, error: UhlpError, trace_id: str) -> tuple[int, Headers, bytes]:
+    def _refuse(self, error: UhlpError, trace_id: str, scope: Scope) -> tuple[int, Headers, bytes]:
         self._refusals.labels(error.code).inc()
         status, headers, body = error_response(error, trace_id)
-        return status, [*WALLS, *headers], body
+        return status, [*_walls(scope), *headers], body
+
+
+def _walls(scope: Scope) -> tuple[tuple[bytes, bytes], ...]:
+    """What the server's own words on application traffic carry."""
+    return JSON_WALLS if OWN_HOST in scope else WALLS
 
 
 def _split_path(raw_path: bytes) -> tuple[str, str]:
@@ -158,13 +165,13 @@ def _match(app: "AppSnapshot", method: str, path: str) -> "RouteMatch | None":
         raise
 
 
-def _allowed_methods(app: "AppSnapshot", path: str, trace_id: str) -> tuple[int, Headers, bytes]:
+def _allowed_methods(app: "AppSnapshot", path: str, scope: Scope, trace_id: str) -> tuple[int, Headers, bytes]:
     try:
         app.routes.match("OPTIONS", path)
         allow = ["OPTIONS"]
     except MethodNotAllowed as error:
         allow = _with_implied(error.details["allow"])
-    headers = [*WALLS, (b"allow", ", ".join(allow).encode()), (b"x-trace-id", trace_id.encode())]
+    headers = [*_walls(scope), (b"allow", ", ".join(allow).encode()), (b"x-trace-id", trace_id.encode())]
     return 204, headers, b""
 
 

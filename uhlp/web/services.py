@@ -87,6 +87,7 @@ class Services:
     sandbox_tokens: "SandboxTokens"
     users: "Users | None" = None
     deployment_mode: str = "development"
+    base_domain: str | None = None
     metrics_are_open: bool = True
     settings: WebSettings = field(default_factory=WebSettings)
     probes: Mapping[str, Probe] = field(default_factory=dict)

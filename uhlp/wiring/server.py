@@ -114,6 +114,7 @@ async def open_services() -> AsyncIterator[Services]:
             loops=loops_status,
             effective_settings=describe(settings),
             deployment_mode=settings.deployment_mode,
+            base_domain=settings.base_domain,
             metrics_are_open=settings.metrics.is_open(settings.deployment_mode),
         )
 
