@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from uhlp.sandbox.command_run import CommandResult, run_command
 
 from tests.unit.sandbox.raw_runner import isolated_driver
 from uhlp.clock import SystemClock
 from uhlp.sandbox.command import CommandLimits, CommandProcess, CommandSpec
+from uhlp.sandbox.command_run import CommandResult, run_command
 from uhlp.sandbox.config import DockerSettings, SandboxSettings
 from uhlp.sandbox.driver import Driver
 from uhlp.sandbox.drivers.docker.driver import DockerDriver

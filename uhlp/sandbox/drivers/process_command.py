@@ -44,6 +44,7 @@ class ProcessCommand:
         self._stdout = self._stderr = asyncio.StreamReader()
         self._transports: list[asyncio.BaseTransport] = []
         self._ending: asyncio.Task[None] | None = None
+        os.set_blocking(info_fd, False)
         self._process_fd = os.pidfd_open(process.pid)
         loop.add_reader(self._process_fd, self._process_ended)
 
@@ -58,8 +59,8 @@ class ProcessCommand:
                 said = await status.read(_STATUS_BYTES)
                 while more := await status.read(_STATUS_BYTES):
                     said += more
+                self._know_first_process()
                 if said == _READY:
-                    self._know_first_process()
                     return
                 words = "" if said else (await self._stderr.read(_STATUS_BYTES)).decode(errors="replace").strip()
         except BaseException as error:
@@ -118,6 +119,8 @@ class ProcessCommand:
         if self._exited.done():
             return
         if self._first_fd is None:
+            self._know_first_process()
+        if self._first_fd is None:
             self._process.kill()  # bubblewrap before its child was known; --die-with-parent does the rest
         else:
             with contextlib.suppress(ProcessLookupError):
@@ -140,10 +143,10 @@ class ProcessCommand:
             os.close(descriptor)
 
     def _know_first_process(self) -> None:
-        """Bubblewrap has written its child's process id by now."""
-        pid = json.loads(os.read(self._info_fd, 4096))["child-pid"]
-        with contextlib.suppress(ProcessLookupError):
-            self._first_fd = os.pidfd_open(pid)
+        """Bubblewrap tells its child's process id, once, before the child runs. Asked before it can be another's."""
+        with contextlib.suppress(ProcessLookupError, BlockingIOError):
+            if said := os.read(self._info_fd, 4096):
+                self._first_fd = os.pidfd_open(json.loads(said)["child-pid"])
 
     def _process_ended(self) -> None:
         asyncio.get_running_loop().remove_reader(self._process_fd)
