@@ -90,8 +90,11 @@ class YamlDocument:
             raise self.invalid(
                 [{"path": path, "line": line, "message": error.problem or "the YAML is not valid"}]
             ) from None
+        except yaml.reader.ReaderError as error:
+            line = text.count("\n", 0, error.position) + 1
+            raise self.invalid([self.problem("", f"the YAML is not valid: {error.reason}", line=line)]) from None
         except (yaml.YAMLError, ValueError) as error:
-            raise self.invalid([self.problem("", f"the YAML is not valid: {error}")]) from None
+            raise self.invalid([self.problem("", f"the YAML is not valid: {error}", line=1)]) from None
 
     def line(self, pointer: str = "") -> int:
         """The line, from 1, where the value at the JSON pointer starts; of its nearest parent when it is absent."""

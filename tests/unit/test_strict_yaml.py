@@ -101,6 +101,7 @@ def test_json_is_read_as_it_is(value):
         ("a: [\n", 2, ""),
         ("[" * 65 + "]" * 65, 1, "deeper"),
         ("a: 1\n---\nb: 2\n", 2, "another document"),
+        ("a: 1\nb: x\0y\n", 2, "control characters"),
     ],
 )
 def test_what_has_no_one_meaning_is_refused_with_its_line(text, line, message):
