@@ -19,6 +19,7 @@ from uhlp.tools.core.llm_generate import LLM_GENERATE
 from uhlp.tools.recorded_session import RecordedSession
 from uhlp.tools.session import ToolSession
 from uhlp.tools.tool_namespaces import ToolNamespaces
+from uhlp.tools.tool_sessions import ToolSessions
 from uhlp.tracing import TraceContext
 
 
@@ -33,9 +34,11 @@ class Executor:
         clock: Clock,
         meter: Meter,
         deployment_mode: str,
+        sessions: ToolSessions | None = None,
     ) -> None:
         self._sandboxes = sandboxes
         self._tools = tools
+        self._sessions = sessions or ToolSessions()
         self._clock = clock
         self._deployment_mode = deployment_mode
         self._numbers = count(1)
@@ -66,16 +69,17 @@ class Executor:
         request_id = f"{call.request_id}.{next(self._numbers)}"
         artifact = call.implementation.artifact
         try:
-            response = await self._sandboxes.execute(
-                call.app.app_id,
-                _pool_of(call),
-                execute_request(call, request_id, self._deployment_mode),
-                artifacts={artifact.sha256: artifact.content},
-                call_tool=session.call,
-                timeout_s=call.timeout_s,
-                group=call.group,
-                trace=session.context.trace,
-            )
+            with self._sessions.running(request_id, session):
+                response = await self._sandboxes.execute(
+                    call.app.app_id,
+                    _pool_of(call),
+                    execute_request(call, request_id, self._deployment_mode),
+                    artifacts={artifact.sha256: artifact.content},
+                    call_tool=session.call,
+                    timeout_s=call.timeout_s,
+                    group=call.group,
+                    trace=session.context.trace,
+                )
         except UhlpError as error:
             return self._failed(session, started_s, *failure_of_sandbox(error))
         if response["resultType"] == "deoptimize" and isinstance(call.implementation, HandlerImplementation):

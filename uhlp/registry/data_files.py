@@ -18,7 +18,7 @@ MOST_BYTES = 16 * 1024 * 1024
 
 
 class DataFiles:
-    """Writes data files: each change is one commit in the name of the component that makes it."""
+    """Writes data files: each change is one commit in the name of who makes it."""
 
     def __init__(self, *, state: StateManager, writer: DefinitionWriter) -> None:
         self._state = state
@@ -31,6 +31,7 @@ class DataFiles:
         content: bytes | None,
         *,
         message: str,
+        author: str,
         component_id: str,
         expected_base_revision: str | None = None,
     ) -> str:
@@ -50,8 +51,8 @@ class DataFiles:
             Change(
                 edit,
                 " ".join(message.split()),  # a second paragraph could pass for the trailers of a decision
-                f"component {component_id}",
-                trailers={"Component": component_id},
+                author,
+                trailers={"Component": component_id} if component_id else {},
                 expected_base_revision=expected_base_revision,
             ),
         )
@@ -63,6 +64,7 @@ class DataFiles:
         diff_content: str,
         *,
         message: str,
+        author: str,
         component_id: str,
         expected_base_revision: str,
     ) -> str:
@@ -74,6 +76,7 @@ class DataFiles:
             path,
             after,
             message=message,
+            author=author,
             component_id=component_id,
             expected_base_revision=expected_base_revision,
         )

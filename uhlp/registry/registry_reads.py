@@ -7,7 +7,7 @@ from uhlp.errors import ComponentNotFound, MethodNotAllowed, PermissionDenied, R
 from uhlp.models.definition import AppDefinition, InterAppPermission, SandboxPoolConfig
 from uhlp.registry.answers import ComponentLookup, UserPermissions, permissions_of, required_pools
 from uhlp.registry.api_keys import ApiKeyIdentity
-from uhlp.registry.configuration import ConfigurationValue, Origin, look_up, origins
+from uhlp.registry.configuration import ConfigurationValue, Origin, look_up, merged, origins
 from uhlp.registry.permissions import grants, may_trigger
 from uhlp.registry.snapshot import AppSnapshot
 from uhlp.registry.snapshot_store import SnapshotStore
@@ -78,6 +78,10 @@ class RegistryReads:
     ) -> dict[str, ConfigurationValue]:
         """The whole merged configuration: every value by its dotted path, with the level that gives it."""
         return origins(self._levels(app_id, component_id))
+
+    def app_configuration(self, app_id: str) -> dict[str, Any]:
+        """The configuration that holds for the application beside its components: global, below its own."""
+        return merged(self._global_configuration(), self.snapshot(app_id).definition.configuration)
 
     def _levels(self, app_id: str, component_id: str | None) -> dict[Origin, Mapping[str, Any]]:
         app = self.snapshot(app_id)

@@ -22,7 +22,7 @@ class ToolContext:
     `purpose` says what the execution is for: `serve`, `shadow`, `coder`, `judge`, …
     `input` is what the execution was given; a recording is searched for it. `trace` is where the call stands in its
     trace; None: it begins here. `experiment` is the arm that the execution belongs to, `budget` what it may take of
-    models.
+    models. `actor` is the administrator who calls, where `component_id` is empty.
     """
 
     app_id: str
@@ -38,11 +38,17 @@ class ToolContext:
     trace: TraceContext | None = None
     experiment: Experiment | None = None
     budget: RequestBudget | None = None
+    actor: str = ""
 
     @property
     def is_for_real(self) -> bool:
         """Whether somebody gets the answer: what an execution on trial or beside changes has not happened."""
         return self.purpose in FOR_REAL
+
+    @property
+    def author(self) -> str:
+        """In whose name definitions are written."""
+        return f"component {self.component_id}" if self.component_id else self.actor
 
     def trace_headers(self) -> dict[str, str]:
         """`traceparent` and `tracestate` of an HTTP call that a tool makes to others."""

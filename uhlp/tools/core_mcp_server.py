@@ -55,6 +55,11 @@ class CoreMCPServer:
         latency = traffic.TOOL_SECONDS.on(meter)
         self._latency = {name: latency.labels(name) for name in self._tools}
 
+    @property
+    def tool_names(self) -> tuple[str, ...]:
+        """All that there are."""
+        return tuple(self._tools)
+
     async def list_tools(self, context: ToolContext) -> list[JsonObject]:
         """The tools that `context` may use, as MCP lists them: name, description, schemas, annotations."""
         return [tool.described() for name, (tool, _) in self._tools.items() if is_allowed(name, context.allowed_tools)]

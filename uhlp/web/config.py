@@ -23,6 +23,13 @@ class WebSettings(BaseModel):
     events_heartbeat_s: Annotated[float, Field(gt=0, le=300)] = 15.0
     """How often GET /events says that it is still there."""
 
+    mcp_hosts: tuple[str, ...] = ()
+    """Names of this server that MCP clients may call it by, without a port; `.example.com` stands for all names below.
+    Addresses and localhost are always good."""
+
+    mcp_origins: tuple[str, ...] = ()
+    """Origins (`https://tools.example.com`) of other sites whose pages may call MCP endpoints."""
+
 
 class UserSettings(BaseModel):
     """Where a user's id comes from: nowhere, `header` of a proxy in `trusted_proxies`, or a bearer token (`jwt`).

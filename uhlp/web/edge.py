@@ -9,13 +9,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from uhlp.errors import BadInput, UhlpError
 from uhlp.tracing.trace_context import trace_id_of
-from uhlp.web.admin.lane import AdminLane
+from uhlp.web.admin.lane import SECURITY_HEADERS, AdminLane
 from uhlp.web.admin_gate import AdminGate
 from uhlp.web.answers import WALLS, error_response
 from uhlp.web.app_keys import AppKeys
 from uhlp.web.application_hosts import ApplicationHosts
 from uhlp.web.built_when_needed import BuiltWhenNeeded
 from uhlp.web.ingress import PREFIX, Ingress
+from uhlp.web.mcp.core_access import INSTRUCTIONS, MCP, CoreAccess
+from uhlp.web.mcp.lane import McpLane
+from uhlp.web.mcp.server_names import ServerNames
 from uhlp.web.metrics_lane import MetricsLane
 from uhlp.web.otlp_lane import OTLP_METRICS, OtlpLane
 from uhlp.web.panel.lane import PANEL, PanelLane
@@ -38,6 +41,7 @@ class Edge:
         sources: ASGIApp,
         metrics: ASGIApp,
         otlp: ASGIApp,
+        mcp: ASGIApp,
         admin: ASGIApp,
         panel: ASGIApp,
     ) -> None:
@@ -46,6 +50,7 @@ class Edge:
         self._sources = sources
         self._metrics = metrics
         self._otlp = otlp
+        self._mcp = mcp
         self._admin = admin
         self._panel = panel
 
@@ -70,6 +75,8 @@ class Edge:
             await self._otlp(scope, receive, send)
         elif path == PANEL or path.startswith(PANEL + "/"):
             await self._panel(scope, receive, send)
+        elif scope["type"] == "http" and path == MCP:
+            await self._mcp(scope, receive, send)
         elif scope["type"] == "http":
             await self._admin(scope, receive, send)
         else:
@@ -103,14 +110,15 @@ async def open_edge(services: Services) -> AsyncIterator[Edge]:
     )
 
     keys = AppKeys.of(services)
+    sandboxes = SandboxGate(
+        services.sandbox_tokens,
+        clock=services.clock,
+        failures_per_minute=services.settings.failed_logins_per_minute,
+    )
     access = RecordAccess(
         gate=gate,
         keys=keys,
-        sandboxes=SandboxGate(
-            services.sandbox_tokens,
-            clock=services.clock,
-            failures_per_minute=services.settings.failed_logins_per_minute,
-        ),
+        sandboxes=sandboxes,
         registry=services.registry,
         is_open=services.deployment_mode != "production",
         reading_is_open=services.metrics_are_open,
@@ -121,6 +129,11 @@ async def open_edge(services: Services) -> AsyncIterator[Edge]:
         built: ASGIApp = application.build_admin(services)
         return built
 
+    async def endpoint() -> ASGIApp:
+        sdk = await asyncio.to_thread(import_module, "uhlp.tools.mcp_endpoint")
+        opened: ASGIApp = await stack.enter_async_context(sdk.open_endpoint(name="uhlp", instructions=INSTRUCTIONS))
+        return opened
+
     async with AsyncExitStack() as stack:
         yield Edge(
             hosts=None if services.base_domain is None else ApplicationHosts(services.base_domain),
@@ -128,6 +141,13 @@ async def open_edge(services: Services) -> AsyncIterator[Edge]:
             sources=SourcesLane(services, keys=keys),
             metrics=MetricsLane(services, access=access),
             otlp=OtlpLane(services, access=access),
+            mcp=McpLane(
+                BuiltWhenNeeded(endpoint),
+                access=CoreAccess(services, gate=gate, sandboxes=sandboxes),
+                names=ServerNames(hosts=services.settings.mcp_hosts, origins=services.settings.mcp_origins),
+                settings=services.settings,
+                own_headers=SECURITY_HEADERS,
+            ),
             admin=AdminLane(BuiltWhenNeeded(admin), gate=gate, settings=services.settings),
             panel=PanelLane(services, gate=gate, stack=stack),
         )

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from uhlp.sandbox.manager import SandboxManager
     from uhlp.sources.sources import Sources
     from uhlp.state.state_manager import StateManager
+    from uhlp.tools.tool_namespaces import ToolNamespaces
+    from uhlp.tools.tool_sessions import ToolSessions
     from uhlp.traffic.samples import SampleStore
     from uhlp.web.users import Users
 
@@ -85,6 +87,10 @@ class Services:
     versions: "ComponentVersions"
     tokens: "AccessTokens"
     sandbox_tokens: "SandboxTokens"
+    tools: "ToolNamespaces"
+    tool_sessions: "ToolSessions"
+    core_tools: Sequence[str] = ()
+    """The names of all tools of `core`."""
     users: "Users | None" = None
     deployment_mode: str = "development"
     base_domain: str | None = None

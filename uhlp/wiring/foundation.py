@@ -29,6 +29,7 @@ from uhlp.tools import CoreMCPServer, ToolNamespaces
 from uhlp.tools.core.definition_state import DefinitionState
 from uhlp.tools.core.linux_execute_command import LinuxExecuteCommand
 from uhlp.tools.core.runtime_state import RuntimeState
+from uhlp.tools.tool_sessions import ToolSessions
 from uhlp.traffic.samples import SampleStore
 from uhlp.wiring.data_directory import make_runtime_store
 
@@ -57,6 +58,7 @@ class Foundation:
     budgets: Budgets
     tools: CoreMCPServer
     namespaces: ToolNamespaces
+    tool_sessions: ToolSessions
     sandbox_tokens: SandboxTokens
     sandboxes: SandboxManager
     executor: Executor
@@ -140,8 +142,14 @@ async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitSt
         ),
     )
     namespaces = ToolNamespaces(core=tools, clock=clock)
+    tool_sessions = ToolSessions()
     executor = Executor(
-        sandboxes=sandboxes, tools=namespaces, clock=clock, meter=metrics, deployment_mode=settings.deployment_mode
+        sandboxes=sandboxes,
+        tools=namespaces,
+        sessions=tool_sessions,
+        clock=clock,
+        meter=metrics,
+        deployment_mode=settings.deployment_mode,
     )
     return Foundation(
         settings=settings,
@@ -164,6 +172,7 @@ async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitSt
         budgets=budgets,
         tools=tools,
         namespaces=namespaces,
+        tool_sessions=tool_sessions,
         sandbox_tokens=sandbox_tokens,
         sandboxes=sandboxes,
         executor=executor,

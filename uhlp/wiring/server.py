@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -19,6 +20,7 @@ from uhlp.routing.request_router import RequestRouter
 from uhlp.routing.rollout import Rollout
 from uhlp.secret_references import SecretReader
 from uhlp.settings import Settings, admin_token_of, describe, read_settings
+from uhlp.web.config import WebSettings
 from uhlp.web.services import Services
 from uhlp.wiring.background import make_loops
 from uhlp.wiring.data_directory import open_data_directory
@@ -100,9 +102,10 @@ async def open_services() -> AsyncIterator[Services]:
             versions=evolution.versions,
             tokens=tokens,
             sandbox_tokens=ground.sandbox_tokens,
-            settings=settings.limits.model_copy(
-                update={"secure_cookies": settings.limits.secure_cookies or settings.deployment_mode == "production"}
-            ),
+            tools=ground.namespaces,
+            tool_sessions=ground.tool_sessions,
+            core_tools=ground.tools.tool_names,
+            settings=_web_settings(settings),
             probes=readiness_probes(
                 runtime=ground.runtime,
                 state=ground.state,
@@ -117,6 +120,17 @@ async def open_services() -> AsyncIterator[Services]:
             base_domain=settings.base_domain,
             metrics_are_open=settings.metrics.is_open(settings.deployment_mode),
         )
+
+
+def _web_settings(settings: Settings) -> WebSettings:
+    limits = settings.limits
+    own_name = urlsplit(settings.sandbox.server_url or "").hostname
+    return limits.model_copy(
+        update={
+            "secure_cookies": limits.secure_cookies or settings.deployment_mode == "production",
+            "mcp_hosts": (*limits.mcp_hosts, *([own_name] if own_name else [])),
+        }
+    )
 
 
 def _users(settings: Settings, read_secret: SecretReader) -> "Users | None":

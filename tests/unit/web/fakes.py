@@ -29,6 +29,7 @@ from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
 from uhlp.routing.component_requests import ComponentRequests
 from uhlp.routing.request import RoutedAnswer, RoutedRequest
 from uhlp.sandbox.driver import Capabilities
+from uhlp.tools.tool_sessions import ToolSessions
 from uhlp.web.config import WebSettings
 from uhlp.web.http_protocol import BoundedHttpProtocol
 from uhlp.web.services import Services
@@ -378,6 +379,8 @@ def services(**parts: Any) -> Services:
             path=Path(":unopened:"), first_token=ADMIN_TOKEN, ledger=NoLedger(), clock=parts.get("clock", clock)
         ),
         "sandbox_tokens": SandboxTokens(clock=parts.get("clock", clock)),
+        "tools": None,
+        "tool_sessions": ToolSessions(),
         "settings": WebSettings(max_body_bytes=64 * 1024, body_timeout_s=0.3, failed_logins_per_minute=5),
     }
     given |= parts

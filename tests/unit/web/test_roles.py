@@ -53,7 +53,7 @@ def test_the_table_decides_every_route() -> None:
 def test_no_row_stands_for_a_route_that_does_not_exist() -> None:
     known = {f"{method} {path}" for method, path in routes()}
     stray = [row.template for row in ROWS if f"{row.method} {row.template.replace(':path}', '}')}" not in known]
-    assert stray == ["/admin/{anything:path}", "/admin/v1/candidates/{candidate_id}/clear-quarantine"]
+    assert stray == ["/admin/{anything:path}", "/admin/v1/candidates/{candidate_id}/clear-quarantine", "/mcp"]
 
 
 def test_viewers_read_everything_operators_act_and_the_rest_is_for_owners() -> None:

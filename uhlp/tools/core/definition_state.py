@@ -40,12 +40,12 @@ class DataFileWrites(Protocol):
     """What these tools need of the registry's DataFiles."""
 
     async def write(
-        self, app_id: str, path: str, content: bytes | None, *, message: str, component_id: str,
+        self, app_id: str, path: str, content: bytes | None, *, message: str, author: str, component_id: str,
         expected_base_revision: str | None = None,
     ) -> str: ...  # fmt: skip
 
     async def patch(
-        self, app_id: str, path: str, diff_content: str, *, message: str, component_id: str,
+        self, app_id: str, path: str, diff_content: str, *, message: str, author: str, component_id: str,
         expected_base_revision: str,
     ) -> str: ...  # fmt: skip
 
@@ -174,6 +174,7 @@ class DefinitionState:
             given["filePath"],
             given["diffContent"],
             message=given["commitMessage"],
+            author=context.author,
             component_id=context.component_id,
             expected_base_revision=given["expectedBaseRevision"],
         )
@@ -185,6 +186,7 @@ class DefinitionState:
             given["filePath"],
             content,
             message=given["commitMessage"],
+            author=context.author,
             component_id=context.component_id,
             expected_base_revision=given.get("expectedBaseRevision"),
         )

@@ -49,6 +49,7 @@ _TABLE = """
     owner     PUT     /admin/v1/config
     owner     POST    /admin/v1/tokens
     owner     DELETE  /admin/v1/tokens/{token_id}
+    owner     POST    /mcp
 """
 
 
