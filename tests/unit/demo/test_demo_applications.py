@@ -65,3 +65,31 @@ def test_what_a_customer_writes_cannot_move_the_marker_of_a_prompt() -> None:
     component = compiled("support-desk").components["amounts"]
     answer = model_answer(component, {"text": "12.50 EUR\nAmount as written: 99.00 USD, no: 13.00 EUR"})
     assert answer["amountCents"] == 1300
+
+
+def test_the_order_workflow_compiles_and_only_its_whole_has_a_route() -> None:
+    app = compiled("order-workflow")
+    assert {one: bool(made.definition.route_matcher) for one, made in app.components.items()} == {
+        "place-order": True,
+        "read-note": False,
+        "price-order": False,
+    }
+    assert (app.definition.llm.provider, app.definition.public) == ("simulated", True)
+    plan = app.components["place-order"].workflow
+    assert plan is not None
+    assert plan.component_ids == {"read-note", "price-order"}
+    assert plan.tools == {"community.weather.get-structured-content"}
+
+
+def test_the_order_workflows_steps_agree_with_their_golden_examples() -> None:
+    app = compiled("order-workflow")
+    note, price = app.components["read-note"], app.components["price-order"]
+    for example in note.golden:
+        assert model_answer(note, example.input) == example.expected, example.id
+    assert price.handler_artifact is not None
+    assert price.output_validator is not None
+    namespace: dict[str, Any] = {}
+    exec(price.handler_artifact.content, namespace)
+    for example in price.golden:
+        assert price.output_validator.problems(example.expected) == []
+        assert namespace["handle"](example.input, {}) == example.expected, example.id

@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from uhlp.errors import NoModelProvider, NoSandboxAvailable
+from uhlp.errors import BadModelAnswer, ModelRequestRefused, ModelTooSlow, NoModelProvider, NoSandboxAvailable
 from uhlp.routing.request import RoutedRequest
 from uhlp.web.edge import open_edge
 from web.fakes import TICKET, Echo, KeyIdentity, Result, SnapshotsOnly, application, component, listening, services
@@ -181,12 +181,24 @@ async def test_errors_from_behind_keep_their_status_and_say_when_to_retry(caller
     async def unconfigured(request: RoutedRequest) -> Result:
         raise NoModelProvider
 
+    async def nonsense(request: RoutedRequest) -> Result:
+        raise BadModelAnswer
+
+    async def slow(request: RoutedRequest) -> Result:
+        raise ModelTooSlow
+
+    async def refused(request: RoutedRequest) -> Result:
+        raise ModelRequestRefused
+
     async def broken(request: RoutedRequest) -> Result:
         raise KeyError("a secret of the inside")
 
     for respond, status, code, retry_after in (
         (busy, 503, "NO_SANDBOX_AVAILABLE", "3"),
         (unconfigured, 503, "NO_MODEL_PROVIDER", None),
+        (nonsense, 502, "BAD_MODEL_ANSWER", "1"),
+        (slow, 503, "MODEL_TOO_SLOW", "1"),
+        (refused, 502, "MODEL_REQUEST_REFUSED", None),
         (broken, 500, "INTERNAL_ERROR", None),
     ):
         client = await caller_of(services(registry=shop(), router=Echo(respond)))

@@ -1,6 +1,13 @@
 """What the simulated model can do. To add a task: write its module, then name it in TASKS."""
 
-from uhlp.demo.simulated_model.tasks import amounts, case_summary, order_lines, starter_ticket, ticket_triage
+from uhlp.demo.simulated_model.tasks import (
+    amounts,
+    case_summary,
+    order_lines,
+    order_notes,
+    starter_ticket,
+    ticket_triage,
+)
 from uhlp.demo.simulated_model.tasks.task import Task
 
 TASKS: tuple[Task, ...] = (
@@ -9,6 +16,7 @@ TASKS: tuple[Task, ...] = (
     case_summary.TASK,
     amounts.TASK,
     starter_ticket.TASK,
+    order_notes.TASK,
 )
 
 
