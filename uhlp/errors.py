@@ -42,12 +42,16 @@ UhlpError
     CardinalityLimit
     RuntimeQuotaExceeded
     MailboxFull
+    TooManyRuns
   ExecutionFailed 502
     SandboxDied
     SandboxOutOfMemory
     CrashLoop
     NotRepeated
     HandlerFailed
+    WorkflowFailed
+    StepInterrupted
+    RunCancelled
     ExpressionFailed
     OutputInvalid
   ToolFailed 502
@@ -352,6 +356,12 @@ class RuntimeQuotaExceeded(TooManyRequests):
     code, retryable = "RUNTIME_QUOTA_EXCEEDED", False
 
 
+class TooManyRuns(TooManyRequests):
+    """The application has as many open runs of workflows as it may."""
+
+    code = "TOO_MANY_RUNS"
+
+
 class MailboxFull(TooManyRequests):
     """The mailbox holds as many messages as it may; send again when some are done."""
 
@@ -392,6 +402,24 @@ class HandlerFailed(ExecutionFailed):
     """The handler raised an exception."""
 
     code = "HANDLER_FAILED"
+
+
+class WorkflowFailed(ExecutionFailed):
+    """A step of the workflow failed, and no transition took its failure."""
+
+    code = "WORKFLOW_FAILED"
+
+
+class StepInterrupted(ExecutionFailed):
+    """The server ended twice while the step was being done; it is not begun a third time."""
+
+    code = "STEP_INTERRUPTED"
+
+
+class RunCancelled(ExecutionFailed):
+    """The run of the workflow was cancelled."""
+
+    code = "RUN_CANCELLED"
 
 
 class ExpressionFailed(ExecutionFailed):

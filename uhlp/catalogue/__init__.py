@@ -6,7 +6,7 @@ rules name nothing else. Metrics that applications record are theirs and are not
 
 from types import ModuleType
 
-from uhlp.catalogue import evolution, models, sandboxes, server, sources, traffic
+from uhlp.catalogue import evolution, models, sandboxes, server, sources, traffic, workflows
 from uhlp.catalogue.metric import CounterMetric, GaugeMetric, HistogramMetric, Metric
 
 
@@ -15,7 +15,7 @@ def _metrics_of(*parts: ModuleType) -> dict[str, Metric]:
     return {metric.name: metric for metric in found}
 
 
-CATALOGUE = _metrics_of(traffic, sources, models, sandboxes, evolution, server)
+CATALOGUE = _metrics_of(traffic, sources, workflows, models, sandboxes, evolution, server)
 """By name, in the order of the files."""
 
 __all__ = ["CATALOGUE", "CounterMetric", "GaugeMetric", "HistogramMetric", "Metric"]

@@ -22,7 +22,8 @@ class ToolContext:
     `purpose` says what the execution is for: `serve`, `shadow`, `coder`, `judge`, …
     `input` is what the execution was given; a recording is searched for it. `trace` is where the call stands in its
     trace; None: it begins here. `experiment` is the arm that the execution belongs to, `budget` what it may take of
-    models. `actor` is the administrator who calls, where `component_id` is empty.
+    models. `actor` is the administrator who calls, where `component_id` is empty. `idempotency_key` names what the call
+    is for, where it may be made twice (a step of a workflow).
     """
 
     app_id: str
@@ -39,6 +40,7 @@ class ToolContext:
     experiment: Experiment | None = None
     budget: RequestBudget | None = None
     actor: str = ""
+    idempotency_key: str | None = None
 
     @property
     def is_for_real(self) -> bool:

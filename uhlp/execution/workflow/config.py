@@ -16,6 +16,8 @@ class WorkflowSettings(BaseModel):
     """Of one application, running and waiting ones together; further ones are refused with 429."""
     most_steps: Annotated[int, Field(ge=1)] = 10_000
     """Of one run, each iteration and branch counted."""
+    longest_run_s: Annotated[float, Field(gt=0)] = 30 * DAY_S
+    """Of a run that nobody waits for (`Prefer: respond-async`); the others have their component's `timeoutMs`."""
     max_output_bytes: Annotated[int, Field(ge=1_024)] = 1024 * 1024
     """Of one step; a larger output fails the step."""
     kept_value_bytes: Annotated[int, Field(ge=0)] = 16 * 1024

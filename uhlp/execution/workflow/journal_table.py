@@ -34,7 +34,8 @@ CREATE UNIQUE INDEX IF NOT EXISTS runs_begun_by ON runs (app_id, dedupe_key) WHE
 CREATE TABLE IF NOT EXISTS steps (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     run_id TEXT NOT NULL, path TEXT NOT NULL, attempt INTEGER NOT NULL, step_id TEXT NOT NULL, kind TEXT NOT NULL,
-    state TEXT NOT NULL, started REAL NOT NULL, ended REAL, input BLOB, output BLOB, error BLOB, implementation TEXT,
+    state TEXT NOT NULL, started REAL NOT NULL, ended REAL, input BLOB, output BLOB,
+    result_format TEXT NOT NULL, error BLOB, implementation TEXT,
     tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, cost_usd REAL NOT NULL,
     wake_at REAL, signal TEXT, correlation TEXT, redact BLOB NOT NULL, UNIQUE (run_id, path, attempt)
 ) STRICT;
@@ -63,10 +64,10 @@ def write_entry(db: sqlite3.Connection, entry: Entry, kept_value_bytes: int) -> 
         db.execute(_INSERT_STEP, (*_row_of(step, _STEP_FIELDS), strict_json.dumps(entry.redact)))
     elif isinstance(entry, StepEnded):
         db.execute(
-            "UPDATE steps SET state = ?, ended = ?, output = ?, error = ?, implementation = ?, tokens_in = ?,"
-            " tokens_out = ?, cost_usd = ? WHERE run_id = ? AND path = ? AND attempt = ?",
-            (entry.state, entry.ended, entry.output, _json(entry.error), entry.implementation, entry.tokens_in,
-             entry.tokens_out, entry.cost_usd, entry.run_id, entry.path, entry.attempt),
+            "UPDATE steps SET state = ?, ended = ?, output = ?, result_format = ?, error = ?, implementation = ?,"
+            " tokens_in = ?, tokens_out = ?, cost_usd = ? WHERE run_id = ? AND path = ? AND attempt = ?",
+            (entry.state, entry.ended, entry.output, entry.result_format, _json(entry.error), entry.implementation,
+             entry.tokens_in, entry.tokens_out, entry.cost_usd, entry.run_id, entry.path, entry.attempt),
         )  # fmt: skip
     elif isinstance(entry, RunBegun):
         db.execute(_INSERT_RUN, _row_of(entry.run, _RUN_FIELDS))
@@ -147,7 +148,8 @@ def delete_old(db: sqlite3.Connection, *, before: float, keep_runs: int) -> int:
 
 
 def _end_run(db: sqlite3.Connection, entry: RunEnded, kept_value_bytes: int) -> None:
-    """What a run holds is whole while it may have to go on, and from now on only what may be kept."""
+    """What a run holds is whole while it may have to go on, and from now on only what may be kept. What began a run
+    that failed may begin another."""
     row = db.execute(
         "SELECT redact, input, user_info, source_details FROM runs WHERE run_id = ?", (entry.run_id,)
     ).fetchone()
@@ -157,9 +159,9 @@ def _end_run(db: sqlite3.Connection, entry: RunEnded, kept_value_bytes: int) -> 
     keep = _keeper(Redaction(of_run), kept_value_bytes)
     result = None if entry.result is None else strict_json.dumps(entry.result)
     db.execute(
-        "UPDATE runs SET state = ?, ended = ?, result = ?, error = ?, input = ?, user_info = ?, source_details = ?"
-        " WHERE run_id = ?",
-        (entry.state, entry.ended, keep(result), _json(entry.error), *map(keep, row[1:]), entry.run_id),
+        "UPDATE runs SET state = ?, ended = ?, result = ?, error = ?, input = ?, user_info = ?, source_details = ?,"
+        " dedupe_key = iif(? = 'succeeded', dedupe_key, NULL) WHERE run_id = ?",
+        (entry.state, entry.ended, keep(result), _json(entry.error), *map(keep, row[1:]), entry.state, entry.run_id),
     )
     steps = db.execute(
         "SELECT seq, redact, input, output, state FROM steps WHERE run_id = ?", (entry.run_id,)

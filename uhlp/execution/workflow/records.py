@@ -49,9 +49,9 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRecord:
-    """One attempt of one step. `error` is {code, message, retryable}; `implementation` is what answered.
+    """One attempt of one step. `error` is {code, message, details, retryable}; `implementation` is what answered.
 
-    `wake_at`, `signal` and `correlation` say what a waiting step waits for.
+    `result_format` is that of the output. `wake_at`, `signal` and `correlation` say what a waiting step waits for.
     """
 
     run_id: str
@@ -64,6 +64,7 @@ class StepRecord:
     ended: float | None = None
     input: Any = None
     output: Any = None
+    result_format: str = "generic"
     error: dict[str, Any] | None = None
     implementation: str | None = None
     tokens_in: int = 0
@@ -97,6 +98,7 @@ class StepEnded:
     state: StepState
     ended: float
     output: bytes | None = None
+    result_format: str = "generic"
     error: dict[str, Any] | None = None
     implementation: str | None = None
     tokens_in: int = 0

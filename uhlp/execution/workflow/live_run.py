@@ -1,0 +1,74 @@
+"""LiveRun: a run that this process is working on, and the reasons why it stops doing so."""
+
+from collections.abc import Sequence
+
+from uhlp.execution.workflow.outcome import Outcome
+from uhlp.execution.workflow.records import RunRecord, StepRecord
+from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
+from uhlp.workflows import Plan
+
+
+class RunStops(Exception):
+    """The walk through a plan ends here, and no step of it may take that for its own failure."""
+
+
+class Parked(RunStops):
+    """Every branch waits, or the server ends: the journal holds all there is, and the run goes on from there."""
+
+
+class RunFails(RunStops):
+    """The run as a whole has failed."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+        super().__init__(outcome.code)
+
+
+class LiveRun:
+    """One run while it is walked through. `past` are the attempts that an earlier walk has journaled.
+
+    `moving` counts the branches that do not wait; whoever lets one go on raises it. `fired` are waits that ended while
+    nobody stood at them. `is_parking`: no further step is to begin.
+    """
+
+    __slots__ = (
+        "_most_steps", "_past", "_steps", "app", "component", "fired", "is_parking", "moving", "plan", "record",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        record: RunRecord,
+        *,
+        app: AppSnapshot,
+        component: ComponentSnapshot,
+        plan: Plan,
+        past: Sequence[StepRecord] = (),
+        fired: dict[str, Outcome] | None = None,
+        most_steps: int,
+    ) -> None:
+        self.record = record
+        self.app = app
+        self.component = component
+        self.plan = plan
+        self.moving = 1
+        self.fired = {} if fired is None else fired
+        self.is_parking = False
+        self._most_steps = most_steps
+        self._steps = 0
+        self._past: dict[str, list[StepRecord]] = {}
+        for step in past:
+            self._past.setdefault(step.path, []).append(step)
+
+    @property
+    def is_alone(self) -> bool:
+        """Nobody waits for its answer: while every branch waits, it needs no task."""
+        return not self.record.is_attended
+
+    def past(self, path: str) -> list[StepRecord]:
+        """The attempts of a step that were begun before this walk, oldest first."""
+        return self._past.get(path, [])
+
+    def enter_step(self) -> bool:
+        """Count one more step; False when the run has entered as many as it may."""
+        self._steps += 1
+        return self._steps <= self._most_steps
