@@ -37,9 +37,6 @@ from uhlp.registry.snapshot import AppSnapshot
 from uhlp.tools.session import Usage
 from uhlp.traffic.table import new_id
 
-PARK_WITHIN_S = 5.0
-"""How long the end of the server waits for steps that are being done; what takes longer is done again."""
-
 SWEEP_S = 60.0
 _ATTENDED = frozenset({"http", "internal"})
 """Sources whose caller gives up the run when it gives up the request. The others began a run that is to be done."""
@@ -60,7 +57,8 @@ class WorkflowRuns:
     """One instance a server, which alone works on the journal.
 
     `run_cycle` lets time pass for runs that wait; `run_drives` works on runs that nobody attends until it is cancelled,
-    and then parks them. `draining` is set when the server begins to end.
+    and then parks them: steps that are being done have `park_within_s`, and what takes longer is done again. `draining`
+    is set when the server begins to end.
     """
 
     def __init__(
@@ -75,6 +73,7 @@ class WorkflowRuns:
         clock: Clock,
         meter: Meter,
         draining: asyncio.Event,
+        park_within_s: float = 5.0,
     ) -> None:
         self._journal = journal
         self._interpreter = interpreter
@@ -84,6 +83,7 @@ class WorkflowRuns:
         self._settings = settings
         self._clock = clock
         self._draining = draining
+        self._park_within_s = park_within_s
         self._open: dict[str, OpenRun] = {}
         self._open_of: Counter[str] = Counter()
         self._begun_by: dict[tuple[str, str], str] = {}
@@ -384,7 +384,7 @@ class WorkflowRuns:
         for live in self._live.values():
             live.is_parking = True
         if tasks:
-            await asyncio.wait(set(tasks), timeout=PARK_WITHIN_S)
+            await asyncio.wait(set(tasks), timeout=self._park_within_s)
         left = [task for task in tasks if not task.done()]
         for task in left:
             task.cancel()

@@ -197,7 +197,7 @@ class Parts:
 
     def __init__(
         self, path: Path, *apps: AppSnapshot, components: ScriptedComponents, tools: Any = None,
-        clock: FakeClock | None = None, journal: Any = None, **settings: Any,
+        clock: FakeClock | None = None, journal: Any = None, park_within_s: float = 5.0, **settings: Any,
     ) -> None:  # fmt: skip
         self.clock = clock or FakeClock()
         self.app = apps[-1]
@@ -219,7 +219,7 @@ class Parts:
                 deployment_mode="development",
             ),
             waits=waits, timers=timers, registry=Registry(*apps), settings=WorkflowSettings(**settings),
-            clock=self.clock, meter=meter, draining=self.draining,
+            clock=self.clock, meter=meter, draining=self.draining, park_within_s=park_within_s,
         )  # fmt: skip
 
     def call(self, given: dict[str, Any] | None = None, **fields: Any) -> WorkflowCall:
