@@ -88,7 +88,7 @@ class Interpreter:
         while True:
             step = block.steps[step_id]
             visits[step_id] += 1
-            if visits[step_id] > step.max_visits:
+            if step.max_visits is not None and visits[step_id] > step.max_visits:
                 return failed_with(VISITS_EXHAUSTED, f"{step_id} was to be entered more than {step.max_visits} times.")
             if not run.enter_step():
                 raise RunFails(failed_with(STEPS_EXHAUSTED, "The run has entered as many steps as a run may."))
