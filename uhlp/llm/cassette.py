@@ -19,6 +19,7 @@ from uhlp.llm.provider import ModelCall
 from uhlp.registry.secret_scan import MASK, masked
 
 _MOST_WAITING = 10_000
+_SHORTEST_SECRET = 12
 
 log = structlog.get_logger(__name__)
 
@@ -41,8 +42,10 @@ class CassetteRecorder:
         self._trouble = ""
 
     def hide(self, secret: str) -> None:
-        """Mask `secret`, too, wherever it stands."""
-        self._secrets.append(secret)
+        """Mask `secret`, too, wherever it stands. A word that stands in for a key, as local models take any, is none:
+        masking it would spoil answers that hold the word."""
+        if len(secret) >= _SHORTEST_SECRET:
+            self._secrets.append(secret)
 
     def note(self, call: ModelCall, generation: Generation) -> None:
         """Remember an answered call until the next cycle. Never waits."""

@@ -113,3 +113,14 @@ async def test_a_recording_is_not_recorded(tmp_path: Path) -> None:
     await gateway.generate(ask("?", replay_input=1))
     await recorder.run_cycle()
     assert not (tmp_path / "tape.jsonl").exists()
+
+
+async def test_a_word_in_place_of_a_key_spoils_no_answer(tmp_path: Path) -> None:
+    recorder = CassetteRecorder(path=tmp_path / "tape.jsonl", most_bytes=1_000_000)
+    recorder.hide("simulated")
+    recorder.note(
+        ModelCall(({"role": "user", "content": "Who?"},), "m", {}),
+        Generation("a simulated model", "m", "main", 1, 1, None, 1.0),
+    )
+    await recorder.run_cycle()
+    assert (await player(tmp_path / "tape.jsonl").generate(ask("Who?"))).text == "a simulated model"
