@@ -17,6 +17,8 @@ class Model(ScriptedModelServer):
     def __init__(self) -> None:
         super().__init__()
         self.asked = 0
+        self.given_up = 0
+        """Callers that closed the connection before they were answered."""
         self._loop = asyncio.get_running_loop()
         self._open = asyncio.Event()
         self._open.set()
@@ -31,12 +33,16 @@ class Model(ScriptedModelServer):
         """Nothing scripted, nothing seen."""
         self.replies.clear()
         self.seen.clear()
-        self.asked = 0
+        self.asked = self.given_up = 0
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         await request.read()  # a caller that gives up later has asked all the same
         self.asked += 1
-        await self._open.wait()
+        try:
+            await self._open.wait()
+        except asyncio.CancelledError:
+            self.given_up += 1
+            raise
         return await super().answer(request)
 
     def says(self, value: object, *, times: int = 1) -> None:

@@ -50,6 +50,8 @@ _PREFIXES_REFUSED_ON_OWN_HOST = tuple(
 )
 _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _NO_BODY = frozenset({204, 205, 304})
+_NO_LENGTH = frozenset({204, 304})
+"""RFC 9110 §8.6: none with 204, and with 304 that of the answer which is not sent, which nobody knows here."""
 
 
 def answer_response(
@@ -82,7 +84,8 @@ def answer_response(
         headers.append(JSON_TYPE)
     else:
         raise OutputInvalid(f"The component answered with the result type {result.result_type!r}.")
-    headers.append((b"content-length", b"%d" % len(body)))
+    if status not in _NO_LENGTH:
+        headers.append((b"content-length", b"%d" % len(body)))
     return status, headers, body
 
 

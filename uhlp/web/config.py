@@ -14,6 +14,8 @@ class WebSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_body_bytes: Annotated[int, Field(ge=1_024)] = 10 * 1024 * 1024
+    max_answer_bytes: Annotated[int, Field(ge=1_024, le=10 * 1024 * 1024)] = 10 * 1024 * 1024
+    """A body that a component answers with; a larger one is answered with 502. A sandbox may say no more anyway."""
     max_record_bytes: Annotated[int, Field(ge=1_024)] = 4 * 1024 * 1024
     """A body of POST /record."""
     body_timeout_s: Annotated[float, Field(gt=0)] = 30.0

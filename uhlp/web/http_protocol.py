@@ -107,7 +107,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._refuse(_too_large() if self._is_head_too_large() else BadInput(msg))
 
     def _is_head_too_large(self) -> bool:
-        return self._part == _HEAD and sum(len(n) + len(v) + 4 for n, v in self.headers or ()) > MOST_HEAD_BYTES
+        if self._part != _HEAD:
+            return False
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > MOST_HEAD_BYTES
 
     def _is_waiting(self) -> bool:
         """Whether nothing is being answered: only the client can go on."""

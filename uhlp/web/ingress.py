@@ -11,7 +11,7 @@ import structlog
 from starlette.types import Receive, Scope, Send
 
 from uhlp.catalogue import traffic
-from uhlp.errors import InternalError, MethodNotAllowed, RouteNotFound, UhlpError
+from uhlp.errors import BadInput, InternalError, MethodNotAllowed, OutputInvalid, RouteNotFound, UhlpError
 from uhlp.routing.component_requests import check_input
 from uhlp.routing.request import RoutedAnswer, RoutedRequest
 from uhlp.tracing import TraceContext
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 PREFIX = "/apps/"
 RESERVED = "/-/"
 MOST_SESSION_ID = 256
+TIMEOUT = b"x-request-timeout-ms"
+_MOST_TIMEOUT_DIGITS = 9
 _FORWARDED = (b"content-type", b"accept", b"accept-language", b"user-agent")
 """Request headers a component may see; credentials and cookies never reach a sandbox."""
 
@@ -43,6 +45,7 @@ class Ingress:
     """ASGI application for one request to one component: find, authorise, read, validate, route, answer."""
 
     def __init__(self, services: "Services", *, keys: AppKeys) -> None:
+        self._clock = services.clock
         self._registry = services.registry
         self._router = services.router
         self._settings = services.settings
@@ -82,6 +85,7 @@ class Ingress:
         user_info = await self._access.admit(
             headers, app=app, component_id=match.component_id, client=client[0] if client else ""
         )
+        deadline = self._deadline(headers)
         body = await read_body(
             receive,
             headers,
@@ -109,11 +113,27 @@ class Ingress:
             session_id=_session_id(headers),
             user_info=user_info,
             source_details=_http_details(scope, path, headers),
+            deadline=deadline,
             path_params=match.path_params,
         )
         answer = await self._handle(request, receive)
         total_ms = (perf_counter() - started) * 1000
-        return answer_response(answer, trace.trace_id, total_ms, is_own_host=OWN_HOST in scope)
+        response = answer_response(answer, trace.trace_id, total_ms, is_own_host=OWN_HOST in scope)
+        if (size_bytes := len(response[2])) > self._settings.max_answer_bytes:
+            raise OutputInvalid(
+                f"The answer takes {size_bytes} bytes; {self._settings.max_answer_bytes} is the limit.",
+                details={"limitBytes": self._settings.max_answer_bytes},
+            )
+        return response
+
+    def _deadline(self, headers: Mapping[bytes, bytes]) -> float | None:
+        """Until when the caller waits; it can shorten the component's own time, not lengthen it."""
+        raw = headers.get(TIMEOUT)
+        if raw is None:
+            return None
+        if not raw.isdigit() or not 0 < len(raw) <= _MOST_TIMEOUT_DIGITS or int(raw) == 0:
+            raise BadInput("X-Request-Timeout-Ms is not a number of milliseconds from 1 on.")
+        return self._clock.monotonic() + int(raw) / 1000
 
     async def _handle(self, request: RoutedRequest, receive: Receive) -> RoutedAnswer:
         task = asyncio.current_task()

@@ -82,7 +82,7 @@ async def scripted_model_server() -> AsyncIterator[ScriptedModelServer]:
 async def serving(server: ScriptedModelServer) -> AsyncIterator[None]:
     app = web.Application()
     app.router.add_post("/{path:.*}", server.answer)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)  # who hangs up is noticed
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
