@@ -54,11 +54,30 @@ class WorkflowCompiler:
                     message = tool_problem(action.tool, app)
                 if message is not None:
                     self._add(plan, step.line, step.step_id, message)
+        self._check_tools(definitions)
         for plan, step, message in call_faults(self.plans, unreadable=frozenset(self._unreadable)):
             self._add(plan, step.line, step.step_id, message)
 
+    def _check_tools(self, definitions: Sequence[ComponentDefinition]) -> None:
+        """A step calls its tool as the component whose workflow it is, which must be allowed the tool."""
+        for definition in definitions:
+            workflow_id = definition.task_details.workflow_id
+            if definition.handler_type is not HandlerType.WORKFLOW or workflow_id not in self.plans:
+                continue
+            for plan in all_called(workflow_id, self.plans):
+                for step in plan.every_step():
+                    if isinstance(step.action, ToolCall) and not _lists(definition.tools, step.action.tool):
+                        message = f"{definition.component_id} may not call {step.action.tool}: list it in its `tools`"
+                        self._add(plan, step.line, step.step_id, message)
+
     def _add(self, plan: Plan, line: int, step_id: str, message: str) -> None:
         self._problems.add(plan.path, f"step {step_id}: {message}", line=line)
+
+
+def _lists(tools: Sequence[str], tool: str) -> bool:
+    """Whether a component's `tools` hold this one, or all tools of its server."""
+    namespace, _, rest = tool.partition(".")
+    return tool in tools or (namespace != "core" and f"{namespace}.{rest.partition('.')[0]}.*" in tools)
 
 
 def _component_fault(component_id: str, handlers: Mapping[str, HandlerType]) -> str | None:

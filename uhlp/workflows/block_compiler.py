@@ -76,7 +76,7 @@ class BlockCompiler:
         reached = reached_from([start], successors)
         for step_id in places.keys() - reached:
             self._findings.add(places[step_id], f"the step `{step_id}` is never reached: no step leads to it")
-        ending = [step.id for step in steps if _ends(step)]
+        ending = [step.id for step in steps if _ends(step) or any(to not in places for _at, to in _targets(step))]
         if not ending:
             self._findings.add(places[steps[-1].id], "no step ends here: give the last one `end: true`")
         else:

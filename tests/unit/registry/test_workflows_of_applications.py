@@ -13,6 +13,7 @@ COMPONENTS = (
   - componentId: desk
     handlerType: WORKFLOW
     taskDetails: {workflowId: desk}
+    tools: [core.runtime.set]
     routeMatcher: {pathPattern: /desk}
 """
 )
@@ -63,6 +64,7 @@ def test_a_workflow_says_what_its_components_input_is_unless_the_component_does(
         (b"componentId: triage", b"componentId: triag", "workflows/desk.yaml", 4, "did you mean `triage`"),
         (b"componentId: triage", b"componentId: desk", "workflows/desk.yaml", 4, "control: subworkflow"),
         (b"core.runtime.set", b"community.mail.send", "workflows/desk.yaml", 5, "no server mail in mcpServers"),
+        (b"core.runtime.set", b"core.runtime.get", "workflows/desk.yaml", 5, "desk may not call core.runtime.get"),
         (b"workflowId: more", b"workflowId: mor", "workflows/desk.yaml", 6, "no workflow `mor`; did you mean `more`"),
         (b"workflowId: more", b"workflowId: desk", "workflows/desk.yaml", 6, "desk → desk call each other in a circle"),
         (b"onSuccess: tell", b"onSuccess: toll", "workflows/desk.yaml", 4, "no step `toll`"),
@@ -123,3 +125,12 @@ def test_the_meaning_of_a_component_is_that_of_its_workflow_and_of_those_it_call
         assert after[0] != before[0]
         assert after[1] == before[1]
     assert compiled({}).components["triage"].spec_hash == before[1]
+
+
+def test_all_tools_of_a_server_may_be_allowed_at_once() -> None:
+    app = FILES["app.yaml"] + b"mcpServers: {mail: {url: https://mail.example.com/mcp}}\n"
+    registry = COMPONENTS.replace(b"[core.runtime.set]", b'["app.mail.*"]')
+    desk = DESK.replace(b"core.runtime.set", b"app.mail.send")
+    files = {"app.yaml": app, "component_registry.yaml": registry, "workflows/desk.yaml": desk}
+    assert compiled(WITH_WORKFLOWS | files).workflows["desk"].tools == {"app.mail.send"}
+    assert "may not call" in problems(WITH_WORKFLOWS | files | {"component_registry.yaml": COMPONENTS})[0]["message"]
