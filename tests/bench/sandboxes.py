@@ -32,17 +32,20 @@ from uhlp.clock import SystemClock
 from uhlp.metering import NullMeter
 from uhlp.models.definition import PoolDefinition
 from uhlp.sandbox.allocation import AllocateSandboxRequest, ReleaseSandboxRequest
+from uhlp.sandbox.command import CommandSpec
+from uhlp.sandbox.command_run import run_command
 from uhlp.sandbox.config import DockerSettings, SandboxSettings
 from uhlp.sandbox.driver import Driver, SandboxSpec
 from uhlp.sandbox.drivers.docker.driver import DockerDriver
+from uhlp.sandbox.drivers.interpreter import Interpreter
 from uhlp.sandbox.drivers.process import ProcessDriver
 from uhlp.sandbox.manager import SandboxManager
 
 PROCESS, DOCKER, DOCKER_STDIO, FLOOR = "process", "docker, unix", "docker, stdio", "floor: echo"
 COLD, CLAIMED, FORK, SECOND = "cold start, ms", "claimed start, ms", "fork of a worker, ms", "second component, ms"
 CLAIM, P50, P99, RATE = "claim from pool, ms", "warm call p50, µs", "warm call p99, µs", "calls/s at c=16"
-SANDBOX_MIB, WORKER_MIB = "idle sandbox, MiB", "idle worker, MiB"
-MEASURES = (COLD, CLAIMED, FORK, SECOND, CLAIM, P50, P99, RATE, SANDBOX_MIB, WORKER_MIB)
+SANDBOX_MIB, WORKER_MIB, COMMAND = "idle sandbox, MiB", "idle worker, MiB", "one command, ms"
+MEASURES = (COLD, CLAIMED, FORK, SECOND, CLAIM, P50, P99, RATE, SANDBOX_MIB, WORKER_MIB, COMMAND)
 COMMON_GOALS = {FORK: 5, SECOND: 5, CLAIM: 1, WORKER_MIB: 2.5}
 DOCKER_GOALS = {**COMMON_GOALS, COLD: 400, P50: 200, P99: 2_000, SANDBOX_MIB: 22}
 GOALS: dict[str, dict[str, float]] = {
@@ -102,6 +105,12 @@ class Side:
             self.figures[CLAIMED].append(taken_s * 1e3)
             await sandbox.stop("it is measured")
 
+    async def command(self) -> None:
+        """From nothing to nothing: Python says its version, because every image here has it."""
+        spec = CommandSpec(owner="bench", argv=(str(Interpreter.own().executable), "-V"))
+        run = run_command(self._cold.open_command, spec, stdin=b"", timeout_s=30, most_output_bytes=1000)
+        self.figures[COMMAND].append((await _timed(run))[0] * 1e3)
+
     async def calls(self) -> None:
         """Warm calls, and a first one of another component."""
         self.figures[SECOND].append((await _timed(self._call(component=f"second{next(_numbers)}")))[0] * 1e3)
@@ -144,6 +153,7 @@ async def measure(rounds: int, engine_url: str | None) -> dict[str, Figures]:
             await _measure_calls(lambda: echo.call(_request("sort")), floor)
             for side in sides.values():
                 await side.starts()
+                await side.command()
     return {**{name: side.figures for name, side in sides.items()}, FLOOR: floor}
 
 
