@@ -1,7 +1,10 @@
 """AppQueues: the queues of all applications, for who puts messages in and who looks after them."""
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
+
+from pydantic import ValidationError
 
 from uhlp.errors import NotFound, QueueNotFound
 from uhlp.mailbox.mailbox import Mailbox
@@ -11,8 +14,7 @@ from uhlp.registry.application_registry import ApplicationRegistry
 from uhlp.routing.component_requests import check_input
 from uhlp.sources.app_queue import AppQueue, SourceMessage, queues_of
 from uhlp.tracing import TraceContext
-
-_LONGEST_SHOWN_BYTES = 4_096
+from uhlp.traffic.redaction import Redaction
 
 
 class AppQueues:
@@ -29,6 +31,10 @@ class AppQueues:
     def desired(self) -> list[AppQueue]:
         """Every queue of every application in service."""
         return [queue for app_id in self._registry.app_ids() for queue in queues_of(self._registry.snapshot(app_id))]
+
+    def known(self, app_id: str) -> list[AppQueue]:
+        """The queues of an application; none of one that is not in service."""
+        return [queue for queue in self.desired() if queue.app_id == app_id]
 
     def queue(self, app_id: str, name: str) -> AppQueue:
         """The queue of this name. Raises AppNotFound, QueueNotFound."""
@@ -75,8 +81,9 @@ class AppQueues:
         return shown
 
     async def dead_letters(self, app_id: str, name: str, *, limit: int = 100) -> list[dict[str, Any]]:
-        """The oldest messages that are not delivered any more, and why."""
-        return [_shown(one) for one in await self.mailbox(self.queue(app_id, name)).dead_letters(limit=limit)]
+        """The oldest messages that are not delivered any more, and why; inputs as samples keep them, masked."""
+        queue = self.queue(app_id, name)
+        return [self._shown(queue, one) for one in await self.mailbox(queue).dead_letters(limit=limit)]
 
     async def revive(self, app_id: str, name: str, message_id: str) -> None:
         """Deliver a dead letter anew. NotFound, MailboxFull."""
@@ -92,16 +99,23 @@ class AppQueues:
         for queue in queues:
             await self.mailbox(queue).clear()
 
-
-def _shown(letter: DeadLetter) -> dict[str, Any]:
-    return {
-        "messageId": letter.id,
-        "reason": letter.reason,
-        "deliveryCount": letter.delivery_count,
-        "enqueuedAt": iso_time(letter.enqueued_at),
-        "diedAt": iso_time(letter.died_at),
-        "message": letter.body[:_LONGEST_SHOWN_BYTES].decode("utf-8", "replace"),
-    }
+    def _shown(self, queue: AppQueue, letter: DeadLetter) -> dict[str, Any]:
+        component_id, values = queue.component_id, None
+        with suppress(ValidationError):
+            message = SourceMessage.model_validate_json(letter.body)
+            component_id = message.component_id or component_id
+            component = self._registry.snapshot(queue.app_id).components.get(component_id or "")
+            masked = [] if component is None else component.configuration.get("redact", ())
+            values = Redaction(masked).apply(message.input)
+        return {
+            "messageId": letter.id,
+            "componentId": component_id,
+            "reason": letter.reason,
+            "deliveryCount": letter.delivery_count,
+            "enqueuedAt": iso_time(letter.enqueued_at),
+            "diedAt": iso_time(letter.died_at),
+            "input": values,
+        }
 
 
 def iso_time(seconds: float) -> str:

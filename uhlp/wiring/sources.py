@@ -2,8 +2,12 @@
 
 from contextlib import AsyncExitStack
 
+from uhlp.clock import Clock
 from uhlp.mailbox.mailboxes import Mailboxes
+from uhlp.metering import Meter
+from uhlp.registry.application_registry import ApplicationRegistry
 from uhlp.routing.component_requests import ComponentRequests
+from uhlp.secret_references import SecretReader
 from uhlp.sources.app_queues import AppQueues
 from uhlp.sources.callbacks import Callbacks, NoWaitingWorkflows, WaitingWorkflows
 from uhlp.sources.cron_source import CronSource
@@ -11,6 +15,7 @@ from uhlp.sources.events import Events
 from uhlp.sources.queue_consumers import QueueConsumers
 from uhlp.sources.source_requests import SourceRequests
 from uhlp.sources.sources import Sources
+from uhlp.state.framework_values import FrameworkValues
 from uhlp.wiring.foundation import Foundation
 
 
@@ -30,27 +35,47 @@ async def open_sources(
             settings.runtime.url, settings=settings.mailbox, timeout_s=settings.runtime.timeout_s, clock=clock
         )
     stack.push_async_callback(mailboxes.aclose)
-    queues = AppQueues(registry=ground.registry, mailboxes=mailboxes)
-    consumers = QueueConsumers(
-        queues=queues,
-        requests=SourceRequests(requests=requests),
+    sources = make_sources(
+        registry=ground.registry,
+        values=ground.state.framework,
+        requests=requests,
+        mailboxes=mailboxes,
+        waiting=waiting or NoWaitingWorkflows(),
+        read_secret=ground.read_secret,
         clock=clock,
         meter=ground.metrics,
         stop_within_s=settings.mailbox.stop_within_s,
     )
-    stack.push_async_callback(consumers.aclose)
-    values = ground.state.framework
+    stack.push_async_callback(sources.consumers.aclose)
+    return sources
+
+
+def make_sources(
+    *,
+    registry: ApplicationRegistry,
+    values: FrameworkValues,
+    requests: ComponentRequests,
+    mailboxes: Mailboxes,
+    waiting: WaitingWorkflows,
+    read_secret: SecretReader,
+    clock: Clock,
+    meter: Meter,
+    stop_within_s: float,
+) -> Sources:
+    """The services over parts that are open; nothing runs yet."""
+    queues = AppQueues(registry=registry, mailboxes=mailboxes)
     return Sources(
         queues=queues,
-        consumers=consumers,
-        events=Events(registry=ground.registry, requests=requests, queues=queues),
-        callbacks=Callbacks(
-            registry=ground.registry,
-            requests=requests,
-            values=values,
-            waiting=waiting or NoWaitingWorkflows(),
-            read_secret=ground.read_secret,
+        consumers=QueueConsumers(
+            queues=queues,
+            requests=SourceRequests(requests=requests),
             clock=clock,
+            meter=meter,
+            stop_within_s=stop_within_s,
         ),
-        cron=CronSource(registry=ground.registry, queues=queues, values=values, clock=clock, meter=ground.metrics),
+        events=Events(registry=registry, requests=requests, queues=queues),
+        callbacks=Callbacks(
+            registry=registry, requests=requests, values=values, waiting=waiting, read_secret=read_secret, clock=clock
+        ),
+        cron=CronSource(registry=registry, queues=queues, values=values, clock=clock, meter=meter),
     )

@@ -19,16 +19,12 @@ from uhlp.registry.application_registry import ApplicationRegistry
 from uhlp.routing.component_requests import ComponentRequests
 from uhlp.routing.request import RoutedRequest
 from uhlp.sources.app_queue import AppQueue
-from uhlp.sources.app_queues import AppQueues
-from uhlp.sources.callbacks import Callbacks, WaitingWorkflows
 from uhlp.sources.cron_source import CronSource
-from uhlp.sources.events import Events
-from uhlp.sources.queue_consumers import QueueConsumers
 from uhlp.sources.source_requests import SourceRequests
-from uhlp.sources.sources import Sources
 from uhlp.state.definition_store import DefinitionStore
 from uhlp.state.sqlite_runtime_store import SqliteRuntimeStore
 from uhlp.state.state_manager import StateManager
+from uhlp.wiring.sources import make_sources
 
 APP = "shop"
 SECRET = "a-shared-secret"
@@ -69,22 +65,13 @@ class Shop:
         self.state = StateManager(definitions=DefinitionStore(folder / "apps", clock=clock), runtime=values)
         self.registry = ApplicationRegistry(state=self.state, config=CHEAP)
         self.requests = ComponentRequests(registry=self.registry, router=self.router, clock=clock)
-        self.queues = AppQueues(registry=self.registry, mailboxes=mailboxes)
         self.source_requests = SourceRequests(requests=self.requests)
-        self.consumers = QueueConsumers(
-            queues=self.queues, requests=self.source_requests, clock=clock, meter=self.meter, stop_within_s=5.0
-        )
-        self.events = Events(registry=self.registry, requests=self.requests, queues=self.queues)
         self.waiting = Waiting()
-        waiting: WaitingWorkflows = self.waiting
-        self.callbacks = Callbacks(
-            registry=self.registry, requests=self.requests, values=self.state.framework, waiting=waiting,
-            read_secret={"PAY": SECRET}.get, clock=clock,
+        self.sources = make_sources(
+            registry=self.registry, values=self.state.framework, requests=self.requests, mailboxes=mailboxes,
+            waiting=self.waiting, read_secret={"PAY": SECRET}.get, clock=clock, meter=self.meter, stop_within_s=5.0,
         )  # fmt: skip
-        self.cron = self.new_cron()
-        self.sources = Sources(
-            queues=self.queues, consumers=self.consumers, events=self.events, callbacks=self.callbacks, cron=self.cron
-        )
+        self.queues, self.consumers, self.cron = self.sources.queues, self.sources.consumers, self.sources.cron
 
     def new_cron(self) -> CronSource:
         """As a server has one that has just started."""

@@ -7,15 +7,21 @@ from typing import Any
 
 from uhlp.access.access_tokens import AccessTokens
 from uhlp.clock import FakeClock
+from uhlp.mailbox.config import MailboxSettings
+from uhlp.mailbox.mailboxes import Mailboxes
+from uhlp.metering import NullMeter
 from uhlp.registry.application_registry import ApplicationRegistry
 from uhlp.registry.config import RegistrySettings
+from uhlp.routing.component_requests import ComponentRequests
+from uhlp.sources.callbacks import NoWaitingWorkflows
 from uhlp.state.definition_store import DefinitionStore
 from uhlp.state.runtime_store import RuntimeStore
 from uhlp.state.sqlite_runtime_store import SqliteRuntimeStore
 from uhlp.state.state_manager import StateManager
 from uhlp.traffic.samples import SampleStore
 from uhlp.web.services import Services
-from web.fakes import ADMIN_TOKEN, NoLedger, services
+from uhlp.wiring.sources import make_sources
+from web.fakes import ADMIN_TOKEN, Echo, NoLedger, services
 
 
 @asynccontextmanager
@@ -28,11 +34,25 @@ async def stored_services(
     registry = ApplicationRegistry(state=state, config=RegistrySettings(argon2_memory_kib=64, argon2_time_cost=1))
     samples = SampleStore(folder / "samples.db", clock=clock)
     tokens = AccessTokens(path=folder / "evolution.db", first_token=ADMIN_TOKEN, ledger=NoLedger(), clock=clock)
-    opened = {"clock": clock, "state": state, "registry": registry, "samples": samples, "tokens": tokens}
+    opened: dict[str, Any] = {
+        "clock": clock,
+        "state": state,
+        "registry": registry,
+        "samples": samples,
+        "tokens": tokens,
+    }
+    mailboxes = Mailboxes.in_file(folder / "mailbox.db", settings=MailboxSettings(), clock=clock)
+    router = parts.get("router") or Echo()
+    opened |= {"router": router, "requests": ComponentRequests(registry=registry, router=router, clock=clock)}
+    opened["sources"] = make_sources(
+        registry=registry, values=state.framework, requests=opened["requests"], mailboxes=mailboxes,
+        waiting=NoWaitingWorkflows(), read_secret={}.get, clock=clock, meter=NullMeter(), stop_within_s=1.0,
+    )  # fmt: skip
     try:
         async with tokens:
             yield services(**{**opened, **parts})
     finally:
+        await mailboxes.aclose()
         await samples.close()
         registry.close()
         await runtime.aclose()
