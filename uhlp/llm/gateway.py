@@ -188,6 +188,11 @@ class ModelGateway:
             ) from None
         except UhlpError as error:
             instruments.failed(error.code)
+            if (taken := error.details.get("usage")) is not None:
+                answer = ModelAnswer("", taken["tokensIn"], taken["tokensOut"])
+                error.details["costUsd"] = await lane.prices.cost_usd(
+                    model, answer, tokens_in=taken["tokensIn"], tokens_out=taken["tokensOut"]
+                )
             raise
         generation = await lane.generation(call, answer, started)
         instruments.answered(generation)

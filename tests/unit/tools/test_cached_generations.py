@@ -11,7 +11,7 @@ from tests.shown_metrics import ShownMeter
 from tests.unit.llm.model_desk import Desk
 from tests.unit.llm.scripted_model_server import Reply, ScriptedModelServer, openai_answer, scripted_model_server
 from uhlp.catalogue import models
-from uhlp.errors import BudgetExhausted, ModelProviderUnavailable
+from uhlp.errors import BudgetExhausted, ModelProviderUnavailable, ModelRequestRefused
 from uhlp.llm import AnswerCache
 from uhlp.llm.usage import EVOLUTION
 from uhlp.models.definition import LlmConfig
@@ -205,3 +205,13 @@ async def test_a_burst_of_calls_does_not_run_over_a_budget(counter: Counter) -> 
     assert sum(isinstance(one, dict) for one in answers) == 3
     assert {type(one) for one in answers} == {dict, BudgetExhausted}
     assert counter.server.budgets.usage.of_component("support", "triage", "serve").refused == 17
+
+
+async def test_an_answer_without_text_is_paid_all_the_same(counter: Counter) -> None:
+    counter.model.script(*[Reply(body=openai_answer(None, tokens_in=40, tokens_out=900, finish_reason="length"))] * 2)
+    poor = {"budget": {"tokensPerDay": 940}, "fallbacks": []}
+    with pytest.raises(ModelRequestRefused, match="gave no text"):
+        await counter.ask(llm=poor)
+    assert counter.server.budgets.usage.of_application("support", evolution=False).tokens == 940
+    with pytest.raises(BudgetExhausted):
+        await counter.ask(llm=poor)

@@ -4,10 +4,10 @@ from typing import Any
 
 from uhlp import strict_json
 from uhlp.clock import Clock
-from uhlp.errors import BadModelAnswer, ModelRequestRefused
+from uhlp.errors import BadModelAnswer
 from uhlp.llm.config import AnthropicProvider
 from uhlp.llm.provider import ModelAnswer, ModelCall, Post
-from uhlp.llm.providers.wire import check_parameters, read_answer, token_count
+from uhlp.llm.providers.wire import check_parameters, read_answer, token_count, without_text
 
 DEFAULT_MODEL = "claude-haiku-4-5"
 ANTHROPIC_VERSION = "2023-06-01"
@@ -38,26 +38,29 @@ class AnthropicMessages:
         usage = found.get("usage")
         cache_read = token_count(usage, "cache_read_input_tokens") or 0
         cache_write = token_count(usage, "cache_creation_input_tokens") or 0
-        tokens_in = token_count(usage, "input_tokens")
+        tokens_in, tokens_out = token_count(usage, "input_tokens"), token_count(usage, "output_tokens")
+        if tokens_in is not None:
+            tokens_in += cache_read + cache_write
+        text = self._text(found)
+        if text is None:
+            why = f"stop_reason {str(found.get('stop_reason'))[:60]!r}"
+            raise without_text(self.name, why, tokens_in=tokens_in, tokens_out=tokens_out)
         return ModelAnswer(
-            text=self._text(found),
-            tokens_in=None if tokens_in is None else tokens_in + cache_read + cache_write,
-            tokens_out=token_count(usage, "output_tokens"),
+            text=text,
+            tokens_in=tokens_in,
+            tokens_out=tokens_out,
             cache_read_tokens=cache_read,
             cache_write_tokens=cache_write,
             is_truncated=found.get("stop_reason") == "max_tokens",
         )
 
-    def _text(self, found: dict[str, Any]) -> str:
+    def _text(self, found: dict[str, Any]) -> str | None:
         blocks = found.get("content")
         if not isinstance(blocks, list):
             raise BadModelAnswer(f"Model provider '{self.name}' answered without content.")
         found_texts = [block.get("text") for block in blocks if isinstance(block, dict) and block.get("type") == "text"]
         texts = [text for text in found_texts if isinstance(text, str)]
-        if not texts:
-            reason = found.get("stop_reason")
-            raise ModelRequestRefused(f"The model of '{self.name}' gave no text (stop_reason {str(reason)[:60]!r}).")
-        return "".join(texts)
+        return "".join(texts) if texts else None
 
 
 def _body(call: ModelCall) -> dict[str, Any]:

@@ -4,10 +4,10 @@ from typing import Any
 
 from uhlp import strict_json
 from uhlp.clock import Clock
-from uhlp.errors import BadModelAnswer, ModelRequestRefused
+from uhlp.errors import BadModelAnswer
 from uhlp.llm.config import OpenAiProvider
 from uhlp.llm.provider import ModelAnswer, ModelCall, Post
-from uhlp.llm.providers.wire import check_parameters, read_answer, token_count
+from uhlp.llm.providers.wire import check_parameters, read_answer, token_count, without_text
 
 DEFAULT_MODEL = "gpt-4.1-mini"
 
@@ -35,10 +35,15 @@ class OpenAiChat:
         choice = self._first_choice(found)
         usage = found.get("usage")
         details = usage.get("prompt_tokens_details") if isinstance(usage, dict) else None
+        text = self._text(choice)
+        tokens_in, tokens_out = token_count(usage, "prompt_tokens"), token_count(usage, "completion_tokens")
+        if text is None:
+            why = f"finish_reason {str(choice.get('finish_reason'))[:60]!r}"
+            raise without_text(self.name, why, tokens_in=tokens_in, tokens_out=tokens_out)
         return ModelAnswer(
-            text=self._text(choice),
-            tokens_in=token_count(usage, "prompt_tokens"),
-            tokens_out=token_count(usage, "completion_tokens"),
+            text=text,
+            tokens_in=tokens_in,
+            tokens_out=tokens_out,
             cache_read_tokens=token_count(details, "cached_tokens") or 0,
             is_truncated=choice.get("finish_reason") == "length",
         )
@@ -50,12 +55,9 @@ class OpenAiChat:
             raise BadModelAnswer(f"Model provider '{self.name}' answered without choices[0].message.")
         return choice
 
-    def _text(self, choice: dict[str, Any]) -> str:
+    def _text(self, choice: dict[str, Any]) -> str | None:
         content = choice["message"].get("content")
         if isinstance(content, list):  # some servers answer in parts
             parts = [part.get("text") for part in content if isinstance(part, dict)]
             content = "".join(part for part in parts if isinstance(part, str))
-        if not isinstance(content, str):
-            reason = choice.get("finish_reason")
-            raise ModelRequestRefused(f"The model of '{self.name}' gave no text (finish_reason {str(reason)[:60]!r}).")
-        return content
+        return content if isinstance(content, str) else None

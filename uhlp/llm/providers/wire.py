@@ -52,6 +52,12 @@ def read_answer(answer: HttpAnswer, *, provider: str, api_key: str, now: float) 
     )
 
 
+def without_text(provider: str, why: str, *, tokens_in: int | None, tokens_out: int | None) -> ModelRequestRefused:
+    """The error for an answer that holds no text: it is paid like any other, so it says what it took."""
+    usage = {"tokensIn": tokens_in or 0, "tokensOut": tokens_out or 0}
+    return ModelRequestRefused(f"The model of '{provider}' gave no text ({why}).", details={"usage": usage})
+
+
 def token_count(usage: Any, field: str) -> int | None:
     """A count of tokens from an answer's `usage`, None when it is absent or no count."""
     count = usage.get(field) if isinstance(usage, dict) else None

@@ -4,7 +4,7 @@ from typing import Any
 
 from uhlp.catalogue import models
 from uhlp.clock import Clock
-from uhlp.errors import BudgetExhausted, DeadlineExceeded, ValidationFailed
+from uhlp.errors import BudgetExhausted, DeadlineExceeded, ModelRequestRefused, ValidationFailed
 from uhlp.llm import AnswerCache, Budgets, GenerateRequest, Generation, Message, ModelGateway
 from uhlp.llm.answer_cache import question_key
 from uhlp.llm.lane import estimated_tokens
@@ -116,8 +116,19 @@ class LlmGenerate:
         expected = await self._expected(request, context)
         try:
             with self._budgets.held(context.app_id, budget, purpose=context.purpose, expected=expected):
-                generation = await self._gateway.generate(request, timeout_s=timeout_s)
-                self._count(generation, context)
+                started = self._clock.monotonic()
+                try:
+                    generation = await self._gateway.generate(request, timeout_s=timeout_s)
+                except ModelRequestRefused as refusal:
+                    self._count_refusal(refusal, self._clock.monotonic() - started, context)
+                    raise
+                self._count(
+                    generation.tokens_in,
+                    generation.tokens_out,
+                    generation.cost_usd,
+                    generation.latency_ms / 1000,
+                    context,
+                )
         except BudgetExhausted:
             self._budgets.usage.refused(context.app_id, context.component_id, context.purpose)
             raise
@@ -165,16 +176,17 @@ class LlmGenerate:
         if said_by == self._gateway.destination(request) and not generation.is_truncated:
             self._cache.keep(context.app_id, key, generation, context.llm.cache)
 
-    def _count(self, generation: Generation, context: ToolContext) -> None:
-        self._budgets.usage.called(
-            context.app_id, context.component_id, context.purpose,
-            tokens_in=generation.tokens_in, tokens_out=generation.tokens_out, usd=generation.cost_usd,
-            seconds=generation.latency_ms / 1000,
-        )  # fmt: skip
+    def _count_refusal(self, refusal: ModelRequestRefused, seconds: float, context: ToolContext) -> None:
+        """A model that was asked and gave no text is paid all the same."""
+        if (usage := refusal.details.get("usage")) is not None:
+            self._count(usage["tokensIn"], usage["tokensOut"], refusal.details.get("costUsd"), seconds, context)
+
+    def _count(self, tokens_in: int, tokens_out: int, usd: float | None, seconds: float, context: ToolContext) -> None:
         key = (context.app_id, context.component_id, context.purpose)
-        self._tokens.labels(*key, "in").inc(generation.tokens_in)
-        self._tokens.labels(*key, "out").inc(generation.tokens_out)
-        self._cost.labels(*key).inc(generation.cost_usd or 0.0)
+        self._budgets.usage.called(*key, tokens_in=tokens_in, tokens_out=tokens_out, usd=usd, seconds=seconds)
+        self._tokens.labels(*key, "in").inc(tokens_in)
+        self._tokens.labels(*key, "out").inc(tokens_out)
+        self._cost.labels(*key).inc(usd or 0.0)
 
 
 def _request(given: JsonObject, context: ToolContext, *, providers: tuple[str, ...]) -> GenerateRequest:
