@@ -40,3 +40,4 @@ def configure_logs(form: Literal["text", "json"], level: str) -> None:
     server = logging.getLogger("uvicorn")
     server.handlers, server.propagate = [handler], False
     logging.getLogger("uvicorn.error").setLevel(least)
+    logging.getLogger("mcp.client").setLevel(logging.CRITICAL)  # its lines quote what other people's servers say

@@ -1,14 +1,18 @@
 """Secrets by reference: `secret:NAME` stands for an environment variable or a file of that name."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
 
 SecretReader = Callable[[str], str | None]
 """Gives the secret of a name, None when there is none. May read a file: called in a thread, or at the start."""
 
 _PREFIX = "secret:"
 _NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_.-]{0,127}$")
+_REFERENCE = re.compile(r"secret:([A-Za-z_][A-Za-z0-9_.-]{0,127})")
 
 
 def secret_reader(environment: Mapping[str, str], directory: Path | None = None) -> SecretReader:
@@ -31,3 +35,20 @@ def resolve(value: str, read: SecretReader) -> str | None:
     """The secret itself: `value`, or what its reference names; None when nothing stands there."""
     found = read(value.removeprefix(_PREFIX)) if value.startswith(_PREFIX) else value
     return found and found.strip()
+
+
+def references_in(value: Any) -> frozenset[str]:
+    """The names of all secrets that settings refer to, and of those that a model provider takes unasked."""
+    return frozenset({"OPENAI_API_KEY", "ANTHROPIC_API_KEY", *_names_within(value)})
+
+
+def _names_within(value: Any) -> set[str]:
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    if isinstance(value, str):
+        return set(_REFERENCE.findall(value))
+    if isinstance(value, Mapping):
+        value = [*value.keys(), *value.values()]
+    if isinstance(value, Sequence):
+        return {name for one in value for name in _names_within(one)}
+    return set()

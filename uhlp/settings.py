@@ -35,6 +35,7 @@ from uhlp.routing.config import SlotSettings
 from uhlp.sandbox.config import SandboxSettings
 from uhlp.state.config import RuntimeSettings
 from uhlp.tools.command_settings import CommandSettings
+from uhlp.tools.gateway.config import McpSettings
 from uhlp.web.config import UserSettings, WebSettings
 
 PREFIX = "UHLP_"
@@ -91,6 +92,7 @@ class Settings(BaseSettings):
     sandbox: SandboxSettings = SandboxSettings()
     commands: CommandSettings = CommandSettings()
     llm: LlmSettings = LlmSettings()
+    mcp: McpSettings = McpSettings()
     evolution: EvolutionConfig = EvolutionConfig()
     alerts: AlertSettings = AlertSettings()
     optimization: OptimizationSettings = OptimizationSettings()

@@ -16,6 +16,8 @@ _COMPILERS = 4
 _RECONCILE_S = 10.0
 _FOLLOW_S = 1.0
 """A key that was revoked by a push to a repository serves no longer than this."""
+_SERVERS_S = 1.0
+"""A server that comes back is found no later than this after its time."""
 _SWEEP_S = 60.0
 _REMOTE_S = 30.0
 _ANCHOR_S = 3600.0
@@ -53,6 +55,7 @@ def make_loops(ground: Foundation, evolution: Evolution, tokens: AccessTokens, s
             loop("runtime-store", ground.runtime.run_cycle, _SWEEP_S),
             loop("models", ground.gateway.run_cycle, _RECONCILE_S),
             *([loop("cassette", ground.cassette.run_cycle, _RECORD_S)] if ground.cassette is not None else []),
+            loop("mcp-servers", ground.mcp_servers.run_cycle, _SERVERS_S),
             loop("sandboxes", ground.sandboxes.run_cycle, ground.settings.sandbox.cycle_s),
             loop("sandbox-driver", ground.sandboxes.run_driver_cycle, ground.settings.sandbox.cycle_s),
             loop("leadership", evolution.leadership.run_cycle, evolution.leadership.renew_every_s),
@@ -85,6 +88,7 @@ def make_loops(ground: Foundation, evolution: Evolution, tokens: AccessTokens, s
     for name in ("oracle", "evolution", "alerts"):
         evolution.run_time.on_change(partial(loops.wake, name))  # their period may have changed, and what they find
     ground.registry.on_change(lambda app_id: loops.wake("evolution"))  # a changed specification voids at once
+    ground.registry.on_change(lambda app_id: loops.wake("mcp-servers"))  # what a definition no longer has is closed
     ground.registry.on_change(lambda app_id: loops.wake("sandboxes"))  # pools follow what is desired at once
     ground.registry.on_change(lambda app_id: loops.wake("queues"))  # and so do consumers
 

@@ -1,12 +1,14 @@
 """Foundation: what answers requests, without evolution: stores, registry, models, tools, sandboxes."""
 
 import os
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from uhlp.access.sandbox_tokens import SandboxTokens
 from uhlp.clock import Clock, SystemClock
+from uhlp.errors import UhlpError
 from uhlp.evolution.evolution_numbers import EvolutionNumbers
 from uhlp.evolution.global_settings import GlobalSettings
 from uhlp.execution import Executor
@@ -14,12 +16,13 @@ from uhlp.jsonschemas import schema_file
 from uhlp.llm import AnswerCache, Budgets, CassetteRecorder, ModelGateway, UsageBook
 from uhlp.metrics import MetricCollector, Windows
 from uhlp.models.definition import PoolDefinition
+from uhlp.models.mcp_server import McpServerDefinition
 from uhlp.registry.application_registry import ApplicationRegistry
 from uhlp.registry.registry_gauges import RegistryGauges
 from uhlp.sandbox.client import Identity
 from uhlp.sandbox.drivers.choice import make_driver
 from uhlp.sandbox.manager import SandboxManager
-from uhlp.secret_references import SecretReader, secret_reader
+from uhlp.secret_references import SecretReader, references_in, secret_reader
 from uhlp.settings import Settings, describe
 from uhlp.state.definition_store import DefinitionStore
 from uhlp.state.remote_git import RemoteGit
@@ -29,6 +32,7 @@ from uhlp.tools import CoreMCPServer, ToolNamespaces
 from uhlp.tools.core.definition_state import DefinitionState
 from uhlp.tools.core.linux_execute_command import LinuxExecuteCommand
 from uhlp.tools.core.runtime_state import RuntimeState
+from uhlp.tools.gateway.mcp_gateway import McpGateway
 from uhlp.tools.tool_sessions import ToolSessions
 from uhlp.traffic.samples import SampleStore
 from uhlp.wiring.data_directory import make_runtime_store
@@ -57,6 +61,7 @@ class Foundation:
     usage_book: UsageBook
     budgets: Budgets
     tools: CoreMCPServer
+    mcp_servers: McpGateway
     namespaces: ToolNamespaces
     tool_sessions: ToolSessions
     sandbox_tokens: SandboxTokens
@@ -85,7 +90,11 @@ async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitSt
         meter=metrics,
     )
     registry = ApplicationRegistry(
-        state=state, config=settings.registry, meter=metrics, global_configuration=lambda: global_settings.configuration
+        state=state,
+        config=settings.registry,
+        meter=metrics,
+        global_configuration=lambda: global_settings.configuration,
+        shared_servers=settings.mcp.servers.keys(),
     )
     stack.callback(registry.close)
     registry_gauges = RegistryGauges(registry=registry, clock=clock, meter=metrics)
@@ -141,7 +150,16 @@ async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitSt
             ).tool(),
         ),
     )
-    namespaces = ToolNamespaces(core=tools, clock=clock)
+    mcp_servers = McpGateway(
+        servers_of=lambda app_id: _mcp_servers(registry, app_id),
+        settings=settings.mcp,
+        read_secret=read_secret,
+        clock=clock,
+        meter=metrics,
+        own_secrets=references_in(settings.model_dump()),
+    )
+    stack.push_async_callback(mcp_servers.aclose)
+    namespaces = ToolNamespaces(core=tools, gateway=mcp_servers, clock=clock)
     tool_sessions = ToolSessions()
     executor = Executor(
         sandboxes=sandboxes,
@@ -171,6 +189,7 @@ async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitSt
         usage_book=usage_book,
         budgets=budgets,
         tools=tools,
+        mcp_servers=mcp_servers,
         namespaces=namespaces,
         tool_sessions=tool_sessions,
         sandbox_tokens=sandbox_tokens,
@@ -183,6 +202,13 @@ def _desired_pools(registry: ApplicationRegistry) -> list[tuple[str, PoolDefinit
     return [
         (app_id, pool) for app_id in registry.app_ids() for pool in registry.snapshot(app_id).definition.pools_in_use
     ]
+
+
+def _mcp_servers(registry: ApplicationRegistry, app_id: str) -> Mapping[str, McpServerDefinition]:
+    try:
+        return registry.snapshot(app_id).definition.mcp_servers
+    except UhlpError:  # it is gone, or cannot be served
+        return {}
 
 
 def _runs_code(registry: ApplicationRegistry, app_id: str, identity: Identity) -> bool:

@@ -10,6 +10,7 @@ from uhlp.models.mcp_server import Headers, ServerName, ServerUrl
 
 Seconds = Annotated[float, Field(gt=0)]
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_HOLDS_A_SECRET = re.compile(r"token|key|secret|passw|credential", re.IGNORECASE)
 
 
 class _Settings(BaseModel):
@@ -48,6 +49,9 @@ class SharedServer(_Settings):
             raise ValueError("headers go with a url; args and env go with a command")
         if bad := next((name for name in self.env if not _VARIABLE.fullmatch(name)), None):
             raise ValueError(f"{bad[:40]!r} is not the name of a variable")
+        for name, value in self.env.items():
+            if _HOLDS_A_SECRET.search(name) and "secret:" not in value:
+                raise ValueError(f"{name} must be a reference, secret:NAME")
         return self
 
     @property
