@@ -154,6 +154,7 @@ async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitSt
         servers_of=lambda app_id: _mcp_servers(registry, app_id),
         settings=settings.mcp,
         read_secret=read_secret,
+        open_command=sandboxes.open_command,
         clock=clock,
         meter=metrics,
         own_secrets=references_in(settings.model_dump()),

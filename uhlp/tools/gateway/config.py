@@ -1,11 +1,14 @@
 """MCP servers that the operator offers to applications, and what holds for all of them (settings `mcp.*`)."""
 
 import re
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
+from uhlp.models.definition import RUNNER_IMAGE
+from uhlp.models.image_name import ImageName
 from uhlp.models.mcp_server import Headers, ServerName, ServerUrl
 
 Seconds = Annotated[float, Field(gt=0)]
@@ -29,10 +32,22 @@ class SharedServer(_Settings):
     url: ServerUrl | None = None
     headers: Headers = {}
     command: tuple[str, ...] = ()
-    """argv, or its first part; no shell reads it. A single text stands for a program's name."""
+    """The absolute path of a program, with arguments or without them; no shell reads it. One text is a path alone."""
 
     args: tuple[str, ...] = ()
     env: dict[str, str] = {}
+    folders: tuple[Path, ...] = ()
+    """Folders of this machine that the program may read, at their own paths: its own files and libraries."""
+
+    network: bool = False
+    """True: the program reaches what this machine reaches, addresses of the machine itself among it."""
+
+    image: ImageName = RUNNER_IMAGE
+    """Where sandboxes are containers: the image that has the program."""
+
+    memory_bytes: Annotated[int, Field(ge=16 * 1024 * 1024)] = 512 * 1024 * 1024
+    processes: Annotated[int, Field(ge=1, le=4096)] = 128
+    """Threads count too."""
 
     @model_validator(mode="before")
     @classmethod
@@ -45,6 +60,8 @@ class SharedServer(_Settings):
     def _is_one_of_both(self) -> "SharedServer":
         if (self.url is None) == (not self.command):
             raise ValueError("an MCP server has a url, or a command")
+        if self.command and not self.command[0].startswith("/"):
+            raise ValueError("command is the absolute path of a program, such as /usr/bin/node")
         if (self.command and self.headers) or (self.url and (self.args or self.env)):
             raise ValueError("headers go with a url; args and env go with a command")
         if bad := next((name for name in self.env if not _VARIABLE.fullmatch(name)), None):
@@ -76,7 +93,10 @@ class McpSettings(_Settings):
     """False: definitions may name the hosts of `allow_hosts` alone."""
 
     connect_timeout_s: Seconds = 5.0
-    """From nothing to a session with its list of tools."""
+    """From nothing to a session."""
+
+    start_timeout_s: Seconds = 30.0
+    """The same for a program that must be started first."""
 
     list_timeout_s: Seconds = 10.0
     call_timeout_s: Seconds = 60.0

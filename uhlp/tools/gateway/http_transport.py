@@ -20,6 +20,10 @@ _STREAM_MESSAGES = 16
 """A stream of one answer may bring this many of the largest messages before the last one."""
 
 
+class _Unreadable(ServerFault):
+    """There is an answer, which is not read."""
+
+
 class BoundedTransport(httpx2.AsyncBaseTransport):
     """Stands between the SDK and the network.
 
@@ -42,6 +46,8 @@ class BoundedTransport(httpx2.AsyncBaseTransport):
         try:
             async with asyncio.timeout_at(ends_at):
                 return await self._answer(request, outgoing, ends_at)
+        except _Unreadable as fault:
+            outgoing.unreadable = str(fault)
         except ServerFault as fault:
             outgoing.fault = str(fault)
         except TimeoutError:
@@ -58,7 +64,7 @@ class BoundedTransport(httpx2.AsyncBaseTransport):
         outgoing.status = response.status_code
         if response.headers.get("content-encoding", "identity") != "identity":
             await response.aclose()
-            raise ServerFault("it compresses its answer, which nobody asked for")
+            raise _Unreadable("it compresses its answer, which nobody asked for")
         if response.headers.get("content-type", "").lower().startswith("text/event-stream"):
             assert isinstance(response.stream, httpx2.AsyncByteStream)  # noqa: S101  narrows the type
             bounded = _BoundedStream(response.stream, most_bytes=self._most_bytes * _STREAM_MESSAGES, ends_at=ends_at)
@@ -70,7 +76,7 @@ class BoundedTransport(httpx2.AsyncBaseTransport):
             async for chunk in response.aiter_raw():
                 content += chunk
                 if len(content) > self._most_bytes:
-                    raise ServerFault(f"its answer is larger than {self._most_bytes} bytes (mcp.max_message_bytes)")
+                    raise _Unreadable(f"its answer is larger than {self._most_bytes} bytes (mcp.max_message_bytes)")
         finally:
             await response.aclose()
         headers = [(name, value) for name, value in response.headers.raw if name.lower() not in (b"content-length",)]
@@ -84,11 +90,11 @@ class BoundedTransport(httpx2.AsyncBaseTransport):
         request.extensions = {**request.extensions, "sni_hostname": host}
         for address in await self._guard.addresses(host, port, is_shared=self._is_shared):
             request.url = url.copy_with(host=address)
-            outgoing.was_sent = True
+            had_been_sent, outgoing.was_sent = outgoing.was_sent, True
             try:
                 return await self._inner.handle_async_request(request)
             except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
-                outgoing.was_sent = False
+                outgoing.was_sent = had_been_sent
                 refused = error
             finally:
                 request.url = url

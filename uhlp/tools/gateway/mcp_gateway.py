@@ -17,10 +17,10 @@ from uhlp.tools.allowed_tools import is_allowed
 from uhlp.tools.context import ToolContext
 from uhlp.tools.gateway.address_guard import AddressGuard
 from uhlp.tools.gateway.config import McpSettings
-from uhlp.tools.gateway.faults import ServerFault
 from uhlp.tools.gateway.http_transport import http_streams
 from uhlp.tools.gateway.server_link import ServerLink
-from uhlp.tools.gateway.server_spec import Credentials, ServerSpec, read_credentials, spec_of
+from uhlp.tools.gateway.server_spec import Credentials, ServerSpec, command_of, read_credentials, spec_of
+from uhlp.tools.gateway.stdio_transport import OpenCommand, stdio_streams
 from uhlp.tools.tool import JsonObject
 
 ServersOf = Callable[[str], Mapping[str, McpServerDefinition]]
@@ -31,7 +31,7 @@ class McpGateway:
     """A ToolServer for `community.<server>.<tool>` and `app.<server>.<tool>`.
 
     Each application has its own session, credentials and process for each server: nothing of one reaches another.
-    `own_secrets` names secrets that no definition may send anywhere.
+    `open_command` starts a program in a sandbox; `own_secrets` names secrets that no definition may send anywhere.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class McpGateway:
         servers_of: ServersOf,
         settings: McpSettings,
         read_secret: SecretReader,
+        open_command: OpenCommand,
         clock: Clock,
         meter: Meter,
         own_secrets: Collection[str] = (),
@@ -47,6 +48,7 @@ class McpGateway:
         self._servers_of = servers_of
         self._settings = settings
         self._read_secret = read_secret
+        self._open_command = open_command
         self._own_secrets = frozenset(own_secrets)
         self._clock = clock
         self._guard = AddressGuard(settings=settings, clock=clock)
@@ -144,20 +146,28 @@ class McpGateway:
             app_id=app_id,
             spec=spec,
             credentials=partial(self._credentials, spec),
-            open_streams=partial(self._streams, spec),
+            open_streams=partial(self._streams, app_id, spec),
             settings=self._settings,
             clock=self._clock,
         )
         return link
 
     async def _credentials(self, spec: ServerSpec) -> Credentials:
-        pairs = spec.headers if spec.url is not None else spec.env
         forbidden = () if spec.is_shared else self._own_secrets
-        return await asyncio.to_thread(read_credentials, pairs, self._read_secret, forbidden=forbidden)
+        return await asyncio.to_thread(read_credentials, spec.secrets, self._read_secret, forbidden=forbidden)
 
-    def _streams(self, spec: ServerSpec, credentials: Credentials) -> AbstractAsyncContextManager[TransportStreams]:
-        if spec.url is None:
-            raise ServerFault("programs cannot be started yet")
+    def _streams(
+        self, app_id: str, spec: ServerSpec, credentials: Credentials
+    ) -> AbstractAsyncContextManager[TransportStreams]:
+        if spec.program is not None:
+            return stdio_streams(
+                self._open_command,
+                command_of(app_id, spec.program, credentials),
+                most_bytes=self._settings.max_message_bytes,
+                server=spec.name,
+                hidden=credentials.hidden,
+            )
+        assert spec.url is not None  # noqa: S101  a server has either
         return http_streams(
             spec.url, credentials.values, guard=self._guard, is_shared=spec.is_shared, settings=self._settings
         )

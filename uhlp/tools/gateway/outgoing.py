@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 class Outgoing:
     """`headers` go out with the request, which has until `ends_at` (the event loop's time; None: no end).
 
-    `status` is the HTTP answer's, None before there is one; `fault` says why there is none, or why it is not read;
-    `was_sent`: the server may have seen the request.
+    `status` is the HTTP answer's, None before there is one. `fault` says why there is none, or no more of it;
+    `unreadable` why it is not read. `was_sent`: the server may have seen the request.
     """
 
     ends_at: float | None
     headers: dict[str, str] = field(default_factory=dict)
     status: int | None = None
     fault: str | None = None
+    unreadable: str | None = None
     was_sent: bool = False
 
 

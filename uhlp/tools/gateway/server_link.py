@@ -178,7 +178,10 @@ class ServerLink:
             credentials = await self._credentials()
             reader = ResultReader(most_bytes=self._settings.max_result_bytes, hidden=credentials.hidden)
             session = Session(lambda: self._open_streams(credentials), on_tools_changed=self._tools_changed)
-            await session.open(timeout_s=self._settings.connect_timeout_s)
+            settings = self._settings
+            await session.open(
+                timeout_s=settings.start_timeout_s if self.spec.program is not None else settings.connect_timeout_s
+            )
             try:
                 tools = await self._list(session, reader)
             except BaseException:
@@ -252,9 +255,10 @@ class ServerLink:
             async with asyncio.timeout_at(outgoing.ends_at):
                 listed = await session.list_tools(most=self._settings.max_tools)
         except MCPError as error:
-            if error.code == METHOD_NOT_FOUND and outgoing.fault is None:
+            fault = outgoing.fault or outgoing.unreadable
+            if error.code == METHOD_NOT_FOUND and fault is None:
                 return {}
-            raise ServerFault(outgoing.fault or f"it does not list its tools (code {error.code})") from None
+            raise ServerFault(fault or f"it does not list its tools (code {error.code})") from None
         except TimeoutError:
             raise ServerFault("it did not list its tools in time") from None
         except (ValueError, RuntimeError):
@@ -282,6 +286,8 @@ class ServerLink:
             self._is_suspect = True
             raise DeadlineExceeded(f"{self.spec.prefix}{tool} did not answer in time.") from None
         except MCPError as error:
+            if error.code == CONNECTION_CLOSED and outgoing.status is None:
+                outgoing.fault = outgoing.fault or await session.end()
             raise self._meaning(error, outgoing, session, tool) from None
         except (ValueError, RuntimeError):
             raise ToolResultInvalid(f"{self.spec.prefix}{tool} answered with what is no result of a tool.") from None
@@ -290,10 +296,10 @@ class ServerLink:
 
     def _meaning(self, error: MCPError, outgoing: Outgoing, session: Session, tool: str) -> UhlpError | SessionLost:
         status = outgoing.status
-        if outgoing.fault is not None and status is not None:
-            return ToolResultInvalid(f"{self.spec.prefix}{tool}: {outgoing.fault}")
-        if outgoing.fault is not None or (error.code == CONNECTION_CLOSED and session.has_ended):
-            return SessionLost(outgoing.fault or "the connection was closed", may_have_run=outgoing.was_sent)
+        if outgoing.unreadable is not None:
+            return ToolResultInvalid(f"{self.spec.prefix}{tool}: {outgoing.unreadable}")
+        if outgoing.fault is not None:
+            return SessionLost(outgoing.fault, may_have_run=outgoing.was_sent)
         is_of_the_call = error.code in (INVALID_PARAMS, METHOD_NOT_FOUND)
         if status in (400, 404) and session.is_stateful and not is_of_the_call:
             return SessionLost("it has forgotten the session", may_have_run=False)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from uhlp.models.mcp_server import McpServerDefinition
+from uhlp.sandbox.command import CommandLimits, CommandSpec
 from uhlp.secret_references import SecretReader
 from uhlp.tools.gateway.config import SharedServer
 from uhlp.tools.gateway.faults import ServerFault
@@ -14,7 +15,8 @@ _REFERENCE = re.compile(r"secret:([A-Za-z_][A-Za-z0-9_.-]{0,127})")
 
 @dataclass(frozen=True, slots=True)
 class ServerSpec:
-    """`namespace` and `name` begin its tools' names. `url` or `argv` is given; `headers` and `env` hold references.
+    """`namespace` and `name` begin its tools' names. `url` or `program` is given; `secrets` are its headers or its
+    environment, with references.
 
     `is_shared`: the operator named it, so that its address is the operator's choice.
     """
@@ -23,9 +25,8 @@ class ServerSpec:
     name: str
     is_shared: bool
     url: str | None = None
-    argv: tuple[str, ...] = ()
-    headers: tuple[tuple[str, str], ...] = ()
-    env: tuple[tuple[str, str], ...] = ()
+    program: SharedServer | None = None
+    secrets: tuple[tuple[str, str], ...] = ()
 
     @property
     def prefix(self) -> str:
@@ -35,7 +36,7 @@ class ServerSpec:
 def spec_of(name: str, definition: McpServerDefinition, shared: Mapping[str, SharedServer]) -> ServerSpec | None:
     """The server that `definition` means; None when the settings do not have what it refers to (any more)."""
     if definition.ref is None:
-        return ServerSpec("app", name, is_shared=False, url=definition.url, headers=tuple(definition.headers.items()))
+        return ServerSpec("app", name, is_shared=False, url=definition.url, secrets=tuple(definition.headers.items()))
     server = shared.get(definition.ref)
     if server is None:
         return None
@@ -44,9 +45,8 @@ def spec_of(name: str, definition: McpServerDefinition, shared: Mapping[str, Sha
         name,
         is_shared=True,
         url=server.url,
-        argv=server.argv,
-        headers=tuple(server.headers.items()),
-        env=tuple(server.env.items()),
+        program=None if server.url is not None else server,
+        secrets=tuple((server.headers if server.url is not None else server.env).items()),
     )
 
 
@@ -62,6 +62,19 @@ class Credentials:
 
     def __repr__(self) -> str:
         return "Credentials(…)"
+
+
+def command_of(app_id: str, program: SharedServer, credentials: Credentials) -> CommandSpec:
+    """How an application's own process of `program` is started."""
+    return CommandSpec(
+        owner=app_id,
+        argv=program.argv,
+        environment=credentials.values,
+        folders=program.folders,
+        has_network=program.network,
+        image=program.image,
+        limits=CommandLimits(memory_bytes=program.memory_bytes, counts_reservations=False, processes=program.processes),
+    )
 
 
 def read_credentials(

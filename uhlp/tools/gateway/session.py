@@ -49,6 +49,7 @@ class Session:
         self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._closing = asyncio.Event()
         self._outgoing = Outgoing(ends_at=None)
+        self._fault: str | None = None
         self._owner: asyncio.Task[None] | None = None
 
     async def open(self, *, timeout_s: float) -> None:
@@ -72,6 +73,11 @@ class Session:
     @property
     def server_info(self) -> Implementation | None:
         return self._client.server_info
+
+    async def end(self) -> str:
+        """End the session, and say why it had ended before, if it had."""
+        await self.close()
+        return self._fault or "the connection was closed"
 
     async def close(self) -> None:
         """End the session; returns when what it held is let go."""
@@ -112,7 +118,9 @@ class Session:
                     self._opened.set_result(None)
                     await self._serve()
         except Exception as error:
-            self._fail(self._outgoing.fault or _reason(error, self._outgoing.status))
+            outgoing = self._outgoing
+            self._fault = outgoing.fault or outgoing.unreadable or _reason(error, outgoing.status)
+            self._fail(self._fault)
         finally:
             self._fail("the session ended")
             self._closing.set()
@@ -152,8 +160,13 @@ class Session:
 
 def _reason(error: BaseException, status: int | None) -> str:
     """Why there is no session, in our words: a server's own could hold anything."""
+    if isinstance(error, BaseExceptionGroup):
+        known, _ = error.split(ServerFault)
+        error = known or error
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
+    if isinstance(error, ServerFault):
+        return str(error)
     if status in (401, 403):
         return f"it refuses the credentials (HTTP {status})"
     if status is not None and status >= 300:
@@ -162,6 +175,4 @@ def _reason(error: BaseException, status: int | None) -> str:
         return "it did not answer in time"
     if isinstance(error, MCPError):
         return f"it refuses the session (code {error.code})"
-    if isinstance(error, ServerFault):
-        return str(error)
     return f"it does not speak MCP ({type(error).__name__})"

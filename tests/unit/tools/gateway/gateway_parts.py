@@ -4,9 +4,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from uhlp.clock import FakeClock
+from uhlp.clock import Clock, FakeClock
 from uhlp.metering import NullMeter
 from uhlp.models.definition import AppDefinition, LlmConfig
+from uhlp.sandbox.driver import Driver
+from uhlp.sandbox.drivers.fake import FakeDriver
 from uhlp.tools import ToolContext
 from uhlp.tools.gateway.config import McpSettings
 from uhlp.tools.gateway.mcp_gateway import McpGateway
@@ -31,12 +33,13 @@ class Applications:
 
 @asynccontextmanager
 async def gateway_of(
-    applications: Applications, *, clock: FakeClock | None = None, meter: Any = None, **settings: Any
+    applications: Applications, *, clock: Any = None, meter: Any = None, driver: Driver | None = None, **settings: Any
 ) -> AsyncIterator[McpGateway]:
     gateway = McpGateway(
         servers_of=applications.servers_of,
         settings=McpSettings.model_validate({"allow_hosts": ["127.0.0.1"], **settings}),
         read_secret=SECRETS.get,
+        open_command=(driver or FakeDriver()).open_command,
         clock=clock or FakeClock(),
         meter=meter or NullMeter(),
         own_secrets=("MODEL_KEY",),
@@ -47,7 +50,7 @@ async def gateway_of(
         await gateway.aclose()
 
 
-def context(*allowed: str, clock: FakeClock | None = None, timeout_s: float = 10.0, **changed: Any) -> ToolContext:
+def context(*allowed: str, clock: Clock | None = None, timeout_s: float = 10.0, **changed: Any) -> ToolContext:
     given: dict[str, Any] = {
         "app_id": "shop", "component_id": "parse", "request_id": "r", "trace_id": "a" * 32,
         "deadline": (clock or FakeClock()).monotonic() + timeout_s,
