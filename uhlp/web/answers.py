@@ -80,7 +80,8 @@ def answer_response(
         status, own_headers, body = _http_response(result.data, is_own_host)
         headers += own_headers
     elif result.result_type == "error":
-        status, body = _component_error(result.data, trace_id)
+        status, envelope = component_error(result.data, trace_id)
+        body = strict_json.dumps(envelope)
         headers.append(JSON_TYPE)
     else:
         raise OutputInvalid(f"The component answered with the result type {result.result_type!r}.")
@@ -116,8 +117,8 @@ def _server_timing(timings: tuple[tuple[str, float], ...], total_ms: float) -> b
     return ", ".join(parts).encode("ascii", "replace")
 
 
-def _component_error(data: Any, trace_id: str) -> tuple[int, bytes]:
-    """An error the component chose to answer: its own 4xx or 5xx `statusCode`, else 500."""
+def component_error(data: Any, trace_id: str) -> tuple[int, dict[str, Any]]:
+    """Status and envelope of an error the component chose to answer: its own 4xx or 5xx `statusCode`, else 500."""
     told = data if isinstance(data, dict) else {}
     status = told.get("statusCode")
     if type(status) is not int or not 400 <= status <= 599:
@@ -130,7 +131,7 @@ def _component_error(data: Any, trace_id: str) -> tuple[int, bytes]:
         "details": details if isinstance(details, dict) else {},
         "traceId": trace_id,
     }
-    return status, strict_json.dumps({"error": envelope})
+    return status, {"error": envelope}
 
 
 def _http_response(data: Any, is_own_host: bool) -> tuple[int, Headers, bytes]:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Self
 
 from uhlp.errors import PermissionDenied, Unauthorized
-from uhlp.registry.permissions import grants
 from uhlp.web.failure_limiter import FailureLimiter
 
 if TYPE_CHECKING:
@@ -29,16 +28,15 @@ class AppKeys:
             registry=services.registry, limiter=FailureLimiter(clock=services.clock, failures_per_minute=per_minute)
         )
 
-    async def authorize(self, headers: Mapping[bytes, bytes], *, app_id: str, component_id: str, client: str) -> None:
-        """Returns when the key may invoke the component; raises Unauthorized, PermissionDenied, TooManyRequests."""
+    async def permissions(self, headers: Mapping[bytes, bytes], *, app_id: str, client: str) -> tuple[str, ...]:
+        """What the key that comes along may do in the application; Unauthorized, PermissionDenied, TooManyRequests."""
         raw = key_of(headers)
         if raw is None:
             raise Unauthorized("This application needs a key: send X-API-Key, or Authorization: Bearer.")
         identity = await self.identify(raw, client=client)
         if identity.app_id != app_id:
             raise PermissionDenied("The key belongs to another application.")
-        if not grants(identity.permissions, f"invoke:{component_id}"):
-            raise PermissionDenied(f"The key lacks the permission invoke:{component_id}.")
+        return identity.permissions
 
     async def identify(self, raw: str, *, client: str) -> "ApiKeyIdentity":
         """Whose key this is; raises Unauthorized, TooManyRequests."""

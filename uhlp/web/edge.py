@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from importlib import import_module
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,7 +17,9 @@ from uhlp.web.app_keys import AppKeys
 from uhlp.web.application_hosts import ApplicationHosts
 from uhlp.web.built_when_needed import BuiltWhenNeeded
 from uhlp.web.ingress import PREFIX, Ingress
-from uhlp.web.mcp.core_access import INSTRUCTIONS, MCP, CoreAccess
+from uhlp.web.mcp import application_access, core_access
+from uhlp.web.mcp.application_access import ApplicationAccess, application_of
+from uhlp.web.mcp.core_access import MCP, CoreAccess
 from uhlp.web.mcp.lane import McpLane
 from uhlp.web.mcp.server_names import ServerNames
 from uhlp.web.metrics_lane import MetricsLane
@@ -42,6 +45,7 @@ class Edge:
         metrics: ASGIApp,
         otlp: ASGIApp,
         mcp: ASGIApp,
+        application_mcp: ASGIApp,
         admin: ASGIApp,
         panel: ASGIApp,
     ) -> None:
@@ -51,6 +55,7 @@ class Edge:
         self._metrics = metrics
         self._otlp = otlp
         self._mcp = mcp
+        self._application_mcp = application_mcp
         self._admin = admin
         self._panel = panel
 
@@ -67,6 +72,8 @@ class Edge:
         path: str = scope["path"]
         if scope["type"] == "http" and source_of(scope["raw_path"]) is not None:
             await self._sources(scope, receive, send)
+        elif scope["type"] == "http" and application_of(scope["raw_path"]) is not None:
+            await self._application_mcp(scope, receive, send)
         elif scope["type"] == "http" and path.startswith(PREFIX):
             await self._ingress(scope, receive, send)
         elif scope["type"] == "http" and path in (RECORD, METRICS):
@@ -129,11 +136,12 @@ async def open_edge(services: Services) -> AsyncIterator[Edge]:
         built: ASGIApp = application.build_admin(services)
         return built
 
-    async def endpoint() -> ASGIApp:
+    async def endpoint(name: str, instructions: str) -> ASGIApp:
         sdk = await asyncio.to_thread(import_module, "uhlp.tools.mcp_endpoint")
-        opened: ASGIApp = await stack.enter_async_context(sdk.open_endpoint(name="uhlp", instructions=INSTRUCTIONS))
+        opened: ASGIApp = await stack.enter_async_context(sdk.open_endpoint(name=name, instructions=instructions))
         return opened
 
+    names = ServerNames.of(services)
     async with AsyncExitStack() as stack:
         yield Edge(
             hosts=None if services.base_domain is None else ApplicationHosts(services.base_domain),
@@ -142,11 +150,18 @@ async def open_edge(services: Services) -> AsyncIterator[Edge]:
             metrics=MetricsLane(services, access=access),
             otlp=OtlpLane(services, access=access),
             mcp=McpLane(
-                BuiltWhenNeeded(endpoint),
+                BuiltWhenNeeded(partial(endpoint, "uhlp", core_access.INSTRUCTIONS)),
                 access=CoreAccess(services, gate=gate, sandboxes=sandboxes),
-                names=ServerNames(hosts=services.settings.mcp_hosts, origins=services.settings.mcp_origins),
+                names=names,
                 settings=services.settings,
                 own_headers=SECURITY_HEADERS,
+            ),
+            application_mcp=McpLane(
+                BuiltWhenNeeded(partial(endpoint, "uhlp-application", application_access.INSTRUCTIONS)),
+                access=ApplicationAccess(services, keys=keys),
+                names=names,
+                settings=services.settings,
+                own_headers=WALLS,
             ),
             admin=AdminLane(BuiltWhenNeeded(admin), gate=gate, settings=services.settings),
             panel=PanelLane(services, gate=gate, stack=stack),

@@ -6,9 +6,13 @@ It cannot make up a Host that is an address, and it cannot leave out its Origin.
 
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
+from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
 from uhlp.errors import PermissionDenied
+
+if TYPE_CHECKING:
+    from uhlp.web.services import Services
 
 
 class ServerNames:
@@ -20,6 +24,13 @@ class ServerNames:
         self._names = frozenset({"localhost", *(name for name in names if not name.startswith("."))})
         self._below = tuple(name for name in names if name.startswith("."))
         self._origins = frozenset(origin.lower() for origin in origins)
+
+    @classmethod
+    def of(cls, services: "Services") -> Self:
+        """The names in the settings, and those that a base domain gives."""
+        domain = services.base_domain
+        own = () if domain is None else (domain, f".{domain}")
+        return cls(hosts=(*services.settings.mcp_hosts, *own), origins=services.settings.mcp_origins)
 
     def check(self, headers: Mapping[bytes, bytes]) -> None:
         """Returns for a request that may be answered; PermissionDenied says what to set."""
