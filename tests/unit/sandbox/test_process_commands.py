@@ -58,6 +58,22 @@ async def test_a_command_sees_its_own_program_and_those_it_is_given(driver: Proc
     assert await python(driver, seen, programs=("/usr/bin/sort", "/usr/bin/env")) == "['env', 'sort'] False"
 
 
+async def test_a_program_that_is_not_there_keeps_nobody_from_running_another(driver: ProcessDriver) -> None:
+    assert await python(driver, "print(1)", programs=("/usr/bin/none-such", "/usr/bin/sort")) == "1"
+
+
+async def test_links_may_lead_out_of_a_folder_and_into_one(driver: ProcessDriver, tmp_path: Path) -> None:
+    folder = tmp_path / "environment"
+    folder.mkdir(mode=0o755)
+    (folder / "order").symlink_to("/usr/bin/sort")
+    (folder / "own").write_bytes(Path("/usr/bin/sort").read_bytes())  # noqa: ASYNC240
+    (folder / "own").chmod(0o755)
+    (tmp_path / "way-in").symlink_to(folder / "own")
+    for program in (folder / "order", folder / "own", tmp_path / "way-in"):
+        result = await run(driver, str(program), stdin=b"b\na\n", folders=(folder,))
+        assert result.stdout == b"a\nb\n"
+
+
 async def test_a_link_is_followed_once_and_the_program_keeps_its_name(driver: ProcessDriver, tmp_path: Path) -> None:
     folder = tmp_path / "tools"
     folder.mkdir(mode=0o755)

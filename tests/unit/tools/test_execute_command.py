@@ -17,15 +17,17 @@ from uhlp.errors import (
     PayloadTooLarge,
     PermissionDenied,
     TooManyRequests,
+    Unavailable,
     ValidationFailed,
 )
 from uhlp.llm import LlmSettings, ModelGateway
 from uhlp.models.definition import LlmConfig
 from uhlp.sandbox.command import CommandProcess, CommandSpec
 from uhlp.sandbox.drivers.fake import FakeDriver
-from uhlp.tools import CoreMCPServer, ToolContext
+from uhlp.tools import CoreMCPServer, ToolCallRecord, ToolContext, ToolSession
 from uhlp.tools.command_settings import CommandSettings
 from uhlp.tools.core.linux_execute_command import EXECUTE_COMMAND, LinuxExecuteCommand
+from uhlp.tools.recorded_session import RecordedSession
 
 COPY, FAIL, HANG, FLOOD = "/usr/bin/copy", "/usr/bin/fail", "/usr/bin/hang", "/usr/bin/flood"
 EVERY_PROGRAM = (COPY, FAIL, HANG, FLOOD)
@@ -72,8 +74,8 @@ class Desk:
     async def run(self, *argv: str, context: dict[str, Any] | None = None, **given: Any) -> dict[str, Any]:
         return await self.call({"command": list(argv), **given}, **(context or {}))
 
-    async def call(self, arguments: dict[str, Any], **changed: Any) -> dict[str, Any]:
-        context: dict[str, Any] = {
+    def context(self, **changed: Any) -> ToolContext:
+        given: dict[str, Any] = {
             "app_id": "desk",
             "component_id": "sorter",
             "request_id": "r1",
@@ -84,8 +86,11 @@ class Desk:
             "configuration": {},
             "purpose": "serve",
         }
+        return ToolContext(**{**given, **changed})
+
+    async def call(self, arguments: dict[str, Any], **changed: Any) -> dict[str, Any]:
         async with asyncio.timeout(LIMIT_S):
-            return await self.server.call_tool(EXECUTE_COMMAND, arguments, ToolContext(**{**context, **changed}))
+            return await self.server.call_tool(EXECUTE_COMMAND, arguments, self.context(**changed))
 
     async def comes_to_rest(self) -> bool:
         return await self.driver.list_owned() == []
@@ -183,6 +188,17 @@ async def test_an_execution_that_answers_nobody_runs_no_command(desk: Desk, purp
     with pytest.raises(PermissionDenied, match=purpose):
         await desk.run(COPY, context={"purpose": purpose})
     assert desk.specs == []
+
+
+async def test_an_execution_that_must_change_nothing_is_told_what_a_command_said_before(desk: Desk) -> None:
+    arguments = {"command": [COPY], "stdin": "a"}
+    answer = await desk.call(arguments)
+    recorded = ToolCallRecord(EXECUTE_COMMAND, 1.0, "ok", arguments=arguments, result=answer)
+    again = RecordedSession(ToolSession(desk.server, desk.context(purpose="shadow")), [recorded])
+    assert await again.call(EXECUTE_COMMAND, arguments) == answer
+    with pytest.raises(Unavailable, match="No result was recorded"):
+        await again.call(EXECUTE_COMMAND, {"command": [COPY], "stdin": "b"})
+    assert len(desk.specs) == 1
 
 
 async def test_a_command_that_takes_too_long_is_ended(desk: Desk) -> None:

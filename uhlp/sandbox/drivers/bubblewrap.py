@@ -49,7 +49,7 @@ def command_of_the_machine(
 ) -> list[str]:
     """The same for a command: it sees what programs of the machine need, its own and what the operator names.
 
-    Process 1 is bubblewrap's own, which nothing inside can signal or read.
+    Process 1 is bubblewrap's own: its end is the end of everything inside.
     """
     line = _namespaces(bwrap, info_fd=info_fd, is_root=is_root)
     line += [] if has_network else ["--unshare-net"]

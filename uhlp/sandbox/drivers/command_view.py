@@ -31,15 +31,11 @@ def open_view(spec: CommandSpec, *, hidden: Sequence[Path]) -> Iterator[CommandV
     """
     with contextlib.ExitStack() as opened:
         folders = tuple(opened.enter_context(open_folders(spec.folders, hidden=hidden)))
-        programs = []
-        for path in dict.fromkeys((spec.argv[0], *spec.programs)):
-            program = _program(path, hidden, opened)
-            if any(program.source.is_relative_to(folder.source) for folder in folders):
-                continue
-            if any(program.target.is_relative_to(folder.target) for folder in folders):
-                program = Volume(program.source, program.source, False, program.descriptor)  # a link leads out of it
-            programs.append(program)
-        yield CommandView(tuple(programs), folders)
+        programs = [_program(spec.argv[0], hidden, opened)]
+        for path in spec.programs:
+            with contextlib.suppress(CommandRefused):  # what this machine lacks keeps nobody from running the rest
+                programs.append(_program(path, hidden, opened))
+        yield CommandView(tuple(_beside(programs, folders)), folders)
 
 
 @contextlib.contextmanager
@@ -53,6 +49,15 @@ def check_program_path(path: str) -> None:
     """Raises CommandRefused unless it is a plain absolute path: nothing that is read in two ways."""
     if not is_plain_path(path):
         raise CommandRefused(f"The command {path[:200]!r} is no plain absolute path, such as /usr/bin/sort.")
+
+
+def _beside(programs: Sequence[Volume], folders: Sequence[Volume]) -> Iterator[Volume]:
+    """The programs that the folders do not show already, each where the command finds it."""
+    for program in programs:
+        if not any(program.target.is_relative_to(folder.target) for folder in folders):
+            yield program
+        elif not any(program.source.is_relative_to(folder.source) for folder in folders):
+            yield Volume(program.source, program.source, False, program.descriptor)  # a link leads out of its folder
 
 
 def _program(path: str, hidden: Sequence[Path], opened: contextlib.ExitStack) -> Volume:

@@ -95,6 +95,8 @@ class ProcessCommands:
                 pass_fds=(status_write, info_write, settings_fd, *seen),
                 start_new_session=True,
             )
+            taken.callback(process.communicate)
+            taken.callback(process.kill)
 
             def ended() -> None:
                 self._commands.pop(command_id, None)
