@@ -227,7 +227,7 @@ class Step:
     `timeout_s` bounds one attempt of whatever the step does (all of a loop, of a subworkflow); an attempt that takes
     longer is cancelled and fails with DEADLINE_EXCEEDED. None: the component's or the tool's own.
     `idempotency_key` gives the text that names this execution to what it calls; None: `runId:stepId`, with
-    `:index` of each loop around it, and `:visit` from the second on. Attempts share the key.
+    `:index` of each loop around it, and `:visit` from the second on. Attempts share the key, and nothing else does.
     """
 
     step_id: str

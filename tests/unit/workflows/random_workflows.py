@@ -15,7 +15,8 @@ texts = st.text(st.characters(categories=["L", "N", "P", "Zs"]), max_size=3)
 
 
 class _Ids:
-    def __init__(self) -> None:
+    def __init__(self, most_branches: int) -> None:
+        self.most_branches = most_branches
         self._made = 0
 
     def next(self) -> str:
@@ -24,9 +25,12 @@ class _Ids:
 
 
 @st.composite
-def workflows(draw: st.DrawFn, *, deepest: int = 2) -> Definition:
-    """A definition whose steps lead forward, or back to one with `maxVisits`; the last of each block ends it."""
-    return {"steps": draw(_blocks(_Ids(), deepest, in_a_loop=False))}
+def workflows(draw: st.DrawFn, *, deepest: int = 2, most_branches: int = 2) -> Definition:
+    """A definition whose steps lead forward, or back to one with `maxVisits`; the last of each block ends it.
+
+    Its components are all `c`, its tools `core.a.b`, its subworkflows `other`.
+    """
+    return {"steps": draw(_blocks(_Ids(most_branches), deepest, in_a_loop=False))}
 
 
 @st.composite
@@ -57,11 +61,13 @@ def _steps(draw: st.DrawFn, ids: _Ids, names: list[str], place: int, deepest: in
     elif kind == "subworkflow":
         step |= {"workflowId": "other", "inputMapping": {"a": draw(value)}}
     elif kind == "loop":
-        step["maxIterations"] = draw(st.integers(1, 3))
-        step |= draw(st.sampled_from([{"forEach": "[1, 2, 3]"}, {"while": "index < 2"}, {"while": "true"}]))
+        step["maxIterations"] = draw(st.integers(1, 4))
+        step |= draw(
+            st.sampled_from([{"forEach": "[1, 2]"}, {"while": "index < 1"}, {"while": "index < 2"}, {"while": "true"}])
+        )
         step["steps"] = draw(_blocks(ids, deepest - 1, in_a_loop=True))
     elif kind == "parallel":
-        count = draw(st.integers(1, 2))
+        count = draw(st.integers(1, ids.most_branches))
         step["branches"] = {f"b{n}": draw(_blocks(ids, deepest - 1, in_a_loop=in_a_loop)) for n in range(count)}
         step |= {"join": draw(st.sampled_from(["all", "any"])), "maxConcurrency": draw(st.integers(1, 2))}
     return step | draw(_ways_on(names, place, kind))
@@ -77,7 +83,7 @@ def _values(earlier: list[str], *, in_a_loop: bool) -> st.SearchStrategy[Any]:
 @st.composite
 def _ways_on(draw: st.DrawFn, names: list[str], place: int, kind: str) -> Definition:
     is_last = place + 1 == len(names)
-    anywhere = st.sampled_from(names)
+    anywhere = st.sampled_from([*names[place + 1 :] * 3, *names])
     routes: Definition = {}
     if draw(st.booleans()):
         routes["onFailure"] = [{"code": draw(st.sampled_from(CODES)), "next": draw(anywhere)}]

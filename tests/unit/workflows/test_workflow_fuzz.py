@@ -16,7 +16,7 @@ from uhlp.workflows import Plan, parse_workflow
 
 PATH = "workflows/w.yaml"
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-LONG = settings(max_examples=4_000, deadline=None, suppress_health_check=list(HealthCheck))
+LONG = settings(max_examples=1_500, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def parsed(raw: bytes) -> Plan | None:

@@ -13,11 +13,12 @@ _NOT_RUN: dict[str, Any] = {"status": "not_run", "output": None, "error": None, 
 class Scope:
     """One block that is being run: the root, an iteration, a branch, a subworkflow.
 
-    `prefix` leads to it in the run's paths, `key` in its idempotency keys. `names` are all but `context.now` and
+    `prefix` leads to it in the run's paths, `key` and `marks` in its idempotency keys: the index of each loop around
+    it, and which visit of a step around it this is, from the second on. `names` are all but `context.now` and
     `steps`, which belong to the moment and to the block.
     """
 
-    __slots__ = ("_context", "_names", "indices", "key", "plan", "prefix", "steps")
+    __slots__ = ("_context", "_names", "key", "marks", "plan", "prefix", "steps")
 
     def __init__(
         self,
@@ -26,13 +27,13 @@ class Scope:
         *,
         prefix: str = "",
         key: str = "",
-        indices: tuple[int, ...] = (),
+        marks: tuple[str, ...] = (),
         steps: Mapping[str, Any] | None = None,
     ) -> None:
         self.plan = plan
         self.prefix = prefix
         self.key = key
-        self.indices = indices
+        self.marks = marks
         self.steps: dict[str, Any] = dict(steps) if steps is not None else dict.fromkeys(plan.step_ids, _NOT_RUN)
         self._names = dict(names)
         self._context = names["context"]
@@ -57,8 +58,8 @@ class Scope:
 
     def idempotency_key(self, run_id: str, step: Step, visit: int) -> str:
         """What names this execution to what it calls, when the step does not say it itself."""
-        indices = "".join(f":{index}" for index in self.indices)
-        return f"{run_id}:{self.key}{step.step_id}{indices}" + (f":{visit}" if visit > 1 else "")
+        marks = "".join(f":{mark}" for mark in self.marks)
+        return f"{run_id}:{self.key}{step.step_id}{marks}" + (f":{visit}" if visit > 1 else "")
 
     def iteration(self, path: str, index: int, **item: Any) -> "Scope":
         """One iteration of the loop at `path`, which starts with nothing of the one before."""
@@ -67,15 +68,15 @@ class Scope:
             {**self._names, **item, "index": index},
             prefix=f"{path}[{index}]/",
             key=self.key,
-            indices=(*self.indices, index),
+            marks=(*self.marks, f"{index}{_later_visit(path)}"),
             steps=self.steps,
         )
 
     def branch(self, path: str, name: str) -> "Scope":
         """One branch of the parallel step at `path`."""
-        return Scope(
-            self.plan, self._names, prefix=f"{path}.{name}/", key=self.key, indices=self.indices, steps=self.steps
-        )
+        later = _later_visit(path)
+        marks = (*self.marks, later) if later else self.marks
+        return Scope(self.plan, self._names, prefix=f"{path}.{name}/", key=self.key, marks=marks, steps=self.steps)
 
     def subworkflow(self, path: str, step: Step, plan: Plan, given: dict[str, Any]) -> "Scope":
         """The root of another workflow, called at `path` with the input `given`."""
@@ -84,8 +85,14 @@ class Scope:
             "context": self._context,
             "workflow": {**self._names["workflow"], "workflowId": plan.workflow_id},
         }
-        indices = "".join(f"{index}/" for index in self.indices)
-        return Scope(plan, names, prefix=f"{path}/", key=f"{self.key}{step.step_id}/{indices}")
+        marks = "".join(f"{mark}/" for mark in self.marks)
+        return Scope(plan, names, prefix=f"{path}/", key=f"{self.key}{step.step_id}{_later_visit(path)}/{marks}")
+
+
+def _later_visit(path: str) -> str:
+    """The `#2` at the end of a step's path, when this is not its first visit."""
+    _, mark, visit = path.rpartition("/")[2].partition("#")
+    return mark + visit
 
 
 def rfc3339(moment: float) -> str:
