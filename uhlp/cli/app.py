@@ -25,6 +25,7 @@ from uhlp.cli import (
     starter,
     status,
     tokens,
+    tools,
     traffic,
 )
 from uhlp.cli.admin_client import ASKS_A_SERVER
@@ -87,6 +88,7 @@ for asks_a_server in (
     candidates.rollback,
     history.history,
     queues.queues,
+    tools.tools,
     adjudication.adjudications,
     adjudication.adjudicate,
     settings.settings,

@@ -9,11 +9,16 @@ ALWAYS_ALLOWED = frozenset({METRICS_RECORD})
 
 
 def is_allowed(name: str, allowed_tools: Collection[str]) -> bool:
-    """Whether `name` may be called: it is listed itself, or all tools of its server are (`community.<server>.*`).
+    """Whether a component that lists `allowed_tools` may call `name`."""
+    return name in ALWAYS_ALLOWED or is_listed(name, allowed_tools)
+
+
+def is_listed(name: str, allowed_tools: Collection[str]) -> bool:
+    """Whether `name` is listed itself, or all tools of its server are (`community.<server>.*`).
 
     Tools of `core` are listed one by one: a tool that a later UHLP brings is given to nobody unasked.
     """
-    if name in ALWAYS_ALLOWED or name in allowed_tools:
+    if name in allowed_tools:
         return not name.endswith(".*")
     namespace, _, rest = name.partition(".")
     server = rest.partition(".")[0]

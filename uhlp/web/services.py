@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from uhlp.sandbox.manager import SandboxManager
     from uhlp.sources.sources import Sources
     from uhlp.state.state_manager import StateManager
+    from uhlp.tools.gateway.mcp_gateway import McpGateway
     from uhlp.tools.tool_namespaces import ToolNamespaces
     from uhlp.tools.tool_sessions import ToolSessions
     from uhlp.traffic.samples import SampleStore
@@ -88,6 +89,7 @@ class Services:
     tokens: "AccessTokens"
     sandbox_tokens: "SandboxTokens"
     tools: "ToolNamespaces"
+    mcp_servers: "McpGateway"
     tool_sessions: "ToolSessions"
     core_tools: Sequence[str] = ()
     """The names of all tools of `core`."""

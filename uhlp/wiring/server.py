@@ -103,6 +103,7 @@ async def open_services() -> AsyncIterator[Services]:
             tokens=tokens,
             sandbox_tokens=ground.sandbox_tokens,
             tools=ground.namespaces,
+            mcp_servers=ground.mcp_servers,
             tool_sessions=ground.tool_sessions,
             core_tools=ground.tools.tool_names,
             settings=_web_settings(settings),

@@ -380,6 +380,7 @@ def services(**parts: Any) -> Services:
         ),
         "sandbox_tokens": SandboxTokens(clock=parts.get("clock", clock)),
         "tools": None,
+        "mcp_servers": None,
         "tool_sessions": ToolSessions(),
         "settings": WebSettings(max_body_bytes=64 * 1024, body_timeout_s=0.3, failed_logins_per_minute=5),
     }

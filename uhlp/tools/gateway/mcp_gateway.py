@@ -101,6 +101,14 @@ class McpGateway:
                 self._clock.monotonic() - started, trace_id=context.trace_id
             )
 
+    async def ask(self, app_id: str) -> None:
+        """Have every server of an application list its tools, so that `describe` knows; whoever is away stays away."""
+        links = [link for name in self._servers_of(app_id) if (link := self._link(app_id, name)) is not None]
+        asked = (link.tools(timeout_s=self._settings.list_timeout_s) for link in links)
+        for found in await asyncio.gather(*asked, return_exceptions=True):
+            if isinstance(found, BaseException) and not isinstance(found, UhlpError):
+                raise found
+
     def describe(self, app_id: str) -> list[JsonObject]:
         """Every server of an application: {name, namespace, state, reason?, since?, tools}; opens nothing."""
         told: list[JsonObject] = []

@@ -18,6 +18,7 @@ from uhlp.web.admin import (
     runtime,
     sandboxes,
     tokens,
+    tools,
     versions,
 )
 from uhlp.web.admin import settings as settings_view
@@ -56,6 +57,7 @@ def build_admin(services: Services) -> FastAPI:
         api_keys,
         runtime,
         queues,
+        tools,
         observations,
         adjudication,
         sandboxes,
