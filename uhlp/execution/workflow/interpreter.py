@@ -4,6 +4,7 @@ A walk always starts at the beginning. What the journal knows of the run is take
 again, so that a walk after a crash or a wait comes to where the last one stood, on the same way.
 """
 
+import asyncio
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, assert_never
@@ -35,6 +36,9 @@ from uhlp.workflows import (
 from uhlp.workflows.plan import ITERATIONS_EXHAUSTED, STEPS_EXHAUSTED, VISITS_EXHAUSTED
 
 Names = Mapping[str, Any]
+
+STEPS_AT_A_TIME = 8
+"""After so many the event loop turns: a few milliseconds of steps that only compute, or that the journal knows."""
 
 
 class Interpreter:
@@ -92,6 +96,8 @@ class Interpreter:
                 return failed_with(VISITS_EXHAUSTED, f"{step_id} was to be entered more than {step.max_visits} times.")
             if not run.enter_step():
                 raise RunFails(failed_with(STEPS_EXHAUSTED, "The run has entered as many steps as a run may."))
+            if run.entered_steps % STEPS_AT_A_TIME == 0:
+                await asyncio.sleep(0)  # steps that only compute would hold everybody else
             visit = visits[step_id]
             now = self._attempts.entered_at(run, scope.path(step, visit))
             outcome = await self._step(run, step, scope, visit, scope.names(now))

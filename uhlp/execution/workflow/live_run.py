@@ -32,7 +32,7 @@ class LiveRun:
     """
 
     __slots__ = (
-        "_most_steps", "_past", "_steps", "app", "component", "fired", "is_parking", "moving", "plan", "record",
+        "_most_steps", "_past", "app", "component", "entered_steps", "fired", "is_parking", "moving", "plan", "record",
     )  # fmt: skip
 
     def __init__(
@@ -54,7 +54,7 @@ class LiveRun:
         self.fired = {} if fired is None else fired
         self.is_parking = False
         self._most_steps = most_steps
-        self._steps = 0
+        self.entered_steps = 0
         self._past: dict[str, list[StepRecord]] = {}
         for step in past:
             self._past.setdefault(step.path, []).append(step)
@@ -70,5 +70,5 @@ class LiveRun:
 
     def enter_step(self) -> bool:
         """Count one more step; False when the run has entered as many as it may."""
-        self._steps += 1
-        return self._steps <= self._most_steps
+        self.entered_steps += 1
+        return self.entered_steps <= self._most_steps

@@ -34,6 +34,7 @@ from uhlp.errors import (
     TooManyRuns,
     WorkflowFailed,
 )
+from uhlp.execution.workflow.interpreter import STEPS_AT_A_TIME
 from uhlp.execution.workflow.journal_table import select_run, select_runs, select_steps
 from uhlp.workflows import Branch
 
@@ -381,3 +382,22 @@ async def test_fifty_runs_beside_each_other_keep_their_values_apart(tmp_path):
     async with running(Parts(tmp_path / "w.db", app_of(order_plan()), components=components)) as parts:
         results = await asyncio.gather(*(parts.runs.answer(parts.call({"item": n})) for n in range(50)))
         assert [one.data["charged"] for one in results] == [{"usd": n * 2.0} for n in range(50)]
+
+
+async def test_a_run_that_only_computes_lets_others_go_on(tmp_path):
+    body = sequence(("count", FormatResponse("generic", mapping("=index"))))
+    root = sequence(("many", Loop(400, body, condition=expression("index < 400"))))
+    turns = 0
+
+    async def count_turns():
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async with running(Parts(tmp_path / "w.db", app_of(root), components=ScriptedComponents())) as parts:
+        others = asyncio.create_task(count_turns())
+        result = await parts.runs.answer(parts.call())
+        others.cancel()
+        assert result.data == list(range(400))
+        assert turns >= 400 / STEPS_AT_A_TIME
