@@ -3,7 +3,7 @@
 `sandbox_program()` holds for the supervisor and all it forks: nothing that reaches the kernel's rarer subsystems, other
 processes' memory, namespaces or the network. `worker_program(pid)` comes on top after a fork: a worker is one process
 that can signal only itself, start nothing, and stand in nobody's way. Calls newer than this list do not exist (ENOSYS).
-Where a pool has a network, both leave out what they say about sockets; its container's own filter still says which.
+With a network, the first lets out over IP alone, and the second leaves out what it says about sockets.
 """
 
 import errno
@@ -23,6 +23,7 @@ _NUMBER_AT, _ARCHITECTURE_AT, _ARGUMENTS_AT = 0, 4, 16
 
 _SOME_PID = 0x5EC0FFEE
 _AF_UNIX = 1
+_NETWORK_FAMILIES = (2, 10, 16)  # AF_INET, AF_INET6, and AF_NETLINK, which tells a resolver of its interfaces
 _CLONE_THREAD = 0x00010000
 _CLONE_NEW_NAMESPACES = 0x7E020080  # user, pid, net, ipc, uts, cgroup, mount, time
 _FCNTL_SIGNALS_AND_PIPES = (8, 10, 15, 1031)  # F_SETOWN, F_SETSIG, F_SETOWN_EX (they signal others), F_SETPIPE_SZ
@@ -53,8 +54,8 @@ def sandbox_program(machine: str, *, has_network: bool = False) -> bytes:
         Refusal("clone3", error=errno.ENOSYS),  # its flags lie in memory, out of a filter's sight; libc then uses clone
         Refusal("clone", argument=0, has_bits=_CLONE_NEW_NAMESPACES),
     ]
-    if not has_network:
-        refusals.append(Refusal("socket", argument=0, equals=(_AF_UNIX,), unless=True))
+    families = (_AF_UNIX, *_NETWORK_FAMILIES) if has_network else (_AF_UNIX,)
+    refusals.append(Refusal("socket", argument=0, equals=families, unless=True))
     return assemble(refusals, machine)
 
 

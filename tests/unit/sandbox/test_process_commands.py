@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -214,6 +215,17 @@ async def test_the_network_is_reached_by_those_that_were_let_out(driver: Process
         source = f"import socket; print(socket.create_connection(('127.0.0.1', {port}), 5).recv(5).decode())"
         assert await python(driver, source, has_network=True) == "hello"
         assert (await run(driver, PYTHON, "-I", "-c", source)).exit_code == 1
+
+
+async def test_a_network_is_one_of_ip_alone(driver: ProcessDriver) -> None:
+    source = (
+        "import socket\n"
+        "for family in (38, 40, 31, socket.AF_PACKET):\n"  # AF_ALG, AF_VSOCK, AF_BLUETOOTH
+        "    try: socket.socket(family, socket.SOCK_DGRAM); print('open')\n"
+        "    except OSError as error: print(error.errno)\n"
+        "socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)"
+    )
+    assert set((await python(driver, source, has_network=True)).split()) == {str(errno.EPERM)}
 
 
 async def test_an_image_of_somebodys_own_is_no_process(driver: ProcessDriver) -> None:

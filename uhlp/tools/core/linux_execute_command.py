@@ -33,10 +33,14 @@ _ENCODING: JsonObject = {"enum": ["utf8", "base64"]}
 INPUT_SCHEMA = arguments(
     ["command"],
     command={
-        "anyOf": [
-            {"type": "array", "prefixItems": [_PATH], "items": _ARGUMENT, "minItems": 1, "maxItems": 256},
-            arguments(["path"], path=_PATH, args={"type": "array", "items": _ARGUMENT, "maxItems": 255}),
-        ]
+        "type": ["array", "object"],
+        "prefixItems": [_PATH],
+        "items": _ARGUMENT,
+        "minItems": 1,
+        "maxItems": 256,
+        "properties": {"path": _PATH, "args": {"type": "array", "items": _ARGUMENT, "maxItems": 255}},
+        "required": ["path"],
+        "additionalProperties": False,
     },
     stdin={"type": "string"},
     stdinEncoding=_ENCODING,
