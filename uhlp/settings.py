@@ -36,6 +36,7 @@ from uhlp.sandbox.config import SandboxSettings
 from uhlp.state.config import RuntimeSettings
 from uhlp.tools.command_settings import CommandSettings
 from uhlp.tools.gateway.config import McpSettings
+from uhlp.tracing.config import TracingSettings
 from uhlp.web.config import UserSettings, WebSettings
 
 PREFIX = "UHLP_"
@@ -99,6 +100,7 @@ class Settings(BaseSettings):
     configuration: dict[str, Any] = Field(default_factory=dict)
     mailbox: MailboxSettings = MailboxSettings()
     metrics: MetricsConfig = MetricsConfig()
+    tracing: TracingSettings = TracingSettings()
     limits: LimitSettings = LimitSettings()
     users: UserSettings = UserSettings()
     registry: RegistrySettings = RegistrySettings()

@@ -1,7 +1,7 @@
 """Executor: one implementation, one input, one result."""
 
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from uhlp.catalogue import traffic
 from uhlp.clock import Clock
@@ -22,6 +22,9 @@ from uhlp.tools.tool_namespaces import ToolNamespaces
 from uhlp.tools.tool_sessions import ToolSessions
 from uhlp.tracing import TraceContext
 
+if TYPE_CHECKING:
+    from uhlp.tracing.tracer import Tracer
+
 
 class Executor:
     """Claims a sandbox, runs, checks the answer. Stateless; one instance a server."""
@@ -35,20 +38,39 @@ class Executor:
         meter: Meter,
         deployment_mode: str,
         sessions: ToolSessions | None = None,
+        tracer: "Tracer | None" = None,
     ) -> None:
         self._sandboxes = sandboxes
         self._tools = tools
         self._sessions = sessions or ToolSessions()
         self._clock = clock
         self._deployment_mode = deployment_mode
+        self._tracer = tracer
         self._numbers = count(1)
         self._executions = traffic.EXECUTIONS.on(meter)
 
     async def run(self, call: ExecutionCall) -> ExecutionResult:
         """Run `call` to its end. Never raises for what a sandbox or a model did, nor when no sandbox is to be had:
         that is in the result. A cancelled run frees its worker."""
+        trace = call.trace or TraceContext.of(call.trace_id)
+        if self._tracer is None:
+            return await self._execute(call, trace)
+        facts = {
+            "uhlp.app_id": call.app.app_id,
+            "uhlp.component_id": call.component.definition.component_id,
+            "uhlp.implementation": call.implementation.label,
+            "uhlp.purpose": call.purpose,
+        }
+        with self._tracer.span("execution", trace, facts) as span:
+            result = await self._execute(call, span.trace)
+            span.set("uhlp.outcome", result.failure or result.outcome)
+            if result.error is not None:
+                span.failed(result.error.code)
+            return result
+
+    async def _execute(self, call: ExecutionCall, trace: TraceContext) -> ExecutionResult:
         started_s = self._clock.monotonic()
-        session = ToolSession(self._tools, _tool_context(call, started_s))
+        session = ToolSession(self._tools, _tool_context(call, started_s, trace))
         if call.recorded is not None:
             session = RecordedSession(session, call.recorded)
         result = await self._run(call, session, started_s)
@@ -124,7 +146,7 @@ def _pool_of(call: ExecutionCall) -> PoolDefinition:
     return pool if isinstance(call.implementation, HandlerImplementation) else prompt_pool(pool)
 
 
-def _tool_context(call: ExecutionCall, started_s: float) -> ToolContext:
+def _tool_context(call: ExecutionCall, started_s: float, trace: TraceContext) -> ToolContext:
     definition = call.component.definition
     allowed = definition.tools
     if not isinstance(call.implementation, HandlerImplementation) and LLM_GENERATE not in allowed:
@@ -134,7 +156,7 @@ def _tool_context(call: ExecutionCall, started_s: float) -> ToolContext:
         component_id=definition.component_id,
         request_id=call.request_id,
         trace_id=call.trace_id,
-        trace=call.trace or TraceContext(call.trace_id),
+        trace=trace,
         deadline=started_s + call.timeout_s,
         allowed_tools=allowed,
         llm=call.app.definition.llm,

@@ -54,4 +54,9 @@ class ToolContext:
 
     def trace_headers(self) -> dict[str, str]:
         """`traceparent` and `tracestate` of an HTTP call that a tool makes to others."""
-        return (self.trace or TraceContext(self.trace_id)).headers()
+        return self.place.headers()
+
+    @property
+    def place(self) -> TraceContext:
+        """Where the call stands in its trace."""
+        return self.trace or TraceContext.of(self.trace_id)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -26,6 +26,9 @@ from uhlp.tools.core.llm_generate import LlmGenerate
 from uhlp.tools.core.metrics_record import MetricRecorder, MetricsRecord
 from uhlp.tools.tool import JsonObject, Tool
 
+if TYPE_CHECKING:
+    from uhlp.tracing.tracer import Tracer
+
 log = structlog.get_logger(__name__)
 
 
@@ -44,11 +47,14 @@ class CoreMCPServer:
         budgets: Budgets | None = None,
         cache: AnswerCache | None = None,
         tools: Sequence[Tool] = (),
+        tracer: "Tracer | None" = None,
     ) -> None:
         self.clock = clock
         self.budgets = budgets or Budgets(usage=UsageBook(clock=clock), clock=clock)
         cache = cache or AnswerCache(clock=clock, most_bytes=0)
-        generate = LlmGenerate(gateway=gateway, budgets=self.budgets, cache=cache, clock=clock, meter=meter)
+        generate = LlmGenerate(
+            gateway=gateway, budgets=self.budgets, cache=cache, clock=clock, meter=meter, tracer=tracer
+        )
         offered = (generate.tool(), MetricsRecord(metrics=metrics).tool(), *FRAMEWORK_TOOLS, *tools)
         self._tools = {tool.name: (tool, compile_validator(tool.input_schema)) for tool in offered}
         self._calls = traffic.TOOL_CALLS.on(meter)

@@ -38,6 +38,14 @@ class TraceContext:
             _state(tracestate),
         )
 
+    @classmethod
+    def of(cls, trace_id: str) -> Self:
+        """Work of the trace with this id; a new trace where it is no trace's."""
+        raw = trace_id.encode()
+        if len(raw) == 32 and _HEX.issuperset(raw) and raw != _NO_TRACE:
+            return cls(trace_id)
+        return cls.read(None)
+
     def headers(self) -> dict[str, str]:
         """`traceparent`, and `tracestate` where there is one, of a call that is made for this work."""
         span_id = self.span_id if self.is_recorded else f"{getrandbits(64) or 1:016x}"

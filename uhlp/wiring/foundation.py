@@ -1,10 +1,12 @@
 """Foundation: what answers requests, without evolution: stores, registry, models, tools, sandboxes."""
 
+import asyncio
 import os
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from uhlp.access.sandbox_tokens import SandboxTokens
 from uhlp.clock import Clock, SystemClock
@@ -36,6 +38,10 @@ from uhlp.tools.gateway.mcp_gateway import McpGateway
 from uhlp.tools.tool_sessions import ToolSessions
 from uhlp.traffic.samples import SampleStore
 from uhlp.wiring.data_directory import make_runtime_store
+from uhlp.wiring.tracing import make_tracer
+
+if TYPE_CHECKING:
+    from uhlp.tracing.tracer import Tracer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +73,7 @@ class Foundation:
     sandbox_tokens: SandboxTokens
     sandboxes: SandboxManager
     executor: Executor
+    tracer: "Tracer | None"
 
 
 async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitStack) -> Foundation:
@@ -83,6 +90,9 @@ async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitSt
     runtime = make_runtime_store(settings, data_dir)
     stack.push_async_callback(runtime.aclose)
     read_secret = secret_reader(os.environ, data_dir / "secrets")
+    tracer = await asyncio.to_thread(make_tracer, settings.tracing, read_secret)
+    if tracer is not None:
+        stack.push_async_callback(tracer.aclose)
     state = StateManager(
         definitions=DefinitionStore(data_dir / "apps", remote_git=RemoteGit(read_secret=read_secret)),
         runtime=runtime,
@@ -138,6 +148,7 @@ async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitSt
         meter=metrics,
         budgets=budgets,
         cache=answer_cache,
+        tracer=tracer,
         tools=(
             *DefinitionState(state=state, files=registry.data_files).tools(),
             *RuntimeState(state=state).tools(),
@@ -160,12 +171,13 @@ async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitSt
         own_secrets=references_in(settings.model_dump()),
     )
     stack.push_async_callback(mcp_servers.aclose)
-    namespaces = ToolNamespaces(core=tools, gateway=mcp_servers, clock=clock)
+    namespaces = ToolNamespaces(core=tools, gateway=mcp_servers, clock=clock, tracer=tracer)
     tool_sessions = ToolSessions()
     executor = Executor(
         sandboxes=sandboxes,
         tools=namespaces,
         sessions=tool_sessions,
+        tracer=tracer,
         clock=clock,
         meter=metrics,
         deployment_mode=settings.deployment_mode,
@@ -196,6 +208,7 @@ async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitSt
         sandbox_tokens=sandbox_tokens,
         sandboxes=sandboxes,
         executor=executor,
+        tracer=tracer,
     )
 
 

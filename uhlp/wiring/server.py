@@ -14,10 +14,11 @@ from uhlp.access.access_tokens import AccessTokens
 from uhlp.evolution.access_entries import AccessEntries
 from uhlp.logs import configure_logs
 from uhlp.loops import LoopStatus
-from uhlp.routing.component_requests import ComponentRequests
+from uhlp.routing.component_requests import ComponentRequests, Router
 from uhlp.routing.fair_slots import FairSlots
 from uhlp.routing.request_router import RequestRouter
 from uhlp.routing.rollout import Rollout
+from uhlp.routing.traced_router import TracedRouter
 from uhlp.secret_references import SecretReader
 from uhlp.settings import Settings, admin_token_of, describe, read_settings
 from uhlp.web.config import WebSettings
@@ -54,7 +55,7 @@ async def open_services() -> AsyncIterator[Services]:
         )
         await stack.enter_async_context(tokens)
         evolution.store.roles_from(tokens.role_of)
-        router = RequestRouter(
+        router: Router = RequestRouter(
             executor=ground.executor,
             slots=FairSlots(settings=settings.limits, meter=ground.metrics),
             rollout=Rollout(rollouts=evolution.rollouts, audit_debt=evolution.audit_debt),
@@ -66,6 +67,8 @@ async def open_services() -> AsyncIterator[Services]:
             meter=ground.metrics,
             deopt_every_n=settings.deopt_every_n,
         )
+        if ground.tracer is not None:
+            router = TracedRouter(router=router, tracer=ground.tracer)
         users = await asyncio.to_thread(_users, settings, ground.read_secret)
         requests = ComponentRequests(registry=ground.registry, router=router, clock=ground.clock)
         sources = await open_sources(ground, requests, stack)

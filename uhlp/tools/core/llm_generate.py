@@ -1,6 +1,7 @@
 """core.llm.generate: ask a model, within the application's budget and models."""
 
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from uhlp.catalogue import models
 from uhlp.clock import Clock
@@ -14,6 +15,9 @@ from uhlp.models.definition import LlmConfig
 from uhlp.tools.context import ToolContext
 from uhlp.tools.core.output_reader import OutputReader
 from uhlp.tools.tool import JsonObject, Tool, arguments
+
+if TYPE_CHECKING:
+    from uhlp.tracing.tracer import Tracer
 
 LLM_GENERATE = "core.llm.generate"
 
@@ -65,9 +69,17 @@ class LlmGenerate:
     """
 
     def __init__(
-        self, *, gateway: ModelGateway, budgets: Budgets, cache: AnswerCache, clock: Clock, meter: Meter
+        self,
+        *,
+        gateway: ModelGateway,
+        budgets: Budgets,
+        cache: AnswerCache,
+        clock: Clock,
+        meter: Meter,
+        tracer: "Tracer | None" = None,
     ) -> None:
         self._gateway = gateway
+        self._tracer = tracer
         self._budgets = budgets
         self._cache = cache
         self._clock = clock
@@ -118,7 +130,7 @@ class LlmGenerate:
             with self._budgets.held(context.app_id, budget, purpose=context.purpose, expected=expected):
                 started = self._clock.monotonic()
                 try:
-                    generation = await self._gateway.generate(request, timeout_s=timeout_s)
+                    generation = await self._generated(request, context, timeout_s)
                 except ModelRequestRefused as refusal:
                     self._count_refusal(refusal, self._clock.monotonic() - started, context)
                     raise
@@ -135,6 +147,25 @@ class LlmGenerate:
         if generation.cost_usd is None:
             self._budgets.warn_of_unpriced(context.app_id, budget)
         return generation
+
+    async def _generated(self, request: GenerateRequest, context: ToolContext, timeout_s: float) -> Generation:
+        if self._tracer is None:
+            return await self._gateway.generate(request, timeout_s=timeout_s)
+        facts = {
+            "uhlp.app_id": context.app_id,
+            "uhlp.component_id": context.component_id,
+            "uhlp.purpose": context.purpose,
+            "gen_ai.operation.name": "chat",
+        }
+        with self._tracer.span("model", context.place, facts, kind="client") as span:
+            request = replace(request, headers=span.trace.headers())
+            generation = await self._gateway.generate(request, timeout_s=timeout_s)
+            span.set("gen_ai.provider.name", generation.provider)
+            span.set("gen_ai.response.model", generation.model)
+            span.set("gen_ai.usage.input_tokens", generation.tokens_in)
+            span.set("gen_ai.usage.output_tokens", generation.tokens_out)
+            span.set("uhlp.cost_usd", generation.cost_usd)
+            return generation
 
     async def _expected(self, request: GenerateRequest, context: ToolContext) -> Use:
         """What a call is held to take until it is answered: its own prompt, and as long an answer as today's others."""
