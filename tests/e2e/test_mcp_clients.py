@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ MOST_EXCLUDED = 25
 OF_THE_PROTOCOL = {"server-initialize", "ping", "tools-list", "dns-rebinding-protection"}
 """The scenarios that ask for no tool of their own."""
 
+_WHEN = re.compile(r"-\d{4}-\d\d-\d\dT[^/]*$")
 ADDRESS = {"type": "object", "properties": {"street": {"type": "string"}, "city": {"type": "string"}}}
 DIALECT = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -111,7 +113,7 @@ def conformance(url: str, results: Path) -> tuple[set[str], set[str]]:
     )
     known, passed = set(), set()
     for file in results.glob("server-*/checks.json"):
-        scenario = file.parent.name.removeprefix("server-").rpartition("-20")[0]
+        scenario = _WHEN.sub("", file.parent.name.removeprefix("server-"))
         statuses = {check["status"] for check in json.loads(file.read_text())}
         known.add(scenario)
         if "SUCCESS" in statuses and "FAILURE" not in statuses:
