@@ -95,7 +95,7 @@ class ModelGateway:
                 if following is None:
                     raise
                 self._instruments.of(choice[0].name, choice[1]).passed_on()
-                log.warning(
+                log.info(
                     "model_fallback", provider=choice[0].name, model=choice[1], code=error.code,
                     to_provider=following[0].name, to_model=following[1],
                 )  # fmt: skip
