@@ -13,14 +13,20 @@ SourceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$")
 
 QueueName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")]
+InputMapping = Annotated[dict[str, Annotated[str, Field(max_length=2_000)]], Field(max_length=100)]
 SecretReference = Annotated[str, Field(pattern=r"^secret:[A-Za-z_][A-Za-z0-9_.-]{0,127}$")]
 
 
 class EventTrigger(WireModel):
-    """An event that an application sends: `POST /apps/{appId}/-/triggers/{event}`; its body becomes the input."""
+    """An event that an application sends: `POST /apps/{appId}/-/triggers/{event}`.
+
+    Its body is the input; with `inputMapping` each field of the input is what an expression makes of it, in CEL over
+    `trigger.input` (the body) and `trigger.details` (event, sourceAppId).
+    """
 
     source: Literal["trigger"]
     event: SourceName
+    input_mapping: InputMapping = {}
 
 
 class CronTrigger(WireModel):
@@ -78,12 +84,14 @@ class SignatureVerification(WireModel):
 class CallbackTrigger(WireModel):
     """A call from outside: `POST /apps/{appId}/-/callbacks/{name}`, by an application key, or signed.
 
+    `inputMapping` is as events have it; `trigger.details` has the callback's name, and its correlation if it has one.
     One that comes again within `replayWindowS` does not run again: known by its signature, else by the header
     `idempotencyHeader`, if there is one.
     """
 
     source: Literal["callback"]
     name: SourceName
+    input_mapping: InputMapping = {}
     verification: SignatureVerification | None = None
     idempotency_header: HeaderName = "Idempotency-Key"
     replay_window_s: Annotated[int, Field(ge=60, le=30 * 86_400)] = 86_400

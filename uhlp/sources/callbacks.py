@@ -15,6 +15,7 @@ from uhlp.routing.component_requests import ComponentRequests
 from uhlp.routing.request import RoutedAnswer
 from uhlp.secret_references import SecretReader, resolve
 from uhlp.sources.callback_signature import check_signature
+from uhlp.sources.input_mapping import mapped_input
 from uhlp.state.framework_values import FrameworkValues
 from uhlp.state.runtime_store import MISSING, RuntimeValue
 from uhlp.tracing import TraceContext
@@ -30,16 +31,16 @@ log = structlog.get_logger(__name__)
 class WaitingWorkflows(Protocol):
     """Runs of workflows that wait for a callback."""
 
-    async def signal(self, app_id: str, name: str, correlation: str, values: dict[str, Any]) -> bool:
-        """Hand it to the run that waits for this name and correlation; False when none does."""
+    async def signal(self, app_id: str, name: str, correlation: str, payload: Any) -> int:
+        """Hand it to the runs that wait for this name and correlation; how many did."""
         ...
 
 
 class NoWaitingWorkflows:
     """Where no workflows run."""
 
-    async def signal(self, app_id: str, name: str, correlation: str, values: dict[str, Any]) -> bool:
-        return False
+    async def signal(self, app_id: str, name: str, correlation: str, payload: Any) -> int:
+        return 0
 
 
 class Callbacks:
@@ -103,7 +104,7 @@ class Callbacks:
             raise ListenerNotFound(f"No workflow of {app_id} waits for the callback {name}, and no component listens.")
         component_id, trigger = found
         if idempotency is None:
-            return await self._deliver(app_id, component_id, name, values, correlation, trace)
+            return await self._deliver(app_id, component_id, trigger, values, correlation, trace)
         key = f"callback:{app_id}:{name}:{sha256(idempotency[:_MOST_KEY_BYTES].encode()).hexdigest()}"
         timeout_s = self._registry.snapshot(app_id).components[component_id].definition.timeout_ms / 1000
         running = {"traceId": trace.trace_id, "isDone": False}
@@ -113,7 +114,7 @@ class Callbacks:
                 return {**REPEATED, "traceId": before.value["traceId"]}
             raise CallbackUnderWay
         try:
-            answer = await self._deliver(app_id, component_id, name, values, correlation, trace)
+            answer = await self._deliver(app_id, component_id, trigger, values, correlation, trace)
         except BaseException:
             await asyncio.shield(self._values.delete(key))
             raise
@@ -123,11 +124,18 @@ class Callbacks:
         return answer
 
     async def _deliver(
-        self, app_id: str, component_id: str, name: str, values: dict[str, Any], correlation: str, trace: TraceContext
+        self,
+        app_id: str,
+        component_id: str,
+        trigger: CallbackTrigger,
+        values: dict[str, Any],
+        correlation: str,
+        trace: TraceContext,
     ) -> RoutedAnswer | dict[str, Any]:
-        if await self._waiting.signal(app_id, name, correlation, values):
+        if await self._waiting.signal(app_id, trigger.name, correlation, values):
             return DELIVERED
-        details = {"callback": name} | ({"correlation": correlation} if correlation else {})
+        details = {"callback": trigger.name} | ({"correlation": correlation} if correlation else {})
+        made = await mapped_input(trigger.input_mapping, values, details)
         return await self._requests.ask(
-            app_id, component_id, values, source="callback", source_details=details, trace=trace
+            app_id, component_id, made, source="callback", source_details=details, trace=trace
         )

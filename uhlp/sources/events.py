@@ -9,6 +9,7 @@ from uhlp.routing.component_requests import ComponentRequests, check_input
 from uhlp.routing.request import RoutedAnswer
 from uhlp.sources.app_queue import EVENTS, SourceMessage
 from uhlp.sources.app_queues import AppQueues
+from uhlp.sources.input_mapping import mapped_input
 from uhlp.tracing import TraceContext
 
 
@@ -29,24 +30,26 @@ class Events:
         ComponentRequests or AppQueues raise.
         """
         app = self._registry.snapshot(app_id)
-        listeners = [
-            component_id
-            for component_id, component in app.components.items()
-            if any(isinstance(one, EventTrigger) and one.event == event for one in component.definition.triggers)
-        ]
         details = {"event": event, "sourceAppId": source_app_id}
+        listeners = [
+            (component_id, await mapped_input(trigger.input_mapping, values, details))
+            for component_id, component in app.components.items()
+            for trigger in component.definition.triggers
+            if isinstance(trigger, EventTrigger) and trigger.event == event
+        ]
         if not listeners:
             raise ListenerNotFound(f"No component of {app_id} listens to the event {event}.")
         if len(listeners) == 1:
+            component_id, made = listeners[0]
             return await self._requests.ask(
-                app_id, listeners[0], values, source="trigger", source_details=details, trace=trace
+                app_id, component_id, made, source="trigger", source_details=details, trace=trace
             )
-        for component_id in listeners:
-            check_input(app.components[component_id], values)
+        for component_id, made in listeners:
+            check_input(app.components[component_id], made)
         queue = self._queues.queue(app_id, EVENTS)
         sent = []
-        for component_id in listeners:
-            message = SourceMessage(source="trigger", component_id=component_id, input=values, details=details)
+        for component_id, made in listeners:
+            message = SourceMessage(source="trigger", component_id=component_id, input=made, details=details)
             message_id = await self._queues.send(queue, message, trace=trace)
             sent.append({"componentId": component_id, "messageId": message_id})
         return sent

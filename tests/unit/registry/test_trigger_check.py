@@ -63,6 +63,9 @@ def test_every_kind_of_trigger_is_read() -> None:
         ("{source: callback, name: paid, verification: {secret: hunter2}}", "/verification/secret", "pattern"),
         ("{source: rabbit, queue: q}", "", "'rabbit'"),
         ("{event: e}", "", "source"),
+        ('{source: trigger, event: e, inputMapping: {text: "trigger.input.("}}', "/inputMapping/text", "not valid"),
+        ("{source: trigger, event: e, inputMapping: {text: steps.a.output}}", "/inputMapping/text", "not steps"),
+        ("{source: callback, name: c, inputMapping: {text: trigger.body}}", "/inputMapping/text", "trigger.input"),
     ],
 )
 def test_a_trigger_that_cannot_be_is_told_with_its_line(trigger: str, place: str, says: str) -> None:

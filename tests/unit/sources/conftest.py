@@ -49,12 +49,12 @@ class Waiting:
         self.waits: set[tuple[str, str, str]] = set()
         self.got: list[dict[str, Any]] = []
 
-    async def signal(self, app_id: str, name: str, correlation: str, values: dict[str, Any]) -> bool:
+    async def signal(self, app_id: str, name: str, correlation: str, payload: Any) -> int:
         if (app_id, name, correlation) not in self.waits:
-            return False
+            return 0
         self.waits.discard((app_id, name, correlation))
-        self.got.append(values)
-        return True
+        self.got.append(payload)
+        return 1
 
 
 class Shop:

@@ -169,6 +169,17 @@ async def test_an_event_that_one_listener_cannot_take_goes_to_none(shop: Shop, c
     assert [row["ready"] for row in await shop.queues.overview(APP)] == [0]
 
 
+async def test_listeners_take_what_their_mapping_makes_of_an_event(shop: Shop, caller: Caller) -> None:
+    mapping = {"text": "trigger.input.order.lines[0] + ' for ' + trigger.details.sourceAppId"}
+    await shop.register(component("triage", OPENED | {"inputMapping": mapping}))
+    key = await caller.key("trigger:*")
+    taken = await caller.post("triggers/ticket.opened", {"order": {"lines": ["3 pears"]}}, **key)
+    assert taken.json() == {"text": "3 pears for shop"}
+    other = await caller.post("triggers/ticket.opened", {"order": {}}, **key)
+    assert code(other) == (422, "INPUT_INVALID")
+    assert other.json()["error"]["details"]["problems"][0]["path"] == "/text"
+
+
 # -- callbacks
 
 
