@@ -24,6 +24,7 @@ UhlpError
     OverrideNotFound
     SampleNotFound
     SandboxNotFound
+    ExecutionNotFound
     TokenNotFound
     ToolNotFound
     QueueNotFound
@@ -252,6 +253,12 @@ class SandboxNotFound(NotFound):
     """No sandbox has this id."""
 
     code = "SANDBOX_NOT_FOUND"
+
+
+class ExecutionNotFound(NotFound):
+    """The application has no execution with this id."""
+
+    code = "EXECUTION_NOT_FOUND"
 
 
 class TokenNotFound(NotFound):

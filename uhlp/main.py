@@ -4,7 +4,6 @@ Importing this module has no side effect and loads nothing heavy: settings are r
 the server starts the lifespan, and closed in reverse order when it ends, after the requests in flight have finished.
 """
 
-import asyncio
 import gc
 import traceback
 from collections.abc import Callable
@@ -54,7 +53,7 @@ class Server:
                 services = await stack.enter_async_context(self._open_services())
                 self._edge = await stack.enter_async_context(open_edge(services))
                 if state is not None:
-                    state[DRAINING] = asyncio.Event()
+                    state[DRAINING] = services.draining
                 gc.freeze()  # later collections need not look at it again
             except Exception as error:
                 if not isinstance(error, UhlpError | OSError | ValueError):

@@ -26,6 +26,7 @@ from pydantic_settings import (
 from uhlp.errors import ValidationFailed
 from uhlp.evolution.alerts_config import AlertSettings
 from uhlp.evolution.config import EvolutionConfig
+from uhlp.execution.workflow.config import WorkflowSettings
 from uhlp.llm.config import LlmSettings
 from uhlp.mailbox.config import MailboxSettings
 from uhlp.metrics.config import MetricsConfig
@@ -103,6 +104,7 @@ class Settings(BaseSettings):
     tracing: TracingSettings = TracingSettings()
     limits: LimitSettings = LimitSettings()
     users: UserSettings = UserSettings()
+    workflows: WorkflowSettings = WorkflowSettings()
     registry: RegistrySettings = RegistrySettings()
     log: LogSettings = LogSettings()
     deopt_every_n: Annotated[int, Field(ge=1)] | None = None

@@ -7,7 +7,7 @@ _BY_HANDLER = (*_COMPONENT, "handlerType")
 
 REQUESTS = CounterMetric(
     name="uhlp_requests_total",
-    meaning="Requests that reached a component, by what was asked last (LLM, JIT) and outcome: ok, failed.",
+    meaning="Requests that reached a component, by what was asked last (LLM, JIT, WORKFLOW) and outcome: ok, failed.",
     labels=(*_BY_HANDLER, "outcome"),
     row="traffic",
 )

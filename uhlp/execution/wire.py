@@ -26,6 +26,14 @@ def execute_request(call: ExecutionCall, request_id: str, deployment_mode: str) 
         "applicationInfo": {"deploymentMode": deployment_mode},
         "deadlineMs": max(1, int(call.timeout_s * 1000)),
     }
+    if call.source == "internal" and call.source_details is not None and "workflowInfo" in call.source_details:
+        details = call.source_details
+        context["workflowInfo"] = {
+            **details["workflowInfo"],
+            "executionId": details["executionId"],
+            "idempotencyKey": details["idempotencyKey"],
+            "attempt": details["attempt"],
+        }
     if call.user_info is not None:
         context["userInfo"] = call.user_info
     if call.experiment is not None:

@@ -27,7 +27,10 @@ SERVED_BY_MODEL = "served:model"
 SERVED_BY_HANDLER = "served:handler"
 DEOPTIMISED = "served:deoptimised"
 """A handler was asked and the model answered."""
-SERVED = (SERVED_BY_MODEL, SERVED_BY_HANDLER, DEOPTIMISED)
+SERVED_BY_WORKFLOW = "served:workflow"
+"""What its steps took is counted under the components that they asked."""
+
+SERVED = (SERVED_BY_MODEL, SERVED_BY_HANDLER, DEOPTIMISED, SERVED_BY_WORKFLOW)
 
 
 class UseKey(NamedTuple):

@@ -39,8 +39,15 @@ class Task(WireModel):
 
 
 class WorkflowInfo(WireModel):
+    """The step that asks. `idempotencyKey` is the same whenever this step is tried again, also after a crash of the
+    server: what it is given to can tell a second call from another one.
+    """
+
     workflow_id: str
     step_id: str
+    execution_id: str | None = None
+    idempotency_key: str | None = None
+    attempt: int | None = None
 
 
 class ExperimentInfo(WireModel):

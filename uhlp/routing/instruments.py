@@ -3,7 +3,8 @@
 from uhlp.catalogue import traffic
 from uhlp.metering import GaugeChild, Meter
 
-_MODEL, _HANDLER = "LLM", "JIT"
+MODEL, HANDLER, WORKFLOW = "LLM", "JIT", "WORKFLOW"
+"""What answered, as the label `handlerType`."""
 
 
 class RouterInstruments:
@@ -19,10 +20,9 @@ class RouterInstruments:
         return self._in_flight.labels(app_id, component_id)
 
     def finished(
-        self, app_id: str, component_id: str, *, by_model: bool, is_ok: bool, seconds: float, trace_id: str
+        self, app_id: str, component_id: str, *, handler_type: str, is_ok: bool, seconds: float, trace_id: str
     ) -> None:
         """A request has its answer, or the error that stands for one. Its trace is an exemplar of its time."""
-        handler_type = _MODEL if by_model else _HANDLER
         self._requests.labels(app_id, component_id, handler_type, "ok" if is_ok else "failed").inc()
         self._seconds.labels(app_id, component_id, handler_type).observe(seconds, trace_id)
 

@@ -53,7 +53,7 @@ class RoutedAnswer:
     """An answer and where it came from.
 
     `implementation` reads `prompt@<tag>` or `jit@v<N>`; `deoptimized` names the reason when the model took over;
-    `timings` are (name, milliseconds) pairs for `Server-Timing`.
+    `timings` are (name, milliseconds) pairs for `Server-Timing`. `execution_id` is that of a workflow's run.
     """
 
     result: ComponentResult
@@ -62,3 +62,4 @@ class RoutedAnswer:
     reason: Reason = "STATIC"
     deoptimized: str | None = None
     timings: tuple[tuple[str, float], ...] = ()
+    execution_id: str | None = None

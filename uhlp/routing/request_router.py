@@ -16,9 +16,10 @@ from uhlp.llm.usage import DEOPTIMISED, SERVED_BY_HANDLER, SERVED_BY_MODEL, Usag
 from uhlp.metering import Meter
 from uhlp.metrics.windows import Windows
 from uhlp.routing.fair_slots import FairSlots
-from uhlp.routing.instruments import RouterInstruments
+from uhlp.routing.instruments import HANDLER, MODEL, RouterInstruments
 from uhlp.routing.request import Reason, RoutedAnswer, RoutedRequest
 from uhlp.routing.rollout import Choice, Rollout
+from uhlp.routing.workflow_requests import WorkflowRequests
 from uhlp.sandbox.driver import Group
 from uhlp.tools import Usage
 from uhlp.traffic.samples import SampleStore
@@ -33,7 +34,8 @@ MIN_FALLBACK_S = 0.05
 class RequestRouter:
     """Answers requests of every source; one instance a server.
 
-    `deopt_every_n` is a stress switch: the model answers every n-th request that a handler would have answered.
+    `workflows` answers for components that run one, which take no slot. `deopt_every_n` is a stress switch: the model
+    answers every n-th request that a handler would have answered.
     """
 
     def __init__(
@@ -48,10 +50,12 @@ class RequestRouter:
         usage: UsageBook,
         clock: Clock,
         meter: Meter,
+        workflows: WorkflowRequests | None = None,
         deopt_every_n: int | None = None,
     ) -> None:
         self._executor = executor
         self._slots = slots
+        self._workflows = workflows
         self._deopt_every_n = deopt_every_n
         self._handler_requests = 0
         self._rollout = rollout
@@ -71,6 +75,8 @@ class RequestRouter:
             deadline = min(deadline, request.deadline)
         if deadline <= started:
             raise DeadlineExceeded
+        if request.component.workflow is not None and self._workflows is not None:
+            return await self._workflows.answer(request, started, deadline, self._instruments)
         app_id, component_id = request.app.app_id, request.component.definition.component_id
         limit = request.component.definition.max_concurrency
         waited_ms = 0.0
@@ -213,8 +219,10 @@ class RequestRouter:
         latency_ms = (self._clock.monotonic() - started) * 1000
         is_ok = result.outcome == "ok"
         self._instruments.finished(
-            app_id, component_id, by_model=by_model, is_ok=is_ok, seconds=latency_ms / 1000, trace_id=request.trace_id
-        )
+            app_id, component_id,
+            handler_type=MODEL if by_model else HANDLER,
+            is_ok=is_ok, seconds=latency_ms / 1000, trace_id=request.trace_id,
+        )  # fmt: skip
         runs = (result,) if handler_result in (None, result) else (handler_result, result)
         tokens_in = sum(one.usage.tokens_in for one in runs)
         tokens_out = sum(one.usage.tokens_out for one in runs)

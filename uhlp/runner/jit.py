@@ -105,12 +105,13 @@ def _function_of(module: types.ModuleType, name: str) -> Any:
 
 
 def _handler_context(context: dict[str, Any]) -> dict[str, Any]:
-    """What a handler may know besides its input; `now` is ISO 8601, UTC."""
-    return {
+    """What a handler may know besides its input; `now` is ISO 8601, UTC. `workflowInfo` is there in a workflow."""
+    known = {
         "configuration": context.get("configuration") or {},
         "userInfo": context.get("userInfo"),
         "now": datetime.now(UTC).isoformat(timespec="milliseconds"),
     }
+    return known | {"workflowInfo": context["workflowInfo"]} if context.get("workflowInfo") else known
 
 
 def _answer_to(failure: BaseException, handler: Handler | None) -> Answer:

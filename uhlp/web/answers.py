@@ -71,6 +71,8 @@ def answer_response(
         (b"x-uhlp-reason", answer.reason.encode("ascii")),
         (b"server-timing", _server_timing(answer.timings, total_ms)),
     ]
+    if answer.execution_id is not None:
+        headers.append((b"x-execution-id", answer.execution_id.encode("ascii")))
     if answer.deoptimized is not None:
         headers.append((b"x-uhlp-deoptimized", answer.deoptimized.encode("ascii", "replace")))
     if result.result_type == "generic":
@@ -98,6 +100,8 @@ def error_response(error: UhlpError, trace_id: str) -> tuple[int, Headers, bytes
         (b"x-trace-id", trace_id.encode("ascii")),
         (b"content-length", b"%d" % len(body)),
     ]
+    if isinstance(execution_id := error.details.get("executionId"), str):
+        headers.append((b"x-execution-id", execution_id.encode("ascii", "replace")))
     if error.retry_after_s is not None:
         headers.append((b"retry-after", b"%d" % max(1, ceil(error.retry_after_s))))
     elif error.retryable and error.status in (429, 502, 503, 504):

@@ -16,6 +16,7 @@ from uhlp.web.answers import WALLS, error_response
 from uhlp.web.app_keys import AppKeys
 from uhlp.web.application_hosts import ApplicationHosts
 from uhlp.web.built_when_needed import BuiltWhenNeeded
+from uhlp.web.executions_lane import ExecutionsLane, execution_of
 from uhlp.web.ingress import PREFIX, Ingress
 from uhlp.web.mcp import application_access, core_access
 from uhlp.web.mcp.application_access import ApplicationAccess, application_of
@@ -42,6 +43,7 @@ class Edge:
         hosts: ApplicationHosts | None,
         ingress: ASGIApp,
         sources: ASGIApp,
+        executions: ASGIApp,
         metrics: ASGIApp,
         otlp: ASGIApp,
         mcp: ASGIApp,
@@ -52,6 +54,7 @@ class Edge:
         self._hosts = hosts
         self._ingress = ingress
         self._sources = sources
+        self._executions = executions
         self._metrics = metrics
         self._otlp = otlp
         self._mcp = mcp
@@ -74,6 +77,8 @@ class Edge:
             await self._sources(scope, receive, send)
         elif scope["type"] == "http" and application_of(scope["raw_path"]) is not None:
             await self._application_mcp(scope, receive, send)
+        elif scope["type"] == "http" and execution_of(scope["raw_path"]) is not None:
+            await self._executions(scope, receive, send)
         elif scope["type"] == "http" and path.startswith(PREFIX):
             await self._ingress(scope, receive, send)
         elif scope["type"] == "http" and path in (RECORD, METRICS):
@@ -147,6 +152,7 @@ async def open_edge(services: Services) -> AsyncIterator[Edge]:
             hosts=None if services.base_domain is None else ApplicationHosts(services.base_domain),
             ingress=Ingress(services, keys=keys),
             sources=SourcesLane(services, keys=keys),
+            executions=ExecutionsLane(services, keys=keys),
             metrics=MetricsLane(services, access=access),
             otlp=OtlpLane(services, access=access),
             mcp=McpLane(

@@ -14,6 +14,7 @@ from uhlp.catalogue import traffic
 from uhlp.errors import BadInput, InternalError, MethodNotAllowed, OutputInvalid, RouteNotFound, UhlpError
 from uhlp.routing.component_requests import check_input
 from uhlp.routing.request import RoutedAnswer, RoutedRequest
+from uhlp.routing.workflow_requests import call_of
 from uhlp.tracing import TraceContext
 from uhlp.web.answers import JSON_WALLS, WALLS, Headers, answer_response, error_response
 from uhlp.web.app_keys import AppKeys
@@ -21,6 +22,7 @@ from uhlp.web.application_hosts import OWN_HOST
 from uhlp.web.body import LARGE_BYTES, ClientDisconnected, has_body, read_body, send_early
 from uhlp.web.disconnect import DisconnectWatch
 from uhlp.web.input_assembly import assemble_input, is_json
+from uhlp.web.prefer import accepted_response, prefers_async
 from uhlp.web.route_access import RouteAccess
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ class Ingress:
         self._clock = services.clock
         self._registry = services.registry
         self._router = services.router
+        self._workflows = services.workflows
         self._settings = services.settings
         self._access = RouteAccess(keys=keys, users=services.users)
         self._refusals = traffic.REFUSALS.on(services.metrics)
@@ -116,6 +119,13 @@ class Ingress:
             deadline=deadline,
             path_params=match.path_params,
         )
+        if component.workflow is not None and prefers_async(scope["headers"]):
+            execution_id = await self._workflows.start(call_of(request, 0.0))
+            prefix = "" if OWN_HOST in scope else f"{PREFIX}{app_id}"
+            status, own, answered = accepted_response(
+                execution_id, f"{prefix}{RESERVED}executions/{execution_id}", trace.trace_id
+            )
+            return status, [*_walls(scope), *own], answered
         answer = await self._handle(request, receive)
         total_ms = (perf_counter() - started) * 1000
         response = answer_response(answer, trace.trace_id, total_ms, is_own_host=OWN_HOST in scope)

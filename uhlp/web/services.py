@@ -1,5 +1,6 @@
 """What the HTTP edge needs of the rest of UHLP; wiring fills it in."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from uhlp.evolution.notifications import Notifications
     from uhlp.evolution.run_time_settings import RunTimeSettings
     from uhlp.evolution.versions import ComponentVersions
+    from uhlp.execution.workflow.workflow_runs import WorkflowRuns
     from uhlp.loops import LoopStatus
     from uhlp.metrics.metric_collector import MetricCollector
     from uhlp.metrics.windows import Windows
@@ -78,6 +80,7 @@ class Services:
     router: "Router"
     requests: "ComponentRequests"
     sources: "Sources"
+    workflows: "WorkflowRuns"
     metrics: "MetricCollector"
     windows: "Windows"
     samples: "SampleStore"
@@ -101,4 +104,6 @@ class Services:
     probes: Mapping[str, Probe] = field(default_factory=dict)
     loops: "Callable[[], Sequence[LoopStatus]]" = tuple
     """The state of every background loop."""
+    draining: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the server begins to end."""
     effective_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from uhlp.access.access_tokens import AccessTokens
+from uhlp.execution.workflow.workflow_runs import WorkflowRuns
 from uhlp.loops import LoopGroup, PeriodicLoop
 from uhlp.loops.event_loop_lag import EventLoopLag
 from uhlp.sources.sources import Sources
@@ -30,7 +31,9 @@ _KEEP_WINDOWS_S = 60.0
 _CRON_S = 1.0
 
 
-def make_loops(ground: Foundation, evolution: Evolution, tokens: AccessTokens, sources: Sources) -> LoopGroup:
+def make_loops(
+    ground: Foundation, evolution: Evolution, tokens: AccessTokens, sources: Sources, workflows: WorkflowRuns
+) -> LoopGroup:
     """Not started yet; what happens wakes what waits for it."""
     clock, metrics = ground.clock, ground.metrics
 
@@ -71,6 +74,8 @@ def make_loops(ground: Foundation, evolution: Evolution, tokens: AccessTokens, s
             loop("queues", sources.consumers.run_cycle, _RECONCILE_S),
             loop("queue-gauges", sources.consumers.show, _LOOK_S),
             loop("cron", sources.cron.run_cycle, _CRON_S),
+            loop("workflows", workflows.run_cycle, workflows.until_next_cycle_s),
+            PeriodicLoop("workflow-runs", workflows.run_drives, 0.0, clock, meter=metrics, waits_for_work=True),
             loop("alerts", evolution.alert_watch.run_cycle, cycle_s),
             *(
                 PeriodicLoop(
@@ -82,6 +87,7 @@ def make_loops(ground: Foundation, evolution: Evolution, tokens: AccessTokens, s
             *workers("observer", evolution.leadership.measuring(evolution.observer.run_cycle), _OBSERVERS),
         ]
     )
+    workflows.on_earlier_cycle(partial(loops.wake, "workflows"))
     for webhook in evolution.webhooks:
         webhook.on_offer(partial(loops.wake, webhook.name))
     evolution.leadership.on_gain(lambda: loops.wake("evolution"))

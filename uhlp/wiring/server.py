@@ -19,6 +19,7 @@ from uhlp.routing.fair_slots import FairSlots
 from uhlp.routing.request_router import RequestRouter
 from uhlp.routing.rollout import Rollout
 from uhlp.routing.traced_router import TracedRouter
+from uhlp.routing.workflow_requests import WorkflowRequests
 from uhlp.secret_references import SecretReader
 from uhlp.settings import Settings, admin_token_of, describe, read_settings
 from uhlp.web.config import WebSettings
@@ -29,6 +30,7 @@ from uhlp.wiring.evolution import open_evolution
 from uhlp.wiring.foundation import open_foundation
 from uhlp.wiring.probes import readiness_probes
 from uhlp.wiring.sources import open_sources
+from uhlp.wiring.workflows import open_workflows
 
 if TYPE_CHECKING:
     from uhlp.web.users import Users
@@ -55,6 +57,8 @@ async def open_services() -> AsyncIterator[Services]:
         )
         await stack.enter_async_context(tokens)
         evolution.store.roles_from(tokens.role_of)
+        draining = asyncio.Event()
+        workflows = await open_workflows(ground, lambda: requests, stack, draining=draining)
         router: Router = RequestRouter(
             executor=ground.executor,
             slots=FairSlots(settings=settings.limits, meter=ground.metrics),
@@ -65,14 +69,21 @@ async def open_services() -> AsyncIterator[Services]:
             usage=ground.usage_book,
             clock=ground.clock,
             meter=ground.metrics,
+            workflows=WorkflowRequests(
+                runs=workflows,
+                windows=ground.windows,
+                samples=ground.samples,
+                usage=ground.usage_book,
+                clock=ground.clock,
+            ),
             deopt_every_n=settings.deopt_every_n,
         )
         if ground.tracer is not None:
             router = TracedRouter(router=router, tracer=ground.tracer)
         users = await asyncio.to_thread(_users, settings, ground.read_secret)
         requests = ComponentRequests(registry=ground.registry, router=router, clock=ground.clock)
-        sources = await open_sources(ground, requests, stack)
-        loops = make_loops(ground, evolution, tokens, sources)
+        sources = await open_sources(ground, requests, stack, waiting=workflows)
+        loops = make_loops(ground, evolution, tokens, sources, workflows)
         await stack.enter_async_context(loops)
 
         def loops_status() -> tuple[LoopStatus, ...]:
@@ -95,6 +106,8 @@ async def open_services() -> AsyncIterator[Services]:
             router=router,
             requests=requests,
             sources=sources,
+            workflows=workflows,
+            draining=draining,
             metrics=ground.metrics,
             windows=ground.windows,
             samples=ground.samples,

@@ -331,6 +331,13 @@ class QuietVersions:
         return {"appId": app_id, "componentId": component_id, "inService": to, "revision": "ab" * 20}
 
 
+class NoWorkflows:
+    """Where no workflow has run."""
+
+    async def delete_application(self, app_id: str) -> int:
+        return 0
+
+
 class NoLedger:
     """Where the changes of tokens are only remembered."""
 
@@ -371,6 +378,7 @@ def services(**parts: Any) -> Services:
         "samples": None,
         "sandboxes": NoSandboxes(),
         "sources": NoSources(),
+        "workflows": NoWorkflows(),
         "evolution": QuietEvolution(),
         "notifications": None,
         "versions": QuietVersions(),

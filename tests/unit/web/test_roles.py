@@ -21,6 +21,7 @@ OPERATORS_MAY = {
     "POST /admin/v1/apps/{app_id}/samples",
     "POST /admin/v1/apps/{app_id}/samples/{sample_id}/adjudicate",
     "POST /admin/v1/apps/{app_id}/adjudications",
+    "POST /admin/v1/apps/{app_id}/executions/{execution_id}/cancel",
     "POST /admin/v1/sandboxes/{sandbox_id}/recycle",
     "POST /admin/v1/apps/{app_id}/queues/{queue}/dead-letters/{message_id}/revive",
     "POST /record",

@@ -1,5 +1,6 @@
 """StepCalls: what a step asks of components and tools, in the workflow's name."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -63,7 +64,7 @@ class StepPlace:
 class StepCalls:
     """One instance a server. `components` is asked for at each call: it stands above what is made here."""
 
-    def __init__(self, *, components: ComponentRequests, tools: ToolNamespaces, clock: Clock) -> None:
+    def __init__(self, *, components: Callable[[], ComponentRequests], tools: ToolNamespaces, clock: Clock) -> None:
         self._components = components
         self._tools = tools
         self._clock = clock
@@ -74,7 +75,7 @@ class StepCalls:
     ) -> Outcome:  # fmt: skip
         """Ask a component as it is registered now. Raises UhlpError."""
         record = run.record
-        answer = await self._components.ask(
+        answer = await self._components().ask(
             record.app_id,
             component_id,
             given,

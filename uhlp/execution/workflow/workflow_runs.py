@@ -12,7 +12,16 @@ import structlog
 
 from uhlp.catalogue import workflows
 from uhlp.clock import Clock
-from uhlp.errors import DeadlineExceeded, InternalError, NotFound, RunCancelled, ShuttingDown, TooManyRuns, UhlpError
+from uhlp.errors import (
+    DeadlineExceeded,
+    InternalError,
+    NotFound,
+    RunCancelled,
+    ShuttingDown,
+    StateConflict,
+    TooManyRuns,
+    UhlpError,
+)
 from uhlp.execution.workflow.call import WorkflowCall, WorkflowResult, dedupe_key
 from uhlp.execution.workflow.config import WorkflowSettings
 from uhlp.execution.workflow.formatting import check_answer
@@ -29,6 +38,7 @@ from uhlp.execution.workflow.live_run import LiveRun, Parked
 from uhlp.execution.workflow.open_run import OpenRun
 from uhlp.execution.workflow.outcome import Outcome, error_of, failed
 from uhlp.execution.workflow.records import RunBegun, RunEnded, RunMoved, RunRecord, RunState
+from uhlp.execution.workflow.run_history import RunHistory
 from uhlp.execution.workflow.run_journal import RunJournal
 from uhlp.execution.workflow.timers import Timers
 from uhlp.execution.workflow.waits import Waits
@@ -76,6 +86,7 @@ class WorkflowRuns:
         park_within_s: float = 5.0,
     ) -> None:
         self._journal = journal
+        self.history = RunHistory(journal=journal, clock=clock)
         self._interpreter = interpreter
         self._waits = waits
         self._timers = timers
@@ -142,19 +153,23 @@ class WorkflowRuns:
             await self._journal.flush()
         return known.run_id if isinstance(known, RunRecord) else known.record.run_id
 
-    async def signal(self, app_id: str, name: str, correlation: str, payload: Any) -> int:
-        """A callback has come: runs that wait for it go on with `payload`; how many. The journal has it then."""
-        woken = self._waits.signal(app_id, name, correlation, payload)
+    async def signal(self, app_id: str, name: str, correlation: str, values: dict[str, Any]) -> bool:
+        """A callback has come: runs that wait for it go on with `values`, and the journal has it then. False when none
+        waits."""
+        woken = self._waits.signal(app_id, name, correlation, values)
         if woken:
             await self._journal.flush()
-        return woken
+        return woken > 0
 
-    def cancel(self, app_id: str, run_id: str, *, why: str) -> None:
-        """End an open run from outside. NotFound when there is none."""
+    async def cancel(self, app_id: str, run_id: str, *, why: str) -> None:
+        """End an open run from outside. Raises ExecutionNotFound, StateConflict for one that has ended."""
         run = self._open.get(run_id)
         if run is None or run.record.app_id != app_id:
-            raise NotFound(f"No open execution of {app_id} has the id {run_id}.")
+            record = await self.history.record(app_id, run_id)
+            raise StateConflict(f"The execution {run_id} has {record.state} already.")
+        ended = _future_of(run)
         self._end_from_outside(run, failed(RunCancelled(why)))
+        await asyncio.shield(ended)
 
     async def delete_application(self, app_id: str) -> int:
         """Forget everything about an application; the number of runs."""
@@ -292,11 +307,9 @@ class WorkflowRuns:
 
     async def _attend_from_outside(self, run: OpenRun, timeout_s: float) -> WorkflowResult:
         """Wait for the end of a run that `run_drives` works on."""
-        if run.ended is None:
-            run.ended = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(timeout_s):
-                outcome = await asyncio.shield(run.ended)
+                outcome = await asyncio.shield(_future_of(run))
         except TimeoutError:
             outcome = _too_late()
         return _result_of(run.record, outcome)
@@ -452,6 +465,13 @@ def _result_of(record: RunRecord, outcome: Outcome) -> WorkflowResult:
         revision=record.revision,
         usage=Usage(),
     )
+
+
+def _future_of(run: OpenRun) -> "asyncio.Future[Outcome]":
+    """The run's end, for one who waits for it."""
+    if run.ended is None:
+        run.ended = asyncio.get_running_loop().create_future()
+    return run.ended
 
 
 def _too_late() -> Outcome:

@@ -26,6 +26,7 @@ _TABLE = """
     operator  POST    /admin/v1/apps/{app_id}/samples/{sample_id}/adjudicate
     operator  POST    /admin/v1/apps/{app_id}/adjudications
     operator  POST    /admin/v1/sandboxes/{sandbox_id}/recycle
+    operator  POST    /admin/v1/apps/{app_id}/executions/{execution_id}/cancel
     operator  POST    /admin/v1/apps/{app_id}/queues/{queue}/dead-letters/{message_id}/revive
     operator  POST    /record
 
@@ -47,6 +48,7 @@ _TABLE = """
     owner     POST    /admin/v1/apps/{app_id}/runtime/{key}/compare-and-set
     owner     POST    /admin/v1/apps/{app_id}/runtime/{key}/entries
     owner     DELETE  /admin/v1/apps/{app_id}/queues/{queue}/dead-letters
+    owner     DELETE  /admin/v1/apps/{app_id}/executions/{execution_id}
     owner     PUT     /admin/v1/evolution/config
     owner     PUT     /admin/v1/config
     owner     POST    /admin/v1/tokens

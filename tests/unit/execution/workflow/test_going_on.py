@@ -24,7 +24,14 @@ from tests.unit.execution.workflow.workflow_parts import (
     step,
 )
 from uhlp.clock import FakeClock
-from uhlp.errors import HandlerFailed, ModelProviderUnavailable, StepInterrupted, Unavailable
+from uhlp.errors import (
+    ExecutionNotFound,
+    HandlerFailed,
+    ModelProviderUnavailable,
+    StateConflict,
+    StepInterrupted,
+    Unavailable,
+)
 from uhlp.execution.workflow.journal_table import select_run, select_runs, select_steps
 from uhlp.execution.workflow.run_journal import RunJournal
 
@@ -62,12 +69,12 @@ async def test_a_run_that_nobody_attends_waits_without_a_task_and_goes_on_by_tim
         run_id = await parts.runs.start(parts.call())
         await is_state(parts, run_id, "waiting")
         assert len(asyncio.all_tasks()) == before
-        assert await parts.runs.signal("shop", "paid", "lamp", {}) == 0  # nobody waits for it yet
+        assert await parts.runs.signal("shop", "paid", "lamp", {}) is False  # nobody waits for it yet
         parts.clock.advance(60.1)
         await parts.runs.run_cycle()
         await is_state(parts, run_id, "waiting")
-        assert await parts.runs.signal("shop", "paid", "table", {}) == 0
-        assert await parts.runs.signal("other", "paid", "lamp", {}) == 0
+        assert await parts.runs.signal("shop", "paid", "table", {}) is False
+        assert await parts.runs.signal("other", "paid", "lamp", {}) is False
         assert await parts.runs.signal("shop", "paid", "lamp", {"usd": 3}) == 1
         await is_state(parts, run_id, "succeeded")
         assert (await run_of(parts, run_id)).result == {"told": {"usd": 3}}
@@ -104,7 +111,7 @@ async def test_a_callback_that_does_not_come_fails_the_wait(tmp_path):
         parts.clock.advance(31)
         await is_state(parts, run_id, "succeeded")
         assert (await run_of(parts, run_id)).result == {"why": "DEADLINE_EXCEEDED"}
-        assert await parts.runs.signal("shop", "paid", "7", {}) == 0
+        assert await parts.runs.signal("shop", "paid", "7", {}) is False
 
 
 async def test_branches_that_all_wait_are_parked_and_each_goes_on_by_itself(tmp_path):
@@ -266,14 +273,18 @@ async def test_an_operator_ends_a_run_that_works_and_one_that_waits(tmp_path):
     ) as parts:
         run_id = await parts.runs.start(parts.call())
         await asyncio.wait_for(reached.wait(), 5)
-        parts.runs.cancel("shop", run_id, why="a test")
+        await parts.runs.cancel("shop", run_id, why="a test")
         await is_state(parts, run_id, "cancelled")
         assert (await run_of(parts, run_id)).error["message"] == "a test"
     async with running(Parts(tmp_path / "v.db", app_of(PAUSED), components=ScriptedComponents(work=echo))) as parts:
         run_id = await parts.runs.start(parts.call())
         await is_state(parts, run_id, "waiting")
-        parts.runs.cancel("shop", run_id, why="a test")
+        await parts.runs.cancel("shop", run_id, why="a test")
         await is_state(parts, run_id, "cancelled")
+        with pytest.raises(StateConflict):
+            await parts.runs.cancel("shop", run_id, why="again")
+        with pytest.raises(ExecutionNotFound):
+            await parts.runs.cancel("other", run_id, why="not theirs")
 
 
 class DyingJournal(RunJournal):

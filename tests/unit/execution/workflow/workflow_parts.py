@@ -213,7 +213,7 @@ class Parts:
                 attempts=Attempts(
                     journal=self.journal, timers=timers, clock=self.clock, meter=meter, max_output_bytes=10_000
                 ),
-                calls=StepCalls(components=components, tools=self.tools, clock=self.clock),
+                calls=StepCalls(components=lambda: components, tools=self.tools, clock=self.clock),
                 waiting=Waiting(journal=self.journal, waits=waits, clock=self.clock),
                 clock=self.clock,
                 deployment_mode="development",
