@@ -192,6 +192,18 @@ async def test_an_edit_of_what_a_tag_has_already_takes_its_place(store, prompt) 
     assert "-You sort tickets" in await store.diff(prompt, "source", "stable")
 
 
+async def test_an_earlier_set_is_put_back(store, prompt) -> None:
+    first = await store.store(prompt, override(prompt, "preamble", SHORT))
+    rules = override(prompt, "rules", "## Rules\nOne of {% for desk in desks %}{{ desk }} {% endfor %}.\n\n")
+    second = await store.put(prompt, [rules])
+    await store.restore(prompt, tag="stable", revision=first.revision, expected_revision=second.revision)
+    assert "please" in (await store.resolve(prompt, "stable")).prompt.text
+    await store.restore(prompt, tag="stable", revision=None)
+    assert await store.get(ns="desk", prompt_key="triage", tag="stable") is None
+    with pytest.raises(OverrideNotFound):
+        await store.restore(prompt, tag="stable", revision="0" * 16)
+
+
 async def test_all_edits_are_put_or_none(store, prompt) -> None:
     bad = override(prompt, "ticket", "## Ticket\nno placeholder\n")
     with pytest.raises(OverrideRefused, match="lacks"):

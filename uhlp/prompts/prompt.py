@@ -159,8 +159,8 @@ def _section(key: str, body: str, *, compressible: bool = True) -> Section:
 
 
 def _ended_as(before: str, body: str) -> str:
-    """`body` with the blank end of `before`: sections of one text are told apart by it."""
-    return body.rstrip() + before[len(before.rstrip()) :]
+    """`body` with the line ends that `before` ends with: sections of one text are told apart by them."""
+    return body.rstrip("\n") + before[len(before.rstrip("\n")) :]
 
 
 def _slug(title: str) -> str:

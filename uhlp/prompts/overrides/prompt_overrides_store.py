@@ -136,6 +136,35 @@ class PromptOverridesStore:
                 return True
         raise OverrideConflict(f"The overrides of {'/'.join(identity)} keep changing: repeat the change later.")
 
+    async def restore(
+        self,
+        prompt: PromptDescriptor,
+        *,
+        tag: str,
+        revision: str | None,
+        expected_revision: str | None = ANY_REVISION,
+        note: ChangeNote | None = None,
+    ) -> OverrideSet | None:
+        """Put an earlier set of this tag back, as it was; None: remove the set. Sections that are stale by now stay
+        passed over. OverrideNotFound when the history does not hold the revision.
+        """
+        if revision is None:
+            await self.delete(
+                ns=prompt.ns, prompt_key=prompt.key, tag=tag, expected_revision=expected_revision, note=note
+            )
+            return None
+        identity = override_id(prompt.ns, prompt.key, tag)
+        earlier = next((one for one in await self._documents.history(identity, 100) if one.revision == revision), None)
+        if earlier is None:
+            raise OverrideNotFound(f"The history of {'/'.join(identity)} holds no revision {revision}.")
+        note = note or ChangeNote(f"Restore the overrides of {prompt.key} under {tag} at {revision}")
+        for _ in range(_TRIES):
+            held = await self._documents.read(identity)
+            _expect(identity, self._living(held.overrides), expected_revision)
+            if await self._documents.swap(identity, held, earlier, note):
+                return earlier
+        raise OverrideConflict(f"The overrides of {'/'.join(identity)} keep changing: repeat the change later.")
+
     async def resolve(self, prompt: PromptDescriptor, tag: str, *, strict: bool = True) -> ResolvedPrompt:
         """The prompt as `tag` has it. Strict, as experiments ask for it, a tag that is not there (`stable` needs no
         set) and a stale section are errors; otherwise the set, or the section, is passed over.

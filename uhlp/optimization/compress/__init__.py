@@ -1,0 +1,26 @@
+"""Shorter prompts that lose nothing: who proposes them, and the loop that tries them (seed 004, design 04)."""
+
+from uhlp.optimization.compress.modifications import apply_modifications
+from uhlp.optimization.compress.optimization_report import (
+    EditVerdict,
+    Modification,
+    OptimizationReport,
+    RejectedModification,
+)
+from uhlp.optimization.compress.optimize_loop import OptimizeLoop
+from uhlp.optimization.compress.optimize_request import OptimizeBudget, OptimizeRequest, OptimizeResult
+from uhlp.optimization.compress.strategy import CompressStrategy, SectionEdit
+
+__all__ = [
+    "CompressStrategy",
+    "EditVerdict",
+    "Modification",
+    "OptimizationReport",
+    "OptimizeBudget",
+    "OptimizeLoop",
+    "OptimizeRequest",
+    "OptimizeResult",
+    "RejectedModification",
+    "SectionEdit",
+    "apply_modifications",
+]

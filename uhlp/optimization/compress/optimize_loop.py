@@ -1,0 +1,206 @@
+"""OptimizeLoop: tries shorter prompts and answers with what lost nothing (seed 004, design 04).
+
+QUEUED → BASELINE → PROPOSE → SCREEN → CONFIRM → COMBINE → DONE | FAILED | CANCELLED. Every step is kept before the next
+one begins: a request that is delivered again goes on where it was, and one that is done is answered from what is kept.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
+
+import structlog
+
+from uhlp.clock import Clock
+from uhlp.errors import UhlpError
+from uhlp.evals.dataset import Dataset
+from uhlp.evals.evaluation import Evaluation
+from uhlp.evals.evaluators import EvaluatorSpec
+from uhlp.mailbox.mailbox import Mailbox
+from uhlp.mailbox.mailbox_loop import MailboxLoop
+from uhlp.mailbox.mailbox_worker import MailboxWorker, Retry
+from uhlp.mailbox.message import Message
+from uhlp.optimization.compress.arms import Arms, RunEnded
+from uhlp.optimization.compress.optimization_report import (
+    Verdict,
+)
+from uhlp.optimization.compress.optimize_request import OptimizeRequest, OptimizeResult
+from uhlp.optimization.compress.optimize_run import OptimizeRun, OptimizeRuns, Step, report_of
+from uhlp.optimization.compress.optimize_steps import NotApplicable, OptimizeSteps
+from uhlp.optimization.compress.strategy import CompressStrategy
+from uhlp.prompts.overrides import PromptDescriptor, PromptOverridesStore, PromptRegistry
+
+log = structlog.get_logger(__name__)
+
+_OCCUPIED_RETRY_S = 15.0
+_OUTAGE_RETRY_S = 30.0
+_DELIVERIES = 8
+"""After so many an outage ends the run instead of the message."""
+
+
+class Subjects(Protocol):
+    """What the loop needs to know of components: which one runs a prompt, and by what it is judged."""
+
+    def component_of(self, ns: str, prompt_key: str) -> str:
+        """The only component that runs the prompt. ValidationFailed when there is none, or several."""
+        ...
+
+    def evaluator_of(self, ns: str, component_id: str) -> EvaluatorSpec:
+        """Its comparator. ValidationFailed where outputs cannot be compared by one."""
+        ...
+
+    async def dataset_of(self, ns: str, component_id: str) -> Dataset:
+        """Its golden examples, adjudications and recorded samples."""
+        ...
+
+
+class OptimizeLoop(MailboxLoop[OptimizeRequest, OptimizeResult]):
+    """Works on one request at a time; several of them, on any machines, share `requests` and the stores."""
+
+    def __init__(
+        self,
+        *,
+        strategies: Mapping[str, CompressStrategy],
+        overrides_store: PromptOverridesStore,
+        prompt_registry: PromptRegistry,
+        subjects: Subjects,
+        evaluation: Evaluation,
+        requests: Mailbox[OptimizeRequest, OptimizeResult],
+        runs: OptimizeRuns,
+        clock: Clock,
+        on_done: Callable[[OptimizeRun], Awaitable[None]] | None = None,
+    ) -> None:
+        super().__init__(MailboxWorker(requests, self._handle, clock=clock, visibility_s=60.0))
+        self._steps = OptimizeSteps(strategies=strategies)
+        self._store = overrides_store
+        self._prompts = prompt_registry
+        self._subjects = subjects
+        self._evaluation = evaluation
+        self._runs = runs
+        self._clock = clock
+        self._on_done = on_done
+        self._cancelled: set[str] = set()
+
+    def cancel(self, request_id: str) -> None:
+        """End a run of this process after the sample under way (`OptimizeRuns.cancel` reaches every process)."""
+        self._cancelled.add(request_id)
+
+    async def _handle(self, message: Message[OptimizeRequest, OptimizeResult]) -> None:
+        request = message.body
+        run = await self._runs.begin(
+            OptimizeRun(request=request, experiment_id=request.request_id, started_at=self._clock.now())
+        )
+        if not run.is_over:
+            if not await self._runs.occupy(run):
+                raise Retry(_OCCUPIED_RETRY_S, f"another run has the prompt {request.prompt_key}")
+            try:
+                run = await self._work(run, is_last_try=message.delivery_count >= _DELIVERIES)
+            finally:
+                await self._runs.vacate(run)
+        self._cancelled.discard(request.request_id)
+        if run.result is not None:
+            await message.reply(run.result)
+
+    async def _work(self, run: OptimizeRun, *, is_last_try: bool) -> OptimizeRun:
+        """Take the run to its end. Retry: something was down; the next delivery goes on from the step it is in."""
+        try:
+            run = await self.optimize(run)
+        except UhlpError as error:
+            run = await self._runs.get(run.request.request_id)
+            if error.retryable and not is_last_try:
+                raise Retry(error.retry_after_s or _OUTAGE_RETRY_S, error.message) from None
+            run = await self._end(run, Step.FAILED, "failed", error.message, error=error.message)
+        if self._on_done is not None:
+            await self._on_done(run)
+        return run
+
+    async def optimize(self, run: OptimizeRun) -> OptimizeRun:
+        """Do all steps that are left; what is decided is kept. Raises UhlpError for what is down or cannot be."""
+        prompt = await self._prepare(run)
+        run = await self._with_subject(run)
+        arms = self._arms(run, prompt)
+        steps: dict[Step, Callable[[OptimizeRun, PromptDescriptor, Arms], Awaitable[OptimizeRun]]] = {
+            Step.QUEUED: self._steps.measure_baseline,
+            Step.BASELINE: self._steps.measure_baseline,
+            Step.PROPOSE: self._steps.propose,
+            Step.SCREEN: self._steps.screen,
+            Step.CONFIRM: self._steps.confirm,
+            Step.COMBINE: self._steps.combine,
+        }
+        try:
+            while not run.is_over:
+                if await self._runs.is_cancelled(run.request.request_id):
+                    self._cancelled.add(run.request.request_id)
+                run = await steps[run.step](run, prompt, arms)
+                if not run.is_over:
+                    run = await self._keep(run, arms)
+                await self._runs.occupy(run)
+            return await self._end(run, run.step, run.verdict, run.reason, arms=arms)
+        except NotApplicable as reason:
+            return await self._end(run, Step.DONE, "not_applicable", str(reason), arms=arms)
+        except RunEnded as ended:
+            if str(ended) == "cancelled":
+                return await self._end(run, Step.CANCELLED, "cancelled", "cancelled by hand", arms=arms)
+            return await self._end(run, Step.DONE, "budget_exhausted", str(ended), arms=arms)
+        finally:
+            await arms.remove()
+
+    async def _prepare(self, run: OptimizeRun) -> PromptDescriptor:
+        """The prompt as the baseline has it. Strict: a tag that is not there, or stale, is told."""
+        request = run.request
+        descriptor = self._prompts.get(request.prompt_ns, request.prompt_key)
+        resolved = await self._store.resolve(descriptor, request.baseline_tag, strict=True)
+        return PromptDescriptor(descriptor.ns, descriptor.key, resolved.prompt)
+
+    async def _with_subject(self, run: OptimizeRun) -> OptimizeRun:
+        """The run with its component and dataset, which stay as they are for all of it."""
+        request = run.request
+        if run.component_id:
+            return run
+        component_id = request.component_id or self._subjects.component_of(request.prompt_ns, request.prompt_key)
+        dataset = request.dataset
+        if dataset is None:
+            dataset = await self._subjects.dataset_of(request.prompt_ns, component_id)
+        return run.model_copy(update={"component_id": component_id, "dataset": dataset, "step": Step.BASELINE})
+
+    def _arms(self, run: OptimizeRun, prompt: PromptDescriptor) -> Arms:
+        request = run.request
+        return Arms(
+            evaluation=self._evaluation,
+            store=self._store,
+            prompt=self._prompts.get(request.prompt_ns, request.prompt_key),
+            component_id=run.component_id,
+            evaluator=request.evaluator or self._subjects.evaluator_of(request.prompt_ns, run.component_id),
+            experiment_id=run.experiment_id,
+            baseline_tag=request.baseline_tag,
+            flags=request.flags,
+            budget=request.budget,
+            spent=run.spent,
+            is_cancelled=lambda: request.request_id in self._cancelled,
+            clock=self._clock,
+        )
+
+    async def _keep(self, run: OptimizeRun, arms: Arms | None = None) -> OptimizeRun:
+        run = run.model_copy(
+            update={"updated_at": self._clock.now(), "spent": run.spent if arms is None else arms.spent}
+        )
+        await self._runs.save(run)
+        return run
+
+    async def _end(
+        self,
+        run: OptimizeRun,
+        step: Step,
+        verdict: Verdict,
+        reason: str,
+        *,
+        error: str | None = None,
+        arms: Arms | None = None,
+    ) -> OptimizeRun:
+        if arms is not None:
+            run = run.model_copy(update={"spent": arms.spent})
+        report = report_of(run, verdict, reason)
+        result = OptimizeResult(request_id=run.request.request_id, report=report, error=error)
+        log.info(
+            "optimization_ended", app_id=run.request.prompt_ns, prompt=run.request.prompt_key, verdict=verdict,
+            request_id=run.request.request_id, tokens_saved=report.total_token_reduction,
+        )  # fmt: skip
+        return await self._keep(run.model_copy(update={"step": step, "result": result}))

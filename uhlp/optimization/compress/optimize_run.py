@@ -1,0 +1,187 @@
+"""OptimizeRun: how far a request has come, kept after every step, so that a redelivered request goes on from there."""
+
+from enum import StrEnum
+
+from pydantic import ValidationError
+
+from uhlp.errors import Conflict, NotFound
+from uhlp.evals.dataset import Dataset
+from uhlp.models.wire import WireModel
+from uhlp.optimization.compress.optimization_report import (
+    ArmFigures,
+    Certificate,
+    EditVerdict,
+    Modification,
+    OptimizationReport,
+    Spent,
+    Verdict,
+)
+from uhlp.optimization.compress.optimize_request import OptimizeRequest, OptimizeResult
+from uhlp.state.framework_values import FrameworkValues
+from uhlp.state.runtime_store import MISSING, RuntimeValue
+
+_RUNS, _ACTIVE, _CANCELLED = "optimize-runs:", "optimize-active:", "optimize-cancelled:"
+_KEPT_S = 30 * 86_400.0
+_LONGER_S = 60.0
+"""A worker that died blocks its prompt for others no longer than so many seconds beyond its budget."""
+
+
+class Step(StrEnum):
+    """Where a run stands: the step that is done next, or how it ended."""
+
+    QUEUED = "QUEUED"
+    BASELINE = "BASELINE"
+    PROPOSE = "PROPOSE"
+    SCREEN = "SCREEN"
+    CONFIRM = "CONFIRM"
+    COMBINE = "COMBINE"
+    DONE = "DONE"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+OVER = frozenset({Step.DONE, Step.FAILED, Step.CANCELLED})
+
+
+class OptimizeRun(WireModel):
+    """One request and what is known of it. `result` is there once it is over."""
+
+    request: OptimizeRequest
+    step: Step = Step.QUEUED
+    experiment_id: str
+    component_id: str = ""
+    dataset: Dataset = Dataset()
+    baseline: ArmFigures = ArmFigures()
+    baseline_digest: str = ""
+    candidate_digest: str = ""
+    baseline_prompt_tokens: int = 0
+    edits: tuple[EditVerdict, ...] = ()
+    combined: tuple[int, ...] = ()
+    """Places in `edits` of what is accepted together."""
+    certificate: Certificate | None = None
+    verdict: Verdict = "failed"
+    reason: str = ""
+    spent: Spent = Spent()
+    started_at: float = 0.0
+    updated_at: float = 0.0
+    result: OptimizeResult | None = None
+
+    @property
+    def is_over(self) -> bool:
+        return self.step in OVER
+
+
+class OptimizeRuns:
+    """The runs of all workers that share a runtime store."""
+
+    def __init__(self, *, values: FrameworkValues) -> None:
+        self._values = values
+
+    async def find(self, request_id: str) -> OptimizeRun | None:
+        value = await self._values.get(_RUNS + request_id)
+        return _run(value)
+
+    async def get(self, request_id: str) -> OptimizeRun:
+        """Raises NotFound."""
+        run = await self.find(request_id)
+        if run is None:
+            raise NotFound(f"There is no optimisation with the request id {request_id}.")
+        return run
+
+    async def save(self, run: OptimizeRun) -> None:
+        await self._values.set(
+            _RUNS + run.request.request_id, run.model_dump(mode="json", by_alias=True), ttl_seconds=_KEPT_S
+        )
+
+    async def begin(self, run: OptimizeRun) -> OptimizeRun:
+        """Keep a run that has just been asked for; the one that is there already, where the request was sent twice."""
+        made = run.model_dump(mode="json", by_alias=True)
+        if await self._values.compare_and_set(_RUNS + run.request.request_id, MISSING, made, ttl_seconds=_KEPT_S):
+            return run
+        return await self.get(run.request.request_id)
+
+    async def all_of(self, app_id: str | None = None) -> list[OptimizeRun]:
+        """Newest first."""
+        runs = [_run(await self._values.get(key)) for key in await self._values.keys(_RUNS)]
+        found = [one for one in runs if one is not None and app_id in (None, one.request.prompt_ns)]
+        return sorted(found, key=lambda one: one.request.created_at, reverse=True)
+
+    async def cancel(self, request_id: str) -> OptimizeRun:
+        """Ask a run to end; it does so after the runs under way. Conflict when it is over. NotFound."""
+        run = await self.get(request_id)
+        if run.is_over:
+            raise Conflict(f"The optimisation {request_id} is over: {run.step}.")
+        await self._values.set(_CANCELLED + request_id, True, ttl_seconds=_KEPT_S)
+        return run
+
+    async def is_cancelled(self, request_id: str) -> bool:
+        return (await self._values.get(_CANCELLED + request_id)).found
+
+    async def occupy(self, run: OptimizeRun) -> bool:
+        """Take the prompt for this run, or keep it; False while another run has it."""
+        key = f"{_ACTIVE}{run.request.prompt_ns}:{run.request.prompt_key}"
+        mine = RuntimeValue(found=True, value=run.request.request_id)
+        for expected in (MISSING, mine):
+            if await self._values.compare_and_set(
+                key, expected, mine.value, ttl_seconds=run.request.budget.seconds + _LONGER_S
+            ):
+                return True
+        return False
+
+    async def vacate(self, run: OptimizeRun) -> None:
+        key = f"{_ACTIVE}{run.request.prompt_ns}:{run.request.prompt_key}"
+        if (await self._values.get(key)).value == run.request.request_id:
+            await self._values.delete(key)
+
+    async def forget(self, app_id: str) -> None:
+        """Remove the runs of an application that is gone."""
+        for run in await self.all_of(app_id):
+            await self._values.delete(_RUNS + run.request.request_id)
+
+
+def report_of(run: OptimizeRun, verdict: Verdict, reason: str) -> OptimizationReport:
+    """What is known of a run, as its report; modifications only where their certificate was accepted."""
+    certificate = run.certificate
+    is_certified = certificate is not None and certificate.is_accepted
+    modifications = [
+        Modification(
+            section_path=one.edit.path,
+            original_hash=one.edit.original_hash,
+            proposed_body=one.edit.proposed_body,
+            token_reduction=one.edit.saves,
+            baseline_pass_rate=one.baseline.pass_rate or 0.0,
+            candidate_pass_rate=one.candidate.pass_rate or 0.0,
+        )
+        for one in (run.edits[place] for place in run.combined)
+        if is_certified
+    ]
+    return OptimizationReport(
+        experiment_id=run.experiment_id,
+        prompt_ns=run.request.prompt_ns,
+        prompt_key=run.request.prompt_key,
+        component_id=run.component_id,
+        baseline_tag=run.request.baseline_tag,
+        baseline_digest=run.baseline_digest,
+        candidate_digest=run.candidate_digest,
+        dataset_digest=run.dataset.digest,
+        train=len(run.dataset.of_split("train")),
+        held_out=len(run.dataset.of_split("held_out")),
+        verdict=verdict,
+        reason=reason,
+        baseline=run.baseline,
+        edits=run.edits,
+        certificate=certificate,
+        modifications=tuple(modifications),
+        spent=run.spent,
+        rule=run.request.rule,
+        baseline_prompt_tokens=run.baseline_prompt_tokens,
+    )
+
+
+def _run(value: RuntimeValue) -> OptimizeRun | None:
+    if not value.found:
+        return None
+    try:
+        return OptimizeRun.model_validate(value.value)
+    except ValidationError:  # kept by another version of this server
+        return None
