@@ -120,9 +120,10 @@ class ServerLink:
         return self._session is None and self._opening is None and self._is_idle
 
     def status(self) -> JsonObject:
-        """{state: connected | unreachable | idle, reason?, since? (seconds since the epoch), tools}."""
-        is_connected = self._session is not None and not self._session.has_ended
-        told: JsonObject = {"state": "connected" if is_connected else "idle", "tools": sorted(self._tools)}
+        """{state: connected | unreachable | idle, protocol?, reason?, since? (seconds since the epoch), tools}."""
+        told: JsonObject = {"state": "idle", "tools": sorted(self._tools)}
+        if self._session is not None and not self._session.has_ended:
+            told |= {"state": "connected", "protocol": self._session.protocol}
         if self._circuit.is_open:
             told |= {"state": "unreachable", "reason": self._circuit.reason, "since": self._circuit.since}
         return told

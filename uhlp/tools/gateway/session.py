@@ -68,11 +68,12 @@ class Session:
     @property
     def is_stateful(self) -> bool:
         """Whether the server knows this session, and may have forgotten it."""
-        return self._client.protocol_version not in MODERN_PROTOCOL_VERSIONS
+        return self.protocol not in MODERN_PROTOCOL_VERSIONS
 
     @property
-    def server_info(self) -> Implementation | None:
-        return self._client.server_info
+    def protocol(self) -> str:
+        """The version that both agreed on."""
+        return self._client.protocol_version
 
     async def end(self) -> str:
         """End the session, and say why it had ended before, if it had."""
@@ -128,7 +129,7 @@ class Session:
     async def _serve(self) -> None:
         """Until the session is closed; meanwhile hear of changed tools where that takes a request of its own."""
         listening = None
-        if self._client.protocol_version in MODERN_PROTOCOL_VERSIONS:
+        if self.protocol in MODERN_PROTOCOL_VERSIONS:
             listening = asyncio.create_task(self._listen(), name="mcp-listen")
         try:
             await self._closing.wait()
