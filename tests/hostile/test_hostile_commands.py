@@ -58,6 +58,7 @@ EXPECTED: dict[str, Says | Ends | str] = {
     "fork_bomb": TIMED_OUT,
     "ignore_every_signal": TIMED_OUT,
     "kill_everybody": Ends((137, 0)),  # a container's first process hears no signal from within
+    "memory_in_many_processes": Ends((0, 137), "bounded\n"),
     "raise_the_limits": Says("[]\n"),
     "reach_the_network": Says("[]\n"),
     "read_secrets": Says("[]\n"),

@@ -18,9 +18,10 @@ _MIB = 1024 * 1024
 class CommandLimits:
     """What one command may take. `cpu_s` is processor time, None for a program that runs as long as the server.
 
-    `memory_bytes` bounds what each of its processes may map; with `counts_reservations=False` only what they may write
-    to, for programs such as Node that reserve far more than they use. A container's engine bounds the whole of it.
-    `processes` counts threads too.
+    `memory_bytes` bounds what its processes hold together. A container's engine sees to that; of processes of this
+    machine the kernel bounds what each may map, and all together are looked at ten times a second. With
+    `counts_reservations=False` each may map more than it may write to, for programs such as Node that reserve far more
+    than they use. `processes` counts threads too.
     """
 
     memory_bytes: int = 256 * _MIB

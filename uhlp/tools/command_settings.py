@@ -33,7 +33,7 @@ class CommandSettings(BaseModel):
     """Of each stream; a command that writes more is ended."""
 
     memory_mib: Annotated[int, Field(ge=16)] = 256
-    """Address space of each process, where sandboxes are processes; of the whole container, where they are that."""
+    """Of all processes of a command together."""
 
     processes: Annotated[int, Field(ge=1, le=1024)] = 32
     """With their threads."""

@@ -9,12 +9,17 @@ import subprocess
 from collections.abc import Callable
 from typing import IO
 
+import structlog
+
 from uhlp.errors import CommandRefused, IsolationRefused, SandboxDied
+from uhlp.sandbox.drivers.process_memory import holds_more
 
 PIECE_BYTES = 64 * 1024
 _READY = b"ready"
 _STATUS_BYTES = 16 * 1024
 _KILL_LIMIT_S = 2.0
+_LOOK_EVERY_S = 0.1
+_log = structlog.get_logger(__name__)
 
 
 class ProcessCommand:
@@ -30,9 +35,11 @@ class ProcessCommand:
         process: "subprocess.Popen[bytes]",
         status_fd: int,
         info_fd: int,
+        memory_bytes: int,
         on_end: Callable[[], None],
     ) -> None:
         self.command_id = command_id
+        self._memory_bytes = memory_bytes
         self._process = process
         self._status_fd = status_fd
         self._info_fd = info_fd
@@ -40,6 +47,7 @@ class ProcessCommand:
         loop = asyncio.get_running_loop()
         self._exited: asyncio.Future[int] = loop.create_future()
         self._first_fd: int | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._stdin: asyncio.StreamWriter | None = None
         self._stdout = self._stderr = asyncio.StreamReader()
         self._transports: list[asyncio.BaseTransport] = []
@@ -59,8 +67,9 @@ class ProcessCommand:
                 said = await status.read(_STATUS_BYTES)
                 while more := await status.read(_STATUS_BYTES):
                     said += more
-                self._know_first_process()
+                pid = self._know_first_process()
                 if said == _READY:
+                    self._watching = asyncio.create_task(self._watch_memory(pid))
                     return
                 words = "" if said else (await self._stderr.read(_STATUS_BYTES)).decode(errors="replace").strip()
         except BaseException as error:
@@ -109,6 +118,8 @@ class ProcessCommand:
             self._process.kill()
             await asyncio.shield(self._exited)
         await self._first_process_ended()
+        if self._watching is not None:
+            self._watching.cancel()
         for transport in self._transports:
             if not transport.is_closing():
                 transport.close()
@@ -142,11 +153,23 @@ class ProcessCommand:
             loop.remove_reader(descriptor)
             os.close(descriptor)
 
-    def _know_first_process(self) -> None:
+    def _know_first_process(self) -> int:
         """Bubblewrap tells its child's process id, once, before the child runs. Asked before it can be another's."""
+        pid = 0
         with contextlib.suppress(ProcessLookupError, BlockingIOError):
             if said := os.read(self._info_fd, 4096):
-                self._first_fd = os.pidfd_open(json.loads(said)["child-pid"])
+                pid = json.loads(said)["child-pid"]
+                self._first_fd = os.pidfd_open(pid)
+        return pid
+
+    async def _watch_memory(self, pid: int) -> None:
+        """Each process has its own bound from the kernel, and many together have this one."""
+        while not self._exited.done():
+            if await asyncio.to_thread(holds_more, pid, self._memory_bytes):
+                _log.warning("command_out_of_memory", command=self.command_id, bound_bytes=self._memory_bytes)
+                self._send_kill()
+                return
+            await asyncio.sleep(_LOOK_EVERY_S)  # memory that fills up calls nobody
 
     def _process_ended(self) -> None:
         asyncio.get_running_loop().remove_reader(self._process_fd)

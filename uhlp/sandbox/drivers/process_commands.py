@@ -103,7 +103,12 @@ class ProcessCommands:
                 self._identities.give_back(uid)
 
             command = self._commands[command_id] = ProcessCommand(
-                command_id=command_id, process=process, status_fd=status_read, info_fd=info_read, on_end=ended
+                command_id=command_id,
+                process=process,
+                status_fd=status_read,
+                info_fd=info_read,
+                memory_bytes=spec.limits.memory_bytes,
+                on_end=ended,
             )
             taken.pop_all()  # it is the command's now
         return command
