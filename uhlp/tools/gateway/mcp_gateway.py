@@ -2,10 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractAsyncContextManager
-from functools import partial
-
-from mcp.client._transport import TransportStreams
+from typing import TYPE_CHECKING
 
 from uhlp.catalogue import traffic
 from uhlp.clock import Clock
@@ -15,13 +12,14 @@ from uhlp.models.mcp_server import McpServerDefinition
 from uhlp.secret_references import SecretReader
 from uhlp.tools.allowed_tools import is_allowed
 from uhlp.tools.context import ToolContext
-from uhlp.tools.gateway.address_guard import AddressGuard
 from uhlp.tools.gateway.config import McpSettings
-from uhlp.tools.gateway.http_transport import http_streams
-from uhlp.tools.gateway.server_link import ServerLink
-from uhlp.tools.gateway.server_spec import Credentials, ServerSpec, command_of, read_credentials, spec_of
-from uhlp.tools.gateway.stdio_transport import OpenCommand, stdio_streams
+from uhlp.tools.gateway.server_spec import spec_of
 from uhlp.tools.tool import JsonObject
+
+if TYPE_CHECKING:
+    from uhlp.tools.gateway.link_maker import LinkMaker
+    from uhlp.tools.gateway.server_link import ServerLink
+    from uhlp.tools.gateway.stdio_transport import OpenCommand
 
 ServersOf = Callable[[str], Mapping[str, McpServerDefinition]]
 """The `mcpServers` of an application in service; none for one that is not."""
@@ -40,18 +38,28 @@ class McpGateway:
         servers_of: ServersOf,
         settings: McpSettings,
         read_secret: SecretReader,
-        open_command: OpenCommand,
+        open_command: "OpenCommand",
         clock: Clock,
         meter: Meter,
         own_secrets: Collection[str] = (),
     ) -> None:
         self._servers_of = servers_of
         self._settings = settings
-        self._read_secret = read_secret
-        self._open_command = open_command
-        self._own_secrets = frozenset(own_secrets)
         self._clock = clock
-        self._guard = AddressGuard(settings=settings, clock=clock)
+        self._maker: LinkMaker | None = None
+
+        def maker() -> "LinkMaker":
+            from uhlp.tools.gateway.link_maker import LinkMaker
+
+            return LinkMaker(
+                settings=settings,
+                read_secret=read_secret,
+                open_command=open_command,
+                own_secrets=own_secrets,
+                clock=clock,
+            )
+
+        self._make_maker = maker
         self._links: dict[tuple[str, str], ServerLink] = {}
         self._retired: list[ServerLink] = []
         self._calls = traffic.MCP_CALLS.on(meter)
@@ -63,9 +71,8 @@ class McpGateway:
         left_s = context.deadline - self._clock.monotonic()
         links = [
             link
-            for name in self._servers_of(context.app_id)
-            if (link := self._link(context.app_id, name)) is not None
-            and any(tool.startswith(link.spec.prefix) for tool in context.allowed_tools)
+            for link in await self._links_of(context.app_id)
+            if any(tool.startswith(link.spec.prefix) for tool in context.allowed_tools)
         ]
         lists = await asyncio.gather(*(link.tools(timeout_s=left_s) for link in links), return_exceptions=True)
         tools: list[JsonObject] = []
@@ -81,8 +88,8 @@ class McpGateway:
         error, ToolResultInvalid, McpServerUnavailable, DeadlineExceeded; always a UhlpError."""
         namespace, _, rest = name.partition(".")
         server, _, tool = rest.partition(".")
-        link = self._link(context.app_id, server)
-        if link is None or link.spec.namespace != namespace or not is_allowed(name, context.allowed_tools):
+        link = await self._link(context.app_id, server) if is_allowed(name, context.allowed_tools) else None
+        if link is None or link.spec.namespace != namespace:
             raise ToolNotFound(f"There is no tool '{name[:100]}' for component '{context.component_id}'.")
         started, outcome = self._clock.monotonic(), "cancelled"
         try:
@@ -103,7 +110,7 @@ class McpGateway:
 
     async def ask(self, app_id: str) -> None:
         """Have every server of an application list its tools, so that `describe` knows; whoever is away stays away."""
-        links = [link for name in self._servers_of(app_id) if (link := self._link(app_id, name)) is not None]
+        links = await self._links_of(app_id)
         asked = (link.tools(timeout_s=self._settings.list_timeout_s) for link in links)
         for found in await asyncio.gather(*asked, return_exceptions=True):
             if isinstance(found, BaseException) and not isinstance(found, UhlpError):
@@ -113,11 +120,11 @@ class McpGateway:
         """Every server of an application: {name, namespace, state, reason?, since?, tools}; opens nothing."""
         told: list[JsonObject] = []
         for name, definition in sorted(self._servers_of(app_id).items()):
-            link = self._link(app_id, name)
-            if link is None:
+            about: JsonObject = {"state": "idle", "tools": []}
+            if spec_of(name, definition, self._settings.servers) is None:
                 reason = f"this server's settings have no MCP server {definition.ref} (mcp.servers)"
-                about: JsonObject = {"state": "unreachable", "reason": reason, "tools": []}
-            else:
+                about |= {"state": "unreachable", "reason": reason}
+            elif (link := self._known(app_id, name)) is not None:
                 about = link.status()
             told.append({"name": name, "namespace": definition.namespace, **about})
         return told
@@ -125,7 +132,7 @@ class McpGateway:
     async def run_cycle(self) -> None:
         """Close what definitions no longer have, then give every server its turn."""
         for app_id, name in list(self._links):
-            self._link(app_id, name)
+            self._known(app_id, name)
         retired, self._retired = self._retired, []
         turns = [link.run_cycle() for link in self._links.values()]
         await asyncio.gather(*(link.close() for link in retired), *turns)
@@ -139,43 +146,31 @@ class McpGateway:
         links, self._links, self._retired = [*self._links.values(), *self._retired], {}, []
         await asyncio.gather(*(link.close() for link in links))
 
-    def _link(self, app_id: str, name: str) -> ServerLink | None:
-        """The link to a server as its definition is now; one of an earlier definition is retired."""
+    async def _links_of(self, app_id: str) -> "list[ServerLink]":
+        links = [await self._link(app_id, name) for name in self._servers_of(app_id)]
+        return [link for link in links if link is not None]
+
+    async def _link(self, app_id: str, name: str) -> "ServerLink | None":
+        """The link to a server as its definition is now; None for one that the application does not have."""
+        known = self._known(app_id, name)
         definition = self._servers_of(app_id).get(name)
         spec = None if definition is None else spec_of(name, definition, self._settings.servers)
-        known = self._links.get((app_id, name))
-        if known is not None and known.spec == spec:
+        if known is not None or spec is None:
             return known
-        if known is not None:
-            self._retired.append(self._links.pop((app_id, name)))
-        if spec is None:
-            return None
-        link = self._links[app_id, name] = ServerLink(
-            app_id=app_id,
-            spec=spec,
-            credentials=partial(self._credentials, spec),
-            open_streams=partial(self._streams, app_id, spec),
-            settings=self._settings,
-            clock=self._clock,
-        )
+        if self._maker is None:
+            maker = await asyncio.to_thread(self._make_maker)  # a server without MCP servers never waits for the SDK
+            self._maker = self._maker or maker
+            return await self._link(app_id, name)
+        link = self._links[app_id, name] = self._maker.link(app_id, spec)
         return link
 
-    async def _credentials(self, spec: ServerSpec) -> Credentials:
-        forbidden = () if spec.is_shared else self._own_secrets
-        return await asyncio.to_thread(read_credentials, spec.secrets, self._read_secret, forbidden=forbidden)
-
-    def _streams(
-        self, app_id: str, spec: ServerSpec, credentials: Credentials
-    ) -> AbstractAsyncContextManager[TransportStreams]:
-        if spec.program is not None:
-            return stdio_streams(
-                self._open_command,
-                command_of(app_id, spec.program, credentials),
-                most_bytes=self._settings.max_message_bytes,
-                server=spec.name,
-                hidden=credentials.hidden,
-            )
-        assert spec.url is not None  # noqa: S101  a server has either
-        return http_streams(
-            spec.url, credentials.values, guard=self._guard, is_shared=spec.is_shared, settings=self._settings
-        )
+    def _known(self, app_id: str, name: str) -> "ServerLink | None":
+        """The link that is there, unless it is of an earlier definition: then it is retired."""
+        known = self._links.get((app_id, name))
+        if known is None:
+            return None
+        definition = self._servers_of(app_id).get(name)
+        if definition is not None and known.spec == spec_of(name, definition, self._settings.servers):
+            return known
+        self._retired.append(self._links.pop((app_id, name)))
+        return None
