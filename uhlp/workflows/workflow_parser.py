@@ -1,6 +1,7 @@
 """From `workflows/<workflowId>.yaml` to a plan, or to the list of everything that is wrong with it."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import PurePosixPath
 from typing import Any
@@ -23,6 +24,7 @@ DEEPEST_BLOCKS = 5
 _WORKFLOW_ID: TypeAdapter[str] = TypeAdapter(WorkflowId)
 
 
+@lru_cache(maxsize=256)  # most of a definition is the same from one revision to the next
 def parse_workflow(raw: bytes, *, path: str) -> Plan:
     """The plan of a YAML file. `path` (`workflows/<workflowId>.yaml`) names it, and is told in errors.
 

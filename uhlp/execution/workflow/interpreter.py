@@ -15,7 +15,7 @@ from uhlp.execution.workflow.attempts import Attempts, Work
 from uhlp.execution.workflow.branches import run_branches
 from uhlp.execution.workflow.formatting import formatted
 from uhlp.execution.workflow.live_run import LiveRun, RunFails
-from uhlp.execution.workflow.outcome import Outcome, failed, failed_with
+from uhlp.execution.workflow.outcome import Outcome, failed, failed_with, naming_its_step
 from uhlp.execution.workflow.scope import Scope, rfc3339
 from uhlp.execution.workflow.step_calls import StepCalls, StepPlace, told_error
 from uhlp.execution.workflow.waiting import Waiting
@@ -100,7 +100,7 @@ class Interpreter:
                 await asyncio.sleep(0)  # steps that only compute would hold everybody else
             visit = visits[step_id]
             now = self._attempts.entered_at(run, scope.path(step, visit))
-            outcome = await self._step(run, step, scope, visit, scope.names(now))
+            outcome = naming_its_step(await self._step(run, step, scope, visit, scope.names(now)), step_id)
             scope.note(step_id, outcome, visit)
             outcome, following = _transition(step, scope, outcome, visit, scope.names(now))
             if following is None or following.next is None:
@@ -225,7 +225,7 @@ def _transition(
                     return outcome, one
             raise ExpressionFailed(f"No transition of {step.step_id} applies.")
         except ExpressionFailed as error:
-            outcome = failed(error)
+            outcome = naming_its_step(failed(error), step.step_id)
             scope.note(step.step_id, outcome, visit)
     names = {**names, "error": outcome.error}
     try:
@@ -235,7 +235,7 @@ def _transition(
             ):
                 return outcome, one
     except ExpressionFailed as error:
-        return failed(error), None
+        return naming_its_step(failed(error), step.step_id), None
     return outcome, None
 
 

@@ -1,12 +1,12 @@
 """Outcome: how a step, a block or a run ended, and the errors in it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
 from uhlp import strict_json
-from uhlp.errors import UhlpError, WorkflowFailed
+from uhlp.errors import ExpressionFailed, UhlpError, WorkflowFailed
 from uhlp.execution.workflow.records import StepRecord
 from uhlp.tools.session import Usage
 
@@ -54,6 +54,15 @@ def failed_with(
         kept = {}
     message = message[:_LONGEST_MESSAGE]
     return Outcome(error={"code": code, "message": message, "details": kept, "retryable": is_retryable})
+
+
+def naming_its_step(outcome: Outcome, step_id: str) -> Outcome:
+    """The outcome of a step; what is wrong with an expression says in which step it stands."""
+    error = outcome.error
+    if error is None or error["code"] != ExpressionFailed.code or "stepId" in error["details"]:
+        return outcome
+    message, details = f"Step {step_id}: {error['message']}", {**error["details"], "stepId": step_id}
+    return replace(outcome, error={**error, "message": message[:_LONGEST_MESSAGE], "details": details})
 
 
 def error_of(error: dict[str, Any], *, execution_id: str) -> UhlpError:

@@ -28,7 +28,7 @@ from uhlp.workflows import Loop, Plan, parse_workflow
 MOST_STEPS = 200
 OTHER = b"steps: [{id: more, type: llm, componentId: c, inputMapping: {a: trigger.input.a}, end: true}]"
 QUICK = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-LONG = settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck))
+LONG = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 
 Answers = tuple[str | None, ...]
 answers = st.lists(st.sampled_from([*[None] * 6, *CODES, "OTHER"]), min_size=1, max_size=7).map(tuple)

@@ -110,6 +110,16 @@ async def test_retry_on_names_the_codes(tmp_path):
         assert raised.value.details["executionId"]
 
 
+async def test_an_expression_that_fails_says_in_which_step_it_stands(tmp_path):
+    body = sequence(("price", ask("pricing", item="=item.sku")))
+    root = sequence(("items", Loop(3, body, over=expression("trigger.input.items"))))
+    async with running(Parts(tmp_path / "w.db", app_of(root), components=ScriptedComponents())) as parts:
+        with pytest.raises(ExpressionFailed, match=r"Step price: .*`item.sku`.*no field `sku` in item") as raised:
+            await parts.runs.answer(parts.call({"items": [{}]}))
+        assert raised.value.details["stepId"] == "price"
+        assert raised.value.details["expression"] == "item.sku"
+
+
 async def test_a_failure_goes_the_way_that_takes_it(tmp_path):
     components = ScriptedComponents(pricing=HandlerFailed("no such item"), apologise={"sorry": True})
     root = block(
@@ -150,6 +160,7 @@ async def test_branches_go_where_their_first_true_case_says(tmp_path):
         with pytest.raises(ExpressionFailed, match="usd") as raised:
             await parts.runs.answer(parts.call({"eur": 1}))
         assert raised.value.details["executionId"]
+        assert raised.value.details["stepId"] == "which"
 
 
 async def test_a_loop_runs_its_body_for_each_element_and_stops_at_its_bound(tmp_path):
