@@ -11,6 +11,8 @@ from uhlp.sandbox.driver import Driver
 from uhlp.sandbox.drivers.fake import FakeDriver
 from uhlp.sandbox.drivers.interpreter import Interpreter
 
+pytestmark = pytest.mark.parametrize("driver", ["fake", "process", "docker"], indirect=True)
+
 PYTHON = str(Interpreter.own().executable)
 LIMIT_S = 20.0
 HABITS = {

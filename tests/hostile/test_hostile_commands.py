@@ -172,7 +172,7 @@ async def test_a_hostile_command_gets_nothing_ends_in_time_and_leaves_nothing(st
     expected: Any = EXPECTED[name]
     before = await street.what_lives()
     assert before[0] == [street.keeper.command_id]
-    got = await street.attack(name, 1.0 if expected is TIMED_OUT else 10.0)
+    got = await street.attack(name, 0.7 if expected is TIMED_OUT else 10.0)
     if isinstance(expected, Says):
         assert (got.stdout.decode(), got.stderr.decode()[-500:], got.exit_code) == (expected.text, "", 0)
     elif isinstance(expected, Ends):

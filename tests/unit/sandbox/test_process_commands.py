@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from tests.unit.sandbox.raw_runner import isolated_driver, new_data_dir
 from uhlp.errors import CommandRefused, ImageUnavailable, IsolationRefused
@@ -20,6 +21,8 @@ from uhlp.sandbox.command_run import CommandResult, run_command
 from uhlp.sandbox.drivers.identities import Identities
 from uhlp.sandbox.drivers.interpreter import Interpreter
 from uhlp.sandbox.drivers.process import ProcessDriver
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PYTHON = str(Interpreter.own().executable)
 LIMIT_S = 10.0
@@ -30,12 +33,18 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return new_data_dir(tmp_path_factory)
 
 
-@pytest.fixture
-async def driver(data_dir: Path) -> AsyncIterator[ProcessDriver]:
-    opened = await isolated_driver(data_dir)
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def opened(data_dir: Path) -> AsyncIterator[ProcessDriver]:
+    """One for all: each that is opened looks at its walls first."""
+    driver = await isolated_driver(data_dir)
+    yield driver
+    await driver.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def driver(opened: ProcessDriver) -> AsyncIterator[ProcessDriver]:
     yield opened
     assert await opened.list_owned() == []
-    await opened.close()
 
 
 async def run(driver: ProcessDriver, *argv: str, stdin: bytes = b"", **more: Any) -> CommandResult:
