@@ -9,7 +9,7 @@ from uhlp.cli.failure import CommandError
 
 APP_FILE = "app.yaml"
 REGISTRY_FILE = "component_registry.yaml"
-_READ_FOLDERS = ("prompts", "workflows", "schemas", "evals", "overrides", "files")
+_READ_FOLDERS = ("prompts", "workflows", "schemas", "evals", "overrides", "files", "_jit_code")
 _OWNED_FOLDERS = ("prompts/", "workflows/", "schemas/", "evals/")
 
 
@@ -75,5 +75,5 @@ def _definition_files(folder: Path) -> list[Path]:
     return [
         path
         for path in [*(folder / name for name in (APP_FILE, REGISTRY_FILE)), *inside]
-        if path.is_file() and not path.name.startswith(".")
+        if path.is_file() and not path.name.startswith(".") and "__pycache__" not in path.parts
     ]

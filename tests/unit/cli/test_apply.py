@@ -53,6 +53,24 @@ async def test_what_the_folder_no_longer_has_is_removed_and_said(uhlp: Run, serv
     assert (await uhlp("apply", folder, **server)).out.startswith("unchanged at revision ")
 
 
+async def test_a_handler_that_its_owner_wrote_is_brought_along(
+    uhlp: Run, server, services: Services, folder: Path
+) -> None:
+    script = folder / "_jit_code" / "add" / "v1" / "handler.py"
+    script.parent.mkdir(parents=True)
+    script.write_text("def handle(inputs, context):\n    return {}\n")
+    (script.parent / "__pycache__").mkdir()
+    (script.parent / "__pycache__" / "handler.pyc").write_bytes(b"\xff\x00")
+    with (folder / "component_registry.yaml").open("a") as registry:
+        registry.write(
+            "\n  - componentId: add\n    handlerType: JIT\n"
+            "    taskDetails: {script: _jit_code/add/v1/handler.py, function: handle}\n"
+        )
+    done = await uhlp("apply", folder, **server)
+    assert done.status == 0, done.err
+    assert services.registry.snapshot("desk").components["add"].handler_artifact is not None
+
+
 async def test_removing_every_component_must_be_meant(uhlp: Run, server, services: Services, folder: Path) -> None:
     await uhlp("apply", folder, **server)
     for emptied in ("components: []\n", ""):
