@@ -8,7 +8,8 @@
  * UHLP gives it PORT, and UHLP_TOKEN that every call must bring as `Authorization: Bearer`.
  *
  * A handler is a module: `module.exports.handle = (inputs, context) => result`, which may return a promise. An error
- * whose name is "Deoptimize" hands the request to the model. Each handler runs in a thread of its own, because only a
+ * whose name is "Deoptimize" hands the request to the model. Where UHLP gave the call an address and a token,
+ * `await context.callTool(name, arguments)` calls a tool that the component may use, over MCP. Each handler runs in a thread of its own, because only a
  * thread can be ended while it computes; the thread serves that handler alone, so that none finds what another left.
  * The walls are the container's: this server trusts its handlers as little as UHLP trusts this server.
  */
@@ -40,13 +41,33 @@ function serveHandler({ source, path, name }) {
   if (typeof handle !== "function") throw new TypeError(`${path} exports no function ${name}`);
   parentPort.on("message", async ({ inputs, context }) => {
     try {
-      parentPort.postMessage({ json: strictJson(await handle(inputs, context)) });
+      const given = context.mcpToken ? { ...context, callTool: toolCaller(context) } : context;
+      parentPort.postMessage({ json: strictJson(await handle(inputs, given)) });
     } catch (error) {
       if (error?.name === "Deoptimize") parentPort.postMessage({ reason: String(error.message) });
       else if (error instanceof NotJson) parentPort.postMessage({ invalid: error.message });
       else parentPort.postMessage({ failed: String(error?.message ?? error), stack: String(error?.stack ?? "") });
     }
   });
+}
+
+// One POST a call: the server keeps no session, and its answer is JSON.
+function toolCaller({ mcpEndpoint, mcpToken }) {
+  const headers = {
+    Authorization: `Bearer ${mcpToken}`,
+    "Content-Type": "application/json",
+    Accept: "application/json, text/event-stream",
+  };
+  return async (name, args = {}) => {
+    const params = { name, arguments: args };
+    const body = JSON.stringify({ jsonrpc: "2.0", id: 1, method: "tools/call", params });
+    const { result, error } = await (await fetch(`${mcpEndpoint}/mcp`, { method: "POST", headers, body })).json();
+    if (error || result.isError) {
+      const { code, message } = error ?? result.structuredContent.error;
+      throw Object.assign(new Error(message), { code });
+    }
+    return result.structuredContent;
+  };
 }
 
 class NotJson extends Error {}

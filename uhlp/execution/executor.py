@@ -14,6 +14,7 @@ from uhlp.metering import Meter
 from uhlp.models.definition import PoolDefinition, prompt_pool
 from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
 from uhlp.sandbox.manager import SandboxManager
+from uhlp.tools.allowed_tools import tools_for_user
 from uhlp.tools.context import ToolContext
 from uhlp.tools.core.llm_generate import LLM_GENERATE
 from uhlp.tools.recorded_session import RecordedSession
@@ -148,7 +149,7 @@ def _pool_of(call: ExecutionCall) -> PoolDefinition:
 
 def _tool_context(call: ExecutionCall, started_s: float, trace: TraceContext) -> ToolContext:
     definition = call.component.definition
-    allowed = definition.tools
+    allowed = tools_for_user(definition.tools, call.user_info)
     if not isinstance(call.implementation, HandlerImplementation) and LLM_GENERATE not in allowed:
         allowed = (*allowed, LLM_GENERATE)  # asking the model is what a prompt does
     return ToolContext(

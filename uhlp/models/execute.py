@@ -64,8 +64,9 @@ class ApplicationInfo(WireModel):
 
 class ExecutionContext(WireModel):
     """For whom and how long it runs. `mcpEndpoint` and `mcpToken` are there over HTTP alone, where the server has an
-    address for the sandbox: `POST <mcpEndpoint>/record` and `<mcpEndpoint>/v1/metrics` take the token as
-    `Authorization: Bearer`, until shortly after the deadline.
+    address for the sandbox: `<mcpEndpoint>/mcp` calls the component's tools (MCP, streamable HTTP without sessions),
+    `POST <mcpEndpoint>/record` and `/v1/metrics` take metrics; all ask for the token as `Authorization: Bearer`. Tools
+    answer while the execution runs, metrics are taken until shortly after its deadline.
     """
 
     app_id: str

@@ -100,6 +100,17 @@ async def test_a_handler_may_use_only_what_its_component_lists(parts: MakeParts)
     assert tools.asked[0][2].allowed_tools == ("core.metrics.record",)
 
 
+async def test_a_user_whose_roles_name_tools_has_those_alone_and_a_prompt_its_model(parts: MakeParts) -> None:
+    tools = ScriptedTools(generate=GENERATION)
+    made = await parts(asking_the_model(lambda answer: ("generic", 1)), tools)
+    component = component_of(tools=["core.state.getRuntimeValue", "core.state.setRuntimeValue"])
+    user = {"userId": "ann", "roles": ["clerk"], "permissions": ["tool:core.state.getRuntimeValue"]}
+    for implementation in (AS_HANDLER, AS_PROMPT):
+        await made.executor.run(call_of(implementation, component, user_info=user))
+    read, generate = "core.state.getRuntimeValue", "core.llm.generate"
+    assert [asked[2].allowed_tools for asked in tools.asked] == [(read,), (read, generate)]
+
+
 async def test_a_handler_that_declines_is_a_deoptimise(parts: MakeParts) -> None:
     made = await parts(answering({"reason": "unknown unit"}, "deoptimize"))
     result = await made.executor.run(call_of())

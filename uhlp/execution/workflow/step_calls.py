@@ -9,6 +9,7 @@ from uhlp.errors import OutputInvalid
 from uhlp.execution.workflow.live_run import LiveRun
 from uhlp.execution.workflow.outcome import Outcome, failed_with
 from uhlp.models.execute import Source
+from uhlp.tools.allowed_tools import tools_for_user
 from uhlp.tools.context import ToolContext
 from uhlp.tools.session import ToolSession, Usage
 from uhlp.tools.tool_namespaces import ToolNamespaces
@@ -116,7 +117,7 @@ class StepCalls:
                 request_id=place.idempotency_key,
                 trace_id=record.trace_id,
                 deadline=self._clock.monotonic() + (left_s if timeout_s is None else min(left_s, timeout_s)),
-                allowed_tools=definition.tools,
+                allowed_tools=tools_for_user(definition.tools, record.user_info),
                 llm=run.app.definition.llm,
                 configuration=run.component.configuration,
                 purpose="serve",
