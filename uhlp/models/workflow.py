@@ -101,8 +101,6 @@ class _StepWithSuccessor(_StepFields):
         if self.transitions is None:
             if self.on_success is not None and self.end:
                 raise ValueError("give either `onSuccess` or `end: true`")
-            if self.on_success is None and not self.end:
-                raise ValueError("it does not say what comes next: give `onSuccess`, `transitions` or `end: true`")
             return self
         if self.on_success is not None or self.on_failure or self.on_failure_default is not None:
             raise ValueError("`transitions` stand for onSuccess, onFailure and onFailureDefault: give one or the other")

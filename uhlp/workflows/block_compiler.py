@@ -76,7 +76,12 @@ class BlockCompiler:
         reached = reached_from([start], successors)
         for step_id in places.keys() - reached:
             self._findings.add(places[step_id], f"the step `{step_id}` is never reached: no step leads to it")
-        ending = [step.id for step in steps if _ends(step) or any(to not in places for _at, to in _targets(step))]
+        silent = [step.id for step in steps if not _says_what_follows(step)]
+        for step_id in silent:
+            message = "it does not say what comes next: give `onSuccess`, `transitions` or `end: true`"
+            self._findings.add(places[step_id], message)
+        lost = [step.id for step in steps if any(to not in places for _at, to in _targets(step))]
+        ending = [*silent, *lost, *(step.id for step in steps if _ends(step))]
         if not ending:
             self._findings.add(places[steps[-1].id], "no step ends here: give the last one `end: true`")
         else:
@@ -171,6 +176,10 @@ def _targets(step: StepDefinition) -> Iterator[tuple[str, str]]:
 
 def _ends(step: StepDefinition) -> bool:
     return not isinstance(step, BranchStep) and (step.end or any(one.end for one in step.transitions or ()))
+
+
+def _says_what_follows(step: StepDefinition) -> bool:
+    return isinstance(step, BranchStep) or step.end or step.on_success is not None or step.transitions is not None
 
 
 def _codes(given: str | tuple[str, ...] | None) -> frozenset[str] | None:

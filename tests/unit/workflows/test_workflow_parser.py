@@ -194,6 +194,17 @@ def test_a_longest_workflow_is_accepted() -> None:
     assert len(parsed(f"steps: [{ends[0]}, {many}, {ends[1]}]").step_ids) == 300
 
 
+def test_all_problems_are_told_at_once() -> None:
+    text = ORDER.replace("    onSuccess: answer\n", "").replace("onSuccess: each", "onSuccess: eech")
+    text = text.replace("sku: item.sku", "sku: itm.sku")
+    found = {(one["path"].partition("#")[2], one["line"]) for one in problems(text)}
+    assert found >= {
+        ("/steps/0/onSuccess", line_of(text, "onSuccess: eech")),
+        (SKU, line_of(text, "itm.sku")),
+        ("/steps/4", line_of(text, "- id: ship")),
+    }
+
+
 def test_a_circle_needs_a_bound_and_has_it_from_max_visits() -> None:
     text = """\
 steps:
