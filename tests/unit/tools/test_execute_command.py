@@ -34,7 +34,7 @@ EVERY_PROGRAM = (COPY, FAIL, HANG, FLOOD)
 LIMIT_S = 10.0
 
 
-class WalllessDriver(FakeDriver):
+class DriverWithoutWalls(FakeDriver):
     async def open_command(self, spec: CommandSpec) -> CommandProcess:
         raise IsolationRefused("This machine cannot isolate commands.")
 
@@ -294,7 +294,7 @@ async def test_a_caller_that_gives_up_leaves_nothing(desk: Desk) -> None:
 
 async def test_without_walls_nothing_runs_and_the_reason_is_told() -> None:
     with pytest.raises(IsolationRefused, match="cannot isolate"):
-        await Desk(WalllessDriver()).run(COPY)
+        await Desk(DriverWithoutWalls()).run(COPY)
 
 
 async def test_commands_are_counted_by_how_they_ended(desk: Desk) -> None:

@@ -30,7 +30,6 @@ class DockerCommands:
         self._launcher = launcher
         self._orphans = orphans
         self._commands: dict[str, DockerCommand | None] = {}
-        self._creating: dict[str, asyncio.Future[str]] = {}
 
     @property
     def names(self) -> set[str]:
@@ -52,10 +51,7 @@ class DockerCommands:
         await asyncio.gather(*(command.kill() for command in list(self._commands.values()) if command is not None))
 
     async def _start(self, name: str, spec: CommandSpec, image: ImageFacts) -> DockerCommand:
-        config = await self._configuration(name, spec, image)
-        # a request that is given up half-way may still make a container: it is let run to its end
-        creating = self._creating[name] = asyncio.ensure_future(self._engine.create(name, config))
-        await asyncio.shield(creating)
+        await self._launcher.create(name, await self._configuration(name, spec, image))
         async with self._engine.asking(f"to attach to {name}") as docker:
             stream = docker.containers.container(name).attach(stdin=True, stdout=True, stderr=True)
             await stream.__aenter__()
@@ -71,17 +67,13 @@ class DockerCommands:
         return command
 
     async def _clear_away(self, name: str) -> None:
-        creating = self._creating.get(name)
-        if creating is not None:
-            await asyncio.wait((creating,))
-            creating.exception()  # it has been raised where it was waited for, if anywhere
-        command = self._commands[name]
+        await self._launcher.settled(name)
+        command = self._commands.get(name)
         await (self._remove(name) if command is None else command.kill())
 
     async def _remove(self, name: str) -> None:
         await self._orphans.remove(name)
         self._commands.pop(name, None)
-        self._creating.pop(name, None)
 
     async def _configuration(self, name: str, spec: CommandSpec, image: ImageFacts) -> dict[str, Any]:
         limits = spec.limits

@@ -152,22 +152,28 @@ class Launcher:
                     details={"missing": sandbox.walls["missing"]},
                 )
         except BaseException:
-            self._spawn(self._clear_away(name, self._creating.get(name)))
+            self._spawn(self._clear_away(name))
             raise
         finally:
             self.names.discard(name)
-            self._creating.pop(name, None)
         return sandbox
 
-    async def _create(self, name: str, config: dict[str, Any]) -> None:
-        """A request that is given up half-way may still make a container: it is let run to its end."""
+    async def create(self, name: str, config: dict[str, Any]) -> None:
+        """A request that is given up half-way may still make a container: it is let run to its end. When this raises,
+        `settled` is waited for before the container is removed."""
         self._creating[name] = asyncio.ensure_future(self._engine.create(name, config))
         await asyncio.shield(self._creating[name])
+        del self._creating[name]
 
-    async def _clear_away(self, name: str, creating: asyncio.Future[str] | None) -> None:
+    async def settled(self, name: str) -> None:
+        """Returns when no request to make this container is under way."""
+        creating = self._creating.pop(name, None)
         if creating is not None:
             await asyncio.wait((creating,))
             creating.exception()  # it has been raised where it was waited for, if anywhere
+
+    async def _clear_away(self, name: str) -> None:
+        await self.settled(name)
         await self._remove(name)
 
     async def _over_unix_socket(
@@ -179,7 +185,7 @@ class Launcher:
             raise SandboxDied(f"No unix socket can be made below {self._data_dir}: {error}") from error
         stack.callback(dial.close)
         config = await self.walled(name, spec, image)
-        await self._create(name, container.running_our_runner(config, pool=spec.pool, dial=dial.folder))
+        await self.create(name, container.running_our_runner(config, pool=spec.pool, dial=dial.folder))
         words = LastWords(self._engine, name)
         stack.push_async_callback(words.close)
         await words.open()
@@ -215,7 +221,7 @@ class Launcher:
         self, name: str, spec: SandboxSpec, image: ImageFacts, stack: contextlib.AsyncExitStack
     ) -> DockerSandbox:
         config = await self.walled(name, spec, image)
-        await self._create(name, {**container.running_our_runner(config, pool=spec.pool, dial=None), **ATTACHED})
+        await self.create(name, {**container.running_our_runner(config, pool=spec.pool, dial=None), **ATTACHED})
         pipe = await AttachedPipe.open(self._engine, name)
         try:
             await self._engine.start(name)
