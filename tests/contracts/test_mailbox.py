@@ -323,6 +323,21 @@ async def test_dead_letters_are_bounded_and_none_is_dropped(box) -> None:
     await send(box, 6)
 
 
+async def test_what_is_postponed_comes_again_and_its_delivery_is_not_counted(box, clock) -> None:
+    await send(box, 1, 2)
+    first = await one(box)
+    await first.postpone(LONG_S)
+    with pytest.raises(LeaseLost):
+        await first.acknowledge()
+    assert await box.counts() == MailboxCounts(1, 0, 1, 0)
+    second = await one(box)
+    assert second.body.number == 2
+    await second.postpone(SHORT_S)
+    await lapse(box, clock, MailboxCounts(1, 0, 1, 0))
+    again = await one(box)
+    assert (again.body.number, again.delivery_count) == (2, 1)
+
+
 async def test_clearing_takes_everything_away_and_the_leases_with_it(box) -> None:
     await send(box, 1, 2)
     await (await one(box)).reject("no")

@@ -10,7 +10,7 @@ QUEUE_MESSAGES = GaugeMetric(
 )
 QUEUE_DELIVERIES = CounterMetric(
     name="uhlp_queue_deliveries_total",
-    meaning="Deliveries by what became of them: done, retried, rejected, lost (its lease ran out).",
+    meaning="Deliveries by what became of them: done, retried, postponed, rejected, lost (its lease ran out).",
     labels=("appId", "queue", "outcome"),
     row="traffic",
 )

@@ -16,7 +16,7 @@ from uhlp.mailbox.message import Message
 
 BodyT = TypeVar("BodyT")
 ReplyT = TypeVar("ReplyT")
-Outcome = Literal["done", "retried", "rejected", "lost"]
+Outcome = Literal["done", "retried", "postponed", "rejected", "lost"]
 
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 1.0, 60.0
 _RENEWALS = 3
@@ -35,6 +35,10 @@ class Retry(Exception):
         self.after_s = min(max(after_s, 0.0), _LONGEST_RETRY_S)
 
 
+class Postpone(Retry):
+    """Raised by a handler that could not begin, for no fault of the message: like Retry, and not counted."""
+
+
 class Reject(Exception):
     """Raised by a handler: the work can never be done; the message becomes a dead letter with this reason."""
 
@@ -42,8 +46,8 @@ class Reject(Exception):
 class MailboxWorker(Generic[BodyT, ReplyT]):
     """`run_cycle` waits for one message and lets `handle` work on it; a loop of its own repeats it.
 
-    When `handle` returns, the message is acknowledged: a reply is sent before. It raises Retry or Reject; after
-    anything else the message comes again in 1, 2, 4 … 60 seconds, less up to half of them by chance, so that what
+    When `handle` returns, the message is acknowledged: a reply is sent before. It may raise Retry, Postpone or Reject;
+    after anything else the message comes again in 1, 2, 4 … 60 seconds, less up to half of them by chance, so that what
     failed together does not come together. The lease is renewed while `handle` works; where it is lost all the same,
     someone else may have the message, and `handle` is cancelled. `handle` gets a message more than once and is
     idempotent by its id.
@@ -101,6 +105,11 @@ class MailboxWorker(Generic[BodyT, ReplyT]):
         try:
             try:
                 await self._work(message)
+            except Postpone as error:
+                after_s = error.after_s * (1 + self._random.random() / 2)
+                log.info("message_postponed", **facts, after_s=after_s, reason=str(error))
+                await message.postpone(after_s)
+                return "postponed"
             except Retry as error:
                 log.info("message_retried", **facts, after_s=error.after_s, reason=str(error))
                 await message.nack(visibility_timeout=error.after_s, reason=str(error))

@@ -63,6 +63,10 @@ class Message(Generic[BodyT, ReplyT]):
         delay_s = check_delay(visibility_timeout, "visibility_timeout")
         self._must_hold(await self._queue.give_back(self.id, self.token, delay_s=delay_s, reason=_kept(reason)))
 
+    async def postpone(self, delay_s: float) -> None:
+        """The work could not even begin: the message comes again after so many seconds, this delivery not counted."""
+        self._must_hold(await self._queue.undo(self.id, self.token, delay_s=check_delay(delay_s, "delay_s")))
+
     async def extend(self, visibility_timeout: float) -> None:
         """Hold the lease for at least so many seconds from now; it never gets shorter."""
         timeout_s = check_visibility(visibility_timeout)

@@ -95,8 +95,8 @@ class MessageQueue(Protocol):
         """To the dead letters."""
         ...
 
-    async def undo(self, message_id: str, token: int) -> bool:
-        """To the head, as if it had not been delivered: nobody saw it."""
+    async def undo(self, message_id: str, token: int, *, delay_s: float = 0.0) -> bool:
+        """To the head, or after a delay to the tail, as if it had not been delivered."""
         ...
 
     async def reply(self, to: str, body: bytes, *, in_reply_to: str) -> bool:

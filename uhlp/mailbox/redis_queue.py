@@ -50,8 +50,8 @@ class RedisQueue:
     async def bury(self, message_id: str, token: int, *, reason: str) -> bool:
         return bool(await self._step(redis_scripts.BURY, message_id, token, reason))
 
-    async def undo(self, message_id: str, token: int) -> bool:
-        return bool(await self._step(redis_scripts.UNDO, message_id, token))
+    async def undo(self, message_id: str, token: int, *, delay_s: float = 0.0) -> bool:
+        return bool(await self._step(redis_scripts.UNDO, message_id, token, _microseconds(delay_s)))
 
     async def reply(self, to: str, body: bytes, *, in_reply_to: str) -> bool:
         queue = RedisQueue(to, server=self._server, limits=self._limits)

@@ -150,12 +150,16 @@ BURY = _step("""
 """)
 
 UNDO = _step("""
-  local id, token = ARGV[5], ARGV[6]
+  local id, token, delay = ARGV[5], ARGV[6], tonumber(ARGV[7])
   if not holds(id, token) then return 0 end
   end_lease(id)
   redis.call('HINCRBY', MESSAGES, id .. ':deliveries', -1)
-  redis.call('LPUSH', READY, id)
-  ring()
+  if delay > 0 then
+    redis.call('ZADD', DELAYED, whole(now + delay), id)
+  else
+    redis.call('LPUSH', READY, id)
+  end
+  if delay < RING_BELOW then ring() end
   return 1
 """)
 

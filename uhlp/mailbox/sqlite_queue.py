@@ -86,13 +86,13 @@ class SqliteQueue:
 
         return await self._run(work)
 
-    async def undo(self, message_id: str, token: int) -> bool:
+    async def undo(self, message_id: str, token: int, *, delay_s: float = 0.0) -> bool:
         def work(db: sqlite3.Connection, now: float) -> bool:
-            head = -self._next_number(db)
+            head, due_at = -self._next_number(db), now + delay_s if delay_s else None
             statement = (
-                f"UPDATE messages SET token = NULL, due_at = NULL, deliveries = deliveries - 1, position = ? {_LEASED}"  # noqa: S608 (own words)
+                f"UPDATE messages SET token = NULL, due_at = ?, deliveries = deliveries - 1, position = ? {_LEASED}"  # noqa: S608 (own words)
             )
-            return db.execute(statement, (head, self._name, message_id, token)).rowcount == 1
+            return db.execute(statement, (due_at, head, self._name, message_id, token)).rowcount == 1
 
         return await self._changed(work)
 

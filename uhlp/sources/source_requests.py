@@ -2,14 +2,17 @@
 
 from typing import Any
 
-from uhlp.errors import NotFound, NotRepeated, UhlpError
-from uhlp.mailbox.mailbox_worker import Reject, Retry
+from uhlp.errors import NotFound, NotRepeated, TooManyRequests, UhlpError, Unavailable
+from uhlp.mailbox.mailbox_worker import Postpone, Reject, Retry
 from uhlp.mailbox.message import Message
 from uhlp.routing.component_requests import ComponentRequests
 from uhlp.routing.request import RoutedAnswer
 from uhlp.sources.app_queue import AppQueue, SourceMessage
 from uhlp.sources.app_queues import iso_time
 from uhlp.tracing import TraceContext
+
+POSTPONED_S = 10.0
+"""When something that a component needs is away or used up, and does not say for how long."""
 
 
 class ComponentFailed(Exception):
@@ -26,7 +29,8 @@ class SourceRequests:
         """Ask the component. Returns when it has answered.
 
         Raises Reject where the same input would be refused again (an answer of 4xx, an input against the schema, a
-        request that has acted and may not be repeated), Retry where it was said when to come again, else the error.
+        request that has acted and may not be repeated), Postpone where what it needs is away or used up (no sandbox, no
+        model, no budget), Retry where it was said when to come again, else the error.
         """
         body = message.body
         component_id = body.component_id or queue.component_id
@@ -53,6 +57,8 @@ class SourceRequests:
 
 
 def _verdict(error: UhlpError) -> Exception:
+    if isinstance(error, Unavailable | TooManyRequests):
+        return Postpone(error.retry_after_s or POSTPONED_S, f"{error.code}: {error.message}")
     if error.retryable:
         return error if error.retry_after_s is None else Retry(error.retry_after_s, f"{error.code}: {error.message}")
     refused = (error.status < 500 and not isinstance(error, NotFound)) or isinstance(error, NotRepeated)

@@ -191,6 +191,17 @@ class MailboxMachine(RuleBasedStateMachine):
             if known.place == "ready" and delay_s:
                 self._until(known, "delayed", before, after, delay_s)
 
+    @rule(which=WHICH, delay_s=DELAYS)
+    def postpone(self, which: int, delay_s: float) -> None:
+        if not self.handles:
+            return
+        message, known = self._some_handle(which)
+        before, after, refused = self.timed(message.postpone(delay_s))
+        if self._held(message, known, after, refused):
+            known.place, known.deliveries = "ready", known.deliveries - 1
+            if delay_s:
+                self._until(known, "delayed", before, after, delay_s)
+
     @rule(which=WHICH, timeout_s=TIMES)
     def extend(self, which: int, timeout_s: float) -> None:
         if not self.handles:
@@ -276,7 +287,8 @@ class MailboxMachine(RuleBasedStateMachine):
             known.deliveries, known.token, known.turn = message.delivery_count, message.token, None
             self._until(known, "leased", before, after, timeout_s)
             self.handles.append(message)
-        left = self.at("ready")
+        lapses = before + self.ticks(timeout_s) <= after  # the lease on what cannot be read, before it was buried
+        left = [one for one in self.at("ready") if one.is_readable or not lapses]
         assert len(messages) == most or buried or not left
         assert turns == sorted(turns)
         assert not turns or all(one.turn is None or one.turn > turns[-1] for one in left)

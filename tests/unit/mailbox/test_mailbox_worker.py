@@ -10,7 +10,7 @@ import pytest
 from uhlp.clock import FakeClock
 from uhlp.errors import MailboxUnavailable
 from uhlp.loops import LoopGroup, PeriodicLoop
-from uhlp.mailbox.mailbox_worker import MailboxWorker, Reject, Retry
+from uhlp.mailbox.mailbox_worker import MailboxWorker, Postpone, Reject, Retry
 from uhlp.mailbox.message import Message
 from uhlp.mailbox.message_queue import MailboxCounts, QueueLimits
 from uhlp.mailbox.sqlite_mailbox import InMemoryMailbox
@@ -84,6 +84,18 @@ async def test_a_handler_says_when_to_try_again(parts: Parts) -> None:
     parts.clock.advance(1)
     (message,) = await parts.box.receive()
     assert (message.body, message.delivery_count) == (7, 2)
+
+
+async def test_what_could_not_begin_comes_again_as_if_for_the_first_time(parts: Parts) -> None:
+    worker = parts.worker(raising(Postpone(10, "no sandbox")))
+    await parts.box.send(7)
+    for _ in range(6):
+        await worker.run_cycle()
+        parts.clock.advance(9.9)
+        assert await parts.box.receive() == []
+        parts.clock.advance(5.2)
+    (message,) = await parts.box.receive()
+    assert (message.delivery_count, parts.outcomes) == (1, ["postponed"] * 6)
 
 
 async def test_what_is_rejected_is_a_dead_letter_at_once(parts: Parts) -> None:
