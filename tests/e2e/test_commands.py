@@ -10,6 +10,8 @@ import httpx
 import pytest
 
 from tests.e2e.server import Server, kill, need, wait_until
+from tests.shown_metrics import series_of
+from uhlp.catalogue.sandboxes import COMMANDS, COMMANDS_RUNNING
 
 SORT, SLEEP = "/usr/bin/sort", "/usr/bin/sleep"
 _HANDLER = """\
@@ -57,7 +59,9 @@ def run(server: Server, *argv: str, **given: Any) -> dict[str, Any]:
 def test_a_handler_sorts_with_the_machines_sort(server: Server) -> None:
     answer = run(server, SORT, "-r", "-u", stdin="fig\nplum\nfig\napple\n")
     assert (answer["stdout"], answer["exitCode"], answer["timedOut"]) == ("plum\nfig\napple\n", 0, False)
-    assert "uhlp_commands_total" in server.http.get("/metrics").text
+    shown = server.http.get("/metrics").text
+    assert series_of(shown, COMMANDS)["lists", "ok"] >= 1
+    assert series_of(shown, COMMANDS_RUNNING) == {("lists",): 0}
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,9 @@ NEEDS_A_FAULT = {
 NEEDS_A_SOURCE = {"uhlp_cron_runs_total", "uhlp_queue_deliveries_total", "uhlp_queue_messages"}
 """test_sources shows their series."""
 
+NEEDS_A_COMMAND = {"uhlp_commands_total", "uhlp_commands_running"}
+"""test_commands shows their series."""
+
 NEEDS_A_CANDIDATE = {
     "uhlp_candidates", "uhlp_candidate_moves_total", "uhlp_comparisons_total", "uhlp_gate_comparisons",
     "uhlp_gate_wrong", "uhlp_gate_log_evidence", "uhlp_gate_log_evidence_needed", "uhlp_gate_proven_wrong_ratio",
@@ -94,7 +97,7 @@ def test_each_metric_of_the_catalogue_is_shown_as_it_says(metric: Metric, busy: 
     assert (shown.metric_type, shown.help_text) == (metric.metric_type, metric.meaning)
     assert shown.labels <= {frozenset(metric.labels)}
     assert set(shown.samples) <= {metric.name + suffix for suffix in _SUFFIXES[metric.metric_type]}
-    if metric.name not in NEEDS_A_FAULT | NEEDS_A_SOURCE | NEEDS_A_CANDIDATE:
+    if metric.name not in NEEDS_A_FAULT | NEEDS_A_SOURCE | NEEDS_A_COMMAND | NEEDS_A_CANDIDATE:
         assert shown.labels, "it has no series although what it counts has happened"
 
 
