@@ -49,8 +49,8 @@ UhlpError
     SandboxOutOfMemory
     CrashLoop
     NotRepeated
+      WorkflowFailed
     HandlerFailed
-    WorkflowFailed
     StepInterrupted
     RunCancelled
     ExpressionFailed
@@ -405,16 +405,16 @@ class NotRepeated(ExecutionFailed):
     code = "NOT_REPEATED"
 
 
+class WorkflowFailed(NotRepeated):
+    """A step of the workflow failed, and no transition took its failure."""
+
+    code = "WORKFLOW_FAILED"
+
+
 class HandlerFailed(ExecutionFailed):
     """The handler raised an exception."""
 
     code = "HANDLER_FAILED"
-
-
-class WorkflowFailed(ExecutionFailed):
-    """A step of the workflow failed, and no transition took its failure."""
-
-    code = "WORKFLOW_FAILED"
 
 
 class StepInterrupted(ExecutionFailed):

@@ -85,6 +85,7 @@ def call_of(request: RoutedRequest, timeout_s: float) -> WorkflowCall:
         component=request.component,
         input=request.input,
         trace_id=request.trace_id,
+        trace=request.trace,
         timeout_s=timeout_s,
         source=request.source,
         source_details=request.source_details,

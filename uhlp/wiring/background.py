@@ -75,7 +75,7 @@ def make_loops(
             loop("queue-gauges", sources.consumers.show, _LOOK_S),
             loop("cron", sources.cron.run_cycle, _CRON_S),
             loop("workflows", workflows.run_cycle, workflows.until_next_cycle_s),
-            PeriodicLoop("workflow-runs", workflows.run_drives, 0.0, clock, meter=metrics, waits_for_work=True),
+            PeriodicLoop("workflow-runs", workflows.run_walks, 0.0, clock, meter=metrics, waits_for_work=True),
             loop("alerts", evolution.alert_watch.run_cycle, cycle_s),
             *(
                 PeriodicLoop(

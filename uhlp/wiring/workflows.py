@@ -6,7 +6,9 @@ from contextlib import AsyncExitStack
 
 from uhlp.execution.workflow.attempts import Attempts
 from uhlp.execution.workflow.interpreter import Interpreter
+from uhlp.execution.workflow.open_runs import OpenRuns
 from uhlp.execution.workflow.run_journal import RunJournal
+from uhlp.execution.workflow.run_walks import RunWalks
 from uhlp.execution.workflow.step_calls import ComponentRequests, StepCalls
 from uhlp.execution.workflow.timers import Timers
 from uhlp.execution.workflow.waiting import Waiting
@@ -36,9 +38,17 @@ async def open_workflows(
         clock=clock,
         deployment_mode=ground.settings.deployment_mode,
     )
+    open_runs = OpenRuns(journal=journal, waits=waits, timers=timers, clock=clock, meter=metrics)
+    walks = RunWalks(
+        journal=journal,
+        interpreter=interpreter,
+        open_runs=open_runs,
+        registry=ground.registry,
+        most_steps=settings.most_steps,
+    )
     runs = WorkflowRuns(
-        journal=journal, interpreter=interpreter, waits=waits, timers=timers, registry=ground.registry,
-        settings=settings, clock=clock, meter=metrics, draining=draining,
+        journal=journal, open_runs=open_runs, walks=walks, waits=waits, timers=timers, settings=settings, clock=clock,
+        meter=metrics, draining=draining,
     )  # fmt: skip
     stack.push_async_callback(runs.aclose)
     await runs.open()

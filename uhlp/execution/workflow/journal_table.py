@@ -25,8 +25,9 @@ CREATE TABLE IF NOT EXISTS runs (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     run_id TEXT NOT NULL UNIQUE, app_id TEXT NOT NULL, component_id TEXT NOT NULL, workflow_id TEXT NOT NULL,
     revision TEXT NOT NULL, source TEXT NOT NULL, source_details BLOB, user_info BLOB, session_id TEXT,
-    trace_id TEXT NOT NULL, input BLOB, is_attended INTEGER NOT NULL, dedupe_key TEXT, redact BLOB NOT NULL,
-    started REAL NOT NULL, deadline REAL NOT NULL, state TEXT NOT NULL, ended REAL, result BLOB, error BLOB
+    trace_id TEXT NOT NULL, trace BLOB, input BLOB, is_attended INTEGER NOT NULL, dedupe_key TEXT, redact BLOB NOT NULL,
+    started REAL NOT NULL, deadline REAL NOT NULL, state TEXT NOT NULL, ended REAL, result BLOB,
+    result_format TEXT NOT NULL, error BLOB
 ) STRICT;
 CREATE INDEX IF NOT EXISTS runs_of_application ON runs (app_id, seq);
 CREATE INDEX IF NOT EXISTS runs_open ON runs (seq) WHERE state IN ('running', 'waiting');
@@ -43,7 +44,7 @@ CREATE TABLE IF NOT EXISTS steps (
 
 _RUN_FIELDS = tuple(field.name for field in fields(RunRecord))
 _STEP_FIELDS = tuple(field.name for field in fields(StepRecord))
-_JSON = frozenset({"source_details", "user_info", "input", "output", "result", "error", "redact"})
+_JSON = frozenset({"source_details", "user_info", "input", "output", "result", "error", "redact", "trace"})
 _SELECT_RUNS = f"SELECT {', '.join(_RUN_FIELDS)} FROM runs"  # noqa: S608 (own names)
 _SELECT_STEPS = f"SELECT {', '.join(_STEP_FIELDS)} FROM steps"  # noqa: S608 (own names)
 _INSERT_RUN = f"INSERT OR IGNORE INTO runs ({', '.join(_RUN_FIELDS)}) VALUES (?{', ?' * (len(_RUN_FIELDS) - 1)})"  # noqa: S608
@@ -159,9 +160,18 @@ def _end_run(db: sqlite3.Connection, entry: RunEnded, kept_value_bytes: int) -> 
     keep = _keeper(Redaction(of_run), kept_value_bytes)
     result = None if entry.result is None else strict_json.dumps(entry.result)
     db.execute(
-        "UPDATE runs SET state = ?, ended = ?, result = ?, error = ?, input = ?, user_info = ?, source_details = ?,"
-        " dedupe_key = iif(? = 'succeeded', dedupe_key, NULL) WHERE run_id = ?",
-        (entry.state, entry.ended, keep(result), _json(entry.error), *map(keep, row[1:]), entry.state, entry.run_id),
+        "UPDATE runs SET state = ?, ended = ?, result = ?, result_format = ?, error = ?, input = ?, user_info = ?,"
+        " source_details = ?, dedupe_key = iif(? = 'succeeded', dedupe_key, NULL) WHERE run_id = ?",
+        (
+            entry.state,
+            entry.ended,
+            keep(result),
+            entry.result_format,
+            _json(entry.error),
+            *map(keep, row[1:]),
+            entry.state,
+            entry.run_id,
+        ),
     )
     steps = db.execute(
         "SELECT seq, redact, input, output, state FROM steps WHERE run_id = ?", (entry.run_id,)

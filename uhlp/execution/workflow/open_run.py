@@ -7,7 +7,6 @@ from typing import Any
 from uhlp.execution.workflow.outcome import Outcome
 from uhlp.execution.workflow.records import RunRecord
 from uhlp.execution.workflow.timers import Timer
-from uhlp.registry.snapshot import ComponentSnapshot
 
 
 @dataclass(slots=True, eq=False)
@@ -19,7 +18,6 @@ class OpenRun:
     """
 
     record: RunRecord
-    component: ComponentSnapshot | None = None
     task: asyncio.Task[Any] | None = None
     is_queued: bool = False
     is_parked: bool = False
@@ -28,6 +26,12 @@ class OpenRun:
     deadline: Timer | None = None
     end_with: Outcome | None = None
     ended: "asyncio.Future[Outcome] | None" = None
+
+    def end_future(self) -> "asyncio.Future[Outcome]":
+        """How it ends, for one who waits for that."""
+        if self.ended is None:
+            self.ended = asyncio.get_running_loop().create_future()
+        return self.ended
 
     @property
     def is_busy(self) -> bool:

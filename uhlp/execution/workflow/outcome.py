@@ -65,10 +65,10 @@ def naming_its_step(outcome: Outcome, step_id: str) -> Outcome:
     return replace(outcome, error={**error, "message": message[:_LONGEST_MESSAGE], "details": details})
 
 
-def error_of(error: dict[str, Any], *, execution_id: str) -> UhlpError:
-    """What an edge answers with for a run that failed with `error`: the same error where the tree has its code, so
-    that a caller sees what a step of its own would have told it."""
-    leaf = _leaves().get(error["code"], WorkflowFailed)
+def error_of(error: dict[str, Any], *, execution_id: str, is_final: bool = False) -> UhlpError:
+    """What is answered for a run that failed with `error`: the same error where the tree has its code, so that a caller
+    sees what a step of its own would have told it. `is_final`: nobody is to try again, whatever the error says."""
+    leaf = WorkflowFailed if is_final else _leaves().get(error["code"], WorkflowFailed)
     details = {**error["details"], "executionId": execution_id}
     if leaf is WorkflowFailed:
         return WorkflowFailed(f"{error['code']}: {error['message']}", details={**details, "failure": error["code"]})

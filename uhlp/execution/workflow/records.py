@@ -20,7 +20,8 @@ ENDED_STATES = ("succeeded", "failed", "cancelled")
 class RunRecord:
     """One run of a workflow. Times are seconds since the epoch; `deadline` is when it is cancelled.
 
-    `source_details`, `user_info` and `session_id` are those of the request that began it. `is_attended`: who asked
+    `source_details`, `user_info` and `session_id` are those of the request that began it, `trace` its
+    headers. `is_attended`: who asked
     waits for the answer. `dedupe_key` names what began it: the same thing never begins two runs. `redact` are the
     fields that nothing kept of the run may show.
     """
@@ -35,6 +36,7 @@ class RunRecord:
     user_info: dict[str, Any] | None
     session_id: str | None
     trace_id: str
+    trace: dict[str, str] | None
     input: dict[str, Any]
     is_attended: bool
     dedupe_key: str | None
@@ -44,6 +46,7 @@ class RunRecord:
     state: RunState = "running"
     ended: float | None = None
     result: Any = None
+    result_format: str = "generic"
     error: dict[str, Any] | None = None
 
 
@@ -122,6 +125,7 @@ class RunEnded:
     state: RunState
     ended: float
     result: Any = None
+    result_format: str = "generic"
     error: dict[str, Any] | None = None
 
 

@@ -40,7 +40,7 @@ class RunHistory:
     async def answer(self, app_id: str, execution_id: str) -> dict[str, Any]:
         """What whoever began a run may know of it: its state, and its result or error."""
         shown = self._shown(await self.record(app_id, execution_id))
-        names = ("executionId", "componentId", "state", "startedAt", "endedAt", "result", "error")
+        names = ("executionId", "componentId", "state", "startedAt", "endedAt", "resultType", "result", "error")
         return {name: shown[name] for name in names}
 
     async def timeline(self, app_id: str, execution_id: str) -> dict[str, Any]:
@@ -83,6 +83,7 @@ class RunHistory:
             "endedAt": None if record.ended is None else rfc3339(record.ended),
             "deadlineAt": rfc3339(record.deadline),
             "durationMs": _ms(until - record.started),
+            "resultType": record.result_format,
             "result": _masked(record, record.result),
             "error": record.error,
         }

@@ -13,6 +13,7 @@ from uhlp.tools.allowed_tools import tools_for_user
 from uhlp.tools.context import ToolContext
 from uhlp.tools.session import ToolSession, Usage
 from uhlp.tools.tool_namespaces import ToolNamespaces
+from uhlp.tracing import TraceContext
 
 _NO_USAGE = Usage()
 
@@ -47,6 +48,7 @@ class ComponentRequests(Protocol):
         source: Source,
         source_details: dict[str, Any] | None,
         trace_id: str | None,
+        trace: TraceContext | None,
         session_id: str | None,
         user_info: dict[str, Any] | None,
         timeout_s: float | None,
@@ -88,6 +90,7 @@ class StepCalls:
                 "attempt": attempt,
             },
             trace_id=record.trace_id,
+            trace=_trace_of(run),
             session_id=record.session_id,
             user_info=record.user_info,
             timeout_s=timeout_s,
@@ -122,11 +125,20 @@ class StepCalls:
                 configuration=run.component.configuration,
                 purpose="serve",
                 input=arguments,
+                trace=_trace_of(run),
                 idempotency_key=place.idempotency_key,
             ),
         )
         result = await session.call(tool, arguments)
         return Outcome(output=_content_of(tool, result), implementation=f"tool {tool}", usage=session.usage)
+
+
+def _trace_of(run: LiveRun) -> TraceContext:
+    """Where the run stands in its trace; a run that is gone on with stays where it was begun."""
+    headers = {name: value.encode("ascii", "replace") for name, value in (run.record.trace or {}).items()}
+    if "traceparent" not in headers:
+        return TraceContext(run.record.trace_id)
+    return TraceContext.read(headers["traceparent"], headers.get("tracestate"))
 
 
 def told_error(data: Any, implementation: str | None = None, usage: Usage = _NO_USAGE) -> Outcome:

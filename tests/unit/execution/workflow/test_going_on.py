@@ -31,6 +31,7 @@ from uhlp.errors import (
     StateConflict,
     StepInterrupted,
     Unavailable,
+    WorkflowFailed,
 )
 from uhlp.execution.workflow.journal_table import select_run, select_runs, select_steps
 from uhlp.execution.workflow.run_journal import RunJournal
@@ -260,6 +261,43 @@ async def test_what_a_queue_delivers_again_after_a_failure_is_tried_again(tmp_pa
         assert (await parts.runs.answer(parts.call(**message))).data == "good"
 
 
+async def test_a_failure_after_something_may_have_been_written_is_told_as_final_to_a_queue(tmp_path):
+    components = ScriptedComponents(work=ModelProviderUnavailable())
+    app = app_of(sequence(("one", ask("work"))), effects="write")
+    async with running(Parts(tmp_path / "w.db", app, components=components)) as parts:
+        with pytest.raises(WorkflowFailed) as raised:
+            await parts.runs.answer(parts.call(source="queue", source_details={"messageId": "m1"}))
+        assert raised.value.details["failure"] == "MODEL_PROVIDER_UNAVAILABLE"
+        with pytest.raises(ModelProviderUnavailable):
+            await parts.runs.answer(parts.call())
+
+
+async def test_an_application_that_goes_takes_its_runs_with_it(tmp_path):
+    async with running(Parts(tmp_path / "w.db", app_of(PAUSED), components=ScriptedComponents(work=echo))) as parts:
+        run_id = await parts.runs.start(parts.call())
+        await is_state(parts, run_id, "waiting")
+        assert await parts.runs.delete_application("shop") == 1
+        assert await parts.runs.signal("shop", "paid", "lamp", {}) is False
+        assert parts.runs.open_runs == 0
+        with pytest.raises(ExecutionNotFound):
+            await parts.runs.history.timeline("shop", run_id)
+
+
+async def test_ended_runs_are_kept_for_a_time(tmp_path):
+    parts = Parts(
+        tmp_path / "w.db", app_of(sequence(("one", ask("work")))), components=ScriptedComponents(work=1), keep_s=50
+    )
+    async with running(parts):
+        ended = await parts.runs.answer(parts.call())
+        await parts.runs.run_cycle()
+        shown = await parts.runs.history.timeline("shop", ended.execution_id)
+        assert (shown["state"], shown["result"], [one["path"] for one in shown["steps"]]) == ("succeeded", 1, ["one"])
+        parts.clock.advance(61)
+        await parts.runs.run_cycle()
+        with pytest.raises(ExecutionNotFound):
+            await parts.runs.history.timeline("shop", ended.execution_id)
+
+
 async def test_an_operator_ends_a_run_that_works_and_one_that_waits(tmp_path):
     reached = asyncio.Event()
 
@@ -347,7 +385,7 @@ async def _lived(path, lives: int | None, asked: list[Any], clock: Any) -> Any:
     journal = None if lives is None else DyingJournal(path, lives)
     parts = Parts(path, app_of(EVERYTHING), components=components, clock=clock, journal=journal, park_within_s=0.0)
     await parts.runs.open()
-    drives = asyncio.create_task(parts.runs.run_drives())
+    drives = asyncio.create_task(parts.runs.run_walks())
     runs = await parts.journal.ask(lambda db: select_runs(db, "shop", component_id=None, state=None, limit=9))
     starting = None
     if not runs:
@@ -444,7 +482,7 @@ async def test_a_step_that_two_servers_did_not_survive_is_not_begun_a_third_time
         components, journal = ScriptedComponents(deadly=never, other=echo), DyingJournal(path, 1_000)
         parts = Parts(path, app, components=components, journal=journal, park_within_s=0.0)
         await parts.runs.open()
-        drives = asyncio.create_task(parts.runs.run_drives())
+        drives = asyncio.create_task(parts.runs.run_walks())
         run_id = run_id or await parts.runs.start(parts.call())
         await parts.until(lambda life=life: len(reached) == life + 1)
         await _killed(parts, journal, drives)

@@ -29,8 +29,8 @@ def run_of(run_id="r1", **fields):
     made = {
         "run_id": run_id, "app_id": "shop", "component_id": "order", "workflow_id": "order", "revision": "a" * 40,
         "source": "http", "source_details": None, "user_info": None, "session_id": None, "trace_id": "t1",
-        "input": {"item": "lamp"}, "is_attended": True, "dedupe_key": None, "redact": (), "started": 100.0,
-        "deadline": 130.0, **fields,
+        "trace": None, "input": {"item": "lamp"}, "is_attended": True, "dedupe_key": None, "redact": (),
+        "started": 100.0, "deadline": 130.0, **fields,
     }  # fmt: skip
     return RunRecord(**made)
 

@@ -14,7 +14,9 @@ from uhlp.execution.workflow.attempts import Attempts
 from uhlp.execution.workflow.call import WorkflowCall
 from uhlp.execution.workflow.config import WorkflowSettings
 from uhlp.execution.workflow.interpreter import Interpreter
+from uhlp.execution.workflow.open_runs import OpenRuns
 from uhlp.execution.workflow.run_journal import RunJournal
+from uhlp.execution.workflow.run_walks import RunWalks
 from uhlp.execution.workflow.step_calls import StepCalls
 from uhlp.execution.workflow.timers import Timers
 from uhlp.execution.workflow.waiting import Waiting
@@ -144,7 +146,7 @@ class ScriptedComponents:
 
     async def ask(
         self, app_id: str, component_id: str, input: dict[str, Any], *, source: str, source_details: dict[str, Any],  # noqa: A002
-        trace_id: str, session_id: str | None, user_info: dict[str, Any] | None, timeout_s: float | None,
+        trace_id: str, trace: Any, session_id: str | None, user_info: dict[str, Any] | None, timeout_s: float | None,
     ) -> Any:  # fmt: skip
         one = Asked(component_id, input, source_details, timeout_s)
         self.asked.append(one)
@@ -207,19 +209,23 @@ class Parts:
         self.journal = journal or RunJournal(path)
         timers, meter = Timers(clock=self.clock), NullMeter()
         waits = Waits(journal=self.journal, timers=timers, clock=self.clock)
-        self.runs = WorkflowRuns(
-            journal=self.journal,
-            interpreter=Interpreter(
-                attempts=Attempts(
-                    journal=self.journal, timers=timers, clock=self.clock, meter=meter, max_output_bytes=10_000
-                ),
-                calls=StepCalls(components=lambda: components, tools=self.tools, clock=self.clock),
-                waiting=Waiting(journal=self.journal, waits=waits, clock=self.clock),
-                clock=self.clock,
-                deployment_mode="development",
+        interpreter = Interpreter(
+            attempts=Attempts(
+                journal=self.journal, timers=timers, clock=self.clock, meter=meter, max_output_bytes=10_000
             ),
-            waits=waits, timers=timers, registry=Registry(*apps), settings=WorkflowSettings(**settings),
-            clock=self.clock, meter=meter, draining=self.draining, park_within_s=park_within_s,
+            calls=StepCalls(components=lambda: components, tools=self.tools, clock=self.clock),
+            waiting=Waiting(journal=self.journal, waits=waits, clock=self.clock),
+            clock=self.clock,
+            deployment_mode="development",
+        )
+        open_runs = OpenRuns(journal=self.journal, waits=waits, timers=timers, clock=self.clock, meter=meter)
+        walks = RunWalks(
+            journal=self.journal, interpreter=interpreter, open_runs=open_runs, registry=Registry(*apps),
+            most_steps=10_000, park_within_s=park_within_s,
+        )  # fmt: skip
+        self.runs = WorkflowRuns(
+            journal=self.journal, open_runs=open_runs, walks=walks, waits=waits, timers=timers,
+            settings=WorkflowSettings(**settings), clock=self.clock, meter=meter, draining=self.draining,
         )  # fmt: skip
 
     def call(self, given: dict[str, Any] | None = None, **fields: Any) -> WorkflowCall:
@@ -241,7 +247,7 @@ class Parts:
 async def running(parts: Parts):
     """Open, with the loop that works on runs nobody attends; ended as a server ends."""
     await parts.runs.open()
-    drives = asyncio.create_task(parts.runs.run_drives())
+    drives = asyncio.create_task(parts.runs.run_walks())
     try:
         yield parts
     finally:
