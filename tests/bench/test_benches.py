@@ -29,7 +29,7 @@ def test_the_model_path_is_measured_beside_a_passthrough(capsys):
 def test_a_quiet_application_is_measured_beside_a_flood(capsys):
     with capsys.disabled():
         print()
-        found = fairness.run(seconds=3)
+        found = fairness.run(rounds=1)
     assert set(found) == {fairness.CODE, fairness.MODEL}
     assert all(one.times > 1 for one in found.values())
 
