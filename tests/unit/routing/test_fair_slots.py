@@ -11,8 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from uhlp.clock import FakeClock
 from uhlp.errors import TooManyRequests
+from uhlp.jsonschemas import schema_file
 from uhlp.metering import NullMeter
+from uhlp.metrics import MetricCollector, MetricsConfig
 from uhlp.routing.config import SlotSettings
 from uhlp.routing.fair_slots import BEGUN_A_TURN, FairSlots
 
@@ -83,6 +86,24 @@ async def test_who_waits_is_served_in_turn_and_within_an_application_in_order_of
     assert [name for name in order if name[0] == "b"] == ["b1", "b2"]
     assert set(order[:4]) >= {"b1", "b2"}
     assert is_empty(slots)
+
+
+async def test_how_many_wait_is_shown_by_application() -> None:
+    metrics = MetricCollector(schema=schema_file("metric_record"), config=MetricsConfig(), clock=FakeClock())
+    slots = FairSlots(settings=SlotSettings(executions=2), meter=metrics)
+
+    def shown() -> str:
+        lines = metrics.generate_latest_metrics().decode().splitlines()
+        return next(line for line in lines if line.startswith("uhlp_requests_waiting{"))
+
+    assert slots.take("a", "c")
+    waiting = [asyncio.create_task(slots.wait("a", "c", timeout_s=5)) for _ in range(3)]
+    await turns()
+    assert shown() == 'uhlp_requests_waiting{appId="a"} 3.0'
+    for one in waiting:
+        one.cancel()
+    await asyncio.wait(waiting)
+    assert shown() == 'uhlp_requests_waiting{appId="a"} 0.0'
 
 
 async def test_a_queue_that_is_full_refuses_with_the_time_to_come_again_and_others_are_let_in() -> None:
