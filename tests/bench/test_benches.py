@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from tests.bench import fairness, jit_path, mailboxes, metrics, model_path, panel, sandboxes, state
+from tests.bench import fairness, jit_path, mailboxes, metrics, model_path, panel, sandboxes, state, tool_calls
 
 pytestmark = [
     pytest.mark.long,
@@ -64,6 +64,13 @@ def test_stores_and_registry_are_measured_beside_what_they_stand_on(capsys):
         print()
         figures = state.run(applications=200)
     assert {"commit, ms p50", "route match of 10000, µs", "  known key, µs", "sqlite get, µs p50"} <= set(figures)
+
+
+def test_tool_calls_are_measured_from_a_sandbox_beside_a_client_outside(capsys):
+    with capsys.disabled():
+        print()
+        figures = tool_calls.run(calls=200)
+    assert set(figures) == {tool_calls.CLIENT, tool_calls.CORE, tool_calls.HTTP, tool_calls.STDIO}
 
 
 def test_mailboxes_are_measured_on_each_store(capsys):
