@@ -1,6 +1,7 @@
 """HTTP to MCP servers: addresses checked before they are dialled, answers bounded, nothing followed."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
@@ -135,12 +136,20 @@ class _BoundedStream(httpx2.AsyncByteStream):
 
 @asynccontextmanager
 async def http_streams(
-    url: str, headers: dict[str, str], *, guard: AddressGuard, is_shared: bool, settings: McpSettings
+    url: str,
+    headers: dict[str, str],
+    *,
+    guard: AddressGuard,
+    is_shared: bool,
+    tls: ssl.SSLContext,
+    settings: McpSettings,
 ) -> AsyncIterator[TransportStreams]:
     """The streams of an MCP server at `url`. Nothing is sent before the first message."""
     most = settings.max_message_bytes
     inner = httpx2.AsyncHTTPTransport(
-        trust_env=False, limits=httpx2.Limits(max_connections=settings.concurrent_calls + 8, keepalive_expiry=30.0)
+        verify=tls,
+        trust_env=False,
+        limits=httpx2.Limits(max_connections=settings.concurrent_calls + 8, keepalive_expiry=30.0),
     )
     transport = BoundedTransport(inner, guard=guard, is_shared=is_shared, most=most)
     timeout = httpx2.Timeout(None, connect=settings.connect_timeout_s)

@@ -1,6 +1,7 @@
 """LinkMaker: makes the link that a server's spec asks for. It brings the MCP SDK, which takes half a second to load."""
 
 import asyncio
+import ssl
 from collections.abc import Collection
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -18,7 +19,8 @@ from uhlp.tools.gateway.stdio_transport import OpenCommand, stdio_streams
 
 
 class LinkMaker:
-    """`open_command` starts a program in a sandbox; `own_secrets` are names that no definition may send anywhere."""
+    """Made in a thread: it reads certificates. `open_command` starts a program in a sandbox; `own_secrets` are names
+    that no definition may send anywhere."""
 
     def __init__(
         self,
@@ -35,6 +37,7 @@ class LinkMaker:
         self._own_secrets = frozenset(own_secrets)
         self._clock = clock
         self._guard = AddressGuard(settings=settings, clock=clock)
+        self._tls = ssl.create_default_context()  # the machine's authorities, or SSL_CERT_FILE; 20 ms, so made once
 
     def link(self, app_id: str, spec: ServerSpec) -> ServerLink:
         """A link that has not been used yet."""
@@ -64,5 +67,10 @@ class LinkMaker:
             )
         assert spec.url is not None  # noqa: S101  a server has either
         return http_streams(
-            spec.url, credentials.values, guard=self._guard, is_shared=spec.is_shared, settings=self._settings
+            spec.url,
+            credentials.values,
+            guard=self._guard,
+            is_shared=spec.is_shared,
+            tls=self._tls,
+            settings=self._settings,
         )

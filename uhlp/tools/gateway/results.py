@@ -25,6 +25,10 @@ from uhlp.tools.tool import JsonObject
 _NAME = re.compile(r"[A-Za-z0-9_./-]{1,128}")
 _MESSAGE_LIMIT = 300
 _DESCRIPTION_LIMIT = 8_000
+_LIST_SHARE = 4
+"""All tools of a server may take this many times what one result may."""
+_SHORTEST_SECRET = 4
+"""Shorter ones stand in any text by chance."""
 
 
 class ResultReader:
@@ -32,7 +36,7 @@ class ResultReader:
 
     def __init__(self, *, most_bytes: int, hidden: Sequence[str] = ()) -> None:
         self._most_bytes = most_bytes
-        self._hidden = sorted(hidden, key=len, reverse=True)
+        self._hidden = sorted((one for one in hidden if len(one) >= _SHORTEST_SECRET), key=len, reverse=True)
 
     def result(self, tool: str, result: CallToolResult) -> JsonObject:
         """{content: […], structuredContent?, isError: false}, JSON through and through.
@@ -45,11 +49,12 @@ class ResultReader:
         read: JsonObject = {"content": [_block(block) for block in result.content], "isError": False}
         if result.structured_content is not None:
             read["structuredContent"] = result.structured_content
-        return self._checked(read, f"The result of {tool}")
+        return self._checked(read, f"The result of {tool}")[0]
 
     def tools(self, prefix: str, tools: Sequence[Tool]) -> dict[str, JsonObject]:
         """The tools by their own names, described under their full ones; what cannot be called is left out."""
         found: dict[str, JsonObject] = {}
+        left_bytes = _LIST_SHARE * self._most_bytes
         for tool in tools:
             if not _NAME.fullmatch(tool.name) or tool.name == "*":
                 continue
@@ -63,16 +68,20 @@ class ResultReader:
             if tool.annotations is not None:
                 told["annotations"] = tool.annotations.model_dump(by_alias=True, exclude_none=True)
             try:
-                found[tool.name] = self._checked(told, f"The tool {tool.name}")
+                clean, size = self._checked(told, f"The tool {tool.name}")
             except ToolResultInvalid:
                 continue
+            if size > left_bytes:
+                break
+            left_bytes -= size
+            found[tool.name] = clean
         return found
 
     def words(self, text: str) -> str:
         """A server's words, short and without credentials."""
         return self._masked(text)[:_MESSAGE_LIMIT]
 
-    def _checked(self, value: JsonObject, subject: str) -> JsonObject:
+    def _checked(self, value: JsonObject, subject: str) -> tuple[JsonObject, int]:
         if is_deeper_than(value, MAX_DEPTH):
             raise ToolResultInvalid(f"{subject} is nested deeper than {MAX_DEPTH} levels.")
         try:
@@ -82,7 +91,7 @@ class ResultReader:
             raise ToolResultInvalid(f"{subject} holds what is no JSON, such as NaN.") from None
         if size > self._most_bytes:
             raise ToolResultInvalid(f"{subject} takes {size} bytes; {self._most_bytes} is the limit.")
-        return clean
+        return clean, size
 
     def _clean(self, value: Any) -> Any:
         if isinstance(value, str):

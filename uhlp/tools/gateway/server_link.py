@@ -8,11 +8,12 @@ from typing import Any
 import structlog
 from mcp.client._transport import TransportStreams
 from mcp.shared.exceptions import MCPError
-from mcp_types import CONNECTION_CLOSED, INVALID_PARAMS, METHOD_NOT_FOUND, PARSE_ERROR, CallToolResult
+from mcp_types import CONNECTION_CLOSED, CallToolResult
 
 from uhlp.clock import Clock
-from uhlp.errors import DeadlineExceeded, McpServerUnavailable, ToolFailed, ToolNotFound, ToolResultInvalid, UhlpError
+from uhlp.errors import DeadlineExceeded, McpServerUnavailable, ToolNotFound, ToolResultInvalid
 from uhlp.tools.context import ToolContext
+from uhlp.tools.gateway.call_faults import meaning_of
 from uhlp.tools.gateway.circuit import Circuit
 from uhlp.tools.gateway.config import McpSettings
 from uhlp.tools.gateway.faults import ServerFault, SessionLost
@@ -20,6 +21,7 @@ from uhlp.tools.gateway.outgoing import OUTGOING, Outgoing
 from uhlp.tools.gateway.results import ResultReader
 from uhlp.tools.gateway.server_spec import Credentials, ServerSpec
 from uhlp.tools.gateway.session import Session
+from uhlp.tools.gateway.tool_list import ToolList
 from uhlp.tools.tool import JsonObject
 
 log = structlog.get_logger(__name__)
@@ -55,10 +57,7 @@ class ServerLink:
         self._session: Session | None = None
         self._opening: asyncio.Task[None] | None = None
         self._chores: set[asyncio.Task[None]] = set()
-        self._tools: dict[str, JsonObject] = {}
-        self._listed_at = 0.0
-        self._is_list_old = True
-        self._listing = asyncio.Lock()
+        self._tools = ToolList(prefix=spec.prefix, settings=settings, clock=clock)
         self._losses = 0
         self._is_suspect = False
         self._calls = 0
@@ -97,9 +96,9 @@ class ServerLink:
         ends_at = asyncio.get_running_loop().time() + min(timeout_s, self._settings.list_timeout_s)
         self._last_asked_at = self._clock.monotonic()
         session = await self._live(ends_at)
-        if self._is_list_old or self._clock.monotonic() - self._listed_at > self._settings.list_ttl_s:
+        if self._tools.is_old:
             await self._relist(session, ends_at)
-        return list(self._tools.values())
+        return list(self._tools.tools.values())
 
     async def run_cycle(self) -> None:
         """Try a server again that was away, doubt one that let a call time out, and close what nobody uses."""
@@ -121,7 +120,7 @@ class ServerLink:
 
     def status(self) -> JsonObject:
         """{state: connected | unreachable | idle, protocol?, reason?, since? (seconds since the epoch), tools}."""
-        told: JsonObject = {"state": "idle", "tools": sorted(self._tools)}
+        told: JsonObject = {"state": "idle", "tools": sorted(self._tools.tools)}
         if self._session is not None and not self._session.has_ended:
             told |= {"state": "connected", "protocol": self._session.protocol}
         if self._circuit.is_open:
@@ -178,13 +177,14 @@ class ServerLink:
         try:
             credentials = await self._credentials()
             reader = ResultReader(most_bytes=self._settings.max_result_bytes, hidden=credentials.hidden)
-            session = Session(lambda: self._open_streams(credentials), on_tools_changed=self._tools_changed)
+            self._tools.outdate()
+            session = Session(lambda: self._open_streams(credentials), on_tools_changed=self._tools.outdate)
             settings = self._settings
             await session.open(
                 timeout_s=settings.start_timeout_s if self.spec.program is not None else settings.connect_timeout_s
             )
             try:
-                tools = await self._list(session, reader)
+                await self._tools.refresh(session, reader)
             except BaseException:
                 await session.close()
                 raise
@@ -196,10 +196,9 @@ class ServerLink:
             log.warning("mcp_server_away", app_id=self.app_id, server=self._name, reason=reason)
             return
         self._reader, self._session = reader, session
-        self._keep(tools)
         self._is_suspect = False
         self._circuit.close()
-        log.info("mcp_server_connected", app_id=self.app_id, server=self._name, tools=len(tools))
+        log.info("mcp_server_connected", app_id=self.app_id, server=self._name, tools=len(self._tools.tools))
 
     def _lose(self, session: Session, reason: str) -> None:
         """Forget a session. The first loss after a good call is made good at once; from the second on it takes time."""
@@ -217,7 +216,7 @@ class ServerLink:
     async def _doubt(self, session: Session) -> None:
         """A server that did not answer a call in time still has to answer for its tools."""
         try:
-            self._keep(await self._list(session, self._reader))
+            await self._tools.refresh(session, self._reader)
             self._is_suspect = False
         except ServerFault as fault:
             self._lose(session, str(fault))
@@ -226,58 +225,28 @@ class ServerLink:
 
     # Its tools
 
-    def _tools_changed(self) -> None:
-        self._is_list_old = True
-
     async def _require(self, tool: str, session: Session, ends_at: float) -> None:
-        if tool not in self._tools and (self._is_list_old or self._clock.monotonic() > self._listed_at):
+        if self._tools.misses(tool):
             await self._relist(session, ends_at)
-        if tool not in self._tools:
+        if tool not in self._tools.tools:
             raise ToolNotFound(f"The MCP server {self._name} has no tool '{tool[:100]}'.")
 
     async def _relist(self, session: Session, ends_at: float) -> None:
-        asked_at = self._clock.monotonic()
         try:
-            async with asyncio.timeout_at(ends_at), self._listing:
-                if self._listed_at > asked_at and not self._is_list_old:
-                    return  # somebody else has just asked
-                self._keep(await self._list(session, self._reader))
+            async with asyncio.timeout_at(ends_at):
+                await self._tools.refresh(session, self._reader)
         except TimeoutError:
             raise DeadlineExceeded(f"The MCP server {self._name} did not list its tools in time.") from None
         except ServerFault as fault:
             self._lose(session, str(fault))
             raise self._away(str(fault)) from None
 
-    async def _list(self, session: Session, reader: ResultReader) -> dict[str, JsonObject]:
-        self._is_list_old = False  # before asking: what changes meanwhile makes it old again
-        outgoing = Outgoing(ends_at=asyncio.get_running_loop().time() + self._settings.list_timeout_s)
-        token = OUTGOING.set(outgoing)
-        try:
-            async with asyncio.timeout_at(outgoing.ends_at):
-                listed = await session.list_tools(most=self._settings.max_tools)
-        except MCPError as error:
-            fault = outgoing.fault or outgoing.unreadable
-            if error.code == METHOD_NOT_FOUND and fault is None:
-                return {}
-            raise ServerFault(fault or f"it does not list its tools (code {error.code})") from None
-        except TimeoutError:
-            raise ServerFault("it did not list its tools in time") from None
-        except (ValueError, RuntimeError):
-            raise ServerFault("it does not list its tools as MCP says") from None
-        finally:
-            OUTGOING.reset(token)
-        return reader.tools(self.spec.prefix, listed)
-
-    def _keep(self, tools: dict[str, JsonObject]) -> None:
-        self._tools = tools
-        self._listed_at = self._clock.monotonic()
-
     # Calls
 
     async def _send(
         self, session: Session, tool: str, arguments: JsonObject, context: ToolContext, ends_at: float
     ) -> CallToolResult:
-        trace = context.trace_headers()
+        full_name, trace = self.spec.prefix + tool, context.trace_headers()
         outgoing = Outgoing(ends_at=ends_at, headers=trace, was_sent=self.spec.url is None)
         token = OUTGOING.set(outgoing)
         try:
@@ -285,35 +254,18 @@ class ServerLink:
                 return await session.call_tool(tool, arguments, meta=dict(trace))
         except TimeoutError:
             self._is_suspect = True
-            raise DeadlineExceeded(f"{self.spec.prefix}{tool} did not answer in time.") from None
+            raise DeadlineExceeded(f"{full_name} did not answer in time.") from None
         except MCPError as error:
             if error.code == CONNECTION_CLOSED and outgoing.status is None:
                 outgoing.fault = outgoing.fault or await session.end()
-            raise self._meaning(error, outgoing, session, tool) from None
+            meant = meaning_of(error, outgoing, tool=full_name, is_stateful=session.is_stateful, reader=self._reader)
+            if isinstance(meant, ServerFault) and not isinstance(meant, SessionLost):
+                raise self._away(str(meant)) from None
+            raise meant from None
         except (ValueError, RuntimeError):
-            raise ToolResultInvalid(f"{self.spec.prefix}{tool} answered with what is no result of a tool.") from None
+            raise ToolResultInvalid(f"{full_name} answered with what is no result of a tool.") from None
         finally:
             OUTGOING.reset(token)
-
-    def _meaning(self, error: MCPError, outgoing: Outgoing, session: Session, tool: str) -> UhlpError | SessionLost:
-        status = outgoing.status
-        if outgoing.unreadable is not None:
-            return ToolResultInvalid(f"{self.spec.prefix}{tool}: {outgoing.unreadable}")
-        if outgoing.fault is not None:
-            return SessionLost(outgoing.fault, may_have_run=outgoing.was_sent)
-        is_of_the_call = error.code in (INVALID_PARAMS, METHOD_NOT_FOUND)
-        if status in (400, 404) and session.is_stateful and not is_of_the_call:
-            return SessionLost("it has forgotten the session", may_have_run=False)
-        if status in (401, 403):
-            return SessionLost(f"it refuses the credentials (HTTP {status})", may_have_run=False)
-        if error.code == CONNECTION_CLOSED:
-            return self._away("it ended its answer before the result, and the call may have run")
-        if status is not None and (status == 429 or status >= 500) and not is_of_the_call:
-            return self._away(f"it answers with HTTP {status}, and the call may have run")
-        if error.code == PARSE_ERROR:
-            return ToolResultInvalid(f"{self.spec.prefix}{tool} answered with what is no JSON-RPC.")
-        words = self._reader.words(error.message)
-        return ToolFailed(f"{self.spec.prefix}{tool}: {words}", details={"tool": tool, "mcpCode": error.code})
 
     @property
     def _name(self) -> str:

@@ -26,7 +26,7 @@ from uhlp.tools.gateway.faults import ServerFault
 from uhlp.tools.gateway.outgoing import OUTGOING, Outgoing
 
 OpenStreams = Callable[[], AbstractAsyncContextManager[TransportStreams]]
-_MOST_PAGES = 100
+_MOST_PAGES = 20
 _CLOSE_WITHIN_S = 5.0
 
 log = structlog.get_logger(__name__)

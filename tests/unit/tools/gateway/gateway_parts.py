@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from tests.unit.tools.gateway.odd_server import OddServer
 from uhlp.clock import Clock, FakeClock
 from uhlp.metering import NullMeter
 from uhlp.models.definition import AppDefinition, LlmConfig
@@ -13,6 +14,12 @@ from uhlp.tools import ToolContext
 from uhlp.tools.gateway.config import McpSettings
 from uhlp.tools.gateway.mcp_gateway import McpGateway
 from uhlp.tracing import TraceContext
+
+EVERY = (
+    "echo", "headers", "fail", "huge", "enormous", "enormous-stream", "bomb", "hang", "garbage", "page", "no-result",
+    "odd-content", "nan", "deep", "die", "end-stream", "server-error", "refuse",
+)  # fmt: skip
+"""The tools of OddServer."""
 
 SECRETS = {"CRM_TOKEN": "hush-hush-42", "UHLP_ADMIN_TOKEN": "never", "MODEL_KEY": "never"}
 
@@ -58,3 +65,8 @@ def context(*allowed: str, clock: Clock | None = None, timeout_s: float = 10.0, 
         "purpose": "serve", "trace": TraceContext("a" * 32),
     }  # fmt: skip
     return ToolContext(**{**given, **changed})
+
+
+def named(server: OddServer, **headers: str) -> Applications:
+    """A shop that names `server` as `odd`."""
+    return Applications(odd={"url": server.url, "headers": headers})

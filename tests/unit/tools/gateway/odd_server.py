@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,6 +18,7 @@ class OddServer:
 
     def __init__(self) -> None:
         self.tools = ["echo"]
+        self.description = "odd"
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.bodies: list[dict[str, Any]] = []
         self.calls: list[str] = []
@@ -29,6 +31,7 @@ class OddServer:
         self._streams: list[web.StreamResponse] = []
         self._runner: web.AppRunner | None = None
         self.port = 0
+        self.tls: ssl.SSLContext | None = None
 
     @property
     def url(self) -> str:
@@ -41,7 +44,7 @@ class OddServer:
         app.router.add_delete("/mcp", self._delete)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port)
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=self.tls)
         await site.start()
         self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
 
@@ -103,7 +106,7 @@ class OddServer:
         if number is None:
             return web.Response(status=202)
         if method == "tools/list":
-            tools = [{"name": name, "description": "odd", "inputSchema": SCHEMA} for name in self.tools]
+            tools = [{"name": name, "description": self.description, "inputSchema": SCHEMA} for name in self.tools]
             return _answer(number, {"tools": tools})
         if method == "tools/call":
             return await self._call(request, number, body["params"])
