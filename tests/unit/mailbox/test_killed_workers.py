@@ -9,14 +9,14 @@ from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
+import pytest
+
 from tests.contracts.test_mailbox import server, until_up
-from tests.unit.mailbox.mailbox_process import MANY
+from tests.unit.mailbox.mailbox_process import MANY, opened
 from uhlp.errors import LeaseLost
-from uhlp.mailbox.mailbox_file import MailboxFile
 from uhlp.mailbox.message_queue import MailboxCounts, QueueLimits
 from uhlp.mailbox.redis_mailbox import RedisMailbox
 from uhlp.mailbox.redis_server import MailboxRedis
-from uhlp.mailbox.sqlite_mailbox import SqliteMailbox
 
 __all__ = ["server"]
 
@@ -27,7 +27,9 @@ def numbers(folder: Path, pattern: str, word: str) -> list[int]:
     return [int(line[1]) for line in lines if line[0] == word]
 
 
-async def test_killed_processes_on_one_sqlite_file_lose_no_message(tmp_path) -> None:
+@pytest.mark.parametrize("kind", ["sqlite", "redis"])
+async def test_killed_processes_lose_no_message(tmp_path, request, kind: str) -> None:
+    store = str(tmp_path / "m.db") if kind == "sqlite" else request.getfixturevalue("server").url
     started = 0
 
     def start(role: str, first: int = 0) -> subprocess.Popen[bytes]:
@@ -35,15 +37,17 @@ async def test_killed_processes_on_one_sqlite_file_lose_no_message(tmp_path) -> 
         started += 1
         module = "tests.unit.mailbox.mailbox_process"
         log = tmp_path / f"{role}-{started}.log"
-        return subprocess.Popen([sys.executable, "-m", module, role, str(tmp_path / "m.db"), str(log), str(first)])
+        return subprocess.Popen([sys.executable, "-m", module, role, store, str(log), str(first)])
 
     async def until(word: str, pattern: str, many: int) -> None:
         while len(set(numbers(tmp_path, pattern, word))) < many:
             await watching.counts()
 
+    watching, kept = opened(store)
+    if isinstance(kept, MailboxRedis):
+        await until_up(kept)
     producers = [start("produce", number * 1_000) for number in range(4)]
     consumers = [start("consume") for _ in range(4)]
-    watching = SqliteMailbox(name="work", body=int, file=(file := MailboxFile(tmp_path / "m.db")))
     try:
         async with asyncio.timeout(40):
             for kills in range(1, 4):
@@ -61,7 +65,7 @@ async def test_killed_processes_on_one_sqlite_file_lose_no_message(tmp_path) -> 
         for process in (*producers, *consumers):
             process.kill()
             process.wait()
-        await file.aclose()
+        await kept.aclose()
     sending, sent = (set(numbers(tmp_path, "produce-*", word)) for word in ("sending", "sent"))
     begun = set(numbers(tmp_path, "consume-*", "acknowledging"))
     acknowledged = Counter(numbers(tmp_path, "consume-*", "acknowledged"))
