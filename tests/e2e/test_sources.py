@@ -13,15 +13,21 @@ from typing import Any
 
 import pytest
 
+from tests.contracts.test_runtime_store import RedisServer
 from tests.e2e.applications import BILLING, PARCEL, SHIPPING, TICKET, desk
 from tests.e2e.model import Model
-from tests.e2e.server import Server, wait_until
+from tests.e2e.server import Server, need, wait_until
 from tests.shown_metrics import Series, series_of
 from uhlp.catalogue import Metric, sources
 from uhlp.catalogue.server import LOOP_CYCLES
+from uhlp.state.redis_runtime_store import RedisRuntimeStore
+from uhlp.state.runtime_store import RuntimeStore
 from uhlp.state.sqlite_runtime_store import SqliteRuntimeStore
 
 SECRET = "of-the-payment-provider"
+_DONE = "uhlp:framework:cron:"
+"""Under it stands up to when each schedule is done."""
+
 SIGNED = {"secret": "secret:PAYMENTS", "header": "X-Signature"}
 
 
@@ -120,13 +126,13 @@ def test_a_message_whose_server_is_killed_is_delivered_again(server: Server, mod
 
 
 def test_a_schedule_runs_once_for_what_was_due_while_the_server_was_down(server: Server) -> None:
-    minute = (time.gmtime().tm_min + 30) % 60
-    hourly = {"source": "cron", "schedule": f"{minute} * * * *", "input": PARCEL}
+    hourly = {"source": "cron", "schedule": f"{half_an_hour_ago()} * * * *", "input": PARCEL}
     server.administer("POST", "/apps", started_by(sort=(hourly,)))
-    keys = wait_until(lambda: asyncio.run(schedules(server)), "the schedule was seen")
+    runtime = server.data_dir / "runtime.db"
+    wait_until(lambda: asyncio.run(has_seen_schedules(SqliteRuntimeStore(runtime))), "the schedule was seen")
     assert inputs_seen(server, "sort") == []
     server.stop()
-    asyncio.run(set_back(server, keys, hours=5))
+    asyncio.run(set_back(SqliteRuntimeStore(runtime), hours=5))
     server.start()
     wait_until(lambda: len(inputs_seen(server, "sort")) == 1, "what was due runs")
     wait_until(lambda: queue(server, "_events")["leased"] == 0, "its message is gone")
@@ -134,22 +140,68 @@ def test_a_schedule_runs_once_for_what_was_due_while_the_server_was_down(server:
     wait_until(lambda: shown(server, sources.CRON_RUNS) == counted, "what ran and what was skipped is counted")
     server.stop()
     server.start()
-    wait_until(lambda: shown(server, LOOP_CYCLES).get(("cron",), 0) >= 2, "it looked again")
+    wait_until(lambda: looked(server), "it looked again")
     assert len(inputs_seen(server, "sort")) == 1
 
 
-async def schedules(server: Server) -> list[str]:
-    """The keys under which the server keeps what its schedules have done."""
-    store = SqliteRuntimeStore(server.data_dir / "runtime.db")
+def test_two_servers_on_one_redis_do_everything_once(tmp_path: Path, model: Model) -> None:
+    need("redis-server")
+    (tmp_path / "redis").mkdir()
+    redis = RedisServer(tmp_path / "redis")
+    environment = model.environment | {"UHLP_RUNTIME__URL": redis.url}
+    servers = [Server(tmp_path / name, environment=environment) for name in ("one", "other")]
+    hourly = {"source": "cron", "schedule": f"{half_an_hour_ago()} * * * *", "input": {"text": "nightly parcel"}}
+    body = started_by(sort=({"source": "queue", "queue": "tickets", "concurrency": 2}, hourly))
+
+    def seen() -> list[str]:
+        return sorted(one["text"] for server in servers for one in inputs_seen(server, "sort"))
+
     try:
-        return await store.keys("uhlp:framework:cron:")
+        for server in servers:
+            server.start()
+            server.administer("POST", "/apps", body)
+        texts = [f"parcel {number:02}" for number in range(24)]
+        keys = [key_of(server, "desk", "trigger:*") for server in servers]
+        for number, text in enumerate(texts):
+            sender, key = servers[number % 2], keys[number % 2]
+            assert sender.http.post("/apps/desk/-/queues/tickets", json={"text": text}, headers=key).status_code == 202
+        wait_until(lambda: len(seen()) >= len(texts), "all messages are worked on", 20)
+        assert seen() == texts
+        for server in servers:
+            server.stop()
+        asyncio.run(set_back(RedisRuntimeStore(redis.url, timeout_s=2.0), hours=5))
+        for server in servers:
+            server.launch()
+        for server in servers:
+            server.wait_until_ready()
+            wait_until(lambda server=server: looked(server), "it looked at its schedules", 20)  # type: ignore[misc]
+        wait_until(lambda: "nightly parcel" in seen(), "what was due runs")
+        assert seen() == ["nightly parcel", *texts]
+    finally:
+        for server in servers:
+            if server.process is not None:
+                server.stop()
+        redis.stop()
+
+
+def half_an_hour_ago() -> int:
+    """A minute of the hour at which nothing is due while a test runs."""
+    return (time.gmtime().tm_min + 30) % 60
+
+
+def looked(server: Server) -> bool:
+    return shown(server, LOOP_CYCLES).get(("cron",), 0) >= 2
+
+
+async def has_seen_schedules(store: RuntimeStore) -> bool:
+    try:
+        return bool(await store.keys(_DONE))
     finally:
         await store.aclose()
 
 
-async def set_back(server: Server, keys: list[str], *, hours: float) -> None:
-    """As if the server had been down for so long."""
-    store = SqliteRuntimeStore(server.data_dir / "runtime.db")
-    for key in keys:
+async def set_back(store: RuntimeStore, *, hours: float) -> None:
+    """As if the servers had been down for so long."""
+    for key in await store.keys(_DONE):
         await store.set(key, (await store.get(key)).value - hours * 3_600)
     await store.aclose()
