@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 
+from tests.bench.application import APP_ID
 from tests.bench.load import API_KEY, Figures, measure, median, wire_body
 
 
@@ -25,7 +26,7 @@ Results = dict[str, dict[int, Figures]]
 def run_rounds(targets: Mapping[str, Target], *, connections: Sequence[int], rounds: int, seconds: int) -> Results:
     """Medians over `rounds`, each of `seconds` per target and number of connections."""
     for target in targets.values():
-        headers = {"Authorization": f"Bearer {API_KEY}", "Content-Type": "application/json"}
+        headers = {"Authorization": f"Bearer {API_KEY}", "Content-Type": "application/json", "X-App-Id": APP_ID}
         first = httpx.post(target.url, content=wire_body(target.body), headers=headers, timeout=60)
         first.raise_for_status()
         for count in connections:

@@ -4,7 +4,18 @@ import shutil
 
 import pytest
 
-from tests.bench import fairness, jit_path, mailboxes, metrics, model_path, panel, sandboxes, state, tool_calls
+from tests.bench import (
+    fairness,
+    jit_path,
+    mailboxes,
+    mcp_endpoint,
+    metrics,
+    model_path,
+    panel,
+    sandboxes,
+    state,
+    tool_calls,
+)
 
 pytestmark = [
     pytest.mark.long,
@@ -78,3 +89,10 @@ def test_mailboxes_are_measured_on_each_store(capsys):
         print()
         figures = mailboxes.run(messages=1_000)
     assert len(figures) >= 4
+
+
+def test_the_mcp_endpoint_is_measured_beside_the_bare_sdk(capsys):
+    with capsys.disabled():
+        print()
+        results = mcp_endpoint.run(rounds=2, seconds=2)
+    assert set(results) == {mcp_endpoint.UHLP, mcp_endpoint.BARE}
