@@ -66,6 +66,11 @@ class CoreMCPServer:
         """All that there are."""
         return tuple(self._tools)
 
+    @property
+    def reading_tools(self) -> frozenset[str]:
+        """Those that change nothing."""
+        return frozenset(name for name, (tool, _) in self._tools.items() if tool.annotations.get("readOnlyHint"))
+
     async def list_tools(self, context: ToolContext) -> list[JsonObject]:
         """The tools that `context` may use, as MCP lists them: name, description, schemas, annotations."""
         return [tool.described() for name, (tool, _) in self._tools.items() if is_allowed(name, context.allowed_tools)]

@@ -1,7 +1,7 @@
 """What the HTTP edge needs of the rest of UHLP; wiring fills it in."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -96,6 +96,8 @@ class Services:
     tool_sessions: "ToolSessions"
     core_tools: Sequence[str] = ()
     """The names of all tools of `core`."""
+    reading_tools: Collection[str] = ()
+    """Of these the ones that change nothing."""
     users: "Users | None" = None
     deployment_mode: str = "development"
     base_domain: str | None = None

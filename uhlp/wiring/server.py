@@ -122,6 +122,7 @@ async def open_services() -> AsyncIterator[Services]:
             mcp_servers=ground.mcp_servers,
             tool_sessions=ground.tool_sessions,
             core_tools=ground.tools.tool_names,
+            reading_tools=ground.tools.reading_tools,
             settings=_web_settings(settings),
             probes=readiness_probes(
                 runtime=ground.runtime,

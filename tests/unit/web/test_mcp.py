@@ -128,7 +128,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
         for app_id in ("desk", "other"):
             await stored.registry.register_application(AppDefinition(app_id=app_id, configuration={"of": app_id}))
         tools = ToolNamespaces(core=core, clock=stored.clock)
-        services = replace(stored, tools=tools, core_tools=core.tool_names)
+        services = replace(stored, tools=tools, core_tools=core.tool_names, reading_tools=core.reading_tools)
         async with open_edge(services) as edge:
             transport = httpx.ASGITransport(app=edge)
             async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080") as client:

@@ -5,6 +5,7 @@ route, so a new route that changes something comes with its row here.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from re import Pattern
 
 from starlette.routing import compile_path
@@ -75,6 +76,7 @@ def _row(line: str) -> Row:
 ROWS = tuple(_row(line) for line in _TABLE.splitlines() if line.strip())
 
 
+@lru_cache(maxsize=1_024)  # some paths are asked for thousands of times a second
 def needed_role(method: str, path: str) -> Role:
     """The role that this request needs; HEAD is a GET."""
     asked = "GET" if method == "HEAD" else method

@@ -1,6 +1,6 @@
 """Who may call at /mcp: an execution, by the token of its call, and an administrator who names an application."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 import structlog
@@ -46,22 +46,24 @@ class ExecutionCaller:
 class AdministratorCaller:
     """An administrator: every tool that a component of the application might be given."""
 
-    def __init__(self, tools: "ToolNamespaces", context: ToolContext) -> None:
+    def __init__(self, tools: "ToolNamespaces", context: ToolContext, *, reading: Collection[str]) -> None:
         self._tools = tools
         self._context = context
+        self._reading = reading
         self.trace_id = context.trace_id
 
     async def list_tools(self) -> list[JsonObject]:
         return await self._tools.list_tools(self._context)
 
     async def call_tool(self, name: str, arguments: JsonObject) -> JsonObject:
-        log.info(
-            "admin_change",
-            actor=self._context.actor,
-            app_id=self._context.app_id,
-            tool=name[:100],
-            trace_id=self.trace_id,
-        )
+        if name not in self._reading:
+            log.info(
+                "admin_change",
+                actor=self._context.actor,
+                app_id=self._context.app_id,
+                tool=name[:100],
+                trace_id=self.trace_id,
+            )
         return result_of_tool(name, await self._tools.call_tool(name, arguments, self._context))
 
 
@@ -92,7 +94,8 @@ class CoreAccess:
         app_id = headers.get(b"x-app-id", b"").decode("latin-1")
         if not app_id:
             raise BadInput("An administrator says with X-App-Id which application's tools are meant.")
-        return AdministratorCaller(self._services.tools, self._context(app_id, administrator.name, trace))
+        context = self._context(app_id, administrator.name, trace)
+        return AdministratorCaller(self._services.tools, context, reading=self._services.reading_tools)
 
     def _context(self, app_id: str, actor: str, trace: TraceContext) -> ToolContext:
         services = self._services

@@ -5,6 +5,7 @@ It cannot make up a Host that is an address, and it cannot leave out its Origin.
 """
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
@@ -24,6 +25,7 @@ class ServerNames:
         self._names = frozenset({"localhost", *(name for name in names if not name.startswith("."))})
         self._below = tuple(name for name in names if name.startswith("."))
         self._origins = frozenset(origin.lower() for origin in origins)
+        self._is_own = lru_cache(maxsize=64)(self._is_own_uncached)
 
     @classmethod
     def of(cls, services: "Services") -> Self:
@@ -35,7 +37,7 @@ class ServerNames:
     def check(self, headers: Mapping[bytes, bytes]) -> None:
         """Returns for a request that may be answered; PermissionDenied says what to set."""
         host = headers.get(b"host", b"").decode("latin-1").lower()
-        if not self._is_own(_hostname(f"//{host}")):
+        if not self._is_own(host):
             raise PermissionDenied(f"{host[:200]!r} is no name of this server; limits.mcp_hosts holds its names.")
         origin = headers.get(b"origin")
         if origin is None:
@@ -46,7 +48,8 @@ class ServerNames:
                 f"Pages of {page[:200]!r} may not call here: limits.mcp_origins holds those that may"
             )
 
-    def _is_own(self, name: str) -> bool:
+    def _is_own_uncached(self, host: str) -> bool:
+        name = _hostname(f"//{host}")
         return name in self._names or name.endswith(self._below) or _is_address(name)
 
 
