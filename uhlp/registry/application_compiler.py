@@ -1,14 +1,14 @@
 """From the files of a repository to an application's snapshot, or to the list of everything that is wrong."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from uhlp.errors import DefinitionInvalid, ValidationFailed
 from uhlp.models.definition import AppDefinition, ComponentDefinition
-from uhlp.models.faults import did_you_mean
 from uhlp.prompts import Prompt, parse_prompt
 from uhlp.registry.component_compiler import ComparatorCheck, ComponentCompiler, check_rules
 from uhlp.registry.definition_files import APP_FILE, REGISTRY_FILE, DefinitionReader, Files
+from uhlp.registry.offers import Offers
 from uhlp.registry.problems import Problems
 from uhlp.registry.route_table import Route, RouteConflict, RouteTable
 from uhlp.registry.secret_scan import find_secrets
@@ -27,11 +27,11 @@ def compile_application(
     revision: str,
     global_configuration: Mapping[str, Any],
     check_comparator: ComparatorCheck = lambda policies: None,
-    shared_servers: Collection[str] | None = None,
+    offers: Offers | None = None,
 ) -> AppSnapshot:
     """The snapshot of `files` at `revision`. CPU only, a few milliseconds: call it in a thread.
 
-    `shared_servers` are the MCP servers that `mcpServers` may refer to; without them any name will do.
+    `offers` is what this server has for it to name; without it any name will do.
     Raises DefinitionInvalid; details.problems lists {"file", "path", "line"?, "message"} for all that is wrong.
     """
     problems = Problems(app_id)
@@ -44,9 +44,11 @@ def compile_application(
     if app is None:
         problems.raise_any()
         raise AssertionError("an unreadable app.yaml is always a problem")
-    _check_app(app, reader, shared_servers)
+    _check_app(app, reader)
     overridden = overridden_prompts(app_id, prompts, files, problems)
     definitions = () if registry is None else registry.components
+    if offers is not None:
+        offers.check(app, definitions, reader)
     workflows = WorkflowCompiler(files, problems)
     workflows.check(app, definitions)
     compiler = ComponentCompiler(
@@ -96,7 +98,7 @@ def _prompts(files: Files, problems: Problems) -> dict[str, Prompt | None]:
     return prompts
 
 
-def _check_app(app: AppDefinition, reader: DefinitionReader, shared_servers: Collection[str] | None) -> None:
+def _check_app(app: AppDefinition, reader: DefinitionReader) -> None:
     check_rules(app.optimization_config.rules, APP_FILE, "/optimizationConfig/rules", reader)
     names = [pool.pool_name for pool in app.sandbox_pools.pools]
     for index, pool in enumerate(app.sandbox_pools.pools):
@@ -110,11 +112,6 @@ def _check_app(app: AppDefinition, reader: DefinitionReader, shared_servers: Col
         Remote.of(app.state_store_config.params)
     except ValidationFailed as error:
         reader.problem(APP_FILE, "/stateStoreConfig/params", error.message)
-    for name, server in app.mcp_servers.items():
-        if shared_servers is not None and server.ref is not None and server.ref not in shared_servers:
-            known = did_you_mean(server.ref, sorted(shared_servers))
-            message = f"the server's settings have no MCP server {server.ref} (mcp.servers){known}"
-            reader.problem(APP_FILE, f"/mcpServers/{name}/ref", message)
 
 
 def _routes(definitions: tuple[ComponentDefinition, ...], reader: DefinitionReader) -> RouteTable:

@@ -1,7 +1,7 @@
 """ApplicationRegistry: every application, its definition, routes, keys and permissions (seed 003 §3.1)."""
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from uhlp.errors import (
@@ -25,6 +25,7 @@ from uhlp.registry.definition_edits import (
 )
 from uhlp.registry.definition_writer import Change, DefinitionWriter, remote_of
 from uhlp.registry.field_mask import parse_mask
+from uhlp.registry.offers import Offers
 from uhlp.registry.registry_reads import RegistryReads
 from uhlp.registry.snapshot import AppSnapshot
 from uhlp.registry.snapshot_store import INACTIVE_REF, AppStatus, SnapshotStore
@@ -38,8 +39,8 @@ class ApplicationRegistry(RegistryReads):
 
     Every write compiles the whole definition first, is one commit, and puts the new snapshot into service before it
     returns. `actor` is the author of that commit. `global_configuration` gives the outermost configuration level,
-    `check_comparator` knows which policies outputs can be compared by, `shared_servers` are the MCP servers of the
-    settings that a definition may refer to (None: any name will do).
+    `check_comparator` knows which policies outputs can be compared by, `offers` what this server has for definitions to
+    name (without it any name will do).
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class ApplicationRegistry(RegistryReads):
         meter: Meter | None = None,
         global_configuration: Callable[[], Mapping[str, Any]] = dict,
         check_comparator: ComparatorCheck = lambda policies: None,
-        shared_servers: Collection[str] | None = None,
+        offers: Callable[[], Offers] | None = None,
     ) -> None:
         settings = config or RegistrySettings()
         self._state = state
@@ -62,7 +63,7 @@ class ApplicationRegistry(RegistryReads):
             check_comparator=check_comparator,
         )
         super().__init__(snapshots=snapshots, global_configuration=global_configuration)
-        self._writer = DefinitionWriter(state=state, snapshots=self._snapshots, shared_servers=shared_servers)
+        self._writer = DefinitionWriter(state=state, snapshots=self._snapshots, offers=offers)
         self.data_files = DataFiles(state=state, writer=self._writer)
         self._keys = ApiKeys(settings=settings)
         self._snapshots.on_change(self._index_keys)

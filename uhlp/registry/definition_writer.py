@@ -1,11 +1,12 @@
 """DefinitionWriter: changes an application's files. What is committed has compiled before, as a whole."""
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from uhlp.errors import Conflict, NotFound, RevisionConflict, UhlpError
 from uhlp.registry.merge import kept_by_server, merged_files
+from uhlp.registry.offers import Offers
 from uhlp.registry.snapshot import AppSnapshot
 from uhlp.registry.snapshot_store import SnapshotStore
 from uhlp.state.remote import Remote
@@ -40,15 +41,14 @@ class Change:
 class DefinitionWriter:
     """Writers and refreshes of one application follow each other, so that snapshots never go back in time.
 
-    A change may name the MCP servers in `shared_servers`, and those that the application names already: a rollback
-    never fails because an operator took a server away.
+    A change may name what the server `offers`, and what the application names already.
     """
 
     def __init__(
-        self, *, state: StateManager, snapshots: SnapshotStore, shared_servers: Collection[str] | None = None
+        self, *, state: StateManager, snapshots: SnapshotStore, offers: Callable[[], Offers] | None = None
     ) -> None:
         self._state = state
-        self._shared_servers = shared_servers
+        self._offers = offers
         self._snapshots = snapshots
         self._locks: dict[str, asyncio.Lock] = {}
 
@@ -97,13 +97,13 @@ class DefinitionWriter:
         changes = await asyncio.to_thread(change.edit, before)
         after = merged_files(before, changes)
         current = self._snapshots.in_service(app_id)
-        shared_servers = self._nameable(current)
-        snapshot = await self._snapshots.compile(app_id, after, base or "", shared_servers=shared_servers)
+        offers = self._nameable(current)
+        snapshot = await self._snapshots.compile(app_id, after, base or "", offers=offers)
         if change.keeps_server_changes and current is not None:
             kept = await asyncio.to_thread(kept_by_server, current, snapshot, after)
             if kept:
                 changes, after = {**changes, **kept}, {**after, **kept}
-                snapshot = await self._snapshots.compile(app_id, after, base or "", shared_servers=shared_servers)
+                snapshot = await self._snapshots.compile(app_id, after, base or "", offers=offers)
         change.check(snapshot)
         if base is None:
             await self._state.create_repository(app_id)
@@ -125,10 +125,11 @@ class DefinitionWriter:
         await self._serve(app_id, snapshot, revision)
         return revision
 
-    def _nameable(self, current: AppSnapshot | None) -> Collection[str] | None:
-        if self._shared_servers is None or current is None:
-            return self._shared_servers
-        return {*self._shared_servers, *(one.ref for one in current.definition.mcp_servers.values() if one.ref)}
+    def _nameable(self, current: AppSnapshot | None) -> Offers | None:
+        if self._offers is None:
+            return None
+        offers = self._offers()
+        return offers if current is None else offers.with_names_of(current.definition)
 
     async def _serve(self, app_id: str, snapshot: AppSnapshot, revision: str) -> None:
         """Put a committed snapshot into service; where a remote may have had a word, what main really holds."""

@@ -1,7 +1,7 @@
 """SnapshotStore: the snapshots in service, and how they follow the repositories."""
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -12,6 +12,7 @@ from uhlp.errors import AppNotFound, DefinitionInvalid, NotFound, UhlpError, Una
 from uhlp.metering import Meter
 from uhlp.registry.application_compiler import compile_application
 from uhlp.registry.component_compiler import ComparatorCheck
+from uhlp.registry.offers import Offers
 from uhlp.registry.snapshot import AppSnapshot
 from uhlp.state.state_manager import StateManager
 
@@ -117,7 +118,7 @@ class SnapshotStore:
         raise AppNotFound(f"no application has the id {app_id}", details={"appId": app_id})
 
     async def compile(
-        self, app_id: str, files: Mapping[str, bytes], revision: str, *, shared_servers: Collection[str] | None = None
+        self, app_id: str, files: Mapping[str, bytes], revision: str, *, offers: Offers | None = None
     ) -> AppSnapshot:
         """A snapshot of files, in a thread; DefinitionInvalid with all problems."""
         configuration = self._global_configuration()
@@ -128,7 +129,7 @@ class SnapshotStore:
             revision=revision,
             global_configuration=configuration,
             check_comparator=self._check_comparator,
-            shared_servers=shared_servers,
+            offers=offers,
         )
 
     async def load(self, app_id: str) -> None:

@@ -20,6 +20,7 @@ from uhlp.metrics import MetricCollector, Windows
 from uhlp.models.definition import PoolDefinition
 from uhlp.models.mcp_server import McpServerDefinition
 from uhlp.registry.application_registry import ApplicationRegistry
+from uhlp.registry.offers import Offers
 from uhlp.registry.registry_gauges import RegistryGauges
 from uhlp.sandbox.client import Identity
 from uhlp.sandbox.drivers.choice import make_driver
@@ -104,7 +105,7 @@ async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitSt
         config=settings.registry,
         meter=metrics,
         global_configuration=lambda: global_settings.configuration,
-        shared_servers=settings.mcp.servers.keys(),
+        offers=lambda: Offers(settings.mcp.servers.keys(), tools.tool_names),
     )
     stack.callback(registry.close)
     registry_gauges = RegistryGauges(registry=registry, clock=clock, meter=metrics)

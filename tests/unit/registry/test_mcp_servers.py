@@ -7,6 +7,7 @@ from tests.unit.registry.test_application_compiler import compiled, problems
 from uhlp.errors import DefinitionInvalid
 from uhlp.models.definition import AppDefinition
 from uhlp.registry.application_registry import ApplicationRegistry
+from uhlp.registry.offers import Offers
 from uhlp.state.state_manager import StateManager
 
 SERVERS = b"""\
@@ -18,6 +19,7 @@ mcpServers:
   everything:
     ref: everything
 """
+OFFERS = Offers({"everything"}, {"core.llm.generate", "core.metrics.record"})
 TOOLS = b"    tools: [%s]\n    inputSchema"
 
 
@@ -81,7 +83,7 @@ def test_a_server_that_cannot_be_called_is_refused(server: str, message: str):
 
 
 async def test_a_reference_must_be_to_a_server_of_the_settings(state: StateManager):
-    registry = ApplicationRegistry(state=state, shared_servers={"everything"})
+    registry = ApplicationRegistry(state=state, offers=lambda: OFFERS)
     definition = {"appId": "desk", "mcpServers": {"all": {"ref": "everythin"}}}
     with pytest.raises(DefinitionInvalid) as refused:
         await registry.register_application(AppDefinition.model_validate(definition))
@@ -92,12 +94,26 @@ async def test_a_reference_must_be_to_a_server_of_the_settings(state: StateManag
 
 
 async def test_an_application_keeps_its_reference_when_the_settings_lose_the_server(state: StateManager):
-    registry = ApplicationRegistry(state=state, shared_servers={"everything"})
+    registry = ApplicationRegistry(state=state, offers=lambda: OFFERS)
     definition = {"appId": "desk", "mcpServers": {"all": {"ref": "everything"}}}
     await registry.register_application(AppDefinition.model_validate(definition))
     registry.close()
-    registry = ApplicationRegistry(state=state, shared_servers=set())
+    registry = ApplicationRegistry(state=state, offers=lambda: Offers((), ()))
     await registry.load_all()
     await registry.update_application("desk", {"displayName": "Desk"}, update_mask=["displayName"])
     assert registry.snapshot("desk").definition.display_name == "Desk"
+    registry.close()
+
+
+async def test_a_tool_of_core_must_be_one_that_there_is(state: StateManager):
+    registry = ApplicationRegistry(state=state, offers=lambda: OFFERS)
+    component = {"componentId": "find", "taskDetails": {"prompt_template": "p"}, "tools": ["core.llm.genrate"]}
+    definition = {"appId": "desk", "initialComponentRegistry": {"components": [component]}}
+    files = {"prompts/p.yaml": b"template: x\n"}
+    with pytest.raises(DefinitionInvalid) as refused:
+        await registry.register_application(AppDefinition.model_validate(definition), files=files)
+    (problem,) = refused.value.details["problems"]
+    assert (problem["file"], problem["path"]) == ("component_registry.yaml", "/components/0/tools/0")
+    assert "did you mean `core.llm.generate`?" in problem["message"]
+    assert "line" in problem
     registry.close()
