@@ -15,6 +15,7 @@ from tests.bench import (
     sandboxes,
     state,
     tool_calls,
+    workflows,
 )
 
 pytestmark = [
@@ -96,3 +97,10 @@ def test_the_mcp_endpoint_is_measured_beside_the_bare_sdk(capsys):
         print()
         results = mcp_endpoint.run(rounds=2, seconds=2)
     assert set(results) == {mcp_endpoint.UHLP, mcp_endpoint.BARE}
+
+
+def test_steps_of_workflows_are_measured_beside_the_handler_that_they_ask(capsys):
+    with capsys.disabled():
+        print()
+        figures = workflows.run(seconds=1.0)
+    assert set(figures) == {0, *workflows.LENGTHS}
