@@ -48,9 +48,9 @@ class MailboxWorker(Generic[BodyT, ReplyT]):
 
     When `handle` returns, the message is acknowledged: a reply is sent before. It may raise Retry, Postpone or Reject;
     after anything else the message comes again in 1, 2, 4 … 60 seconds, less up to half of them by chance, so that what
-    failed together does not come together. The lease is renewed while `handle` works; where it is lost all the same,
-    someone else may have the message, and `handle` is cancelled. `handle` gets a message more than once and is
-    idempotent by its id.
+    failed together does not come together. Why it failed stands in its dead letter and not in the log, which holds
+    nothing that a message says. The lease is renewed while `handle` works; where it is lost all the same, someone else
+    may have the message, and `handle` is cancelled. `handle` gets a message more than once and is idempotent by its id.
     """
 
     def __init__(
@@ -107,22 +107,22 @@ class MailboxWorker(Generic[BodyT, ReplyT]):
                 await self._work(message)
             except Postpone as error:
                 after_s = error.after_s * (1 + self._random.random() / 2)
-                log.info("message_postponed", **facts, after_s=after_s, reason=str(error))
+                log.info("message_postponed", **facts, after_s=after_s)
                 await message.postpone(after_s)
                 return "postponed"
             except Retry as error:
-                log.info("message_retried", **facts, after_s=error.after_s, reason=str(error))
+                log.info("message_retried", **facts, after_s=error.after_s)
                 await message.nack(visibility_timeout=error.after_s, reason=str(error))
                 return "retried"
             except Reject as error:
-                log.warning("message_rejected", **facts, reason=str(error))
+                log.warning("message_rejected", **facts)
                 await message.reject(str(error))
                 return "rejected"
             except (LeaseLost, MailboxUnavailable):
                 raise
             except Exception as error:
                 after_s = self._backoff_s(message.delivery_count)
-                log.warning("message_failed", **facts, after_s=after_s, error=f"{type(error).__name__}: {error}")
+                log.warning("message_failed", **facts, after_s=after_s, error=type(error).__name__)
                 await message.nack(visibility_timeout=after_s, reason=f"{type(error).__name__}: {error}")
                 return "retried"
             except asyncio.CancelledError:

@@ -100,17 +100,17 @@ class AppQueues:
             await self.mailbox(queue).clear()
 
     def _shown(self, queue: AppQueue, letter: DeadLetter) -> dict[str, Any]:
-        component_id, values = queue.component_id, None
+        component_id, values, redaction = queue.component_id, None, Redaction()
         with suppress(ValidationError):
             message = SourceMessage.model_validate_json(letter.body)
             component_id = message.component_id or component_id
             component = self._registry.snapshot(queue.app_id).components.get(component_id or "")
-            masked = [] if component is None else component.configuration.get("redact", ())
-            values = Redaction(masked).apply(message.input)
+            redaction = Redaction(() if component is None else component.configuration.get("redact", ()))
+            values = redaction.apply(message.input)
         return {
             "messageId": letter.id,
             "componentId": component_id,
-            "reason": letter.reason,
+            "reason": redaction.apply(letter.reason),
             "deliveryCount": letter.delivery_count,
             "enqueuedAt": iso_time(letter.enqueued_at),
             "diedAt": iso_time(letter.died_at),
