@@ -21,7 +21,6 @@ from uhlp.state.runtime_store import MISSING, RuntimeValue
 from uhlp.tracing import TraceContext
 
 _MARGIN_S = 60.0
-_MOST_KEY_BYTES = 256
 REPEATED = {"repeated": True}
 DELIVERED = {"delivered": True}
 
@@ -105,7 +104,7 @@ class Callbacks:
         component_id, trigger = found
         if idempotency is None:
             return await self._deliver(app_id, component_id, trigger, values, correlation, trace)
-        key = f"callback:{app_id}:{name}:{sha256(idempotency[:_MOST_KEY_BYTES].encode()).hexdigest()}"
+        key = f"callback:{app_id}:{name}:{sha256(idempotency.encode()).hexdigest()}"
         timeout_s = self._registry.snapshot(app_id).components[component_id].definition.timeout_ms / 1000
         running = {"traceId": trace.trace_id, "isDone": False}
         if not await self._values.compare_and_set(key, MISSING, running, ttl_seconds=timeout_s + _MARGIN_S):

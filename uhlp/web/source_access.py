@@ -51,10 +51,10 @@ class SourceAccess:
             raise PermissionDenied(f"The key lacks the permission {' or '.join(wanted)}.")
 
     async def check_signature(self, trigger: "CallbackTrigger", headers: Headers, body: bytes, *, client: str) -> str:
-        """What stands for a signed callback; who fails too often waits."""
-        self._limiter.check(client)
+        """What stands for a signed callback. Who fails too often is told to wait; what is signed rightly never is."""
         try:
             return await self._callbacks.check_signature(trigger, headers, body)
         except Unauthorized:
+            self._limiter.check(client)
             self._limiter.failed(client)
             raise

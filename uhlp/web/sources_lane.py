@@ -22,6 +22,7 @@ from uhlp.web.input_assembly import assemble_input
 from uhlp.web.source_access import SourceAccess
 
 if TYPE_CHECKING:
+    from uhlp.models.trigger import CallbackTrigger
     from uhlp.web.services import Services
 
 KINDS = ("triggers", "callbacks", "queues")
@@ -117,7 +118,7 @@ class SourcesLane:
         found = self._sources.callbacks.listener(app_id, name)
         component_id, trigger = found or (None, None)
         idempotency = None
-        is_signed = trigger is not None and trigger.verification is not None and key_of(headers) is None
+        is_signed = trigger is not None and _is_signed(trigger, headers)
         if not is_signed:
             await self._access.admit_message(
                 headers, app_id=app_id, name=name, component_id=component_id, client=client
@@ -150,6 +151,12 @@ class SourcesLane:
         self._refusals.labels(error.code).inc()
         status, headers, body = error_response(error, trace_id)
         return status, [*WALLS, *headers], body
+
+
+def _is_signed(trigger: "CallbackTrigger", headers: Mapping[bytes, bytes]) -> bool:
+    """Whether the signature decides: it is there, or there is no key that could. A provider may send both."""
+    verification = trigger.verification
+    return verification is not None and (verification.header.lower().encode() in headers or key_of(headers) is None)
 
 
 def _correlation(scope: Scope) -> str:
