@@ -45,9 +45,9 @@ async def stdio_streams(
         try:
             yield from_server, to_server
         finally:
+            group.cancel_scope.cancel()  # before the end, which would be told as the program's own
             with anyio.CancelScope(shield=True):
                 await command.kill()
-            group.cancel_scope.cancel()
 
 
 async def _read(

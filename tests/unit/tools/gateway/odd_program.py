@@ -19,6 +19,9 @@ def main(habit: str) -> None:
         for number in range(1000):
             print(f"line {number} of {os.environ['CRM_TOKEN']}" + "x" * 1000, file=sys.stderr)
     for line in sys.stdin:
+        if habit == "repeats everything":
+            print(line, end="", flush=True)
+            continue
         message = json.loads(line)
         method, number = message.get("method"), message.get("id")
         if method == "initialize":

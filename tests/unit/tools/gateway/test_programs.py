@@ -91,9 +91,13 @@ async def test_a_program_that_fails_in_a_call_is_started_again_and_then_left_alo
         assert len(await driver.list_owned()) == 1
 
 
-async def test_a_program_that_ends_at_once_is_told_with_its_status(driver: ProcessDriver):
-    async with gateway_over(driver, "ends at once") as gateway:
-        with pytest.raises(McpServerUnavailable, match="its program ended with exit status 7"):
+@pytest.mark.parametrize(
+    ("habit", "reason"),
+    [("ends at once", "its program ended with exit status 7"), ("repeats everything", "it refuses the session")],
+)
+async def test_a_program_that_speaks_no_mcp_is_told_with_the_reason(driver: ProcessDriver, habit: str, reason: str):
+    async with gateway_over(driver, habit) as gateway:
+        with pytest.raises(McpServerUnavailable, match=reason):
             await gateway.call_tool(ECHO, {}, context("community.odd.*"))
 
 
