@@ -7,6 +7,8 @@ from uhlp.tools.tool import JsonObject
 
 CALLER = "mcp_caller"
 """Where in an ASGI scope the caller stands."""
+MESSAGE = "mcp_message"
+"""Where the body's value stands, which has been read as strict JSON."""
 
 
 class McpCaller(Protocol):

@@ -5,9 +5,9 @@ this takes half a second, so edges import it when the first request comes.
 """
 
 import asyncio
+import importlib.metadata
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 from typing import Any
 
 import structlog
@@ -16,10 +16,12 @@ from mcp.server.lowlevel import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.shared.exceptions import MCPError
 from mcp_types import INVALID_PARAMS, CallToolRequestParams, CallToolResult, ListToolsResult, PaginatedRequestParams
+from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from uhlp.errors import InternalError, ToolNotFound, UhlpError
-from uhlp.tools.mcp_caller import CALLER, McpCaller, structured
+from uhlp.tools.mcp_caller import CALLER, MESSAGE, McpCaller, structured
+from uhlp.tools.mcp_exchange import Exchanges
 
 _ANY_SIZE = 2**40
 """Whoever let the request in has bounded its body."""
@@ -28,24 +30,32 @@ log = structlog.get_logger(__name__)
 
 
 class McpEndpoint:
-    """ASGI application for POST requests whose scope holds an McpCaller; everything else was refused before."""
+    """ASGI application for POST requests whose scope holds an McpCaller and the body's value; whatever could not be let
+    in or read was refused before."""
 
     def __init__(self, *, name: str, instructions: str) -> None:
         server = Server[Any](
             name,
-            version=version("uhlp"),
+            version=importlib.metadata.version("uhlp"),
             instructions=instructions,
             on_list_tools=_list_tools,
             on_call_tool=_call_tool,
             get_tool_input_schema=lambda tool: None,  # no schema of ours asks for Mcp-Param headers
         )
         server.middleware.clear()  # spans are the router's; this one costs its time even where nobody collects them
+        self._exchanges = Exchanges(server)
         self._manager = StreamableHTTPSessionManager(
             server, json_response=True, stateless=True, max_request_body_size=_ANY_SIZE
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._manager.handle_request(scope, receive, send)
+        request = Request(scope)
+        message = scope[MESSAGE]
+        version = self._exchanges.version_of(message, request)
+        if version is None:
+            await self._manager.handle_request(scope, receive, send)
+        else:
+            await self._exchanges.serve(message, version, request, send)
 
 
 @asynccontextmanager

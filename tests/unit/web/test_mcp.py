@@ -326,6 +326,40 @@ async def test_what_is_no_message_is_refused(desk: Desk, message: Any) -> None:
     assert refused.json()["error"]["code"] in (-32600, -32602)
 
 
+@pytest.mark.parametrize(
+    ("more", "status"),
+    [
+        ({"Accept": "text/html"}, 406),
+        ({"Content-Type": "text/plain"}, 400),
+        ({"MCP-Protocol-Version": "1999-01-01"}, 400),
+        ({"MCP-Protocol-Version": "2025-06-18"}, 200),
+        ({"Accept": "application/json"}, 200),
+        ({"Content-Type": "application/json; charset=utf-8"}, 200),
+    ],
+)
+async def test_a_request_says_what_it_is_and_what_it_takes(desk: Desk, more: dict[str, str], status: int) -> None:
+    answer = await desk.post({"jsonrpc": "2.0", "id": "a", "method": "ping"}, admin(), **more)
+    assert answer.status_code == status
+    if status == 200:
+        assert answer.json() == {"jsonrpc": "2.0", "id": "a", "result": {}}
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "code"),
+    [
+        ("tools/call", {}, -32602),
+        ("tools/call", {"name": 1}, -32602),
+        ("tools/call", {"name": GET_VALUE, "arguments": [1]}, -32602),
+        ("prompts/list", {}, -32601),
+        ("nothing/at/all", {}, -32601),
+    ],
+)
+async def test_a_request_that_cannot_be_answered_is_an_error_of_the_protocol(
+    desk: Desk, method: str, params: dict[str, Any], code: int
+) -> None:
+    assert (await desk.ask(method, params, admin()))["error"]["code"] == code
+
+
 async def test_a_client_that_leaves_ends_its_call(desk: Desk) -> None:
     async with open_edge(desk.services) as edge, listening(edge) as port, asyncio.timeout(10):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -2,14 +2,14 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from uhlp import strict_json
 from uhlp.errors import InternalError, MalformedJson, MethodNotAllowed, UhlpError
-from uhlp.tools.mcp_caller import CALLER, McpCaller
+from uhlp.tools.mcp_caller import CALLER, MESSAGE, McpCaller
 from uhlp.tracing import TraceContext
 from uhlp.web.answers import JSON_TYPE, Headers, error_response
 from uhlp.web.body import LARGE_BYTES, ClientDisconnected, has_body, read_body, send_early
@@ -54,7 +54,7 @@ class McpLane:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         trace = TraceContext.read(headers.get(b"traceparent"), headers.get(b"tracestate"))
         try:
-            caller, body = await self._admit(scope, receive, headers, trace)
+            caller, body, message = await self._admit(scope, receive, headers, trace)
         except ClientDisconnected:
             return
         except MalformedJson as error:
@@ -67,14 +67,14 @@ class McpLane:
             else:
                 await _answer(send, status, [*self._own_headers, *own], refusal)
             return
-        await self._forward({**scope, CALLER: caller}, receive, send, body, trace.trace_id)
+        await self._forward({**scope, CALLER: caller, MESSAGE: message}, receive, send, body, trace.trace_id)
 
     def _told(self, trace_id: str) -> Headers:
         return [*self._own_headers, (b"x-trace-id", trace_id.encode("ascii"))]
 
     async def _admit(
         self, scope: Scope, receive: Receive, headers: Mapping[bytes, bytes], trace: TraceContext
-    ) -> tuple[McpCaller, bytes]:
+    ) -> tuple[McpCaller, bytes, Any]:
         if scope["method"] != "POST":  # without sessions there is no stream to GET and nothing to DELETE
             raise MethodNotAllowed(details={"allow": ["POST"]})
         self._names.check(headers)
@@ -84,11 +84,11 @@ class McpLane:
             receive, headers, limit_bytes=self._settings.max_body_bytes, timeout_s=self._settings.body_timeout_s
         )
         scope["body_was_read"] = True
-        if len(body) > LARGE_BYTES:
-            await asyncio.to_thread(strict_json.loads, body)
-        else:
-            strict_json.loads(body)  # the SDK's reader takes NaN, and the last of equal names
-        return caller, body
+        # Here and not by the SDK, whose reader takes NaN, and the last of equal names.
+        message = (
+            await asyncio.to_thread(strict_json.loads, body) if len(body) > LARGE_BYTES else strict_json.loads(body)
+        )
+        return caller, body, message
 
     async def _forward(self, scope: Scope, receive: Receive, send: Send, body: bytes, trace_id: str) -> None:
         """Let the SDK answer; a client that leaves ends its call, as there is no other way to hear of its end."""
