@@ -67,7 +67,7 @@ def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
 def environment(provider: Provider, **llm: Any) -> dict[str, str]:
     settings = {
         "providers": {"simulated": provider.settings},
-        "attempts": 2,
+        "attempts": 1,
         "backoff_s": 0.02,
         "breaker_pause_s": PAUSE_S,
         **llm,
