@@ -14,7 +14,7 @@ from tests.unit.evolution.world import CountingMeter
 from tests.unit.sources.conftest import APP, Shop, component
 from tests.unit.web import fakes
 from uhlp.clock import FakeClock
-from uhlp.errors import MailboxUnavailable
+from uhlp.errors import MailboxUnavailable, RuntimeStoreUnavailable
 from uhlp.mailbox.config import MailboxSettings
 from uhlp.mailbox.mailboxes import Mailboxes
 from uhlp.models.definition import ComponentDefinition
@@ -127,6 +127,26 @@ async def test_a_due_time_that_cannot_be_put_into_the_queue_is_tried_again(hourl
         await hourly.cron.run_cycle()
     await hourly.cron.run_cycle()
     assert await started(hourly) == ["11:00"]
+
+
+async def test_a_schedule_that_could_not_be_noted_is_noted_when_the_store_is_back(shop: Shop) -> None:
+    at(shop.clock, "10:30:00")
+    await shop.register(component("report", HOURLY))
+    values, failures = shop.state.framework, [RuntimeStoreUnavailable()]
+    compare_and_set = values.compare_and_set
+
+    async def failing_once(*arguments: Any, **named: Any) -> bool:
+        if failures:
+            raise failures.pop()
+        return await compare_and_set(*arguments, **named)
+
+    values.compare_and_set = failing_once  # type: ignore[method-assign]
+    with pytest.raises(RuntimeStoreUnavailable):
+        await shop.cron.run_cycle()
+    await shop.cron.run_cycle()
+    at(shop.clock, "11:00:00")
+    await shop.cron.run_cycle()
+    assert await started(shop) == ["11:00"]
 
 
 async def test_a_schedule_that_changes_begins_anew(hourly: Shop) -> None:
