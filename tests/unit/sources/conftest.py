@@ -62,6 +62,7 @@ class Shop:
 
     def __init__(self, folder: Path, clock: FakeClock, values: SqliteRuntimeStore, mailboxes: Mailboxes) -> None:
         self.clock, self.meter, self.router = clock, CountingMeter(), Echo()
+        self.runtime, self.mailboxes = values, mailboxes
         self.state = StateManager(definitions=DefinitionStore(folder / "apps", clock=clock), runtime=values)
         self.registry = ApplicationRegistry(state=self.state, config=CHEAP)
         self.requests = ComponentRequests(registry=self.registry, router=self.router, clock=clock)
@@ -73,11 +74,10 @@ class Shop:
         )  # fmt: skip
         self.queues, self.consumers, self.cron = self.sources.queues, self.sources.consumers, self.sources.cron
 
-    def new_cron(self) -> CronSource:
-        """As a server has one that has just started."""
-        return CronSource(
-            registry=self.registry, queues=self.queues, values=self.state.framework, clock=self.clock, meter=self.meter
-        )
+    def new_cron(self, **parts: Any) -> CronSource:
+        """As a server has one that has just started; `parts` replace what it stands on."""
+        given = {"queues": self.queues, "values": self.state.framework, **parts}
+        return CronSource(registry=self.registry, clock=self.clock, meter=self.meter, **given)
 
     async def register(self, *components: dict[str, Any], app_id: str = APP, **definition: Any) -> None:
         files = {

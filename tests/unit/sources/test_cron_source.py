@@ -19,11 +19,13 @@ from uhlp.mailbox.config import MailboxSettings
 from uhlp.mailbox.mailboxes import Mailboxes
 from uhlp.models.definition import ComponentDefinition
 from uhlp.registry.snapshot import AppSnapshot
-from uhlp.sources.app_queue import EVENTS
+from uhlp.sources.app_queue import EVENTS, AppQueue, SourceMessage
 from uhlp.sources.app_queues import AppQueues
 from uhlp.sources.cron_source import CronSource
 from uhlp.state.framework_values import FrameworkValues
+from uhlp.state.runtime_store import RuntimeValue
 from uhlp.state.sqlite_runtime_store import SqliteRuntimeStore
+from uhlp.tracing import TraceContext
 
 HOURLY = {"source": "cron", "schedule": "0 * * * *", "input": {"text": "tick"}, "maxLateS": 600}
 START = datetime.fromisoformat("2026-03-01T10:30:00Z").timestamp()
@@ -113,39 +115,50 @@ async def test_a_clock_that_was_days_ahead_does_not_silence_a_schedule(hourly: S
     assert await started(hourly) == ["11:00"]
 
 
+class OnceAwayMailboxes(AppQueues):
+    """The first message finds no store."""
+
+    is_away = True
+
+    async def send(self, queue: AppQueue, message: SourceMessage, *, trace: TraceContext | None = None) -> str:
+        if self.is_away:
+            self.is_away = False
+            raise MailboxUnavailable
+        return await super().send(queue, message, trace=trace)
+
+
+class OnceAwayValues(FrameworkValues):
+    """The first change finds no store."""
+
+    is_away = True
+
+    async def compare_and_set(
+        self, key: str, expected: RuntimeValue, value: Any, *, ttl_seconds: float | None = None
+    ) -> bool:
+        if self.is_away:
+            self.is_away = False
+            raise RuntimeStoreUnavailable
+        return await super().compare_and_set(key, expected, value, ttl_seconds=ttl_seconds)
+
+
 async def test_a_due_time_that_cannot_be_put_into_the_queue_is_tried_again(hourly: Shop) -> None:
-    send, failures = hourly.queues.send, [MailboxUnavailable()]
-
-    async def failing_once(*arguments: Any, **named: Any) -> str:
-        if failures:
-            raise failures.pop()
-        return await send(*arguments, **named)
-
-    hourly.queues.send = failing_once  # type: ignore[method-assign]
+    cron = hourly.new_cron(queues=OnceAwayMailboxes(registry=hourly.registry, mailboxes=hourly.mailboxes))
     at(hourly.clock, "11:00:00")
     with pytest.raises(MailboxUnavailable):
-        await hourly.cron.run_cycle()
-    await hourly.cron.run_cycle()
+        await cron.run_cycle()
+    await cron.run_cycle()
     assert await started(hourly) == ["11:00"]
 
 
 async def test_a_schedule_that_could_not_be_noted_is_noted_when_the_store_is_back(shop: Shop) -> None:
     at(shop.clock, "10:30:00")
     await shop.register(component("report", HOURLY))
-    values, failures = shop.state.framework, [RuntimeStoreUnavailable()]
-    compare_and_set = values.compare_and_set
-
-    async def failing_once(*arguments: Any, **named: Any) -> bool:
-        if failures:
-            raise failures.pop()
-        return await compare_and_set(*arguments, **named)
-
-    values.compare_and_set = failing_once  # type: ignore[method-assign]
+    cron = shop.new_cron(values=OnceAwayValues(shop.runtime))
     with pytest.raises(RuntimeStoreUnavailable):
-        await shop.cron.run_cycle()
-    await shop.cron.run_cycle()
+        await cron.run_cycle()
+    await cron.run_cycle()
     at(shop.clock, "11:00:00")
-    await shop.cron.run_cycle()
+    await cron.run_cycle()
     assert await started(shop) == ["11:00"]
 
 
