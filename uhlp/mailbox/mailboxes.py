@@ -3,16 +3,17 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from uhlp.clock import Clock
 from uhlp.mailbox.config import MailboxSettings
 from uhlp.mailbox.mailbox import Mailbox
 from uhlp.mailbox.mailbox_file import MailboxFile
 from uhlp.mailbox.message_queue import QueueLimits
-from uhlp.mailbox.redis_mailbox import RedisMailbox
-from uhlp.mailbox.redis_server import MailboxRedis
 from uhlp.mailbox.sqlite_mailbox import SqliteMailbox
+
+if TYPE_CHECKING:
+    from uhlp.mailbox.redis_server import MailboxRedis
 
 BodyT = TypeVar("BodyT")
 _Open = Callable[[str, Any, QueueLimits], Mailbox[Any, Any]]
@@ -21,7 +22,7 @@ _Open = Callable[[str, Any, QueueLimits], Mailbox[Any, Any]]
 class Mailboxes:
     """Every mailbox that it opens is a new handle, closed by who asked for it; `aclose` lets go of the store."""
 
-    def __init__(self, opened: _Open, store: MailboxFile | MailboxRedis, *, settings: MailboxSettings) -> None:
+    def __init__(self, opened: _Open, store: "MailboxFile | MailboxRedis", *, settings: MailboxSettings) -> None:
         self._opened = opened
         self._store = store
         self._limits = QueueLimits(capacity=settings.capacity, body_bytes=settings.body_bytes)
@@ -36,6 +37,10 @@ class Mailboxes:
     @classmethod
     def on_redis(cls, url: str, *, settings: MailboxSettings, timeout_s: float, clock: Clock) -> "Mailboxes":
         """On a Redis server; all servers that name it share its mailboxes."""
+        # Its library takes long to load, which a server on SQLite need not wait for.
+        from uhlp.mailbox.redis_mailbox import RedisMailbox
+        from uhlp.mailbox.redis_server import MailboxRedis
+
         client = MailboxRedis(url, timeout_s=timeout_s, clock=clock)
         return cls(lambda name, body, limits: RedisMailbox(name=name, body=body, client=client, limits=limits), client,
                    settings=settings)  # fmt: skip

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from uhlp.errors import StateConflict, ValidationFailed
 from uhlp.settings import Settings
-from uhlp.state.redis_runtime_store import RedisRuntimeStore
 from uhlp.state.runtime_store import RuntimeStore
 from uhlp.state.sqlite_runtime_store import SqliteRuntimeStore
 
@@ -37,4 +36,7 @@ def make_runtime_store(settings: Settings, data_dir: Path) -> RuntimeStore:
         return SqliteRuntimeStore(data_dir / "runtime.db")
     if not settings.runtime.url.startswith(("redis://", "rediss://", "unix://")):
         raise ValidationFailed("runtime.url is `sqlite` or the URL of a Redis server, redis://host:port/db.")
+    # Its library takes long to load, which a server on SQLite need not wait for.
+    from uhlp.state.redis_runtime_store import RedisRuntimeStore
+
     return RedisRuntimeStore(settings.runtime.url, timeout_s=settings.runtime.timeout_s)

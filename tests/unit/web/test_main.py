@@ -29,6 +29,13 @@ def test_the_edge_loads_without_the_panel_and_the_administration() -> None:
     assert done.stdout.strip() == ""
 
 
+def test_a_server_loads_the_libraries_of_redis_traces_and_mcp_servers_when_they_are_asked_for() -> None:
+    names = ("redis", "opentelemetry.sdk", "mcp", "httpx2")
+    check = f"import sys, uhlp.wiring, uhlp.web.edge; print(*[name for name in {names} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
 async def start(server: Server) -> dict[str, str]:
     """The answer to lifespan.startup of a server that cannot start."""
     sent: asyncio.Queue[dict[str, str]] = asyncio.Queue()
