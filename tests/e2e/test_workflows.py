@@ -185,6 +185,8 @@ def test_killed_in_the_middle_an_order_goes_on_and_no_finished_step_is_done_agai
         ("price", 1, "succeeded"), ("read", 1, "interrupted"), ("read", 2, "succeeded"), ("store", 1, "succeeded"),
         ("done", 1, "succeeded"),
     ]  # fmt: skip
+    resumed = 'uhlp_workflow_runs_resumed_total{appId="shop",componentId="order"} 1.0'
+    assert resumed in server.http.get("/metrics").text.splitlines()
 
 
 def test_a_caller_that_does_not_wait_finds_its_answer_after_a_callback_and_a_restart(server: Server) -> None:

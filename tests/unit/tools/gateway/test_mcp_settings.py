@@ -1,6 +1,5 @@
 """Servers of the settings, and the secrets that settings keep for themselves."""
 
-
 import pytest
 from pydantic import SecretStr, ValidationError
 
