@@ -10,15 +10,19 @@ from typing import Any
 import pytest
 
 from tests.node_programs import FOLDER, node, node_program
+from tests.unit.tools.gateway import gateway_parts
 from tests.unit.tools.gateway.gateway_parts import Applications, context, gateway_of
 from uhlp.clock import SystemClock
 from uhlp.errors import DeadlineExceeded, McpServerUnavailable, ToolFailed, ToolNotFound
 from uhlp.sandbox.command import CommandProcess, CommandSpec
+from uhlp.sandbox.driver import Driver
+from uhlp.sandbox.drivers.interpreter import Interpreter
 from uhlp.sandbox.drivers.process import ProcessDriver
 from uhlp.tools import ToolContext
 from uhlp.tools.gateway.mcp_gateway import McpGateway
 
 LIMIT_S = 60.0
+ODD_PROGRAM = Path(gateway_parts.__file__).with_name("odd_program.py")
 ECHO = "community.everything.echo"
 
 
@@ -210,6 +214,17 @@ async def test_a_program_that_nobody_uses_is_ended(data_dir: Path) -> None:
         await asyncio.wait_for(server_idle(gateway), LIMIT_S)
         assert await asyncio.wait_for(server.started[0].wait(), LIMIT_S) != 0
     await server.aclose()
+
+
+@pytest.mark.parametrize("driver", ["process", "docker", "docker over stdio"], indirect=True)
+async def test_every_driver_starts_programs(opened: Driver) -> None:
+    program = {"command": [str(Interpreter.own().executable), "-I", "-c", ODD_PROGRAM.read_text(), ""]}
+    applications = Applications(odd={"ref": "odd"})
+    async with gateway_of(applications, clock=SystemClock(), driver=opened, servers={"odd": program}) as gateway:
+        answer = await gateway.call_tool("community.odd.echo", {}, patient(allowed_tools=("community.odd.*",)))
+        assert answer["content"] == [{"type": "text", "text": "x" * 10}]
+        assert len(await opened.list_owned()) == 1
+    assert await opened.list_owned() == []
 
 
 async def server_idle(gateway: McpGateway) -> None:
