@@ -188,6 +188,11 @@ def test_killed_in_the_middle_an_order_goes_on_and_no_finished_step_is_done_agai
     resumed = 'uhlp_workflow_runs_resumed_total{appId="shop",componentId="order"} 1.0'
     assert resumed in server.http.get("/metrics").text.splitlines()
 
+    shown = server.http.get("/metrics").text
+    assert 'uhlp_workflow_runs_resumed_total{appId="shop",componentId="order"} 1.0' in shown
+    assert 'uhlp_workflow_runs_total{appId="shop",componentId="order",state="succeeded"} 1.0' in shown
+    assert 'uhlp_workflow_steps_total{appId="shop",componentId="order",kind="llm",outcome="ok"} 1.0' in shown
+
 
 def test_a_caller_that_does_not_wait_finds_its_answer_after_a_callback_and_a_restart(server: Server) -> None:
     begun = server.http.post("/apps/shop/approvals", json={"orderId": "o-1"}, headers={"Prefer": "respond-async"})

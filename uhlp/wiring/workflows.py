@@ -31,7 +31,12 @@ async def open_workflows(
     waits = Waits(journal=journal, timers=timers, clock=clock)
     interpreter = Interpreter(
         attempts=Attempts(
-            journal=journal, timers=timers, clock=clock, meter=metrics, max_output_bytes=settings.max_output_bytes
+            journal=journal,
+            timers=timers,
+            waits=waits,
+            clock=clock,
+            meter=metrics,
+            max_output_bytes=settings.max_output_bytes,
         ),
         calls=StepCalls(components=components, tools=ground.namespaces, clock=clock),
         waiting=Waiting(journal=journal, waits=waits, clock=clock),

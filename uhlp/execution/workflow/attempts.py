@@ -5,6 +5,7 @@ one more at most. What only computes, or only holds other steps, goes on where i
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,12 +15,21 @@ import structlog
 from uhlp import strict_json
 from uhlp.catalogue import workflows
 from uhlp.clock import Clock
-from uhlp.errors import DeadlineExceeded, InternalError, PayloadTooLarge, StepInterrupted, UhlpError, Unavailable
+from uhlp.errors import (
+    DeadlineExceeded,
+    InternalError,
+    OutputInvalid,
+    PayloadTooLarge,
+    StepInterrupted,
+    UhlpError,
+    Unavailable,
+)
 from uhlp.execution.workflow.live_run import LiveRun, Parked, RunFails, RunStops
 from uhlp.execution.workflow.outcome import Outcome, failed, outcome_of
 from uhlp.execution.workflow.records import StepBegun, StepEnded, StepRecord, StepState
 from uhlp.execution.workflow.run_journal import RunJournal
 from uhlp.execution.workflow.timers import Timers
+from uhlp.execution.workflow.waits import Waits
 from uhlp.metering import Meter
 from uhlp.workflows import Step
 
@@ -47,9 +57,10 @@ class Attempts:
     """Stateless beside its parts; one instance a server."""
 
     def __init__(
-        self, *, journal: RunJournal, timers: Timers, clock: Clock, meter: Meter, max_output_bytes: int
+        self, *, journal: RunJournal, timers: Timers, waits: Waits, clock: Clock, meter: Meter, max_output_bytes: int
     ) -> None:
         self._journal = journal
+        self._waits = waits
         self._timers = timers
         self._clock = clock
         self._max_output_bytes = max_output_bytes
@@ -90,47 +101,70 @@ class Attempts:
                 self._append(StepBegun(record, work.redact))
             if work.reaches_out:
                 await self._flush()
-            outcome = await self._attempt(record, step, work)
+            outcome, text = self._measured(await self._attempt(run, record, step, work))
             if outcome.error is None or not step.retries.applies(
                 attempt=failures + 1, code=outcome.code, is_retryable=outcome.error["retryable"]
             ):
-                return self._ended(run, record, work, outcome)
+                return self._ended(run, record, work, outcome, text)
             self._append_end(record, "retrying", outcome)
             self._count(run, work, outcome)
             failures, begun_at = failures + 1, None
             await self._pause_until(self._clock.now() + step.retries.delay_s(failures))
 
-    async def _attempt(self, record: StepRecord, step: Step, work: Work) -> Outcome:
+    async def _attempt(self, run: LiveRun, record: StepRecord, step: Step, work: Work) -> Outcome:
         left_s = step.timeout_s
         if left_s is not None:
-            left_s -= max(0.0, self._clock.now() - record.started)
+            over_at = record.started + left_s
+            left_s = over_at - self._clock.now()
+            if left_s <= 0:
+                return self._late(record, step)
+            if not work.reaches_out:
+                run.bounds.append(over_at)
         try:
             async with asyncio.timeout(left_s) as bound:
-                return self._measured(await work.run(record.attempt, left_s))
+                outcome = await work.run(record.attempt, left_s)
+            if left_s is not None and not work.reaches_out:
+                run.bounds.remove(over_at)
+            return outcome
         except RunStops:
             raise
         except TimeoutError:
             if not bound.expired():
                 log.exception("workflow_step_failed", run_id=record.run_id, step=record.path)
                 return failed(InternalError())
-            return failed(DeadlineExceeded(f"The step {record.step_id} took longer than its {step.timeout_s:g} s."))
+            return self._late(record, step)
         except UhlpError as error:
             return failed(error)
         except asyncio.CancelledError:
-            self._append_end(record, "cancelled", Outcome())
+            if not run.is_parking:
+                with contextlib.suppress(RunStops):
+                    self._append_end(record, "cancelled", Outcome())
             raise
         except Exception:
             log.exception("workflow_step_failed", run_id=record.run_id, step=record.path)
             return failed(InternalError())
 
-    def _measured(self, outcome: Outcome) -> Outcome:
-        size = len(strict_json.dumps(outcome.output))
-        if size > self._max_output_bytes:
-            raise PayloadTooLarge(f"The step's output has {size} bytes; {self._max_output_bytes} may be kept.")
-        return outcome
+    def _late(self, record: StepRecord, step: Step) -> Outcome:
+        self._waits.forget_below(record.run_id, record.path)
+        return failed(DeadlineExceeded(f"The step {record.step_id} took longer than its {step.timeout_s:g} s."))
 
-    def _ended(self, run: LiveRun, record: StepRecord, work: Work, outcome: Outcome) -> Outcome:
-        self._append_end(record, "succeeded" if outcome.error is None else "failed", outcome)
+    def _measured(self, outcome: Outcome) -> tuple[Outcome, bytes | None]:
+        """The outcome, and its output as the journal keeps it; a failure where it cannot be kept."""
+        if outcome.error is not None:
+            return outcome, None
+        try:
+            text = strict_json.dumps(outcome.output)
+        except TypeError:
+            return failed(OutputInvalid("The step's output is no JSON.")), None
+        if len(text) > self._max_output_bytes:
+            message = f"The step's output has {len(text)} bytes; {self._max_output_bytes} may be kept."
+            return failed(PayloadTooLarge(message)), None
+        return outcome, text
+
+    def _ended(
+        self, run: LiveRun, record: StepRecord, work: Work, outcome: Outcome, text: bytes | None = None
+    ) -> Outcome:
+        self._append_end(record, "succeeded" if outcome.error is None else "failed", outcome, text)
         self._count(run, work, outcome)
         return replace(outcome, output=None) if outcome.error is not None else outcome
 
@@ -139,12 +173,12 @@ class Attempts:
             run.record.app_id, run.record.component_id, work.kind, "ok" if outcome.error is None else "failed"
         ).inc()
 
-    def _append_end(self, record: StepRecord, state: StepState, outcome: Outcome) -> None:
+    def _append_end(self, record: StepRecord, state: StepState, outcome: Outcome, text: bytes | None = None) -> None:
         usage = outcome.usage
         self._append(
             StepEnded(
                 run_id=record.run_id, path=record.path, attempt=record.attempt, state=state, ended=self._clock.now(),
-                output=strict_json.dumps(outcome.output) if state == "succeeded" else None,
+                output=text,
                 result_format=outcome.result_format, error=outcome.error, implementation=outcome.implementation,
                 tokens_in=usage.tokens_in, tokens_out=usage.tokens_out, cost_usd=usage.cost_usd,
             )

@@ -40,6 +40,7 @@ async def run_branches(run: LiveRun, branches: Mapping[str, RunBranch], *, join:
                 return outcome
             if run.moving == 0 and (is_parked or run.is_alone or run.is_parking):
                 break
+        run.is_parking = True
         raise Parked
     finally:
         for task in left:

@@ -13,7 +13,14 @@ class RunStops(Exception):
 
 
 class Parked(RunStops):
-    """Every branch waits, or the server ends: the journal holds all there is, and the run goes on from there."""
+    """Every branch waits, or the server ends: the journal holds all there is, and the run goes on from there.
+
+    `wake_at`: when the time of a step that holds others is over.
+    """
+
+    def __init__(self) -> None:
+        self.wake_at: float | None = None
+        super().__init__()
 
 
 class RunFails(RunStops):
@@ -28,11 +35,22 @@ class LiveRun:
     """One run while it is walked through. `past` are the attempts that an earlier walk has journaled.
 
     `moving` counts the branches that do not wait; whoever lets one go on raises it. `fired` are waits that ended while
-    nobody stood at them. `is_parking`: no further step is to begin.
+    nobody stood at them. `is_parking`: no further step is to begin, and what is cancelled goes on later. `bounds`: when
+    the time is over of steps that hold others.
     """
 
     __slots__ = (
-        "_most_steps", "_past", "app", "component", "entered_steps", "fired", "is_parking", "moving", "plan", "record",
+        "_most_steps",
+        "_past",
+        "app",
+        "bounds",
+        "component",
+        "entered_steps",
+        "fired",
+        "is_parking",
+        "moving",
+        "plan",
+        "record",
     )  # fmt: skip
 
     def __init__(
@@ -53,6 +71,7 @@ class LiveRun:
         self.moving = 1
         self.fired = {} if fired is None else fired
         self.is_parking = False
+        self.bounds: list[float] = []
         self._most_steps = most_steps
         self.entered_steps = 0
         self._past: dict[str, list[StepRecord]] = {}

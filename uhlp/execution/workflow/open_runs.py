@@ -65,6 +65,15 @@ class OpenRuns:
         run.is_queued, run.is_parked = True, False
         self._ready.put_nowait(run.record.run_id)
 
+    def wake_at(self, run: OpenRun, moment: float) -> None:
+        """Go on with a parked run at `moment`, whatever it waits for."""
+
+        def wake() -> None:
+            if run.is_parked and run.record.run_id in self._runs:
+                self.enqueue(run)
+
+        self._timers.at(moment, wake)
+
     async def next_ready(self) -> OpenRun:
         """Waits for a run that can be gone on with, and that nobody works on."""
         while True:

@@ -91,7 +91,8 @@ class RunWalks:
                 check_answer(component, outcome)
         except UhlpError as error:
             outcome = failed(error)
-        except Parked:
+        except Parked as parked:
+            parked.wake_at = min(live.bounds, default=None)
             raise
         except Exception:
             log.exception("workflow_run_failed", run_id=record.run_id, app_id=record.app_id)
@@ -119,8 +120,10 @@ class RunWalks:
             past = await self._journal.ask(lambda db: select_steps(db, record.run_id))
             self._journal.append(RunMoved(run_id=record.run_id, state="running"))
             await self.walk(run, app, past)
-        except Parked:
+        except Parked as parked:
             run.is_parked = True
+            if parked.wake_at is not None:
+                self._open.wake_at(run, parked.wake_at)
             with contextlib.suppress(UhlpError):  # it is found again all the same
                 self._journal.append(RunMoved(run_id=record.run_id, state="waiting"))
         except asyncio.CancelledError:

@@ -31,7 +31,8 @@ class Waiting:
         """How the wait ended. Raises Parked when the run is to go on without a task."""
         past = run.past(path)
         if past:
-            return await self._waits.stand_at(run, past[-1]) if past[-1].state == "waiting" else outcome_of(past[-1])
+            has_ended = past[-1].state in ("succeeded", "failed")
+            return outcome_of(past[-1]) if has_ended else await self._waits.stand_at(run, past[-1])
         now = self._clock.now()
         signal = correlation = None
         outcome = None

@@ -65,6 +65,7 @@ class Waits:
             self.arm(run.record.app_id, step)
         wait = self._waits[step.run_id, step.path]
         if run.is_parking or (run.is_alone and run.moving == 1):
+            run.is_parking = True
             raise Parked
         run.moving -= 1
         wait.run, wait.walker = run, asyncio.get_running_loop().create_future()
@@ -73,6 +74,8 @@ class Waits:
         except asyncio.CancelledError:
             if not wait.walker.done() or wait.walker.cancelled():
                 run.moving += 1  # who ends it lowers it again
+                if not run.is_parking:  # its branch has lost, or the time of what it is in is over
+                    self.forget_below(step.run_id, step.path)
             raise
         finally:
             wait.run = wait.walker = None
@@ -87,6 +90,13 @@ class Waits:
     def forget(self, run_id: str) -> None:
         """The run has ended: nothing wakes it any more."""
         for wait in self._of_run.pop(run_id, []):
+            self._drop(wait)
+
+    def forget_below(self, run_id: str, path: str) -> None:
+        """A step has ended before what it holds: nothing in it waits any more."""
+        of_run = self._of_run.get(run_id, [])
+        for wait in [wait for wait in of_run if _is_within(wait.step.path, path)]:
+            of_run.remove(wait)
             self._drop(wait)
 
     def _end(self, wait: _Wait, outcome: Outcome) -> None:
@@ -112,6 +122,10 @@ class Waits:
                 waits.remove(wait)
             if not waits:
                 self._of_signal.pop(_signal_of(wait), None)
+
+
+def _is_within(path: str, outer: str) -> bool:
+    return path == outer or (path.startswith(outer) and path[len(outer)] in "[./~")
 
 
 def wait_ended(step: StepRecord, outcome: Outcome, now: float) -> StepEnded:

@@ -137,6 +137,44 @@ async def test_branches_that_all_wait_are_parked_and_each_goes_on_by_itself(tmp_
         assert len(components.asked) == 2
 
 
+async def test_a_parked_run_notices_when_the_time_of_what_it_waits_in_is_over(tmp_path):
+    components = ScriptedComponents(work=echo)
+    body = sequence(("paid", WaitForCallback("paid", expression("1"), 3_600.0)))
+    root = block(
+        step("once", Loop(1, body, over=expression("[1]")), timeout_s=30.0, on_failure=(Transition("late"),)),
+        step("late", ask("work", why="=steps.once.error.code")),
+    )
+    async with running(Parts(tmp_path / "w.db", app_of(root), components=components)) as parts:
+        run_id = await parts.runs.start(parts.call())
+        await is_state(parts, run_id, "waiting")
+        assert parts.runs.until_next_cycle_s() <= 30.0
+        parts.clock.advance(31)
+        await is_state(parts, run_id, "succeeded")
+        assert (await run_of(parts, run_id)).result == {"why": "DEADLINE_EXCEEDED"}
+        assert await parts.runs.signal("shop", "paid", "1", {}) is False
+
+
+async def test_a_branch_that_has_lost_takes_no_callback(tmp_path):
+    gate = asyncio.Event()
+
+    async def slow(asked):
+        await gate.wait()
+        return "late"
+
+    components = ScriptedComponents(work=echo, slow=slow)
+    branches = {
+        "waits": sequence(("paid", WaitForCallback("paid", expression("1"), 3_600.0))),
+        "works": sequence(("quick", ask("work"))),
+    }
+    root = sequence(("first", Parallel(branches, "any", 9)), ("slow", ask("slow")))
+    async with running(Parts(tmp_path / "w.db", app_of(root), components=components)) as parts:
+        run_id = await parts.runs.start(parts.call())
+        await parts.until(lambda: len(components.asked) == 2)
+        assert await parts.runs.signal("shop", "paid", "1", {}) is False
+        gate.set()
+        await is_state(parts, run_id, "succeeded")
+
+
 async def test_a_waiting_run_goes_on_in_the_next_server_by_a_callback_that_comes_at_once(tmp_path):
     components = ScriptedComponents(work=echo)
     app, path = app_of(PAUSED), tmp_path / "w.db"

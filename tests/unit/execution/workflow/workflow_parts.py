@@ -211,7 +211,7 @@ class Parts:
         waits = Waits(journal=self.journal, timers=timers, clock=self.clock)
         interpreter = Interpreter(
             attempts=Attempts(
-                journal=self.journal, timers=timers, clock=self.clock, meter=meter, max_output_bytes=10_000
+                journal=self.journal, timers=timers, waits=waits, clock=self.clock, meter=meter, max_output_bytes=10_000
             ),
             calls=StepCalls(components=lambda: components, tools=self.tools, clock=self.clock),
             waiting=Waiting(journal=self.journal, waits=waits, clock=self.clock),
