@@ -181,6 +181,30 @@ async def test_errors_of_components_are_errors_of_tools(opened: Any) -> None:
     assert (await shop.call("echo", {}))["isError"] is False
 
 
+@pytest.mark.parametrize(
+    ("response", "content"),
+    [
+        ({"headers": {"Content-Type": "image/png"}, "body": "iVBO", "bodyEncoding": "base64"},
+         {"type": "image", "data": "iVBO", "mimeType": "image/png"}),
+        ({"headers": {"content-type": "audio/wav; x=y"}, "body": "UklG", "bodyEncoding": "base64"},
+         {"type": "audio", "data": "UklG", "mimeType": "audio/wav"}),
+        ({"headers": {"Content-Type": "image/svg+xml"}, "body": "<svg/>"}, None),
+        ({"headers": {"Content-Type": "image/png"}, "body": "no base64", "bodyEncoding": "base64"}, None),
+        ({"headers": {"Content-Type": "application/zip"}, "body": "UEsD", "bodyEncoding": "base64"}, None),
+        ({"headers": {"Content-Type": "image/png"}, "body": "iVBO", "bodyEncoding": "base64", "statusCode": 500}, None),
+    ],
+)  # fmt: skip
+async def test_a_picture_or_a_sound_is_told_as_one(opened: Any, response: dict[str, Any], content: Any) -> None:
+    shop = await opened(Shop(component("echo", "/echo", "POST")))
+    shop.answers["echo"] = Result(response, "httpResponse")
+    told = await shop.call("echo", {})
+    if content is None:
+        assert told["structuredContent"] == response
+    else:
+        assert told["content"] == [content]
+        assert "structuredContent" not in told
+
+
 async def test_what_the_router_refuses_is_told_with_its_envelope(opened: Any) -> None:
     class Spent(Shop):
         async def respond(self, request: RoutedRequest) -> Result:

@@ -2,9 +2,10 @@
 
 Inputs of components are objects, as MCP wants arguments to be. Outputs need not be: what is no object by its schema is
 told as {"result": …}, in the schema and in every result; without a schema nothing is promised, and only what turns out
-to be no object is wrapped.
+to be no object is wrapped. An httpResponse that is a picture or a sound is told as one.
 """
 
+import base64
 from typing import Any
 
 from uhlp import strict_json
@@ -39,6 +40,8 @@ def result_of(answer: RoutedAnswer, component: ComponentSnapshot, trace_id: str)
     if answer.result.result_type == "error":
         _, told = component_error(data, trace_id)
         result = {**structured(told, told["error"]["message"]), "isError": True}
+    elif component.output_schema is None and (media := _media(answer)) is not None:
+        result = {"content": [media], "isError": False}
     else:
         text = data if isinstance(data, str) else strict_json.dumps(data).decode()
         is_wrapped = not isinstance(data, dict) or not _may_stand(component.output_schema)
@@ -48,6 +51,27 @@ def result_of(answer: RoutedAnswer, component: ComponentSnapshot, trace_id: str)
     if answer.deoptimized is not None:
         how["deoptimized"] = answer.deoptimized
     return {**result, "_meta": {f"uhlp/{name}": value for name, value in how.items()}}
+
+
+def _media(answer: RoutedAnswer) -> JsonObject | None:
+    """The picture or the sound that an httpResponse is, as content of its own kind."""
+    data = answer.result.data
+    if answer.result.result_type != "httpResponse" or data.get("bodyEncoding") != "base64":
+        return None
+    headers = {str(name).lower(): value for name, value in (data.get("headers") or {}).items()}
+    mime_type = str(headers.get("content-type", "")).partition(";")[0].strip()
+    kind = mime_type.partition("/")[0]
+    if kind not in ("image", "audio") or data.get("statusCode", 200) >= 400 or not _is_base64(data.get("body")):
+        return None
+    return {"type": kind, "data": data["body"], "mimeType": mime_type}
+
+
+def _is_base64(body: Any) -> bool:
+    try:
+        base64.b64decode(body, validate=True)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _may_stand(schema: JsonObject | None) -> bool:
