@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
+import structlog
+
 from uhlp.catalogue import traffic
 from uhlp.clock import Clock
 from uhlp.errors import InternalError, ToolNotFound, UhlpError
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from uhlp.tools.gateway.link_maker import LinkMaker
     from uhlp.tools.gateway.server_link import ServerLink
     from uhlp.tools.gateway.stdio_transport import OpenCommand
+
+log = structlog.get_logger(__name__)
 
 ServersOf = Callable[[str], Mapping[str, McpServerDefinition]]
 """The `mcpServers` of an application in service; none for one that is not."""
@@ -101,6 +105,7 @@ class McpGateway:
             raise
         except Exception as error:
             outcome = InternalError.code.lower()
+            log.exception("mcp_call_failed", app_id=context.app_id, server=server, trace_id=context.trace_id)
             raise InternalError from error
         finally:
             self._calls.labels(context.app_id, server, outcome).inc()
@@ -134,8 +139,8 @@ class McpGateway:
         for app_id, name in list(self._links):
             self._known(app_id, name)
         retired, self._retired = self._retired, []
-        turns = [link.run_cycle() for link in self._links.values()]
-        await asyncio.gather(*(link.close() for link in retired), *turns)
+        await asyncio.gather(*(link.close() for link in retired))
+        await asyncio.gather(*(link.run_cycle() for link in self._links.values()))
         for key in [key for key, link in self._links.items() if link.is_unused]:
             del self._links[key]
         states = {key: link.status()["state"] for key, link in self._links.items()}

@@ -11,7 +11,7 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import CONNECTION_CLOSED, CallToolResult
 
 from uhlp.clock import Clock
-from uhlp.errors import DeadlineExceeded, McpServerUnavailable, ToolNotFound, ToolResultInvalid
+from uhlp.errors import DeadlineExceeded, McpServerUnavailable, ToolFailed, ToolNotFound, ToolResultInvalid
 from uhlp.tools.context import ToolContext
 from uhlp.tools.gateway.call_faults import meaning_of
 from uhlp.tools.gateway.circuit import Circuit
@@ -23,6 +23,9 @@ from uhlp.tools.gateway.server_spec import Credentials, ServerSpec
 from uhlp.tools.gateway.session import Session
 from uhlp.tools.gateway.tool_list import ToolList
 from uhlp.tools.tool import JsonObject
+
+_TRY_WAITS_S = 2.0
+"""How long a cycle waits for a try; it goes on beside the cycles that follow."""
 
 log = structlog.get_logger(__name__)
 
@@ -60,6 +63,7 @@ class ServerLink:
         self._tools = ToolList(prefix=spec.prefix, settings=settings, clock=clock)
         self._losses = 0
         self._is_suspect = False
+        self._is_closed = False
         self._calls = 0
         self._last_asked_at = clock.monotonic()
 
@@ -87,8 +91,7 @@ class ServerLink:
         finally:
             self._calls -= 1
             self._last_asked_at = self._clock.monotonic()
-        self._losses = 0
-        self._circuit.succeed()
+        self._answered()
         return self._reader.result(self.spec.prefix + tool, result)
 
     async def tools(self, *, timeout_s: float) -> list[JsonObject]:
@@ -111,7 +114,7 @@ class ServerLink:
         elif session is not None and self._is_suspect:
             await self._doubt(session)
         elif self._circuit.is_due and not self._is_idle:
-            await asyncio.wait({self._opened()})
+            await asyncio.wait({self._opened()}, timeout=_TRY_WAITS_S)
 
     @property
     def is_unused(self) -> bool:
@@ -128,7 +131,8 @@ class ServerLink:
         return told
 
     async def close(self) -> None:
-        """Let everything go; a call in flight fails."""
+        """Let everything go; a call in flight fails, and nothing is opened any more."""
+        self._is_closed = True
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.wait({self._opening})
@@ -146,6 +150,8 @@ class ServerLink:
     # The session
 
     async def _live(self, ends_at: float) -> Session:
+        if self._is_closed:
+            raise self._away("its definition has changed")
         if self._session is not None and self._session.has_ended:
             self._lose(self._session, "the session ended")
         if self._session is not None:
@@ -259,6 +265,8 @@ class ServerLink:
             if error.code == CONNECTION_CLOSED and outgoing.status is None:
                 outgoing.fault = outgoing.fault or await session.end()
             meant = meaning_of(error, outgoing, tool=full_name, is_stateful=session.is_stateful, reader=self._reader)
+            if isinstance(meant, ToolFailed):
+                self._answered()
             if isinstance(meant, ServerFault) and not isinstance(meant, SessionLost):
                 raise self._away(str(meant)) from None
             raise meant from None
@@ -266,6 +274,10 @@ class ServerLink:
             raise ToolResultInvalid(f"{full_name} answered with what is no result of a tool.") from None
         finally:
             OUTGOING.reset(token)
+
+    def _answered(self) -> None:
+        self._losses = 0
+        self._circuit.succeed()
 
     @property
     def _name(self) -> str:

@@ -50,6 +50,9 @@ class Session:
         self._closing = asyncio.Event()
         self._outgoing = Outgoing(ends_at=None)
         self._fault: str | None = None
+        self.protocol = ""
+        """The version that both agreed on."""
+
         self._owner: asyncio.Task[None] | None = None
 
     async def open(self, *, timeout_s: float) -> None:
@@ -69,11 +72,6 @@ class Session:
     def is_stateful(self) -> bool:
         """Whether the server knows this session, and may have forgotten it."""
         return self.protocol not in MODERN_PROTOCOL_VERSIONS
-
-    @property
-    def protocol(self) -> str:
-        """The version that both agreed on."""
-        return self._client.protocol_version
 
     async def end(self) -> str:
         """End the session, and say why it had ended before, if it had."""
@@ -116,6 +114,7 @@ class Session:
             with anyio.fail_after(timeout_s) as scope:
                 async with self._client:
                     scope.deadline = float("inf")
+                    self.protocol = self._client.protocol_version
                     self._opened.set_result(None)
                     await self._serve()
         except Exception as error:

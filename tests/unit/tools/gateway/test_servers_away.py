@@ -142,6 +142,20 @@ async def test_a_changed_definition_closes_the_session_and_the_next_call_opens_i
             await gateway.call_tool("app.odd.echo", {}, context())
 
 
+async def test_a_call_of_an_earlier_definition_fails_with_it_and_opens_nothing(odd: OddServer):
+    applications = named(odd)
+    async with gateway_of(applications) as gateway:
+        calling = asyncio.create_task(gateway.call_tool("app.odd.hang", {}, context()))
+        await asyncio.wait_for(odd.called.wait(), 5)
+        applications.set("shop", odd={"url": odd.url, "headers": {"X-Tenant": "two"}})
+        await gateway.run_cycle()
+        with pytest.raises(McpServerUnavailable):
+            await asyncio.wait_for(calling, 5)
+        assert odd.opened == 1
+        await gateway.call_tool("app.odd.echo", {}, context())
+    assert odd.opened == 2
+
+
 async def test_a_caller_who_leaves_during_the_connection_leaves_it_to_the_others(odd: OddServer):
     odd.hangs_on = {"server/discover"}
     async with gateway_of(named(odd), connect_timeout_s=0.5) as gateway:
