@@ -50,6 +50,7 @@ async def open_workflows(
         open_runs=open_runs,
         registry=ground.registry,
         most_steps=settings.most_steps,
+        max_run_bytes=settings.max_run_bytes,
     )
     runs = WorkflowRuns(
         journal=journal, open_runs=open_runs, walks=walks, waits=waits, timers=timers, settings=settings, clock=clock,

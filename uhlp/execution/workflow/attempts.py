@@ -102,6 +102,8 @@ class Attempts:
             if work.reaches_out:
                 await self._flush()
             outcome, text = self._measured(await self._attempt(run, record, step, work))
+            if text is not None and not run.hold(len(text)):
+                raise RunFails(failed(PayloadTooLarge("The outputs of the run's steps are larger than they may be.")))
             if outcome.error is None or not step.retries.applies(
                 attempt=failures + 1, code=outcome.code, is_retryable=outcome.error["retryable"]
             ):

@@ -20,6 +20,8 @@ class WorkflowSettings(BaseModel):
     """Of a run that nobody waits for (`Prefer: respond-async`); the others have their component's `timeoutMs`."""
     max_output_bytes: Annotated[int, Field(ge=1_024)] = 1024 * 1024
     """Of one step; a larger output fails the step."""
+    max_run_bytes: Annotated[int, Field(ge=1_024)] = 32 * 1024 * 1024
+    """Of the outputs of all steps of one run; more fail the run."""
     kept_value_bytes: Annotated[int, Field(ge=0)] = 16 * 1024
     """An input, output or result that is larger is dropped when its run has ended; the timeline says how large it was.
     0 keeps none."""

@@ -40,7 +40,7 @@ class LiveRun:
     """
 
     __slots__ = (
-        "_most_steps",
+        "_held_bytes", "_max_bytes", "_most_steps",
         "_past",
         "app",
         "bounds",
@@ -63,6 +63,7 @@ class LiveRun:
         past: Sequence[StepRecord] = (),
         fired: dict[str, Outcome] | None = None,
         most_steps: int,
+        max_bytes: int,
     ) -> None:
         self.record = record
         self.app = app
@@ -73,6 +74,8 @@ class LiveRun:
         self.is_parking = False
         self.bounds: list[float] = []
         self._most_steps = most_steps
+        self._max_bytes = max_bytes
+        self._held_bytes = 0
         self.entered_steps = 0
         self._past: dict[str, list[StepRecord]] = {}
         for step in past:
@@ -86,6 +89,11 @@ class LiveRun:
     def past(self, path: str) -> list[StepRecord]:
         """The attempts of a step that were begun before this walk, oldest first."""
         return self._past.get(path, [])
+
+    def hold(self, size_bytes: int) -> bool:
+        """Count one more output; False when the run's outputs are larger than they may be."""
+        self._held_bytes += size_bytes
+        return self._held_bytes <= self._max_bytes
 
     def enter_step(self) -> bool:
         """Count one more step; False when the run has entered as many as it may."""

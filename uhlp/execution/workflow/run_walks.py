@@ -43,6 +43,7 @@ class RunWalks:
         open_runs: OpenRuns,
         registry: Snapshots,
         most_steps: int,
+        max_run_bytes: int,
         park_within_s: float = 5.0,
     ) -> None:
         self._journal = journal
@@ -50,6 +51,7 @@ class RunWalks:
         self._open = open_runs
         self._registry = registry
         self._most_steps = most_steps
+        self._max_run_bytes = max_run_bytes
         self._park_within_s = park_within_s
         self._live: dict[str, LiveRun] = {}
         self._snapshots: dict[tuple[str, str], AppSnapshot] = {}
@@ -85,6 +87,7 @@ class RunWalks:
                 past=past,
                 fired=run.fired,
                 most_steps=self._most_steps,
+                max_bytes=self._max_run_bytes,
             )
             outcome = await self._interpreter.walk(live)
             if outcome.error is None:

@@ -369,6 +369,17 @@ async def test_a_large_output_fails_its_step(tmp_path):
         assert (result.data, kept.state, kept.error["code"]) == (None, "failed", "PAYLOAD_TOO_LARGE")
 
 
+async def test_a_run_is_bounded_in_its_steps_and_in_what_it_holds(tmp_path):
+    components = ScriptedComponents(small=1, large="x" * 9_000)
+    for name, code in (("small", "STEPS_EXHAUSTED"), ("large", "PAYLOAD_TOO_LARGE")):
+        root = sequence(("all", Loop(1_000, sequence((name, ask(name))), over=expression("trigger.input.items"))))
+        bounds = {"most_steps": 100, "max_run_bytes": 50_000}
+        async with running(Parts(tmp_path / f"{name}.db", app_of(root), components=components, **bounds)) as parts:
+            with pytest.raises(WorkflowFailed, match=code):
+                await parts.runs.answer(parts.call({"items": list(range(200))}))
+    assert (components.order.count("small"), components.order.count("large")) == (99, 6)
+
+
 async def test_an_application_may_have_so_many_open_runs(tmp_path):
     gate = asyncio.Event()
 

@@ -218,14 +218,15 @@ class Parts:
             clock=self.clock,
             deployment_mode="development",
         )
+        given = WorkflowSettings(**settings)
         open_runs = OpenRuns(journal=self.journal, waits=waits, timers=timers, clock=self.clock, meter=meter)
         walks = RunWalks(
             journal=self.journal, interpreter=interpreter, open_runs=open_runs, registry=Registry(*apps),
-            most_steps=10_000, park_within_s=park_within_s,
+            most_steps=given.most_steps, max_run_bytes=given.max_run_bytes, park_within_s=park_within_s,
         )  # fmt: skip
         self.runs = WorkflowRuns(
             journal=self.journal, open_runs=open_runs, walks=walks, waits=waits, timers=timers,
-            settings=WorkflowSettings(**settings), clock=self.clock, meter=meter, draining=self.draining,
+            settings=given, clock=self.clock, meter=meter, draining=self.draining,
         )  # fmt: skip
 
     def call(self, given: dict[str, Any] | None = None, **fields: Any) -> WorkflowCall:
