@@ -65,13 +65,18 @@ async def open_endpoint(*, name: str, instructions: str) -> AsyncIterator[McpEnd
     is_open, is_over = asyncio.Event(), asyncio.Event()
 
     async def hold() -> None:
-        async with endpoint._manager.run():  # its task group wants to be left by the task that entered it
+        try:
+            async with endpoint._manager.run():  # its task group wants to be left by the task that entered it
+                is_open.set()
+                await is_over.wait()
+        finally:
             is_open.set()
-            await is_over.wait()
 
     holding = asyncio.create_task(hold())
+    await is_open.wait()
+    if holding.done():
+        await holding
     try:
-        await is_open.wait()
         yield endpoint
     finally:
         is_over.set()

@@ -61,13 +61,20 @@ class McpLane:
             await _answer(send, 400, [*self._told(trace.trace_id), JSON_TYPE], _parse_error(error))
             return
         except UhlpError as error:
-            status, own, refusal = error_response(error, trace.trace_id)
-            if "body_was_read" not in scope and has_body(headers):
-                await send_early(send, receive, status, [*self._own_headers, *own], refusal)
-            else:
-                await _answer(send, status, [*self._own_headers, *own], refusal)
+            await self._refuse(error, scope, receive, send, trace.trace_id)
+            return
+        except Exception:
+            log.exception("request_failed", path=scope["path"], trace_id=trace.trace_id)
+            await self._refuse(InternalError(), scope, receive, send, trace.trace_id)
             return
         await self._forward({**scope, CALLER: caller, MESSAGE: message}, receive, send, body, trace.trace_id)
+
+    async def _refuse(self, error: UhlpError, scope: Scope, receive: Receive, send: Send, trace_id: str) -> None:
+        status, own, body = error_response(error, trace_id)
+        if "body_was_read" not in scope and has_body(dict(scope["headers"])):
+            await send_early(send, receive, status, [*self._own_headers, *own], body)
+        else:
+            await _answer(send, status, [*self._own_headers, *own], body)
 
     def _told(self, trace_id: str) -> Headers:
         return [*self._own_headers, (b"x-trace-id", trace_id.encode("ascii"))]
@@ -114,8 +121,7 @@ class McpLane:
         except Exception:
             log.exception("request_failed", path=scope["path"], trace_id=trace_id)
             if not is_answering:
-                status, own, refusal = error_response(InternalError(), trace_id)
-                await _answer(send, status, [*self._own_headers, *own], refusal)
+                await self._refuse(InternalError(), scope, receive, send, trace_id)
         finally:
             watch.stop()
 
