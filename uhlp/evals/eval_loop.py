@@ -78,7 +78,8 @@ class EvalLoop(MailboxLoop[EvalRequest, EvalResult]):
         if not ran.is_ok:
             return result
         try:
-            score = await self._evaluators.of(request.evaluator).score(request.sample, ran.output)
+            evaluator = self._evaluators.of(request.evaluator, app_id=request.app_id, component_id=request.component_id)
+            score = await evaluator.score(request.sample, ran.output)
         except UhlpError as error:
             fault = MainLoopFault(code=error.code, message=error.message, is_retryable=error.retryable)
             return result.model_copy(update={"fault": fault})

@@ -86,7 +86,9 @@ class Evaluator(Protocol):
 class JudgeModel(Protocol):
     """Asks a judge for its points (evals.judge_model)."""
 
-    async def points(self, spec: Judged, sample: Sample, output: Any) -> tuple[float, str]: ...
+    async def points(
+        self, spec: Judged, sample: Sample, output: Any, *, app_id: str, component_id: str
+    ) -> tuple[float, str]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +98,8 @@ class Evaluators:
     functions: Mapping[str, ScoreFunction] = field(default_factory=dict)
     judge: JudgeModel | None = None
 
-    def of(self, spec: EvaluatorSpec) -> Evaluator:
-        """Raises ValidationFailed for one that this process cannot be."""
+    def of(self, spec: EvaluatorSpec, *, app_id: str = "", component_id: str = "") -> Evaluator:
+        """For outputs of a component, in whose name a judge is asked. ValidationFailed: this process cannot be it."""
         match spec:
             case Exact():
                 return _ByComparator(Comparator({}))
@@ -112,7 +114,7 @@ class Evaluators:
             case Judged():
                 if self.judge is None:
                     raise ValidationFailed("No model can judge here: the server has no model provider.")
-                return _ByJudge(spec, self.judge)
+                return _ByJudge(spec, self.judge, app_id, component_id)
             case OfFunction():
                 if spec.name not in self.functions:
                     raise ValidationFailed(f"This process knows no score function {spec.name!r}.")
@@ -161,9 +163,13 @@ class _BySchema:
 class _ByJudge:
     spec: Judged
     judge: JudgeModel
+    app_id: str
+    component_id: str
 
     async def score(self, sample: Sample, output: Any) -> Score:
-        value, reason = await self.judge.points(self.spec, sample, output)
+        value, reason = await self.judge.points(
+            self.spec, sample, output, app_id=self.app_id, component_id=self.component_id
+        )
         return Score(value=value, passed=value >= self.spec.passes_from, reason=reason[:2_000])
 
 

@@ -18,9 +18,10 @@ SERVE = "serve"
 AUDIT = "audit"
 CODER = "coder"
 REFERENCE = "reference"
+JUDGE = "judge"
 EVAL = "eval"
 COMPRESS = "compress"
-EVOLUTION = frozenset({CODER, "judge", REFERENCE, AUDIT, EVAL, COMPRESS, "shadow", "replay"})
+EVOLUTION = frozenset({CODER, JUDGE, REFERENCE, AUDIT, EVAL, COMPRESS, "shadow", "replay"})
 """Purposes of model calls that evolution pays for; every other call is an application's own."""
 
 SERVED_BY_MODEL = "served:model"

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from uhlp.mailbox.redis_server import MailboxRedis
 
 BodyT = TypeVar("BodyT")
-_Open = Callable[[str, Any, QueueLimits], Mailbox[Any, Any]]
+ReplyT = TypeVar("ReplyT")
+_Open = Callable[[str, Any, Any, QueueLimits], Mailbox[Any, Any]]
 
 
 class Mailboxes:
@@ -31,8 +32,11 @@ class Mailboxes:
     def in_file(cls, path: Path | str, *, settings: MailboxSettings, clock: Clock) -> "Mailboxes":
         """In a SQLite file that no other process uses; `:memory:` for none."""
         file = MailboxFile(path, clock=clock, is_own=True)
-        return cls(lambda name, body, limits: SqliteMailbox(name=name, body=body, file=file, limits=limits), file,
-                   settings=settings)  # fmt: skip
+
+        def opened(name: str, body: Any, reply: Any, limits: QueueLimits) -> Mailbox[Any, Any]:
+            return SqliteMailbox(name=name, body=body, reply=reply, file=file, limits=limits)
+
+        return cls(opened, file, settings=settings)
 
     @classmethod
     def on_redis(cls, url: str, *, settings: MailboxSettings, timeout_s: float, clock: Clock) -> "Mailboxes":
@@ -42,12 +46,17 @@ class Mailboxes:
         from uhlp.mailbox.redis_server import MailboxRedis
 
         client = MailboxRedis(url, timeout_s=timeout_s, clock=clock)
-        return cls(lambda name, body, limits: RedisMailbox(name=name, body=body, client=client, limits=limits), client,
-                   settings=settings)  # fmt: skip
 
-    def open(self, name: str, body: type[BodyT], *, max_deliveries: int) -> Mailbox[BodyT, Any]:
-        """A handle on the mailbox of this name."""
-        return self._opened(name, body, replace(self._limits, max_deliveries=max_deliveries))
+        def opened(name: str, body: Any, reply: Any, limits: QueueLimits) -> Mailbox[Any, Any]:
+            return RedisMailbox(name=name, body=body, reply=reply, client=client, limits=limits)
+
+        return cls(opened, client, settings=settings)
+
+    def open(
+        self, name: str, body: type[BodyT], *, max_deliveries: int, reply: type[ReplyT] | None = None
+    ) -> Mailbox[BodyT, ReplyT]:
+        """A handle on the mailbox of this name; `reply` is what its messages are answered with."""
+        return self._opened(name, body, reply, replace(self._limits, max_deliveries=max_deliveries))
 
     async def aclose(self) -> None:
         await self._store.aclose()

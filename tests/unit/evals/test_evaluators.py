@@ -75,7 +75,7 @@ class Points:
     def __init__(self, *points: float) -> None:
         self.points_left = list(points)
 
-    async def points(self, spec: Judged, sample: Sample, output: Any) -> tuple[float, str]:
+    async def points(self, spec: Judged, sample: Sample, output: Any, **whose: str) -> tuple[float, str]:
         if not self.points_left:
             raise Unavailable("the judge is down")
         return self.points_left.pop(0), "because"

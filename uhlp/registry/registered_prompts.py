@@ -1,0 +1,35 @@
+"""RegisteredPrompts: the prompts of applications in service, by application and name (seed 004's PromptRegistry)."""
+
+from typing import Protocol
+
+from uhlp.errors import PromptNotFound
+from uhlp.prompts.overrides import PromptDescriptor
+from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
+
+
+class Snapshots(Protocol):
+    """What the registry serves from memory; AppNotFound when it serves none."""
+
+    def snapshot(self, app_id: str) -> AppSnapshot: ...
+
+
+class RegisteredPrompts:
+    """Finds prompts that some component runs."""
+
+    def __init__(self, *, registry: Snapshots) -> None:
+        self._registry = registry
+
+    def get(self, ns: str, key: str) -> PromptDescriptor:
+        """The prompt as its file has it. Raises AppNotFound, PromptNotFound."""
+        for component in self.components(ns, key):
+            if component.prompt is not None:
+                return PromptDescriptor.of(ns, component.prompt)
+        raise PromptNotFound(f"No component of {ns} runs a prompt named {key}.")
+
+    def components(self, ns: str, key: str) -> list[ComponentSnapshot]:
+        """The components that run this prompt."""
+        return [
+            component
+            for component in self._registry.snapshot(ns).components.values()
+            if component.prompt is not None and PromptDescriptor.of(ns, component.prompt).key == key
+        ]
