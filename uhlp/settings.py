@@ -24,6 +24,7 @@ from pydantic_settings import (
 )
 
 from uhlp.errors import ValidationFailed
+from uhlp.evals.config import EvalSettings
 from uhlp.evolution.alerts_config import AlertSettings
 from uhlp.evolution.config import EvolutionConfig
 from uhlp.execution.workflow.config import WorkflowSettings
@@ -31,6 +32,7 @@ from uhlp.llm.config import LlmSettings
 from uhlp.mailbox.config import MailboxSettings
 from uhlp.metrics.config import MetricsConfig
 from uhlp.models.definition import OptimizationRule
+from uhlp.prompts.overrides.config import OverrideSettings
 from uhlp.registry.config import RegistrySettings
 from uhlp.routing.config import SlotSettings
 from uhlp.sandbox.config import SandboxSettings
@@ -100,6 +102,8 @@ class Settings(BaseSettings):
     optimization: OptimizationSettings = OptimizationSettings()
     configuration: dict[str, Any] = Field(default_factory=dict)
     mailbox: MailboxSettings = MailboxSettings()
+    overrides: OverrideSettings = OverrideSettings()
+    evals: EvalSettings = EvalSettings()
     metrics: MetricsConfig = MetricsConfig()
     tracing: TracingSettings = TracingSettings()
     limits: LimitSettings = LimitSettings()

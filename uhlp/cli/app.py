@@ -9,15 +9,18 @@ from uhlp.cli import (
     adjudication,
     bench,
     candidates,
+    compress,
     config,
     definitions,
     demo,
     estimate,
+    evals,
     executions,
     history,
     ledger,
     metrics,
     money,
+    overrides,
     queues,
     sandbox,
     sandboxes,
@@ -30,6 +33,7 @@ from uhlp.cli import (
     traffic,
 )
 from uhlp.cli.admin_client import ASKS_A_SERVER
+from uhlp.cli.default_command import DefaultCommand
 
 app = typer.Typer(
     name="uhlp",
@@ -89,6 +93,9 @@ for asks_a_server in (
     candidates.rollback,
     history.history,
     executions.executions,
+    overrides.overrides,
+    compress.compress,
+    compress.compressions,
     queues.queues,
     tools.tools,
     adjudication.adjudications,
@@ -97,6 +104,16 @@ for asks_a_server in (
     config.config,
 ):
     app.command(epilog=ASKS_A_SERVER)(asks_a_server)
+
+_eval = typer.Typer(
+    help="Components against what is known to be right: uhlp eval APP COMPONENT.",
+    cls=DefaultCommand,
+    no_args_is_help=True,
+)
+_eval.command("run", epilog=ASKS_A_SERVER)(evals.run)
+_eval.command("compare", epilog=ASKS_A_SERVER)(evals.compare)
+_eval.command("list", epilog=ASKS_A_SERVER)(evals.list_evals)
+app.add_typer(_eval, name="eval")
 
 _traffic = typer.Typer(help="Recorded traffic of components.", no_args_is_help=True)
 _traffic.command("import", epilog=ASKS_A_SERVER)(traffic.import_file)

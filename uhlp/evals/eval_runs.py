@@ -37,12 +37,12 @@ class EvalRuns:
 
     async def order(self, app_id: str, order: EvalOrder) -> EvalRecord:
         """Queue an evaluation. ValidationFailed: there is nothing to evaluate by; TooManyRequests: too many wait."""
+        evaluator = order.evaluator or self._datasets.evaluator_of(app_id, order.component_id)
         dataset = order.samples
         if dataset is None:
             dataset = await self._datasets.dataset_of(
                 app_id, order.component_id, origin=order.origin, limit=order.limit
             )
-        evaluator = order.evaluator or self._datasets.evaluator_of(app_id, order.component_id)
         if not len(dataset):
             raise ValidationFailed(
                 f"{order.component_id} has no samples of this kind: write evals/{order.component_id}.jsonl, "

@@ -11,14 +11,21 @@ if TYPE_CHECKING:
     from uhlp.access.access_tokens import AccessTokens
     from uhlp.access.sandbox_tokens import SandboxTokens
     from uhlp.clock import Clock
+    from uhlp.evals.component_datasets import ComponentDatasets
+    from uhlp.evals.eval_runs import EvalRuns
     from uhlp.evolution.notifications import Notifications
     from uhlp.evolution.run_time_settings import RunTimeSettings
     from uhlp.evolution.versions import ComponentVersions
     from uhlp.execution.workflow.workflow_runs import WorkflowRuns
     from uhlp.loops import LoopStatus
+    from uhlp.mailbox.mailbox import Mailbox
     from uhlp.metrics.metric_collector import MetricCollector
     from uhlp.metrics.windows import Windows
+    from uhlp.optimization.compress import OptimizeRequest, OptimizeResult
+    from uhlp.optimization.compress.optimize_run import OptimizeRuns
+    from uhlp.prompts.overrides import PromptOverridesStore
     from uhlp.registry.application_registry import ApplicationRegistry
+    from uhlp.registry.registered_prompts import RegisteredPrompts
     from uhlp.routing.component_requests import ComponentRequests, Router
     from uhlp.sandbox.manager import SandboxManager
     from uhlp.sources.sources import Sources
@@ -81,6 +88,12 @@ class Services:
     requests: "ComponentRequests"
     sources: "Sources"
     workflows: "WorkflowRuns"
+    overrides: "PromptOverridesStore"
+    prompts: "RegisteredPrompts"
+    datasets: "ComponentDatasets"
+    eval_runs: "EvalRuns"
+    optimize_runs: "OptimizeRuns"
+    optimize_requests: "Mailbox[OptimizeRequest, OptimizeResult]"
     metrics: "MetricCollector"
     windows: "Windows"
     samples: "SampleStore"

@@ -8,6 +8,7 @@ from uhlp.execution.workflow.workflow_runs import WorkflowRuns
 from uhlp.loops import LoopGroup, PeriodicLoop
 from uhlp.loops.event_loop_lag import EventLoopLag
 from uhlp.sources.sources import Sources
+from uhlp.wiring.evals import Evals
 from uhlp.wiring.evolution import Evolution
 from uhlp.wiring.foundation import Foundation
 from uhlp.wiring.gauges import make_gauges
@@ -32,7 +33,12 @@ _CRON_S = 1.0
 
 
 def make_loops(
-    ground: Foundation, evolution: Evolution, tokens: AccessTokens, sources: Sources, workflows: WorkflowRuns
+    ground: Foundation,
+    evolution: Evolution,
+    tokens: AccessTokens,
+    sources: Sources,
+    workflows: WorkflowRuns,
+    evals: Evals,
 ) -> LoopGroup:
     """Not started yet; what happens wakes what waits for it."""
     clock, metrics = ground.clock, ground.metrics
@@ -83,6 +89,10 @@ def make_loops(
                 )
                 for one in evolution.webhooks
             ),
+            *workers("eval", evals.eval_loop.run_cycle, evals.eval_loop.concurrency),
+            *workers("eval-replies", evals.evaluation.run_cycle, 1),
+            *workers("evaluations", evals.eval_runs.run_cycle, 1),
+            *workers("optimize", evals.optimize_loop.run_cycle, 1),
             *workers("compiler", evolution.leadership.once_leading(evolution.compiler.run_cycle), _COMPILERS),
             *workers("observer", evolution.leadership.measuring(evolution.observer.run_cycle), _OBSERVERS),
         ]

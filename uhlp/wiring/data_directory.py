@@ -1,11 +1,13 @@
-"""The data directory of one server, and the runtime store that its settings name."""
+"""The data directory of one server, and the stores that its settings name."""
 
 import fcntl
 import os
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from uhlp.clock import Clock
 from uhlp.errors import StateConflict, ValidationFailed
+from uhlp.mailbox.mailboxes import Mailboxes
 from uhlp.settings import Settings
 from uhlp.state.runtime_store import RuntimeStore
 from uhlp.state.sqlite_runtime_store import SqliteRuntimeStore
@@ -29,6 +31,15 @@ def open_data_directory(path: Path, stack: AsyncExitStack) -> Path:
     lock.flush()
     stack.callback(lock.close)
     return path
+
+
+def make_mailboxes(settings: Settings, data_dir: Path, clock: Clock) -> Mailboxes:
+    """Where runtime values stand, too."""
+    if settings.runtime.url == "sqlite":
+        return Mailboxes.in_file(data_dir / "mailbox.db", settings=settings.mailbox, clock=clock)
+    return Mailboxes.on_redis(
+        settings.runtime.url, settings=settings.mailbox, timeout_s=settings.runtime.timeout_s, clock=clock
+    )
 
 
 def make_runtime_store(settings: Settings, data_dir: Path) -> RuntimeStore:

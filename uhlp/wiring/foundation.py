@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 from uhlp.access.sandbox_tokens import SandboxTokens
 from uhlp.clock import Clock, SystemClock
 from uhlp.errors import UhlpError
+from uhlp.evals.comparator import Comparator
 from uhlp.evolution.evolution_numbers import EvolutionNumbers
 from uhlp.evolution.global_settings import GlobalSettings
 from uhlp.execution import Executor
 from uhlp.jsonschemas import schema_file
 from uhlp.llm import AnswerCache, Budgets, CassetteRecorder, ModelGateway, UsageBook
+from uhlp.mailbox.mailboxes import Mailboxes
 from uhlp.metrics import MetricCollector, Windows
 from uhlp.models.definition import PoolDefinition
 from uhlp.models.mcp_server import McpServerDefinition
@@ -38,7 +40,7 @@ from uhlp.tools.core.runtime_state import RuntimeState
 from uhlp.tools.gateway.mcp_gateway import McpGateway
 from uhlp.tools.tool_sessions import ToolSessions
 from uhlp.traffic.samples import SampleStore
-from uhlp.wiring.data_directory import make_runtime_store
+from uhlp.wiring.data_directory import make_mailboxes, make_runtime_store
 from uhlp.wiring.tracing import make_tracer
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ class Foundation:
     metrics: MetricCollector
     windows: Windows
     runtime: RuntimeStore
+    mailboxes: Mailboxes
     state: StateManager
     registry: ApplicationRegistry
     registry_gauges: RegistryGauges
@@ -90,6 +93,8 @@ async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitSt
 
     runtime = make_runtime_store(settings, data_dir)
     stack.push_async_callback(runtime.aclose)
+    mailboxes = make_mailboxes(settings, data_dir, clock)
+    stack.push_async_callback(mailboxes.aclose)
     read_secret = secret_reader(os.environ, data_dir / "secrets")
     tracer = await asyncio.to_thread(make_tracer, settings.tracing, read_secret)
     if tracer is not None:
@@ -106,6 +111,7 @@ async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitSt
         meter=metrics,
         global_configuration=lambda: global_settings.configuration,
         offers=lambda: Offers(settings.mcp.servers.keys(), tools.tool_names),
+        check_comparator=Comparator,
     )
     stack.callback(registry.close)
     registry_gauges = RegistryGauges(registry=registry, clock=clock, meter=metrics)
@@ -192,6 +198,7 @@ async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitSt
         metrics=metrics,
         windows=windows,
         runtime=runtime,
+        mailboxes=mailboxes,
         state=state,
         registry=registry,
         registry_gauges=registry_gauges,

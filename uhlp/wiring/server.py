@@ -26,6 +26,7 @@ from uhlp.web.config import WebSettings
 from uhlp.web.services import Services
 from uhlp.wiring.background import make_loops
 from uhlp.wiring.data_directory import open_data_directory
+from uhlp.wiring.evals import make_evals
 from uhlp.wiring.evolution import open_evolution
 from uhlp.wiring.foundation import open_foundation
 from uhlp.wiring.probes import readiness_probes
@@ -83,7 +84,8 @@ async def open_services() -> AsyncIterator[Services]:
         users = await asyncio.to_thread(_users, settings, ground.read_secret)
         requests = ComponentRequests(registry=ground.registry, router=router, clock=ground.clock)
         sources = await open_sources(ground, requests, stack, waiting=workflows)
-        loops = make_loops(ground, evolution, tokens, sources, workflows)
+        evals = make_evals(ground, requests)
+        loops = make_loops(ground, evolution, tokens, sources, workflows, evals)
         await stack.enter_async_context(loops)
 
         def loops_status() -> tuple[LoopStatus, ...]:
@@ -107,6 +109,12 @@ async def open_services() -> AsyncIterator[Services]:
             requests=requests,
             sources=sources,
             workflows=workflows,
+            overrides=evals.overrides,
+            prompts=evals.prompts,
+            datasets=evals.datasets,
+            eval_runs=evals.eval_runs,
+            optimize_runs=evals.optimize_runs,
+            optimize_requests=evals.optimize_requests,
             draining=draining,
             metrics=ground.metrics,
             windows=ground.windows,

@@ -26,25 +26,17 @@ async def open_sources(
     *,
     waiting: WaitingWorkflows | None = None,
 ) -> Sources:
-    """Open them; `stack` ends the consumers, then lets go of the mailboxes."""
-    settings, clock = ground.settings, ground.clock
-    if settings.runtime.url == "sqlite":
-        mailboxes = Mailboxes.in_file(ground.data_dir / "mailbox.db", settings=settings.mailbox, clock=clock)
-    else:
-        mailboxes = Mailboxes.on_redis(
-            settings.runtime.url, settings=settings.mailbox, timeout_s=settings.runtime.timeout_s, clock=clock
-        )
-    stack.push_async_callback(mailboxes.aclose)
+    """Open them; `stack` ends the consumers."""
     sources = make_sources(
         registry=ground.registry,
         values=ground.state.framework,
         requests=requests,
-        mailboxes=mailboxes,
+        mailboxes=ground.mailboxes,
         waiting=waiting or NoWaitingWorkflows(),
         read_secret=ground.read_secret,
-        clock=clock,
+        clock=ground.clock,
         meter=ground.metrics,
-        stop_within_s=settings.mailbox.stop_within_s,
+        stop_within_s=ground.settings.mailbox.stop_within_s,
     )
     stack.push_async_callback(sources.consumers.aclose)
     return sources

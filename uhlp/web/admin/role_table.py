@@ -30,6 +30,9 @@ _TABLE = """
     operator  POST    /admin/v1/apps/{app_id}/executions/{execution_id}/cancel
     operator  POST    /admin/v1/apps/{app_id}/queues/{queue}/dead-letters/{message_id}/revive
     operator  POST    /record
+    operator  POST    /admin/v1/apps/{app_id}/evals
+    operator  POST    /admin/v1/optimize-requests
+    operator  POST    /admin/v1/optimize-requests/{request_id}/cancel
 
     owner     POST    /admin/v1/candidates/{candidate_id}/clear-quarantine
     owner     POST    /admin/v1/apps
@@ -40,6 +43,9 @@ _TABLE = """
     owner     DELETE  /admin/v1/apps/{app_id}/definition/{path:path}
     owner     POST    /admin/v1/apps/{app_id}/definition-diffs
     owner     POST    /admin/v1/apps/{app_id}/revert
+    owner     POST    /admin/v1/apps/{app_id}/prompts/{name}/overrides
+    owner     POST    /admin/v1/apps/{app_id}/prompts/{name}/overrides/{tag}/restore
+    owner     DELETE  /admin/v1/apps/{app_id}/prompts/{name}/overrides/{tag}
     owner     POST    /admin/v1/apps/{app_id}/api-keys
     owner     DELETE  /admin/v1/apps/{app_id}/api-keys/{key_id}
     owner     POST    /admin/v1/api-keys/validate

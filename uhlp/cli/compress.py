@@ -1,0 +1,140 @@
+"""`uhlp compress`: shorter sections of a prompt, tried; `uhlp compressions`: what came of it."""
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from uhlp.cli.output import AsJson, percent, print_entries, print_json, print_note, print_table
+
+if TYPE_CHECKING:
+    from uhlp.cli.admin_client import AdminClient
+
+App = Annotated[str, typer.Argument(metavar="APP", help="Application id.")]
+Prompt = Annotated[str, typer.Argument(metavar="PROMPT", help="Name of a file in prompts/, without .yaml.")]
+_POLL_S = 1.0
+_OVER = ("DONE", "FAILED", "CANCELLED")
+
+
+def compress(
+    app: App,
+    prompt: Prompt,
+    component: Annotated[str | None, typer.Option(help="The component that runs it, where several do.")] = None,
+    strategy: Annotated[list[str] | None, typer.Option(help="deterministic or llm; repeatable. Both without.")] = None,
+    calls: Annotated[int, typer.Option(min=1, help="At most so many runs of the component.")] = 5_000,
+    seconds: Annotated[float, typer.Option(min=1, help="At most so long.")] = 3_600,
+    zero_regressions: Annotated[bool, typer.Option(help="Any sample that fails refuses an edit.")] = False,
+    wait: Annotated[bool, typer.Option(help="Follow it to its report.")] = True,
+    json_: AsJson = False,
+) -> None:
+    """Try shorter sections of a prompt and report what lost nothing. Nothing is changed by it."""
+    from uhlp.cli.admin_client import AdminClient
+
+    body: dict[str, Any] = {
+        "promptNs": app,
+        "promptKey": prompt,
+        "componentId": component,
+        "budget": {"calls": calls, "seconds": seconds},
+        "rule": "zero_regressions" if zero_regressions else "default",
+    }
+    if strategy:
+        body["strategies"] = strategy
+    with AdminClient() as client:
+        request_id = client.post("/optimize-requests", body)["requestId"]
+        if not wait:
+            print_json({"requestId": request_id}) if json_ else print(
+                f"{request_id}\n  next: uhlp compressions {request_id}"
+            )
+            return
+        found = _followed(client, request_id, shows=not json_)
+    print_json(found) if json_ else _print(found)
+
+
+def compressions(
+    request: Annotated[str, typer.Argument(metavar="[REQUEST]", help="Request id: its report. Without: all.")] = "",
+    app: Annotated[str | None, typer.Option(help="Only this application.")] = None,
+    cancel: Annotated[bool, typer.Option("--cancel", help="End the request; what is known is reported.")] = False,
+    json_: AsJson = False,
+) -> None:
+    """Requests to shorten prompts, and their reports: per edit what it saves, how it fared, and why."""
+    from uhlp.cli.admin_client import AdminClient
+
+    with AdminClient() as client:
+        if cancel and request:
+            found = client.post(f"/optimize-requests/{request}/cancel", {})
+        elif request:
+            found = client.get(f"/optimize-requests/{request}")
+        else:
+            found = client.get("/optimize-requests", appId=app)
+    if json_:
+        print_json(found)
+    elif request:
+        _print(found)
+    else:
+        print_entries(
+            ("request", "prompt", "step", "#saved a run"),
+            [(_cells(one), one.get("reason") or one.get("verdict", "")) for one in found["requests"]],
+            empty="No prompt has been tried in shorter words: uhlp compress APP PROMPT",
+        )
+
+
+def _cells(one: dict[str, Any]) -> tuple[object, ...]:
+    prompt = f"{one['promptNs']}/{one['promptKey']}"
+    return (one["requestId"], prompt, one["step"], one.get("totalTokenReduction"))
+
+
+def _followed(client: "AdminClient", request_id: str, *, shows: bool) -> dict[str, Any]:
+    from rich.console import Console
+
+    found = client.get(f"/optimize-requests/{request_id}")
+    with Console(stderr=True).status(request_id) as status:
+        while found["step"] not in _OVER:
+            time.sleep(_POLL_S)
+            found = client.get(f"/optimize-requests/{request_id}")
+            if shows:
+                status.update(f"{found['step']}: {found['spent']['calls']} runs, {found['spent']['tokens']:,} tokens")
+    return found
+
+
+def _print(found: dict[str, Any]) -> None:
+    prompt = f"{found['promptNs']}/{found['promptKey']}@{found['baselineTag']}"
+    print(f"{prompt}, run by {found['componentId']}: {found['step']}")
+    report = found.get("report")
+    if report is None:
+        print_note(f"{found['spent']['calls']} runs so far")
+        return
+    print_note(f"{report['verdict']}{': ' + report['reason'] if report['reason'] else ''}")
+    print_table(
+        ("section", "by", "#tokens", "#saves", "#measured", "#before", "#after", "#n", "verdict"),
+        [
+            (
+                one["section"],
+                one["edit"]["strategy"],
+                f"~{one['edit']['originalTokens']}",
+                f"~{one['edit']['originalTokens'] - one['edit']['proposedTokens']}",
+                None if one["measuredSaving"] is None else f"{one['measuredSaving']:.0f}",
+                percent(one["baselinePassRate"]),
+                percent(one["candidatePassRate"]),
+                one["candidate"]["n"] or None,
+                one["outcome"],
+            )
+            for one in report["edits"]
+        ],
+        empty="No edit was proposed.",
+    )
+    for one in report["edits"]:
+        if one["reason"]:
+            print_note(f"  {one['section']}: {one['reason']}")
+    certificate = report["certificate"]
+    if certificate is not None:
+        before, after = certificate["baseline"], certificate["candidate"]
+        print_note(
+            f"together, on held-out samples: {before['passed']} of {before['n']} before, "
+            f"{after['passed']} of {after['n']} after; prompt tokens a run by the provider: "
+            f"{before['tokensIn'] or 0:.0f} -> {after['tokensIn'] or 0:.0f}"
+        )
+    spent = report["spent"]
+    print_note(f"took {spent['calls']} runs, {spent['tokens']:,} tokens, ${spent['usd']:.4f}, {spent['seconds']:.0f} s")
+    for one in report["edits"]:
+        if one["outcome"] == "accepted":
+            print_note(f"\n{one['section']}:\n{one['diff']}")

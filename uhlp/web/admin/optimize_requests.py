@@ -1,0 +1,88 @@
+"""Requests to shorten a prompt: send one, follow it, cancel it (contracts §7, seed 004)."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+
+from uhlp.optimization.compress import OptimizeRequest
+from uhlp.optimization.compress.optimize_run import OptimizeRun
+from uhlp.web.admin.access import ServicesDep
+
+router = APIRouter(prefix="/optimize-requests", tags=["optimize-requests"])
+
+
+@router.post("", status_code=202)
+async def send_request(body: OptimizeRequest, services: ServicesDep) -> dict[str, Any]:
+    """Try shorter sections of a prompt. It changes nothing: the report says what lost nothing. A request id that was
+    sent before is not worked on again.
+    """
+    services.prompts.get(body.prompt_ns, body.prompt_key)
+    component_id = body.component_id or services.datasets.component_of(body.prompt_ns, body.prompt_key)
+    if body.evaluator is None:
+        services.datasets.evaluator_of(body.prompt_ns, component_id)
+    request = body.model_copy(update={"component_id": component_id})
+    run = OptimizeRun(request=request, experiment_id=request.request_id, started_at=services.clock.now())
+    await services.optimize_runs.begin(run)
+    await services.optimize_requests.send(request)
+    return {"requestId": request.request_id}
+
+
+@router.get("")
+async def list_requests(
+    services: ServicesDep, app_id: Annotated[str | None, Query(alias="appId")] = None
+) -> dict[str, Any]:
+    """Newest first; reports are in the single ones."""
+    return {"requests": [described(one, is_short=True) for one in await services.optimize_runs.all_of(app_id)]}
+
+
+@router.get("/{request_id}")
+async def get_request(request_id: str, services: ServicesDep) -> dict[str, Any]:
+    """Where the request stands, and its report once it is over."""
+    return described(await services.optimize_runs.get(request_id))
+
+
+@router.post("/{request_id}/cancel")
+async def cancel_request(request_id: str, services: ServicesDep) -> dict[str, Any]:
+    """End it after the runs under way; its report says what was found so far."""
+    return described(await services.optimize_runs.cancel(request_id), is_short=True)
+
+
+def described(run: OptimizeRun, *, is_short: bool = False) -> dict[str, Any]:
+    """A run as people see it: without its dataset, the report with its computed figures."""
+    request = run.request
+    wire: dict[str, Any] = {
+        "requestId": request.request_id,
+        "promptNs": request.prompt_ns,
+        "promptKey": request.prompt_key,
+        "componentId": run.component_id or request.component_id,
+        "baselineTag": request.baseline_tag,
+        "step": run.step,
+        "createdAt": request.created_at.isoformat(),
+        "samples": len(run.dataset),
+        "spent": run.spent.model_dump(mode="json", by_alias=True),
+    }
+    if run.result is None:
+        return wire
+    report = run.result.report
+    wire |= {
+        "verdict": report.verdict,
+        "reason": report.reason,
+        "error": run.result.error,
+        "completedAt": run.result.completed_at.isoformat(),
+        "totalTokenReduction": report.total_token_reduction,
+        "baselineTokenCount": report.baseline_token_count,
+    }
+    if is_short:
+        return wire
+    edits = [
+        {
+            **one.model_dump(mode="json", by_alias=True),
+            "section": one.edit.section,
+            "diff": one.diff,
+            "measuredSaving": one.measured_saving,
+            "baselinePassRate": one.baseline.pass_rate,
+            "candidatePassRate": one.candidate.pass_rate,
+        }
+        for one in report.edits
+    ]
+    return {**wire, "report": {**report.model_dump(mode="json", by_alias=True), "edits": edits}}
