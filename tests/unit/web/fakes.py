@@ -331,6 +331,13 @@ class QuietVersions:
         return {"appId": app_id, "componentId": component_id, "inService": to, "revision": "ab" * 20}
 
 
+class NothingKept:
+    """Keeps nothing of applications."""
+
+    async def forget(self, app_id: str) -> None:
+        return None
+
+
 class NoWorkflows:
     """Where no workflow has run."""
 
@@ -379,6 +386,12 @@ def services(**parts: Any) -> Services:
         "sandboxes": NoSandboxes(),
         "sources": NoSources(),
         "workflows": NoWorkflows(),
+        "overrides": None,
+        "prompts": None,
+        "datasets": None,
+        "eval_runs": NothingKept(),
+        "optimize_runs": NothingKept(),
+        "optimize_requests": None,
         "evolution": QuietEvolution(),
         "notifications": None,
         "versions": QuietVersions(),
