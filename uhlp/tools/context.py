@@ -14,6 +14,10 @@ ADMIN = "admin"
 FOR_REAL = frozenset({"serve", ADMIN})
 
 
+IDEMPOTENCY_KEY = "uhlp/idempotencyKey"
+"""Where in its `_meta` an MCP server finds the key of a call that may be made twice."""
+
+
 @dataclass(frozen=True, slots=True)
 class ToolContext:
     """Application, component and request of a call, and its limits.
@@ -51,6 +55,11 @@ class ToolContext:
     def author(self) -> str:
         """In whose name definitions are written."""
         return f"component {self.component_id}" if self.component_id else self.actor
+
+    def call_meta(self, trace: Mapping[str, str]) -> dict[str, Any]:
+        """`_meta` of an MCP call: its `trace_headers`, and what tells a repeated call from another one."""
+        key = {} if self.idempotency_key is None else {IDEMPOTENCY_KEY: self.idempotency_key}
+        return {**trace, **key}
 
     def trace_headers(self) -> dict[str, str]:
         """`traceparent` and `tracestate` of an HTTP call that a tool makes to others."""

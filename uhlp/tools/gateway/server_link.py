@@ -257,7 +257,7 @@ class ServerLink:
         token = OUTGOING.set(outgoing)
         try:
             async with asyncio.timeout_at(ends_at), self._slots:
-                return await session.call_tool(tool, arguments, meta=dict(trace))
+                return await session.call_tool(tool, arguments, meta=context.call_meta(trace))
         except TimeoutError:
             self._is_suspect = True
             raise DeadlineExceeded(f"{full_name} did not answer in time.") from None

@@ -54,6 +54,15 @@ async def test_credentials_and_trace_go_out_and_nothing_else_of_the_caller(odd: 
     assert meta[0]["traceparent"] == sent["traceparent"]
 
 
+async def test_a_call_that_may_be_made_twice_says_so_by_its_key(odd: OddServer):
+    async with gateway_of(named(odd)) as gateway:
+        await gateway.call_tool("app.odd.echo", {"text": "hi"}, context(idempotency_key="run:step"))
+        await gateway.call_tool("app.odd.echo", {"text": "hi"}, context())
+    keyed, plain = [body["params"]["_meta"] for body in odd.bodies if body.get("method") == "tools/call"]
+    assert keyed["uhlp/idempotencyKey"] == "run:step"
+    assert "uhlp/idempotencyKey" not in plain
+
+
 async def test_what_a_server_says_of_its_credentials_is_masked(odd: OddServer):
     async with gateway_of(named(odd, Authorization="Bearer secret:CRM_TOKEN")) as gateway:
         answer = await gateway.call_tool("app.odd.headers", {}, context())
