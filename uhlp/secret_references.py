@@ -12,7 +12,8 @@ SecretReader = Callable[[str], str | None]
 
 _PREFIX = "secret:"
 _NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_.-]{0,127}$")
-_REFERENCE = re.compile(r"secret:([A-Za-z_][A-Za-z0-9_.-]{0,127})")
+REFERENCE = re.compile(r"secret:([A-Za-z_][A-Za-z0-9_.-]{0,127})")
+"""A reference within a text; its group is the name."""
 
 
 def secret_reader(environment: Mapping[str, str], directory: Path | None = None) -> SecretReader:
@@ -46,7 +47,7 @@ def _names_within(value: Any) -> set[str]:
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
     if isinstance(value, str):
-        return set(_REFERENCE.findall(value))
+        return set(REFERENCE.findall(value))
     if isinstance(value, Mapping):
         value = [*value.keys(), *value.values()]
     if isinstance(value, Sequence):

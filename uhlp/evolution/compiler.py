@@ -17,6 +17,7 @@ import asyncio
 
 import structlog
 
+from uhlp.backoff import backoff_s
 from uhlp.errors import NotFound, StateConflict, Unavailable
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate, CandidateState
@@ -123,7 +124,7 @@ class Compiler:
         log.info("compilation_postponed", candidate=candidate_id, why=why)
         known = self._book.candidate(candidate_id).measurements
         times = known.get("postponed", 0) + 1
-        wait_s = min(_LONGEST_POSTPONEMENT_S, _FIRST_POSTPONEMENT_S * 2 ** min(times - 1, 10))
+        wait_s = backoff_s(times, first_s=_FIRST_POSTPONEMENT_S, longest_s=_LONGEST_POSTPONEMENT_S)
         changed = {"postponed": times, "postponedBecause": why, "retryAt": self._book.now() + wait_s}
         self._book.grow(candidate_id, measurements={**known, **changed})
 

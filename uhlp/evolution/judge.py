@@ -10,29 +10,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 from uuid import uuid4
 
 import structlog
-from jinja2 import Environment, StrictUndefined
 
 from uhlp import strict_json
 from uhlp.clock import Clock
 from uhlp.errors import BudgetExhausted, UhlpError
 from uhlp.evolution.config import ConfigInForce
 from uhlp.evolution.measuring import BudgetSpent, MeasurementFailed, Spending
+from uhlp.prompts.own_template import fenced_json, own_template
 from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
 from uhlp.tools import ToolContext
+from uhlp.tools.mcp_client import McpClient
 
 log = structlog.get_logger(__name__)
 
 Word = Literal["first", "second", "both"]
 
-_TEMPLATE = Environment(
-    undefined=StrictUndefined,
-    autoescape=False,  # noqa: S701  the text goes to a model, not to a browser
-    keep_trailing_newline=True,
-).from_string(Path(__file__).with_name("judgement.md.j2").read_text(encoding="utf-8"))
+_TEMPLATE = own_template(Path(__file__).with_name("judgement.md.j2"))
 _ANSWER_SCHEMA = {
     "type": "object",
     "properties": {"verdict": {"enum": ["A", "B", "both", "neither"]}, "why": {"type": "string"}},
@@ -41,12 +38,6 @@ _ANSWER_SCHEMA = {
 }
 _LONGEST_PROMPT = 200_000
 """Characters; what is longer is left to people."""
-
-
-class McpClient(Protocol):
-    """What a judge needs of CoreMCPServer: so budget, audit and recording apply to it too."""
-
-    async def call_tool(self, name: str, params: dict[str, Any], context: ToolContext) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,15 +174,10 @@ def write_judgement(component: ComponentSnapshot, value: Any, a: Any, b: Any) ->
     policies = component.definition.optimization.comparator
     return _TEMPLATE.render(
         description=component.definition.description,
-        task=_json(component.prompt.text if component.prompt else ""),
-        output_schema=_json(component.output_schema) if component.output_schema else "",
+        task=fenced_json(component.prompt.text if component.prompt else ""),
+        output_schema=fenced_json(component.output_schema) if component.output_schema else "",
         free_text=sorted(path for path, policy in policies.items() if policy == "free_text"),
-        input=_json(value),
-        a=_json(a),
-        b=_json(b),
+        input=fenced_json(value),
+        a=fenced_json(a),
+        b=fenced_json(b),
     )
-
-
-def _json(value: Any) -> str:
-    """JSON on one line; a fence in a text cannot end the block it stands in."""
-    return strict_json.dumps(value).decode().replace("`", "\\u0060")

@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 import orjson
 import structlog
 
+from uhlp.backoff import backoff_s
 from uhlp.catalogue import evolution
 from uhlp.clock import Clock
 from uhlp.errors import ValidationFailed
@@ -148,7 +149,7 @@ class Webhook:
             attempt=delivery.attempts, is_last=is_last, why=trouble,
         )  # fmt: skip
         if not is_last:
-            pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 4.0 ** (delivery.attempts - 1))
+            pause_s = backoff_s(delivery.attempts, first_s=_FIRST_PAUSE_S, longest_s=_LONGEST_PAUSE_S, factor=4.0)
             delivery.due = self._clock.monotonic() + pause_s
             self._keep(delivery)
         return False

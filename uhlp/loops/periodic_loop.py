@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from uhlp.backoff import backoff_s
 from uhlp.catalogue import server
 from uhlp.clock import Clock
 from uhlp.metering import Meter, NullMeter
@@ -139,8 +140,7 @@ class PeriodicLoop:
     def _next_pause_s(self) -> float:
         if not self._consecutive_crashes:
             return self._period_s()
-        doublings = min(self._consecutive_crashes - 1, 10)
-        return min(FIRST_BACKOFF_S * 2.0**doublings, LONGEST_BACKOFF_S)
+        return backoff_s(self._consecutive_crashes, first_s=FIRST_BACKOFF_S, longest_s=LONGEST_BACKOFF_S)
 
     async def _pause_or_wake(self, seconds: float) -> None:
         due = self._clock.monotonic() + seconds

@@ -8,6 +8,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 import structlog
 
+from uhlp.backoff import backoff_s
 from uhlp.clock import Clock
 from uhlp.errors import LeaseLost, MailboxClosed, MailboxUnavailable
 from uhlp.mailbox.cancelling import to_its_end
@@ -154,7 +155,7 @@ class MailboxWorker(Generic[BodyT, ReplyT]):
         work.result()
 
     def _backoff_s(self, deliveries: int) -> float:
-        longest = min(FIRST_BACKOFF_S * 2.0 ** min(deliveries - 1, 10), LONGEST_BACKOFF_S)
+        longest = backoff_s(deliveries, first_s=FIRST_BACKOFF_S, longest_s=LONGEST_BACKOFF_S)
         return longest * (1 - self._random.random() / 2)
 
 

@@ -15,13 +15,14 @@ from uhlp.expressions import Judgement, compile_rule
 from uhlp.metrics.window import Window
 from uhlp.metrics.windows import Windows
 from uhlp.models.definition import ComponentDefinition, HandlerType, OptimizationAction, OptimizationRule
-from uhlp.optimization.jit.coder import CoderProposer, McpClient
+from uhlp.optimization.jit.coder import CoderProposer
 from uhlp.optimization.proposer import Counterexample, ProposalTask, Proposer, TrainSample
 from uhlp.optimization.rule_learner import RuleLearner
 from uhlp.optimization.rule_watch import RuleTruth, RuleWatch
 from uhlp.registry.application_registry import ApplicationRegistry
 from uhlp.registry.snapshot import AppSnapshot
 from uhlp.state.state_manager import StateManager
+from uhlp.tools.mcp_client import McpClient
 
 DEFAULT_WINDOW_S = 60.0
 _COMPONENTS_AT_A_TIME = 5

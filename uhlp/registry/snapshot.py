@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any
+from typing import Any, Protocol
 
 from uhlp.jsonschemas import Validator
 from uhlp.models.definition import ApiKeyDefinition, AppDefinition, ComponentDefinition
@@ -77,3 +77,9 @@ class AppSnapshot:
     api_keys: Mapping[str, ApiKeyDefinition]
     workflows: Mapping[str, Plan] = field(default_factory=dict)
     stale_overrides: tuple[str, ...] = ()
+
+
+class Snapshots(Protocol):
+    """What the registry serves from memory; AppNotFound when it serves none."""
+
+    def snapshot(self, app_id: str) -> AppSnapshot: ...

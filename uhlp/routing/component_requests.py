@@ -5,15 +5,9 @@ from typing import Any, Protocol
 from uhlp.clock import Clock
 from uhlp.errors import ComponentNotFound, InputInvalid
 from uhlp.models.execute import Source
-from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
+from uhlp.registry.snapshot import ComponentSnapshot, Snapshots
 from uhlp.routing.request import RoutedAnswer, RoutedRequest
 from uhlp.tracing import TraceContext
-
-
-class Snapshots(Protocol):
-    """What the registry serves from memory; AppNotFound when it serves none."""
-
-    def snapshot(self, app_id: str) -> AppSnapshot: ...
 
 
 class Router(Protocol):

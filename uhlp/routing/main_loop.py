@@ -1,7 +1,5 @@
 """MainLoop: one request for one component, asked from inside, perhaps under an experiment (seed 004)."""
 
-from typing import Protocol
-
 from uhlp.clock import Clock
 from uhlp.errors import ComponentNotFound, ExecutionFailed, OverrideConflict, UhlpError, ValidationFailed
 from uhlp.execution import ExecutionCall, ExecutionResult, Executor, PromptImplementation
@@ -13,14 +11,8 @@ from uhlp.models.experiment import Experiment
 from uhlp.models.main_loop import MainLoopFault, MainLoopRequest, MainLoopResult
 from uhlp.prompts.overrides import PromptDescriptor, PromptOverridesStore
 from uhlp.prompts.overrides.override_set import STABLE
-from uhlp.registry.snapshot import AppSnapshot, Artifact, ComponentSnapshot
+from uhlp.registry.snapshot import AppSnapshot, Artifact, ComponentSnapshot, Snapshots
 from uhlp.routing.component_requests import ComponentRequests, check_input
-
-
-class Snapshots(Protocol):
-    """What the registry serves from memory; AppNotFound when it serves none."""
-
-    def snapshot(self, app_id: str) -> AppSnapshot: ...
 
 
 class MainLoop:

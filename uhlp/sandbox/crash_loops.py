@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import structlog
 
+from uhlp.backoff import backoff_s
 from uhlp.clock import Clock
 from uhlp.errors import CrashLoop, SandboxDied, SandboxOutOfMemory, UhlpError
 from uhlp.sandbox.client import Identity, NothingRan, WorkerClient
@@ -94,8 +95,9 @@ class CrashLoops:
         return crashes.count >= self._settings.crash_loop_after
 
     def _pause(self, crashes: _Crashes) -> None:
-        pause_s = self._settings.backoff_initial_s * 2 ** min(crashes.tries, 30)
-        crashes.next_try_s = self._clock.monotonic() + min(self._settings.backoff_max_s, pause_s)
+        first_s, longest_s = self._settings.backoff_initial_s, self._settings.backoff_max_s
+        pause_s = backoff_s(crashes.tries + 1, first_s=first_s, longest_s=longest_s)
+        crashes.next_try_s = self._clock.monotonic() + pause_s
 
     def _message(self, identity: Identity, crashes: _Crashes) -> str:
         times = f"{crashes.count} times in a row"

@@ -5,6 +5,7 @@ import asyncio
 
 import structlog
 
+from uhlp.backoff import backoff_s
 from uhlp.clock import Clock
 from uhlp.errors import IsolationRefused, NoSandboxAvailable, SandboxDied, UhlpError
 from uhlp.sandbox.client import WorkerClient
@@ -103,8 +104,9 @@ class WorkerSource:
         self._failed_s = self._clock.monotonic()
         if not self.may_start:
             return
-        wait_s = min(self._settings.backoff_max_s, self._settings.backoff_initial_s * 2 ** min(self.failures, 30))
         self.failures += 1
+        first_s, longest_s = self._settings.backoff_initial_s, self._settings.backoff_max_s
+        wait_s = backoff_s(self.failures, first_s=first_s, longest_s=longest_s)
         self._next_try_s = self._clock.monotonic() + wait_s
 
     def succeeded(self) -> None:

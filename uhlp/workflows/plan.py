@@ -35,6 +35,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from uhlp.backoff import backoff_s
 from uhlp.expressions import WorkflowExpression
 from uhlp.jsonschemas import Validator
 from uhlp.workflows.value_mapping import ValueMapping
@@ -199,7 +200,7 @@ class Retries:
 
     def delay_s(self, attempt: int) -> float:
         """How long to wait after the failed attempt number `attempt`, from 1."""
-        return min(self.initial_s * self.factor ** min(attempt - 1, 64), self.max_s)
+        return backoff_s(attempt, first_s=self.initial_s, longest_s=self.max_s, factor=self.factor)
 
     def applies(self, *, attempt: int, code: str, is_retryable: bool) -> bool:
         """Whether the failed attempt number `attempt` is followed by another."""

@@ -17,17 +17,16 @@ from uhlp.execution.workflow.open_runs import OpenRuns
 from uhlp.execution.workflow.outcome import Outcome, failed
 from uhlp.execution.workflow.records import RunMoved, RunRecord, StepRecord
 from uhlp.execution.workflow.run_journal import RunJournal
-from uhlp.registry.snapshot import AppSnapshot
+from uhlp.registry.snapshot import AppSnapshot, Snapshots
 
 _SNAPSHOTS_KEPT = 16
 
 log = structlog.get_logger(__name__)
 
 
-class Snapshots(Protocol):
+class PastSnapshots(Snapshots, Protocol):
     """The registry: what is in service, and what was at a revision."""
 
-    def snapshot(self, app_id: str) -> AppSnapshot: ...
     async def snapshot_at(self, app_id: str, revision: str) -> AppSnapshot: ...
 
 
@@ -41,7 +40,7 @@ class RunWalks:
         journal: RunJournal,
         interpreter: Interpreter,
         open_runs: OpenRuns,
-        registry: Snapshots,
+        registry: PastSnapshots,
         most_steps: int,
         max_run_bytes: int,
         park_within_s: float = 5.0,

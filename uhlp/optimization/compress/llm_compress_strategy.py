@@ -2,28 +2,24 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from uuid import uuid4
 
 import structlog
-from jinja2 import Environment, StrictUndefined
 
-from uhlp import strict_json
 from uhlp.llm.usage import COMPRESS
 from uhlp.models.definition import LlmConfig
 from uhlp.optimization.compress.strategy import SectionEdit, StrategyUse, edit_of
 from uhlp.prompts import Section
 from uhlp.prompts.overrides import PromptDescriptor
+from uhlp.prompts.own_template import fenced_json, own_template
 from uhlp.tools.context import ToolContext
 from uhlp.tools.core.llm_generate import LLM_GENERATE
+from uhlp.tools.mcp_client import McpClient
 
 log = structlog.get_logger(__name__)
 
-_TEMPLATE = Environment(
-    undefined=StrictUndefined,
-    autoescape=False,  # noqa: S701  the text goes to a model, not to a browser
-    keep_trailing_newline=True,
-).from_string(Path(__file__).with_name("compress.md.j2").read_text(encoding="utf-8"))
+_TEMPLATE = own_template(Path(__file__).with_name("compress.md.j2"))
 _ANSWER_SCHEMA = {
     "type": "object",
     "properties": {"body": {"type": "string", "minLength": 1}},
@@ -31,12 +27,6 @@ _ANSWER_SCHEMA = {
     "additionalProperties": False,
 }
 _MOST_SECTIONS = 10
-
-
-class McpClient(Protocol):
-    """What a strategy needs of CoreMCPServer: so budget, audit and recording apply to it too."""
-
-    async def call_tool(self, name: str, params: dict[str, Any], context: ToolContext) -> dict[str, Any]: ...
 
 
 class LLMCompressStrategy:
@@ -115,9 +105,6 @@ class LLMCompressStrategy:
 def write_compression(prompt: PromptDescriptor, section: Section, description: str) -> str:
     """The text that asks for a shorter section: every text as JSON, so that none can leave its place."""
     others = {one.key: one.body for one in prompt.sections if one.key != section.key}
-    return _TEMPLATE.render(description=_json(description), others=_json(others), body=_json(section.body))
-
-
-def _json(value: Any) -> str:
-    """JSON on one line; a fence in a text cannot end the block it stands in."""
-    return strict_json.dumps(value).decode().replace("`", "\\u0060")
+    return _TEMPLATE.render(
+        description=fenced_json(description), others=fenced_json(others), body=fenced_json(section.body)
+    )

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 from uuid import uuid4
 
 import structlog
@@ -14,17 +14,12 @@ from uhlp.optimization.jit.answer import UnreadableAnswer, read_answer
 from uhlp.optimization.jit.specification import write_complaint, write_repair, write_specification
 from uhlp.optimization.proposer import Failures, Proposal, ProposalFailed, ProposalTask
 from uhlp.tools.context import ToolContext
+from uhlp.tools.mcp_client import McpClient
 
 log = structlog.get_logger(__name__)
 
 _UNREADABLE_IN_A_ROW = 2
 _MOST_SHOWN_OF_AN_ANSWER = 20_000
-
-
-class McpClient(Protocol):
-    """What proposers need of CoreMCPServer: so budget, audit and recording apply to them too."""
-
-    async def call_tool(self, name: str, params: dict[str, Any], context: ToolContext) -> dict[str, Any]: ...
 
 
 class CoderProposer:

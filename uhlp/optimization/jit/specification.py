@@ -7,13 +7,12 @@ prompt stays affordable whatever the traffic looks like.
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import orjson
-from jinja2 import Environment, StrictUndefined, Template
 
 from uhlp.optimization.jit.variety import estimated_tokens, varied
 from uhlp.optimization.proposer import Counterexample, Failures, ProposalTask, TrainSample
+from uhlp.prompts.own_template import own_template
 
 SAMPLE_BUDGET_TOKENS = 6_000
 COUNTEREXAMPLE_BUDGET_TOKENS = 3_000
@@ -100,15 +99,6 @@ def _fenced(text: str, language: str) -> str:
     return f"{fence}{language}\n{text}\n{fence}"
 
 
-def _template(name: str) -> Template:
-    environment = Environment(
-        undefined=StrictUndefined,
-        autoescape=False,  # noqa: S701  the text goes to a model, not to a browser
-        keep_trailing_newline=True,
-    )
-    filters: dict[str, Any] = environment.filters
-    filters["fenced"] = _fenced
-    return environment.from_string(Path(__file__).with_name(name).read_text(encoding="utf-8"))
-
-
-_SPECIFICATION, _REPAIR = _template("specification.md.j2"), _template("repair.md.j2")
+_FOLDER = Path(__file__).parent
+_SPECIFICATION = own_template(_FOLDER / "specification.md.j2", fenced=_fenced)
+_REPAIR = own_template(_FOLDER / "repair.md.j2", fenced=_fenced)

@@ -1,5 +1,6 @@
 """Circuit: whether a server is worth asking, after it was found away."""
 
+from uhlp.backoff import backoff_s
 from uhlp.clock import Clock
 from uhlp.tools.gateway.config import McpSettings
 
@@ -34,9 +35,9 @@ class Circuit:
         return max(1.0, self._retry_at - self._clock.monotonic())
 
     def fail(self, reason: str) -> None:
-        settings = self._settings
-        pause_s = min(settings.backoff_initial_s * 2.0 ** min(self._failures, 30), settings.backoff_max_s)
+        first_s, longest_s = self._settings.backoff_initial_s, self._settings.backoff_max_s
         self._failures += 1
+        pause_s = backoff_s(self._failures, first_s=first_s, longest_s=longest_s)
         self._retry_at = self._clock.monotonic() + pause_s
         self.since = self.since if self.is_open else self._clock.now()
         self.reason = reason

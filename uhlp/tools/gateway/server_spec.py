@@ -6,11 +6,9 @@ from dataclasses import dataclass
 
 from uhlp.models.mcp_server import McpServerDefinition
 from uhlp.sandbox.command import CommandLimits, CommandSpec
-from uhlp.secret_references import SecretReader
+from uhlp.secret_references import REFERENCE, SecretReader
 from uhlp.tools.gateway.config import SharedServer
 from uhlp.tools.gateway.faults import ServerFault
-
-_REFERENCE = re.compile(r"secret:([A-Za-z_][A-Za-z0-9_.-]{0,127})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,4 +97,4 @@ def read_credentials(
         hidden.append(value)
         return value
 
-    return Credentials({name: _REFERENCE.sub(secret, value) for name, value in pairs}, tuple(hidden))
+    return Credentials({name: REFERENCE.sub(secret, value) for name, value in pairs}, tuple(hidden))

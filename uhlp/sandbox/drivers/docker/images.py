@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 
+from uhlp.backoff import backoff_s
 from uhlp.clock import Clock
 from uhlp.errors import EngineRefused, ImageUnavailable, ShuttingDown, UhlpError
 from uhlp.models.definition import RUNNER_IMAGE
@@ -169,7 +170,7 @@ class ImageStore:
         except UhlpError as error:
             config, pull.error = self._config, error
             pull.failures += 1
-            wait_s = min(config.backoff_initial_s * 2 ** min(pull.failures - 1, 30), config.backoff_max_s)
+            wait_s = backoff_s(pull.failures, first_s=config.backoff_initial_s, longest_s=config.backoff_max_s)
             pull.retry_at_s = self._clock.monotonic() + wait_s
             _log.warning("image_pull_failed", image=pull.image, reason=error.message, retry_after_s=wait_s)
         else:
