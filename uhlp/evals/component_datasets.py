@@ -1,24 +1,18 @@
 """ComponentDatasets: what is known to be right of a component, and by what its outputs are judged."""
 
-from typing import Literal, Protocol
+from typing import Literal
 
 from uhlp.errors import ComponentNotFound, ValidationFailed
 from uhlp.evals.comparator import Comparator
 from uhlp.evals.dataset import Dataset, known_dataset
 from uhlp.evals.evaluators import Compared, EvaluatorSpec
 from uhlp.registry.registered_prompts import RegisteredPrompts
-from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
+from uhlp.registry.snapshot import ComponentSnapshot, Snapshots
 from uhlp.traffic.redaction import Redaction
 from uhlp.traffic.samples import SampleStore
 
 Origin = Literal["golden", "human", "recorded", "all"]
 MOST_RECORDED = 500
-
-
-class Snapshots(Protocol):
-    """What the registry serves from memory; AppNotFound when it serves none."""
-
-    def snapshot(self, app_id: str) -> AppSnapshot: ...
 
 
 class ComponentDatasets:

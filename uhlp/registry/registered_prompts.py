@@ -1,16 +1,8 @@
 """RegisteredPrompts: the prompts of applications in service, by application and name (seed 004's PromptRegistry)."""
 
-from typing import Protocol
-
 from uhlp.errors import PromptNotFound
 from uhlp.prompts.overrides import PromptDescriptor
-from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
-
-
-class Snapshots(Protocol):
-    """What the registry serves from memory; AppNotFound when it serves none."""
-
-    def snapshot(self, app_id: str) -> AppSnapshot: ...
+from uhlp.registry.snapshot import ComponentSnapshot, Snapshots
 
 
 class RegisteredPrompts:
