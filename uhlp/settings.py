@@ -56,6 +56,7 @@ class OptimizationSettings(BaseModel):
     """Rules that hold for every application."""
 
     rules: tuple[OptimizationRule, ...] = ()
+    """They come before those of applications and components."""
 
 
 class LimitSettings(WebSettings, SlotSettings):
@@ -88,8 +89,16 @@ class Settings(BaseSettings):
     )
 
     data_dir: Path = Path("uhlp-data")
+    """Everything that the server keeps: definitions, ledger, samples, messages. One server at a time."""
+
     admin_token: Annotated[SecretStr, Field(min_length=1)] | None = None
+    """The token of the first owner. Not given: made at the first start and kept in `<data_dir>/admin_token`; in
+    production the server does not start without it."""
+
     deployment_mode: Literal["development", "staging", "production"] = "development"
+    """`production` makes no token, refuses sandboxes without walls, and closes /metrics and /record to those without a
+    token. Components read the mode in their context."""
+
     base_domain: Annotated[str, AfterValidator(_domain)] | None = None
     """Applications are reached at `<appId>.<base_domain>` too, whatever the port; a wildcard in DNS leads there."""
     runtime: RuntimeSettings = RuntimeSettings()
@@ -101,6 +110,8 @@ class Settings(BaseSettings):
     alerts: AlertSettings = AlertSettings()
     optimization: OptimizationSettings = OptimizationSettings()
     configuration: dict[str, Any] = Field(default_factory=dict)
+    """What components of every application may read as configuration; applications and components override it."""
+
     mailbox: MailboxSettings = MailboxSettings()
     overrides: OverrideSettings = OverrideSettings()
     evals: EvalSettings = EvalSettings()

@@ -37,9 +37,16 @@ class WebhookSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
 
     url: Annotated[str, AfterValidator(check_url)]
+    """The address, or `secret:NAME` where the address itself is a secret."""
+
     secret: Annotated[str, Field(pattern=r"^secret:.")]
+    """`secret:NAME`: the key that signs each notification."""
+
     events: Annotated[tuple[str, ...], AfterValidator(_check_events)] = ()
+    """Which events; every alert without it."""
+
     app_id: str | None = None
+    """Of which application; of every one without it."""
 
 
 class AlertSettings(BaseModel):
@@ -48,6 +55,13 @@ class AlertSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     webhooks: Annotated[tuple[WebhookSettings, ...], Field(max_length=20)] = ()
+    """At most 20."""
+
     attempts: Annotated[int, Field(ge=1, le=20)] = 8
+    """How often one notification is posted at most."""
+
     timeout_s: Annotated[float, Field(gt=0, le=60)] = 10.0
+    """How long one post may take."""
+
     queue: Annotated[int, Field(ge=1, le=100_000)] = 1_000
+    """Notifications that may wait for one webhook; the oldest go first when there are more."""

@@ -15,7 +15,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from uhlp.errors import ValidationFailed
-from uhlp.evolution.config import EvolutionConfig, Unit
+from uhlp.evolution.config import EvolutionConfig
+from uhlp.evolution.config_sections import Unit
 
 log = structlog.get_logger(__name__)
 

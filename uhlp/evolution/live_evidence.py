@@ -11,7 +11,8 @@ from typing import Any, Self
 from uhlp.evolution.candidate import Candidate, Costs, Figures
 from uhlp.evolution.class_standings import ClassStandings, Standing
 from uhlp.evolution.comparison import Comparison
-from uhlp.evolution.config import EvolutionConfig, MonitorConfig
+from uhlp.evolution.config import EvolutionConfig
+from uhlp.evolution.config_sections import MonitorConfig
 from uhlp.evolution.entry_order import EntryOrder, Place
 from uhlp.evolution.measuring import Spending
 from uhlp.evolution.recent_latencies import RecentLatencies

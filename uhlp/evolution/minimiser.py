@@ -17,7 +17,7 @@ from typing import Any
 from uhlp import strict_json
 from uhlp.evals.comparator import Comparator
 from uhlp.evals.replay import run_on_trial
-from uhlp.evolution.config import MinimisingConfig
+from uhlp.evolution.config_sections import MinimisingConfig
 from uhlp.evolution.measuring import MeasurementFailed, Spending
 from uhlp.evolution.reductions import reductions
 from uhlp.evolution.reference import Dispute, Reference

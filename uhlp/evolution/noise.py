@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from uhlp.evals.comparator import Comparator
-from uhlp.evolution.config import NoiseConfig
+from uhlp.evolution.config_sections import NoiseConfig
 from uhlp.evolution.measuring import MeasurementFailed, Spending
 from uhlp.evolution.reference import Dispute, Reference
 from uhlp.evolution.statistics import EvidenceAccount, Verdict, clopper_pearson_upper

@@ -23,11 +23,16 @@ class ModelPrice(_Settings):
     """US dollars for a million tokens."""
 
     input_usd_per_mtok: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    """Of what is sent."""
+
     output_usd_per_mtok: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    """Of what comes back."""
 
 
 class _Provider(_Settings):
     default_model: str | None = None
+    """Asked where nobody names a model."""
+
     models: tuple[str, ...] = ()
     """The models it may be asked for; any when empty. The first is its default where `default_model` names none."""
 
@@ -40,6 +45,8 @@ class OpenAiProvider(_Provider):
 
     kind: Literal["openai"]
     base_url: BaseUrl = OPENAI_URL
+    """Where its API begins."""
+
     api_key: SecretStr | None = None
     """The key itself or `secret:NAME`."""
 
@@ -49,6 +56,8 @@ class AnthropicProvider(_Provider):
 
     kind: Literal["anthropic"]
     base_url: BaseUrl = ANTHROPIC_URL
+    """Where its API begins."""
+
     api_key: SecretStr | None = None
     """The key itself or `secret:NAME`."""
 
@@ -62,8 +71,13 @@ class ReplayProvider(_Provider):
 
     kind: Literal["replay"]
     path: Path
+    """The JSONL file."""
+
     input_field: str = "input"
+    """Where a row has what was asked."""
+
     output_field: str = "output"
+    """Where a row has what was answered."""
 
 
 ProviderSettings = Annotated[OpenAiProvider | AnthropicProvider | ReplayProvider, Field(discriminator="kind")]
@@ -73,7 +87,11 @@ class LlmSettings(_Settings):
     """Which models a server may use. Without `default_provider` the first one is asked."""
 
     providers: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")], ProviderSettings] = {}
+    """By name: where models are, and how to ask them."""
+
     default_provider: str | None = None
+    """The name of one of `providers`."""
+
     default_model: str | None = None
     """For the default provider; a model may be written `provider/model` wherever one is named."""
 

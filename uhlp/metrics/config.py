@@ -16,6 +16,8 @@ class MetricsConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_metrics: Limit = 2_000
+    """Names of recorded metrics."""
+
     max_app_metrics: Limit = 1_000
     """The part of them that one application may make; records without a known application share one such part."""
     max_label_sets: Limit = 1_000
@@ -25,7 +27,11 @@ class MetricsConfig(BaseModel):
     max_app_series: Limit = 50_000
     """The part of them that one application may have; records without a known application share one such part."""
     max_labels: Limit = 20
+    """Labels of one metric."""
+
     max_label_length: Limit = 500
+    """Characters of one label's value."""
+
     max_records: Limit = 10_000
     """Records of one list."""
     forget_after_s: Annotated[float, Field(gt=0)] = 86_400.0

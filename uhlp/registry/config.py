@@ -9,6 +9,13 @@ class RegistrySettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     argon2_memory_kib: int = 19_456
+    """Memory of one check."""
+
     argon2_time_cost: int = 2
+    """Passes over it."""
+
     argon2_threads: int = 1
+    """Checks at once."""
+
     last_good_search: int = 50
+    """How many commits back a valid definition is looked for at start, when the newest one is not valid."""

@@ -13,6 +13,8 @@ class RegistryLogin(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     username: str
+    """Its name there."""
+
     password: SecretStr
     """The password itself or `secret:NAME`."""
 
@@ -30,6 +32,8 @@ class DockerSettings(BaseModel):
     attached standard input and output (any engine). auto tries them in this order."""
 
     user: Annotated[str, Field(pattern=r"^[1-9]\d*:\d+$")] = "65534:65534"
+    """User and group of the processes in containers; never root."""
+
     runtime: str | None = None
     """A container runtime that the engine knows, such as runsc; the engine's default when it is not given."""
 
@@ -37,6 +41,8 @@ class DockerSettings(BaseModel):
     """Started containers kept ready for each kind in use, so that a first request waits for no container start."""
 
     pull_timeout_s: Seconds = 600.0
+    """How long pulling one image may take."""
+
     orphan_grace_s: Annotated[float, Field(ge=0)] = 60.0
     """A container with our label that no sandbox of this server owns is removed when it is older than this."""
 
@@ -56,6 +62,8 @@ class SandboxSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     driver: Literal["auto", "process", "docker", "swarm"] = "auto"
+    """`auto`: docker where an engine answers and has the runner image, else process."""
+
     allow_unisolated: bool = False
     """In production: run generated code all the same where processes have no walls. Elsewhere they do so unasked, and
     `isolation: none` says so; containers without a wall are refused everywhere."""
@@ -87,7 +95,11 @@ class SandboxSettings(BaseModel):
     """Pools that get a worker ahead of their first request, after start-up or registration; it ends when it idles."""
 
     start_timeout_s: Seconds = 10.0
+    """How long a sandbox has to start."""
+
     kill_timeout_s: Seconds = 5.0
+    """How long a process or container has to be gone after it was killed."""
+
     ping_timeout_s: Seconds = 2.0
     """How long a worker has to answer a ping before it is killed."""
 
@@ -98,7 +110,11 @@ class SandboxSettings(BaseModel):
     """How long `close` waits for calls in flight."""
 
     backoff_initial_s: Seconds = 0.5
+    """The pause after a start that failed; it doubles with every further one."""
+
     backoff_max_s: Seconds = 30.0
+    """The longest such pause."""
+
     crash_loop_after: Annotated[int, Field(ge=1)] = 5
     """Code that ends its worker this many times in a row, with no answer between, is refused until a later try of it
     is answered; the pauses between tries grow as those between failed starts do."""
@@ -107,6 +123,8 @@ class SandboxSettings(BaseModel):
     """A pool whose workers are busier than this in two cycles in a row gets one ahead of need, up to its maximum."""
 
     max_worker_age_s: Seconds = 3600.0
+    """An idle worker that is older than this is replaced."""
+
     recycle_memory_share: Annotated[float, Field(gt=0, le=1)] = 0.8
     """A worker that holds more of its pool's memory limit than this is replaced."""
 

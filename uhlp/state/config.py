@@ -11,6 +11,8 @@ class RuntimeLimits(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     keys: Annotated[int, Field(ge=1)] = 10_000
+    """How many keys."""
+
     value_bytes: Annotated[int, Field(ge=16)] = 1024 * 1024
     """The JSON of one value, or of one entry of a stream."""
     entries: Annotated[int, Field(ge=1, le=100_000)] = 10_000
@@ -27,6 +29,10 @@ class RuntimeSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     url: str = "sqlite"
+    """`sqlite`, or `redis://[user:password@]host:port/db`; `rediss://` speaks TLS."""
+
     timeout_s: float = 2.0
+    """How long Redis has to answer."""
+
     limits: RuntimeLimits = RuntimeLimits()
     lease_s: Annotated[float, Field(ge=1, le=3600)] = 15.0

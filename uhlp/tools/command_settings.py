@@ -27,8 +27,14 @@ class CommandSettings(BaseModel):
     """Commands of one application that run at a time; the others wait within their time limit."""
 
     default_timeout_s: Annotated[float, Field(gt=0)] = 10.0
+    """For a command whose caller names no limit."""
+
     max_timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    """The longest that a caller may ask for."""
+
     max_stdin_bytes: Annotated[int, Field(ge=0, le=8 * _MIB)] = 1 * _MIB
+    """What a command may be given to read."""
+
     max_output_bytes: Annotated[int, Field(ge=1, le=4 * _MIB)] = 256 * 1024
     """Of each stream; a command that writes more is ended."""
 

@@ -19,7 +19,7 @@ from tests.unit.evolution.world import (
 )
 from uhlp.evolution.classes import ABSENT, ClassGuard, class_of
 from uhlp.evolution.comparison import Comparison
-from uhlp.evolution.config import VerifyConfig
+from uhlp.evolution.config_sections import VerifyConfig
 from uhlp.evolution.live_evidence import LiveEvidence
 from uhlp.evolution.statistics import Verdict
 

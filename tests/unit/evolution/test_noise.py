@@ -8,7 +8,7 @@ import pytest
 from tests.unit.evolution.world import APP, CONFIG, PARSE, World, coder_answer, lines
 from uhlp.clock import FakeClock
 from uhlp.evals.comparator import Comparator
-from uhlp.evolution.config import NoiseConfig
+from uhlp.evolution.config_sections import NoiseConfig
 from uhlp.evolution.measuring import MeasurementFailed, Spending
 from uhlp.evolution.noise import FULL_SAMPLE, NoiseReport, measure_noise
 from uhlp.evolution.reference import Dispute

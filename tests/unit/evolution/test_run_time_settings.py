@@ -12,7 +12,8 @@ import pytest
 from tests.unit.evolution.world import World, lines
 from uhlp.clock import FakeClock
 from uhlp.errors import ExpressionInvalid, StateConflict, ValidationFailed
-from uhlp.evolution.config import CanaryConfig, EvolutionConfig
+from uhlp.evolution.config import EvolutionConfig
+from uhlp.evolution.config_sections import CanaryConfig
 from uhlp.evolution.evolution_numbers import EvolutionNumbers, SetAtRunTime, number_fields
 from uhlp.evolution.global_settings import GlobalSettings
 from uhlp.evolution.ledger import Event

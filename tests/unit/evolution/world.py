@@ -26,10 +26,10 @@ from uhlp.evolution.alert_watch import AlertWatch
 from uhlp.evolution.audit_debt import AuditDebt
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.compiler import Compiler
-from uhlp.evolution.config import (
+from uhlp.evolution.config import EvolutionConfig
+from uhlp.evolution.config_sections import (
     CanaryConfig,
     DeadlineConfig,
-    EvolutionConfig,
     LimitsConfig,
     NoiseConfig,
     RejitConfig,

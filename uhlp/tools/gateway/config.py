@@ -30,12 +30,20 @@ class SharedServer(_Settings):
     """
 
     url: ServerUrl | None = None
+    """Streamable HTTP."""
+
     headers: Headers = {}
+    """Sent with every request; `Authorization = "Bearer secret:NAME"`."""
+
     command: tuple[str, ...] = ()
     """The absolute path of a program, with arguments or without them; no shell reads it. One text is a path alone."""
 
     args: tuple[str, ...] = ()
+    """Further arguments."""
+
     env: dict[str, str] = {}
+    """The environment that it is given; nothing of the server's own."""
+
     folders: tuple[Path, ...] = ()
     """Folders of this machine that the program may read, at their own paths: its own files and libraries."""
 
@@ -46,6 +54,8 @@ class SharedServer(_Settings):
     """Where sandboxes are containers: the image that has the program."""
 
     memory_bytes: Annotated[int, Field(ge=16 * 1024 * 1024)] = 512 * 1024 * 1024
+    """What all processes of the program may hold."""
+
     processes: Annotated[int, Field(ge=1, le=4096)] = 128
     """Threads count too."""
 
@@ -80,6 +90,7 @@ class McpSettings(_Settings):
     """Where definitions may reach, and how long and how much."""
 
     servers: dict[ServerName, SharedServer] = {}
+    """By the name that definitions refer to."""
 
     allow_hosts: tuple[str, ...] = ()
     """Hosts that definitions may name although their address is not public: names (`*` matches within them), with a
@@ -99,6 +110,8 @@ class McpSettings(_Settings):
     """The same for a program that must be started first."""
 
     list_timeout_s: Seconds = 10.0
+    """Of one request for its list of tools."""
+
     call_timeout_s: Seconds = 60.0
     """Of one call; the request's deadline is often earlier."""
 
@@ -112,6 +125,8 @@ class McpSettings(_Settings):
     """After a server was found away; it doubles with every try."""
 
     backoff_max_s: Seconds = 60.0
+    """The longest that a server which was found away is left alone."""
+
     concurrent_calls: Annotated[int, Field(ge=1)] = 32
     """Of one application to one server; more wait."""
 
