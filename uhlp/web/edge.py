@@ -16,6 +16,7 @@ from uhlp.web.answers import WALLS, error_response
 from uhlp.web.app_keys import AppKeys
 from uhlp.web.application_hosts import ApplicationHosts
 from uhlp.web.built_when_needed import BuiltWhenNeeded
+from uhlp.web.documentation.lane import DocumentationLane, is_documentation
 from uhlp.web.executions_lane import ExecutionsLane, execution_of
 from uhlp.web.ingress import PREFIX, Ingress
 from uhlp.web.mcp import application_access, core_access
@@ -35,7 +36,7 @@ _CLOSED: Message = {"type": "websocket.close", "code": 1008}
 
 
 class Edge:
-    """ASGI application: application traffic, metrics and panel to their lanes, all else to the admin lane."""
+    """ASGI application: application traffic, metrics, panel and pages to their lanes, all else to the admin lane."""
 
     def __init__(
         self,
@@ -50,6 +51,7 @@ class Edge:
         application_mcp: ASGIApp,
         admin: ASGIApp,
         panel: ASGIApp,
+        documentation: ASGIApp,
     ) -> None:
         self._hosts = hosts
         self._ingress = ingress
@@ -61,6 +63,7 @@ class Edge:
         self._application_mcp = application_mcp
         self._admin = admin
         self._panel = panel
+        self._documentation = documentation
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (fault := _ambiguity(scope)):
@@ -89,6 +92,8 @@ class Edge:
             await self._panel(scope, receive, send)
         elif scope["type"] == "http" and path == MCP:
             await self._mcp(scope, receive, send)
+        elif scope["type"] == "http" and is_documentation(path):
+            await self._documentation(scope, receive, send)
         elif scope["type"] == "http":
             await self._admin(scope, receive, send)
         else:
@@ -171,4 +176,5 @@ async def open_edge(services: Services) -> AsyncIterator[Edge]:
             ),
             admin=AdminLane(BuiltWhenNeeded(admin), gate=gate, settings=services.settings),
             panel=PanelLane(services, gate=gate, stack=stack),
+            documentation=DocumentationLane(),
         )

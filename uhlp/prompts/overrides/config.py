@@ -15,7 +15,10 @@ class OverrideSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     temporary: Literal["runtime", "s3"] = "runtime"
+    """`runtime`: where runtime values are."""
+
     s3: S3Settings | None = None
+    """The bucket, where `temporary` is `s3`."""
 
     @model_validator(mode="after")
     def _has_a_bucket(self) -> Self:

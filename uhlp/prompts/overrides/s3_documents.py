@@ -26,11 +26,16 @@ class S3Settings(BaseModel):
 
     bucket: str
     prefix: str = "uhlp"
+    """What the names of all objects begin with."""
+
     region: str = "us-east-1"
     endpoint: str = ""
+    """The URL of a store that speaks S3."""
+
     access_key_id: str = ""
     secret_access_key: SecretStr = SecretStr("")
     timeout_s: float = 5.0
+    """How long one request may take."""
 
 
 class S3Documents:

@@ -1,5 +1,6 @@
 """The FastAPI application behind the admin lane: /admin/v1, health, OpenAPI."""
 
+from importlib.metadata import version
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI
@@ -43,16 +44,26 @@ class _Application(FastAPI):
 
 def build_admin(services: Services) -> FastAPI:
     """One FastAPI application over `services`; AdminLane stands before it."""
+    app = _without_services()
+    app.state.services = services
+    return app
+
+
+def openapi_document() -> dict[str, Any]:
+    """What GET /openapi.json answers, whatever the server."""
+    return _without_services().openapi()
+
+
+def _without_services() -> FastAPI:
     app = _Application(
         title="UHLP",
         summary="Endpoints that start as prompts and become code when they have earned it",
-        version="0.1.0",
+        version=version("uhlp"),
         docs_url=None,  # both pages load their scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
         responses=ERROR_RESPONSES,
     )
-    app.state.services = services
     install_error_handlers(app)
     admin = APIRouter(prefix="/admin/v1", dependencies=[Depends(bearer)])
     for part in (
