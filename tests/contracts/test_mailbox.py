@@ -482,6 +482,17 @@ async def test_a_reply_reaches_who_asked_and_names_the_question(open_box, box) -
         await message.reply(Order(number=1))
 
 
+async def test_a_reply_box_stands_beside_its_mailbox_under_a_name_of_its_own(box) -> None:
+    mine, yours = box.reply_box(Done), box.reply_box(Done)
+    assert mine.name != yours.name
+    await box.send(Order(number=1), reply_to=mine.name)
+    asked = await one(box)
+    assert await asked.reply(Done(total=2))
+    await asked.acknowledge()
+    assert (await one(mine)).body == Done(total=2)
+    assert await yours.receive() == []
+
+
 async def test_who_asked_and_died_does_not_keep_work_from_being_done(open_box, name) -> None:
     box = open_box(name, capacity=3)
     gone = f"reply:{uuid4().hex}"

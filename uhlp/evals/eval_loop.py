@@ -1,10 +1,11 @@
 """EvalLoop: runs samples through a component and scores what it answers (seed 004)."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 import structlog
 
-from uhlp.clock import Clock
+from uhlp.clock import Clock, SystemClock
 from uhlp.errors import UhlpError
 from uhlp.evals.eval_request import EvalRequest, EvalResult
 from uhlp.evals.evaluators import Evaluators
@@ -27,7 +28,8 @@ class Loop(Protocol):
 
 class EvalLoop(MailboxLoop[EvalRequest, EvalResult]):
     """Answers EvalRequests. What may go better another time is tried `retries` times more; then it is an error, as is
-    an evaluator that cannot say. `deadline_s` bounds one run where its request says nothing.
+    an evaluator that cannot say. `deadline_s` bounds one run where its request says nothing. Requests whose results
+    nobody waits for are dropped: `is_unwanted` is given a request and where its reply would go.
     """
 
     def __init__(
@@ -36,17 +38,20 @@ class EvalLoop(MailboxLoop[EvalRequest, EvalResult]):
         loop: Loop,
         requests: Mailbox[EvalRequest, EvalResult],
         evaluators: Evaluators | None = None,
-        clock: Clock,
+        clock: Clock = SystemClock(),  # noqa: B008  it has no state
         concurrency: int = 4,
         retries: int = 2,
         deadline_s: float = 60.0,
+        is_unwanted: Callable[[EvalRequest, str | None], bool] = lambda request, reply_to: False,
     ) -> None:
         worker = MailboxWorker(requests, self._handle, clock=clock, visibility_s=30.0)
-        super().__init__(worker, concurrency=concurrency)
+        super().__init__(worker, clock=clock, concurrency=concurrency)
         self._loop = loop
         self._evaluators = evaluators or Evaluators()
+        self._clock = clock
         self._retries = retries
         self._deadline_s = deadline_s
+        self._is_unwanted = is_unwanted
 
     async def score(self, request: EvalRequest) -> EvalResult:
         """Run and score one sample, once."""
@@ -90,7 +95,11 @@ class EvalLoop(MailboxLoop[EvalRequest, EvalResult]):
         return result.model_copy(update={"score": score})
 
     async def _handle(self, message: Message[EvalRequest, EvalResult]) -> None:
-        result = await self.score(message.body)
+        request = message.body
+        is_late = request.expires_at is not None and self._clock.now() >= request.expires_at
+        if is_late or self._is_unwanted(request, message.reply_to):
+            return
+        result = await self.score(request)
         if result.fault is not None and result.fault.is_retryable and message.delivery_count <= self._retries:
             raise Retry(_FIRST_RETRY_S * 2.0 ** (message.delivery_count - 1), result.fault.code)
         await message.reply(result)

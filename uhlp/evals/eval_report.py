@@ -72,8 +72,8 @@ class EvalReport(WireModel):
 
     @property
     def cost_usd(self) -> float:
-        """Of the runs whose price is known."""
-        return sum(one.cost_usd or 0.0 for one in self.results)
+        """Of the runs whose price is known, and of judging them."""
+        return sum((one.cost_usd or 0.0) + (one.score.usd if one.score else 0.0) for one in self.results)
 
     @property
     def prompt_digests(self) -> frozenset[str]:

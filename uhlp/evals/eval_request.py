@@ -15,7 +15,10 @@ from uhlp.models.wire import WireModel
 
 
 class EvalRequest(WireModel):
-    """Run one sample through a component and score the output. (`runId`, `arm`, sample, `attempt`) is counted once."""
+    """Run one sample through a component and score the output. (`runId`, `arm`, sample, `attempt`) is counted once.
+
+    After `expiresAt`, in seconds since the epoch, nobody waits for the result: the request is dropped.
+    """
 
     app_id: AppId
     component_id: ComponentId
@@ -26,6 +29,7 @@ class EvalRequest(WireModel):
     arm: int = 0
     attempt: int = 0
     deadline_s: Annotated[float, Field(gt=0)] | None = None
+    expires_at: float | None = None
     request_id: str = Field(default_factory=lambda: uuid4().hex)
 
 

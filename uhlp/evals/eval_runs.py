@@ -105,7 +105,7 @@ class EvalRuns:
         order = record.order
         arm = None if order.served else Experiment(name="eval", overrides_tag=order.tag, flags=order.flags)
 
-        def goes_on(result: EvalResult) -> bool:
+        async def goes_on(result: EvalResult) -> bool:
             live = self._live[record.id]
             self._live[record.id] = live.model_copy(update={"done": live.done + 1})
             return True

@@ -1,13 +1,13 @@
 """Evaluation: submits a dataset to EvalLoops, wherever they run, and collects what they answer (design 04 "Evals")."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from uuid import uuid4
 
-from uhlp.clock import Clock
+from uhlp.clock import Clock, SystemClock
 from uhlp.errors import LeaseLost, MailboxClosed
-from uhlp.evals.dataset import Dataset, Sample
+from uhlp.evals.dataset import Dataset
 from uhlp.evals.eval_report import EvalReport
 from uhlp.evals.eval_request import EvalRequest, EvalResult
 from uhlp.evals.evaluators import EvaluatorSpec
@@ -17,10 +17,16 @@ from uhlp.models.experiment import Experiment
 _RECEIVED_AT_ONCE = 10
 _WAIT_S = 20.0
 _Key = tuple[int, str, int]
+GoesOn = Callable[[EvalResult], Awaitable[bool]]
+
+
+async def _always(result: EvalResult) -> bool:
+    return True
 
 
 class Evaluation:
-    """One a process: `replies` is this process's reply queue, and a loop drives `run_cycle`, which hands replies out.
+    """One a process: `replies` is this process's reply queue, beside `requests` when none is given, and a loop drives
+    `run_cycle`, which hands replies out.
 
     At most `window` runs of one evaluation are under way. A reply that comes twice, or for an evaluation that has
     ended, is dropped.
@@ -30,12 +36,12 @@ class Evaluation:
         self,
         *,
         requests: Mailbox[EvalRequest, EvalResult],
-        replies: Mailbox[EvalResult, None],
-        clock: Clock,
+        replies: Mailbox[EvalResult, None] | None = None,
+        clock: Clock = SystemClock(),  # noqa: B008  it has no state
         window: int = 16,
     ) -> None:
         self._requests = requests
-        self._replies = replies
+        self._replies = replies or requests.reply_box(EvalResult)
         self._clock = clock
         self._window = window
         self._waiting: dict[str, asyncio.Queue[EvalResult]] = {}
@@ -52,12 +58,14 @@ class Evaluation:
         first_attempt: int = 0,
         deadline_s: float = 600.0,
         sample_deadline_s: float | None = None,
-        goes_on: Callable[[EvalResult], bool] = lambda result: True,
+        most_runs: int | None = None,
+        goes_on: GoesOn = _always,
     ) -> list[EvalReport]:
         """Run every sample `repeats` times in every arm, interleaved, and score it; a report an arm.
 
-        Ends after `deadline_s` seconds, or when `goes_on` says no to a result (a budget is spent), with what there is:
-        the reports say what is missing.
+        Ends after `deadline_s` seconds, after `most_runs`, or when `goes_on` says no to a result (a budget is spent),
+        with what there is: the reports say what is missing. Of the requests under way then, at most `window`, those
+        that nobody has begun are dropped: by this process at once (`is_unwanted`), by others after the deadline.
         """
         run_id = uuid4().hex
         runs = [
@@ -66,12 +74,27 @@ class Evaluation:
             for attempt in range(repeats)
             for arm in range(len(arms))
         ]
+        expires_at = self._clock.now() + deadline_s
         found: dict[_Key, EvalResult] = {}
         arrived = self._waiting[run_id] = asyncio.Queue()
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(deadline_s):
-                    requests = self._requests_of(runs, run_id, arms, app_id, component_id, evaluator, sample_deadline_s)
+                    requests = (
+                        EvalRequest(
+                            app_id=app_id,
+                            component_id=component_id,
+                            sample=sample,
+                            evaluator=evaluator,
+                            experiment=arms[arm],
+                            run_id=run_id,
+                            arm=arm,
+                            attempt=attempt,
+                            deadline_s=sample_deadline_s,
+                            expires_at=expires_at,
+                        )
+                        for arm, sample, attempt in runs[:most_runs]
+                    )
                     await self._exchange(requests, arrived, found, goes_on)
         finally:
             del self._waiting[run_id]
@@ -80,6 +103,10 @@ class Evaluation:
             EvalReport(arm=arm, asked=len(dataset) * repeats, results=tuple(one for one in in_order if one.arm == arm))
             for arm in range(len(arms))
         ]
+
+    def is_unwanted(self, request: EvalRequest, reply_to: str | None) -> bool:
+        """Whether an evaluation of this process asked it and has ended meanwhile."""
+        return reply_to == self._replies.name and request.run_id not in self._waiting
 
     async def run_cycle(self) -> None:
         """Hand out the next replies."""
@@ -96,7 +123,7 @@ class Evaluation:
         requests: Iterator[EvalRequest],
         arrived: "asyncio.Queue[EvalResult]",
         found: dict[_Key, EvalResult],
-        goes_on: Callable[[EvalResult], bool],
+        goes_on: GoesOn,
     ) -> None:
         """Keep `window` requests under way until all are answered."""
         under_way: set[_Key] = set()
@@ -117,28 +144,5 @@ class Evaluation:
                 continue
             under_way.remove(key)
             found[key] = result
-            if not goes_on(result):
+            if not await goes_on(result):
                 return
-
-    @staticmethod
-    def _requests_of(
-        runs: Sequence[tuple[int, Sample, int]],
-        run_id: str,
-        arms: Sequence[Experiment | None],
-        app_id: str,
-        component_id: str,
-        evaluator: EvaluatorSpec,
-        sample_deadline_s: float | None,
-    ) -> Iterator[EvalRequest]:
-        for arm, sample, attempt in runs:
-            yield EvalRequest(
-                app_id=app_id,
-                component_id=component_id,
-                sample=sample,
-                evaluator=evaluator,
-                experiment=arms[arm],
-                run_id=run_id,
-                arm=arm,
-                attempt=attempt,
-                deadline_s=sample_deadline_s,
-            )

@@ -83,12 +83,20 @@ class Evaluator(Protocol):
     async def score(self, sample: Sample, output: Any) -> Score: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Points:
+    """What a judge says: from 0 to 1, and why; and what asking it took."""
+
+    value: float
+    why: str = ""
+    tokens: int = 0
+    usd: float = 0.0
+
+
 class JudgeModel(Protocol):
     """Asks a judge for its points (evals.judge_model)."""
 
-    async def points(
-        self, spec: Judged, sample: Sample, output: Any, *, app_id: str, component_id: str
-    ) -> tuple[float, str]: ...
+    async def points(self, spec: Judged, sample: Sample, output: Any, *, app_id: str, component_id: str) -> Points: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,10 +175,9 @@ class _ByJudge:
     component_id: str
 
     async def score(self, sample: Sample, output: Any) -> Score:
-        value, reason = await self.judge.points(
-            self.spec, sample, output, app_id=self.app_id, component_id=self.component_id
-        )
-        return Score(value=value, passed=value >= self.spec.passes_from, reason=reason[:2_000])
+        said = await self.judge.points(self.spec, sample, output, app_id=self.app_id, component_id=self.component_id)
+        is_passed = said.value >= self.spec.passes_from
+        return Score(value=said.value, passed=is_passed, reason=said.why[:2_000], tokens=said.tokens, usd=said.usd)
 
 
 @dataclass(frozen=True, slots=True)

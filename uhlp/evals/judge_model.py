@@ -11,7 +11,7 @@ from uhlp import strict_json
 from uhlp.clock import Clock
 from uhlp.errors import BadModelAnswer
 from uhlp.evals.dataset import Sample
-from uhlp.evals.evaluators import Judged
+from uhlp.evals.evaluators import Judged, Points
 from uhlp.llm.usage import JUDGE
 from uhlp.models.definition import LlmConfig
 from uhlp.tools.context import ToolContext
@@ -47,10 +47,8 @@ class JudgePoints:
         self._clock = clock
         self._timeout_s = timeout_s
 
-    async def points(
-        self, spec: Judged, sample: Sample, output: Any, *, app_id: str, component_id: str
-    ) -> tuple[float, str]:
-        """From 0 to 1, and why. Raises UhlpError when the judge cannot be asked, BadModelAnswer for nonsense."""
+    async def points(self, spec: Judged, sample: Sample, output: Any, *, app_id: str, component_id: str) -> Points:
+        """Raises UhlpError when the judge cannot be asked, BadModelAnswer for nonsense."""
         identifier = uuid4().hex
         context = ToolContext(
             app_id=app_id,
@@ -75,7 +73,13 @@ class JudgePoints:
         if "parsed" not in generation:
             raise BadModelAnswer("The judge's answer cannot be read.")
         parsed = generation["parsed"]
-        return parsed["points"] / 10, str(parsed.get("why", ""))
+        usage = generation["usage"]
+        return Points(
+            parsed["points"] / 10,
+            str(parsed.get("why", "")),
+            tokens=usage["tokensIn"] + usage["tokensOut"],
+            usd=generation["costUsd"] or 0.0,
+        )
 
 
 def write_question(spec: Judged, sample: Sample, output: Any) -> str:

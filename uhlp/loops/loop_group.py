@@ -1,9 +1,9 @@
 """LoopGroup: starts loops together, wakes them by name, and stops them within one deadline."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import structlog
 
@@ -15,6 +15,12 @@ CANCEL_WITHIN_S = 1.0
 log = structlog.get_logger(__name__)
 
 
+class Looping(Protocol):
+    """What brings its own loops: a worker of a mailbox."""
+
+    def loops(self) -> Sequence[PeriodicLoop]: ...
+
+
 class LoopGroup:
     """`async with LoopGroup(loops):` runs the loops beside the body and stops them after it.
 
@@ -22,10 +28,35 @@ class LoopGroup:
     is the server, when a loop fails.
     """
 
-    def __init__(self, loops: Iterable[PeriodicLoop], *, stop_within_s: float = 10.0) -> None:
-        self._loops = {loop.name: loop for loop in loops}
+    def __init__(self, loops: Iterable[PeriodicLoop | Looping], *, stop_within_s: float = 10.0) -> None:
+        self._loops: dict[str, PeriodicLoop] = {}
+        for one in loops:
+            for loop in [one] if isinstance(one, PeriodicLoop) else one.loops():
+                if loop.name in self._loops:
+                    raise ValueError(f"two loops of one group have the name {loop.name}")
+                self._loops[loop.name] = loop
         self._stop_within_s = stop_within_s
         self._root: asyncio.Task[None] | None = None
+        self._is_asked_to_end = asyncio.Event()
+        self._ended = asyncio.Event()
+
+    async def run(self) -> None:
+        """Run the loops until `shutdown` (seed 004)."""
+        try:
+            async with self:
+                await self._is_asked_to_end.wait()
+        finally:
+            self._ended.set()
+
+    async def shutdown(self, *, timeout: float = 30.0) -> bool:  # noqa: ASYNC109  the seed's name
+        """End `run`; False when its loops take longer than `timeout` seconds."""
+        self._is_asked_to_end.set()
+        try:
+            async with asyncio.timeout(timeout):
+                await self._ended.wait()
+        except TimeoutError:
+            return False
+        return True
 
     async def __aenter__(self) -> Self:
         self._root = asyncio.create_task(self._run(), name="loop-group")

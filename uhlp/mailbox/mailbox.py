@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import suppress
 from typing import Generic, TypeVar
+from uuid import uuid4
 
 from uhlp.errors import MailboxClosed, MailboxUnavailable, ValidationFailed
 from uhlp.mailbox.body_codec import BodyCodec
@@ -24,6 +25,7 @@ from uhlp.mailbox.message_queue import (
 
 BodyT = TypeVar("BodyT")
 ReplyT = TypeVar("ReplyT")
+OtherT = TypeVar("OtherT")
 _Taken = tuple[list[Message[BodyT, ReplyT]], float]
 _SHORTEST_WAIT_S = 0.001
 
@@ -43,6 +45,7 @@ class Mailbox(Generic[BodyT, ReplyT]):
         self._bodies = BodyCodec(body, most_bytes=limits.body_bytes)
         self._replies = None if reply is None else BodyCodec(reply, most_bytes=limits.body_bytes)
         self._queue = queue
+        self._limits = limits
         self._is_closed = False
 
     async def send(self, body: BodyT, *, reply_to: str | None = None, delay_s: float = 0.0) -> str:
@@ -88,6 +91,11 @@ class Mailbox(Generic[BodyT, ReplyT]):
         except BaseException:
             await to_its_end(self._undo(taking))
             raise
+
+    def reply_box(self, body: type[OtherT]) -> "Mailbox[OtherT, None]":
+        """A reply queue of this process in the same store, under a name of its own; it need not be registered."""
+        name = f"reply:{uuid4().hex}"
+        return Mailbox(name=name, body=body, reply=None, queue=self._queue.beside(name), limits=self._limits)
 
     async def counts(self) -> MailboxCounts:
         """How many messages are in each place."""

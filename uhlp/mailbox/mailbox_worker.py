@@ -72,6 +72,10 @@ class MailboxWorker(Generic[BodyT, ReplyT]):
         self._random = random or SystemRandom()
         self._stopped = asyncio.Event()
 
+    @property
+    def mailbox_name(self) -> str:
+        return self._mailbox.name
+
     def stop(self) -> None:
         """Take no more messages; one that is worked on is worked on to its end."""
         self._stopped.set()

@@ -117,6 +117,10 @@ class MessageQueue(Protocol):
         """Remove all dead letters; how many there were."""
         ...
 
+    def beside(self, name: str) -> "MessageQueue":
+        """The queue of another mailbox in the same store, within the same limits."""
+        ...
+
     async def clear(self) -> int:
         """Remove all messages, wherever they are; how many there were. Leases on them are lost."""
         ...

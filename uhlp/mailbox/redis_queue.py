@@ -28,6 +28,9 @@ class RedisQueue:
         ttl_ms: int | str = max(1, round(limits.reply_ttl_s * 1000)) if is_reply_name(name) else ""
         self._common = (limits.max_deliveries, ttl_ms, limits.capacity, _microseconds(self.longest_wait_s))
 
+    def beside(self, name: str) -> "RedisQueue":
+        return RedisQueue(name, server=self._server, limits=self._limits)
+
     async def put(self, body: bytes, *, delay_s: float, reply_to: str) -> str:
         message_id = await self._put(body, delay_s=delay_s, reply_to=reply_to)
         if message_id is None:

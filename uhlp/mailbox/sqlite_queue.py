@@ -31,6 +31,9 @@ class SqliteQueue:
         self._limits = limits
         self.longest_wait_s = 5.0 if file.is_own else 0.1
 
+    def beside(self, name: str) -> "SqliteQueue":
+        return SqliteQueue(name, file=self._file, limits=self._limits)
+
     async def put(self, body: bytes, *, delay_s: float, reply_to: str) -> str:
         message_id = await self._put(body, delay_s=delay_s, reply_to=reply_to)
         if message_id is None:

@@ -1,6 +1,6 @@
 """MainLoop: one request for one component, asked from inside, perhaps under an experiment (seed 004)."""
 
-from uhlp.clock import Clock
+from uhlp.clock import Clock, SystemClock
 from uhlp.errors import ComponentNotFound, ExecutionFailed, OverrideConflict, UhlpError, ValidationFailed
 from uhlp.execution import ExecutionCall, ExecutionResult, Executor, PromptImplementation
 from uhlp.mailbox.mailbox import Mailbox
@@ -109,10 +109,10 @@ class MainLoopWorker(MailboxLoop[MainLoopRequest, MainLoopResult]):
         *,
         loop: MainLoop,
         requests: Mailbox[MainLoopRequest, MainLoopResult],
-        clock: Clock,
+        clock: Clock = SystemClock(),  # noqa: B008  it has no state
         concurrency: int = 4,
     ) -> None:
-        super().__init__(MailboxWorker(requests, self._handle, clock=clock), concurrency=concurrency)
+        super().__init__(MailboxWorker(requests, self._handle, clock=clock), clock=clock, concurrency=concurrency)
         self._loop = loop
 
     async def _handle(self, message: Message[MainLoopRequest, MainLoopResult]) -> None:

@@ -56,7 +56,9 @@ def make_evals(ground: Foundation, requests: ComponentRequests) -> Evals:
     main_loop = MainLoop(
         registry=ground.registry, requests=requests, executor=ground.executor, overrides=overrides, clock=clock
     )
-    eval_requests = ground.mailboxes.open(_EVAL_REQUESTS, EvalRequest, reply=EvalResult, max_deliveries=5)
+    eval_requests = ground.mailboxes.open(
+        _EVAL_REQUESTS, EvalRequest, reply=EvalResult, max_deliveries=settings.retries + 4
+    )
     evaluation = Evaluation(
         requests=eval_requests,
         replies=ground.mailboxes.open(f"reply:{uuid4().hex[:12]}", EvalResult, max_deliveries=5),
@@ -98,10 +100,11 @@ def make_evals(ground: Foundation, requests: ComponentRequests) -> Evals:
             concurrency=settings.concurrency,
             retries=settings.retries,
             deadline_s=settings.deadline_s,
+            is_unwanted=evaluation.is_unwanted,
         ),
         eval_runs=EvalRuns(evaluation=evaluation, datasets=datasets, values=values, clock=clock),
         optimize_loop=OptimizeLoop(
-            strategies={one.name: one for one in strategies},
+            strategy=strategies,
             overrides_store=overrides,
             prompt_registry=prompts,
             subjects=datasets,

@@ -6,7 +6,8 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from uhlp.clock import SystemClock
+from tests.unit.evals.sends_twice import SendsTwice
+from uhlp.clock import FakeClock, SystemClock
 from uhlp.errors import EvalIncomplete
 from uhlp.evals.dataset import Dataset, Sample
 from uhlp.evals.eval_loop import EvalLoop
@@ -49,17 +50,6 @@ class ScriptedLoop:
         await asyncio.sleep(0)
         self._now -= 1
         return self.answer(request)
-
-
-class SendsTwice:
-    """A mailbox that delivers everything twice."""
-
-    def __init__(self, box: InMemoryMailbox[EvalRequest, EvalResult]) -> None:
-        self._box = box
-
-    async def send(self, body: EvalRequest, *, reply_to: str) -> str:
-        await self._box.send(body, reply_to=reply_to)
-        return await self._box.send(body, reply_to=reply_to)
 
 
 class Parts:
@@ -167,7 +157,7 @@ async def test_a_spent_budget_ends_the_run_with_what_there_is(parts: Parts) -> N
     await parts.start(doubled)
     spent = 0
 
-    def goes_on(result: EvalResult) -> bool:
+    async def goes_on(result: EvalResult) -> bool:
         nonlocal spent
         spent += result.tokens_in
         return spent < 21
@@ -175,6 +165,38 @@ async def test_a_spent_budget_ends_the_run_with_what_there_is(parts: Parts) -> N
     (report,) = await evaluate(parts, dataset(50), goes_on=goes_on)
     assert report.n == 3
     assert report.missing == 47
+
+
+async def test_what_nobody_waits_for_any_more_is_not_run(parts: Parts) -> None:
+    (report,) = await evaluate(parts, dataset(9), deadline_s=0.05)
+    assert report.missing == 9
+    assert (await parts.requests.counts()).ready == 4  # the window
+    loop = ScriptedLoop(doubled)
+    evals = EvalLoop(loop=loop, requests=parts.requests, is_unwanted=parts.evaluation.is_unwanted)
+    await evals.run(max_iterations=4)
+    assert loop.asked == []
+    assert (await parts.requests.counts()).ready == 0
+
+
+async def test_a_process_that_is_gone_is_waited_for_until_its_deadline(parts: Parts) -> None:
+    clock, loop = FakeClock(), ScriptedLoop(doubled)
+    evals = EvalLoop(loop=loop, requests=parts.requests, clock=clock)
+    for sample in dataset(2):
+        request = EvalRequest(
+            app_id="desk", component_id="sort", sample=sample, evaluator=Exact(), expires_at=clock.now() + 10.0
+        )
+        await parts.requests.send(request, reply_to="reply:gone")
+    await evals.run(max_iterations=1)
+    clock.advance(11.0)
+    await evals.run(max_iterations=1)
+    assert len(loop.asked) == 1
+    assert (await parts.requests.counts()).ready == 0
+
+
+async def test_no_more_is_run_than_was_said(parts: Parts) -> None:
+    loop = await parts.start(doubled)
+    (report,) = await evaluate(parts, dataset(9), most_runs=6)
+    assert (report.n, report.missing, len(loop.asked)) == (6, 3, 6)
 
 
 async def test_an_empty_dataset_decides_nothing(parts: Parts) -> None:

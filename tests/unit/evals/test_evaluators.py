@@ -16,6 +16,7 @@ from uhlp.evals.evaluators import (
     Numeric,
     OfFunction,
     OfSchema,
+    Points,
 )
 from uhlp.evals.score import Score
 
@@ -71,19 +72,20 @@ async def test_a_function_may_answer_with_points_truth_or_a_score_and_may_wait()
         await score(OfFunction(name="gone"), 1)
 
 
-class Points:
+class ScriptedJudge:
     def __init__(self, *points: float) -> None:
         self.points_left = list(points)
 
-    async def points(self, spec: Judged, sample: Sample, output: Any, **whose: str) -> tuple[float, str]:
+    async def points(self, spec: Judged, sample: Sample, output: Any, **whose: str) -> Points:
         if not self.points_left:
             raise Unavailable("the judge is down")
-        return self.points_left.pop(0), "because"
+        return Points(self.points_left.pop(0), "because", tokens=40, usd=0.02)
 
 
 async def test_a_judge_passes_what_has_points_enough_and_its_outage_is_an_error() -> None:
-    spec, judge = Judged(model="judge-1", rubric="Is it polite?", passes_from=0.6), Points(0.6, 0.5)
-    assert (await score(spec, "x", judge=judge)).passed
+    spec, judge = Judged(model="judge-1", rubric="Is it polite?", passes_from=0.6), ScriptedJudge(0.6, 0.5)
+    polite = await score(spec, "x", judge=judge)
+    assert (polite.passed, polite.tokens, polite.usd) == (True, 40, 0.02)
     assert not (await score(spec, "x", judge=judge)).passed
     with pytest.raises(Unavailable):
         await score(spec, "x", judge=judge)

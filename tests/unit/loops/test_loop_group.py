@@ -208,6 +208,39 @@ async def test_an_error_in_the_body_stops_the_loops_and_is_passed_on() -> None:
     assert not loop.status().is_running
 
 
+class Worker:
+    """Brings its own loops, as a worker of a mailbox does."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.works = asyncio.Event()
+
+    async def run_cycle(self) -> None:
+        self.works.set()
+        await asyncio.Event().wait()
+
+    def loops(self) -> list[PeriodicLoop]:
+        names = [f"{self.name}-1", f"{self.name}-2"]
+        return [PeriodicLoop(name, self.run_cycle, 0.0, FakeClock(), waits_for_work=True) for name in names]
+
+
+async def test_workers_bring_their_loops_and_a_group_runs_until_its_shutdown() -> None:
+    workers = [Worker("evals"), Worker("optimize")]
+    group = LoopGroup(loops=workers)
+    running = asyncio.create_task(group.run())
+    async with asyncio.timeout(BOUND_S):
+        for worker in workers:
+            await worker.works.wait()
+        assert [one.name for one in group.status()] == ["evals-1", "evals-2", "optimize-1", "optimize-2"]
+        assert await group.shutdown(timeout=BOUND_S)
+        await running
+
+
+async def test_two_loops_of_one_name_are_refused() -> None:
+    with pytest.raises(ValueError, match="evals-1"):
+        LoopGroup(loops=[Worker("evals"), Worker("evals")])
+
+
 async def test_a_loop_that_waits_for_work_ends_at_once() -> None:
     work: asyncio.Queue[str] = asyncio.Queue()
     taken = asyncio.Event()

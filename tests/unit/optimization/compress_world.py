@@ -98,11 +98,14 @@ class PromptedLoop:
         self.texts: list[str] = []
         self.fails: Callable[[int], MainLoopFault | None] = lambda number: None
         self.on_ask: Callable[[int], None] = lambda number: None
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
         self.digest_of: Callable[[ResolvedPrompt], str] = lambda resolved: resolved.digest
 
     async def execute(self, request: MainLoopRequest) -> MainLoopResult:
         self.asked.append(request)
         self.on_ask(len(self.asked))
+        await self.may_answer.wait()
         assert request.experiment is not None
         fault = self.fails(len(self.asked))
         if fault is not None:
@@ -155,9 +158,19 @@ class CompressWorld:
             clock=SystemClock(),
         )
 
+    def evaluation_through(self, requests: Any) -> Evaluation:
+        """Another evaluation of this process, with a reply queue of its own; drive its `run_cycle`."""
+        return Evaluation(requests=requests, clock=SystemClock())
+
     async def __aenter__(self) -> "CompressWorld":
         clock = SystemClock()
-        evals = EvalLoop(loop=self.loop, requests=self.eval_requests, clock=clock, retries=0)
+        evals = EvalLoop(
+            loop=self.loop,
+            requests=self.eval_requests,
+            clock=clock,
+            retries=0,
+            is_unwanted=lambda request, reply_to: self.evaluation.is_unwanted(request, reply_to),
+        )
         loops = [PeriodicLoop(f"eval-{n}", evals.run_cycle, 0.0, clock, waits_for_work=True) for n in range(4)]
         replies = PeriodicLoop("replies", self.evaluation.run_cycle, 0.0, clock, waits_for_work=True)
         self._stack.push_async_callback(self._runtime.aclose)
@@ -185,12 +198,12 @@ class CompressWorld:
     async def dataset_of(self, ns: str, component_id: str) -> Dataset:
         return self.dataset
 
-    def optimize_loop(self, *strategies: CompressStrategy) -> OptimizeLoop:
+    def optimize_loop(self, *strategies: CompressStrategy, **how: Any) -> OptimizeLoop:
         async def note(run: OptimizeRun) -> None:
             self.ended.append(run)
 
         return OptimizeLoop(
-            strategies={one.name: one for one in strategies},
+            strategy=strategies,
             overrides_store=self.store,
             prompt_registry=self,
             subjects=self,
@@ -199,6 +212,7 @@ class CompressWorld:
             runs=self.runs,
             clock=self.clock,
             on_done=note,
+            **how,
         )
 
     async def optimize(self, *strategies: CompressStrategy, **fields: Any) -> OptimizeResult:

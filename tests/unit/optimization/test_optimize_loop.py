@@ -7,8 +7,10 @@ from random import Random
 
 import pytest
 
+from tests.unit.evals.sends_twice import SendsTwice
 from tests.unit.optimization.compress_world import (
     APP,
+    COMPONENT,
     KEY,
     SHORT,
     CompressWorld,
@@ -18,8 +20,13 @@ from tests.unit.optimization.compress_world import (
     shouts,
 )
 from uhlp.errors import Conflict, ModelProviderUnavailable, OverrideConflict, OverrideRefused
+from uhlp.evals.dataset import Dataset
+from uhlp.evals.eval_report import EvalReport
+from uhlp.evals.evaluators import Exact
+from uhlp.loops import LoopGroup, PeriodicLoop
+from uhlp.models.experiment import Experiment
 from uhlp.models.main_loop import MainLoopFault
-from uhlp.optimization.compress import OptimizeBudget, apply_modifications
+from uhlp.optimization.compress import OptimizeBudget, OptimizeRuns, apply_modifications
 from uhlp.optimization.compress.optimize_run import OptimizeRun, Step
 from uhlp.prompts.overrides import PromptDescriptor, SectionOverride
 
@@ -93,6 +100,37 @@ async def test_c_a_strategy_gets_the_bodies_that_the_baseline_really_has(world: 
     assert strategy.seen[0].sections[0].body == "You shout texts, all of them.\n\n"
 
 
+async def test_d_replies_find_their_evaluation_and_collecting_them_ends(world: CompressWorld) -> None:
+    sizes = [7, 11, 5]
+    reports = await asyncio.gather(*(evaluated(world, dataset(size)) for size in sizes))  # one reply queue for all
+    assert [(one.n, one.missing) for one in reports] == [(size, 0) for size in sizes]
+    world.loop.may_answer.clear()
+    unanswered = await evaluated(world, dataset(5), deadline_s=0.05)
+    assert (unanswered.n, unanswered.missing) == (0, 5)
+    world.loop.may_answer.set()
+    assert (await evaluated(world, dataset(3))).n == 3  # late replies of the one before belong to nobody
+
+
+async def test_e_a_lost_lease_ends_the_work(world: CompressWorld) -> None:
+    strategy = ScriptedStrategy(SHORT)
+    await world.send(strategy, request_id="once")
+    world.loop.may_answer.clear()
+    asked = asyncio.Event()
+    world.loop.on_ask = lambda number: asked.set()
+    working = asyncio.create_task(world.optimize_loop(strategy, visibility_s=0.06).run_cycle())
+    async with asyncio.timeout(10):
+        await asked.wait()
+        while not (taken := await world.requests.receive(visibility_timeout=600.0)):
+            world.clock.advance(1.0)  # the lease is over before it is renewed
+        await working
+    assert not (await world.runs.get("once")).is_over
+    assert await world.temporary_tags() == []
+    world.loop.may_answer.set()
+    await taken[0].nack()
+    await world.optimize_loop(strategy).run_cycle()
+    assert (await world.reply()).report.verdict == "shorter"
+
+
 async def test_f_a_request_that_is_delivered_again_is_answered_from_what_is_kept(world: CompressWorld) -> None:
     strategy = ScriptedStrategy(SHORT)
     first = await world.optimize(strategy, request_id="once")
@@ -103,8 +141,27 @@ async def test_f_a_request_that_is_delivered_again_is_answered_from_what_is_kept
     assert len(strategy.seen) == 1
 
 
+async def test_f_what_follows_a_run_is_told_again_with_its_request(world: CompressWorld) -> None:
+    strategy = ScriptedStrategy(SHORT)
+    for _ in range(2):
+        await world.optimize(strategy, request_id="once")
+    assert [one.request.request_id for one in world.ended] == ["once", "once"]
+
+
+async def test_g_a_sample_counts_once_however_often_its_reply_comes(world: CompressWorld) -> None:
+    world.evaluation = world.evaluation_through(SendsTwice(world.eval_requests))
+    async with LoopGroup([PeriodicLoop("twice", world.evaluation.run_cycle, 0.0, world.clock, waits_for_work=True)]):
+        result = await world.optimize(ScriptedStrategy({"ending": SHORT["ending"]}))
+    report = result.report
+    assert report.verdict == "shorter"
+    assert report.baseline.n == len(world.dataset.of_split("train"))
+    assert report.certificate is not None
+    assert report.certificate.candidate.n == 3 * len(world.dataset.of_split("held_out"))
+    assert len(world.loop.asked) > report.spent.calls  # some were run twice
+
+
 @pytest.mark.parametrize("killed_after", [5, 30, 60, 120, 200])
-async def test_e_a_killed_worker_loses_no_finished_step(world: CompressWorld, killed_after: int) -> None:
+async def test_f_a_stopped_worker_loses_no_finished_step(world: CompressWorld, killed_after: int) -> None:
     strategy = ScriptedStrategy(SHORT)
     loop = world.optimize_loop(strategy)
     working: asyncio.Task[None] | None = None
@@ -136,6 +193,23 @@ async def test_h_errors_are_no_regressions(world: CompressWorld) -> None:
     report = (await world.optimize(ScriptedStrategy(SHORT))).report
     assert "regressed" not in outcomes_of(report)
     assert all(one.candidate.errored == 0 or one.outcome != "regressed" for one in report.edits)
+
+
+async def test_h_errors_in_the_screening_refuse_nothing(world: CompressWorld) -> None:
+    train = len(world.dataset.of_split("train"))
+    faults = iter(range(5))
+
+    def fails(number: int) -> MainLoopFault | None:
+        is_candidate = world.loop.asked[-1].experiment.name != "baseline"  # type: ignore[union-attr]
+        is_screening = train < number <= train + 24
+        if is_candidate and is_screening and next(faults, None) is not None:
+            return MainLoopFault(code="BUSY", message="busy")
+        return None
+
+    world.loop.fails = fails
+    report = (await world.optimize(ScriptedStrategy({"ending": SHORT["ending"]}))).report
+    assert next(faults, None) is None
+    assert outcomes_of(report) == ["accepted"]
 
 
 async def test_h_too_many_errors_decide_nothing(world: CompressWorld) -> None:
@@ -224,6 +298,70 @@ async def test_v_a_spent_budget_leaves_a_report_of_what_is_known(world: Compress
     assert await world.temporary_tags() == []
 
 
+async def test_v_the_calls_of_a_budget_are_kept_exactly(world: CompressWorld) -> None:
+    report = (await world.optimize(ScriptedStrategy(SHORT), budget=OptimizeBudget(calls=57))).report
+    assert (report.spent.calls, len(world.loop.asked)) == (57, 57)
+
+
+async def test_v_what_a_step_took_that_is_done_again_is_spent(world: CompressWorld) -> None:
+    strategy = ScriptedStrategy(SHORT)
+    loop = world.optimize_loop(strategy)
+    working: asyncio.Task[None] | None = None
+
+    def stop(number: int) -> None:
+        if number in (20, 45, 70) and working is not None:
+            working.cancel()
+
+    world.loop.on_ask = stop
+    await world.send(strategy, request_id="once", budget=OptimizeBudget(calls=80))
+    for _ in range(4):
+        working = asyncio.create_task(loop.run_cycle())
+        await asyncio.wait({working})
+    report = (await world.reply()).report
+    assert report.verdict == "budget_exhausted"
+    assert len(world.loop.asked) <= 80 + 3 * 16  # those under way at each stop
+
+
+async def test_a_run_of_another_process_is_cancelled_during_a_step(world: CompressWorld) -> None:
+    strategy = ScriptedStrategy(SHORT)
+    asked = asyncio.Event()
+
+    def ask(number: int) -> None:
+        if number == 5:
+            world.loop.may_answer.clear()
+            asked.set()
+
+    world.loop.on_ask = ask
+    await world.send(strategy, request_id="stop-me")
+    working = asyncio.create_task(world.optimize_loop(strategy).run_cycle())
+    async with asyncio.timeout(10):
+        await asked.wait()
+        await OptimizeRuns(values=world.values).cancel("stop-me")
+        world.loop.may_answer.set()
+        await working
+    assert (await world.reply()).report.verdict == "cancelled"
+    assert len(world.loop.asked) <= 16 < len(world.dataset.of_split("train"))
+
+
+async def test_what_was_found_out_about_another_prompt_decides_nothing(world: CompressWorld) -> None:
+    def change(number: int) -> None:
+        if number == 45:
+            world.loop.digest_of = lambda resolved: f"{resolved.digest} of another revision"
+
+    world.loop.on_ask = change
+    report = (await world.optimize(ScriptedStrategy(SHORT))).report
+    assert report.verdict in ("not_applicable", "nothing_accepted")
+    assert "changed" in report.reason or "invalid" in report.reason
+
+
+async def test_a_worker_that_lost_its_lease_does_not_undo_the_end(world: CompressWorld) -> None:
+    strategy = ScriptedStrategy(SHORT)
+    result = await world.optimize(strategy, request_id="once")
+    ended = await world.runs.get("once")
+    await world.runs.save(ended.model_copy(update={"step": Step.CONFIRM, "result": None}))
+    assert (await world.runs.get("once")).result == result
+
+
 async def test_a_run_can_be_cancelled_from_anywhere(world: CompressWorld) -> None:
     strategy = ScriptedStrategy(SHORT)
     loop = world.optimize_loop(strategy)
@@ -244,10 +382,11 @@ async def test_of_two_runs_of_one_prompt_one_waits(world: CompressWorld) -> None
     other = OptimizeRun(request=request(strategy, request_id="other"), experiment_id="other")
     assert await world.runs.occupy(other)
     await world.send(strategy, request_id="second")
-    await world.optimize_loop(strategy).run_cycle()
+    for _ in range(15):  # more often than a message is delivered
+        await world.optimize_loop(strategy).run_cycle()
+        world.clock.advance(60.0)
     assert world.loop.asked == []
     await world.runs.vacate(other)
-    world.clock.advance(20.0)
     await world.optimize_loop(strategy).run_cycle()
     assert (await world.reply()).request_id == "second"
 
@@ -309,6 +448,14 @@ async def test_what_was_found_for_another_text_is_not_applied(world: CompressWor
     changed = PromptDescriptor(APP, KEY, world.descriptor.prompt.with_bodies({"preamble": "Another text.\n\n"}))
     with pytest.raises(OverrideRefused, match="has changed"):
         await apply_modifications(world.store, changed, result.report.modifications)
+
+
+async def evaluated(world: CompressWorld, data: Dataset, *, deadline_s: float = 20.0) -> EvalReport:
+    arm = Experiment(name="baseline")
+    (report,) = await world.evaluation.evaluate(
+        data, app_id=APP, component_id=COMPONENT, evaluator=Exact(), arms=[arm], deadline_s=deadline_s
+    )
+    return report
 
 
 def outcomes_of(report) -> list[str]:

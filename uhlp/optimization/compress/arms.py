@@ -1,6 +1,6 @@
 """Arms: prompts that are tried, under temporary tags, and what their runs take of a budget."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from uhlp.clock import Clock
 from uhlp.evals.dataset import Dataset
@@ -15,8 +15,8 @@ from uhlp.optimization.compress.optimize_request import OptimizeBudget
 from uhlp.optimization.compress.strategy import SectionEdit, StrategyUse
 from uhlp.prompts.overrides import PromptDescriptor, PromptOverridesStore
 
-_TTL_S = 4 * 3_600.0
-"""What a crash leaves of temporary tags ends by itself."""
+_LONGER_S = 3_600.0
+"""What a crash leaves of temporary tags ends by itself, so many seconds after the time of the run."""
 
 
 class RunEnded(Exception):
@@ -24,7 +24,7 @@ class RunEnded(Exception):
 
 
 class Arms:
-    """The arms of one run. `is_cancelled` is asked with every result."""
+    """The arms of one run. `is_cancelled` is asked with every result, so that a run of any process can be ended."""
 
     def __init__(
         self,
@@ -35,11 +35,12 @@ class Arms:
         component_id: str,
         evaluator: EvaluatorSpec,
         experiment_id: str,
+        delivery: int,
         baseline_tag: str,
         flags: dict[str, bool],
         budget: OptimizeBudget,
         spent: Spent,
-        is_cancelled: Callable[[], bool],
+        is_cancelled: Callable[[], Awaitable[bool]],
         clock: Clock,
     ) -> None:
         self._evaluation = evaluation
@@ -48,6 +49,8 @@ class Arms:
         self._component_id = component_id
         self._evaluator = evaluator
         self._experiment_id = experiment_id
+        self._tags = f"opt-{experiment_id[:12]}-"
+        self._delivery = delivery
         self._baseline_tag = baseline_tag
         self._flags = flags
         self._budget = budget
@@ -61,14 +64,14 @@ class Arms:
 
     async def arm(self, name: str, edits: Sequence[SectionEdit]) -> Experiment:
         """An arm with these edits on the baseline, all in one temporary set. Raises OverrideRefused."""
-        tag = f"opt-{self._experiment_id[:12]}-{name}"
-        await self._store.delete(ns=self._prompt.ns, prompt_key=self._prompt.key, tag=tag)  # an earlier delivery's
+        tag = f"{self._tags}{self._delivery}-{name}"
+        await self._store.delete(ns=self._prompt.ns, prompt_key=self._prompt.key, tag=tag)  # of a step done again
         await self._store.put(
             self._prompt,
             [one.as_override() for one in edits],
             tag=tag,
             parent=self._baseline_tag,
-            ttl_s=_TTL_S,
+            ttl_s=self._budget.seconds + _LONGER_S,
             provenance={"experiment": self._experiment_id},
         )
         return Experiment(
@@ -80,17 +83,18 @@ class Arms:
         )
 
     async def remove(self) -> None:
-        """Remove the temporary sets of this run, those of an earlier delivery too."""
+        """Remove the temporary sets of this run and of its earlier deliveries; a later one may be using its own."""
         for identity in await self._store.list(ns=self._prompt.ns, prompt_key=self._prompt.key):
-            if identity.tag.startswith(f"opt-{self._experiment_id[:12]}-"):
+            delivery = identity.tag.removeprefix(self._tags).split("-")[0]
+            if identity.tag.startswith(self._tags) and delivery.isdigit() and int(delivery) <= self._delivery:
                 await self._store.delete(ns=identity.ns, prompt_key=identity.key, tag=identity.tag)
 
     async def run(
         self, arms: Sequence[Experiment], dataset: Dataset, *, repeats: int, first: int = 0
     ) -> list[EvalReport]:
         """Runs of all samples in all arms, interleaved. RunEnded when the budget is spent or the run is cancelled."""
-        self._check()
-        left_s = self._budget.seconds - self._seconds()
+        await self._check()
+        budget, spent = self._budget, self.spent
         reports = await self._evaluation.evaluate(
             dataset,
             app_id=self._prompt.ns,
@@ -99,11 +103,12 @@ class Arms:
             arms=arms,
             repeats=repeats,
             first_attempt=first,
-            deadline_s=left_s,
+            deadline_s=budget.seconds - self._seconds(),
+            most_runs=budget.calls - spent.calls,
             goes_on=self._note,
         )
-        self.spent = self.spent.model_copy(update={"seconds": self._seconds()})
-        self._check()
+        if not all(one.complete for one in reports):
+            await self._check()
         return reports
 
     async def trials(
@@ -132,6 +137,10 @@ class Arms:
                 trial.add(1, other)
         return trials
 
+    def spent_by_now(self) -> Spent:
+        """With the time of this delivery."""
+        return self.spent.model_copy(update={"seconds": self._seconds()})
+
     def charge(self, use: StrategyUse) -> None:
         """What a strategy took."""
         self.spent = self.spent.model_copy(
@@ -143,25 +152,25 @@ class Arms:
         """In the clock's monotonic seconds."""
         return self._began + self._budget.seconds
 
-    def _note(self, result: EvalResult) -> bool:
-        spent = self.spent
+    async def _note(self, result: EvalResult) -> bool:
+        spent, score = self.spent, result.score
         self.spent = spent.model_copy(
             update={
                 "calls": spent.calls + 1,
-                "tokens": spent.tokens + result.tokens_in + result.tokens_out,
-                "usd": spent.usd + (result.cost_usd or 0.0),
+                "tokens": spent.tokens + result.tokens_in + result.tokens_out + (score.tokens if score else 0),
+                "usd": spent.usd + (result.cost_usd or 0.0) + (score.usd if score else 0.0),
             }
         )
-        return self._why_over() is None
+        return await self._why_over() is None
 
-    def _check(self) -> None:
-        why = self._why_over()
+    async def _check(self) -> None:
+        why = await self._why_over()
         if why is not None:
             raise RunEnded(why)
 
-    def _why_over(self) -> str | None:
+    async def _why_over(self) -> str | None:
         budget, spent = self._budget, self.spent
-        if self._is_cancelled():
+        if await self._is_cancelled():
             return "cancelled"
         limits = [(budget.calls, spent.calls, "runs"), (budget.tokens, spent.tokens, "tokens"),
                   (budget.usd, spent.usd, "US dollars"), (budget.seconds, self._seconds(), "seconds")]  # fmt: skip

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import structlog
 
+from uhlp.errors import UhlpError
 from uhlp.llm.usage import COMPRESS
 from uhlp.models.definition import LlmConfig
 from uhlp.optimization.compress.strategy import SectionEdit, StrategyUse, edit_of
@@ -59,7 +60,13 @@ class LLMCompressStrategy:
         edits: list[SectionEdit] = []
         use = StrategyUse()
         for section in sections[: self._most_sections]:
-            generation = await self._ask(prompt, section, component_id, deadline)
+            try:
+                generation = await self._ask(prompt, section, component_id, deadline)
+            except UhlpError as error:
+                if not use.calls:
+                    raise
+                log.warning("compression_broken_off", app_id=prompt.ns, prompt=prompt.key, why=error.message)
+                break  # what was paid for is tried
             usage = generation["usage"]
             use = StrategyUse(
                 use.tokens + usage["tokensIn"] + usage["tokensOut"],

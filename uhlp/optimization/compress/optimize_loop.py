@@ -4,24 +4,25 @@ QUEUED → BASELINE → PROPOSE → SCREEN → CONFIRM → COMBINE → DONE | FA
 one begins: a request that is delivered again goes on where it was, and one that is done is answered from what is kept.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 import structlog
 
-from uhlp.clock import Clock
-from uhlp.errors import UhlpError
+from uhlp.clock import Clock, SystemClock
+from uhlp.errors import UhlpError, ValidationFailed
 from uhlp.evals.dataset import Dataset
+from uhlp.evals.eval_request import EvalRequest, EvalResult
 from uhlp.evals.evaluation import Evaluation
 from uhlp.evals.evaluators import EvaluatorSpec
+from uhlp.mailbox.cancelling import to_its_end
 from uhlp.mailbox.mailbox import Mailbox
-from uhlp.mailbox.mailbox_loop import MailboxLoop
-from uhlp.mailbox.mailbox_worker import MailboxWorker, Retry
+from uhlp.mailbox.mailbox_loop import Cycle, MailboxLoop
+from uhlp.mailbox.mailbox_worker import MailboxWorker, Postpone, Retry
 from uhlp.mailbox.message import Message
 from uhlp.optimization.compress.arms import Arms, RunEnded
-from uhlp.optimization.compress.optimization_report import (
-    Verdict,
-)
+from uhlp.optimization.compress.optimization_report import Verdict
 from uhlp.optimization.compress.optimize_request import OptimizeRequest, OptimizeResult
 from uhlp.optimization.compress.optimize_run import OptimizeRun, OptimizeRuns, Step, report_of
 from uhlp.optimization.compress.optimize_steps import NotApplicable, OptimizeSteps
@@ -52,27 +53,55 @@ class Subjects(Protocol):
         ...
 
 
+class NamedSubjects:
+    """Knows of no component: whoever asks says all."""
+
+    def component_of(self, ns: str, prompt_key: str) -> str:
+        raise ValidationFailed("The request names no component (`componentId`).")
+
+    def evaluator_of(self, ns: str, component_id: str) -> EvaluatorSpec:
+        raise ValidationFailed("The request names no evaluator.")
+
+    async def dataset_of(self, ns: str, component_id: str) -> Dataset:
+        raise ValidationFailed("The request has no dataset.")
+
+
 class OptimizeLoop(MailboxLoop[OptimizeRequest, OptimizeResult]):
-    """Works on one request at a time; several of them, on any machines, share `requests` and the stores."""
+    """Works on one request at a time; several of them, on any machines, share `requests` and the stores.
+
+    Samples are run by EvalLoops, wherever they are: give the mailbox of theirs, `eval_requests`, or this process's
+    Evaluation of it. Without `subjects` a request names its component, dataset and evaluator. `on_done` is called with
+    every run that is over, before the reply, and again when the request is delivered again.
+    """
 
     def __init__(
         self,
         *,
-        strategies: Mapping[str, CompressStrategy],
+        strategy: CompressStrategy | Sequence[CompressStrategy],
         overrides_store: PromptOverridesStore,
         prompt_registry: PromptRegistry,
-        subjects: Subjects,
-        evaluation: Evaluation,
         requests: Mailbox[OptimizeRequest, OptimizeResult],
         runs: OptimizeRuns,
-        clock: Clock,
+        eval_requests: Mailbox[EvalRequest, EvalResult] | None = None,
+        evaluation: Evaluation | None = None,
+        subjects: Subjects | None = None,
+        clock: Clock = SystemClock(),  # noqa: B008  it has no state
+        visibility_s: float = 60.0,
         on_done: Callable[[OptimizeRun], Awaitable[None]] | None = None,
     ) -> None:
-        super().__init__(MailboxWorker(requests, self._handle, clock=clock, visibility_s=60.0))
-        self._steps = OptimizeSteps(strategies=strategies)
+        beside: dict[str, Cycle] = {}
+        if evaluation is None:
+            if eval_requests is None:
+                raise ValidationFailed("An OptimizeLoop needs `eval_requests` or an `evaluation`.")
+            evaluation = Evaluation(requests=eval_requests, clock=clock)
+            beside["eval-replies"] = evaluation.run_cycle
+        worker = MailboxWorker(requests, self._handle, clock=clock, visibility_s=visibility_s)
+        super().__init__(worker, clock=clock, beside=beside)
+        several = strategy if isinstance(strategy, Sequence) else [strategy]
+        self._steps = OptimizeSteps(strategies={one.name: one for one in several})
         self._store = overrides_store
         self._prompts = prompt_registry
-        self._subjects = subjects
+        self._subjects = subjects or NamedSubjects()
         self._evaluation = evaluation
         self._runs = runs
         self._clock = clock
@@ -90,33 +119,36 @@ class OptimizeLoop(MailboxLoop[OptimizeRequest, OptimizeResult]):
         )
         if not run.is_over:
             if not await self._runs.occupy(run):
-                raise Retry(_OCCUPIED_RETRY_S, f"another run has the prompt {request.prompt_key}")
+                raise Postpone(_OCCUPIED_RETRY_S, f"another run has the prompt {request.prompt_key}")
             try:
-                run = await self._work(run, is_last_try=message.delivery_count >= _DELIVERIES)
+                run = await self._work(run, message.token, is_last_try=message.delivery_count >= _DELIVERIES)
             finally:
-                await self._runs.vacate(run)
+                await to_its_end(self._runs.vacate(run))
         self._cancelled.discard(request.request_id)
+        if self._on_done is not None:
+            await self._on_done(run)
         if run.result is not None:
             await message.reply(run.result)
 
-    async def _work(self, run: OptimizeRun, *, is_last_try: bool) -> OptimizeRun:
+    async def _work(self, run: OptimizeRun, delivery: int, *, is_last_try: bool) -> OptimizeRun:
         """Take the run to its end. Retry: something was down; the next delivery goes on from the step it is in."""
         try:
-            run = await self.optimize(run)
+            run = await self.optimize(run, delivery)
         except UhlpError as error:
             run = await self._runs.get(run.request.request_id)
             if error.retryable and not is_last_try:
                 raise Retry(error.retry_after_s or _OUTAGE_RETRY_S, error.message) from None
             run = await self._end(run, Step.FAILED, "failed", error.message, error=error.message)
-        if self._on_done is not None:
-            await self._on_done(run)
         return run
 
-    async def optimize(self, run: OptimizeRun) -> OptimizeRun:
-        """Do all steps that are left; what is decided is kept. Raises UhlpError for what is down or cannot be."""
+    async def optimize(self, run: OptimizeRun, delivery: int = 0) -> OptimizeRun:
+        """Do all steps that are left; what is decided is kept. `delivery` is above that of earlier deliveries.
+
+        Raises UhlpError for what is down or cannot be.
+        """
         prompt = await self._prepare(run)
         run = await self._with_subject(run)
-        arms = self._arms(run, prompt)
+        arms = self._arms(run, delivery)
         steps: dict[Step, Callable[[OptimizeRun, PromptDescriptor, Arms], Awaitable[OptimizeRun]]] = {
             Step.QUEUED: self._steps.measure_baseline,
             Step.BASELINE: self._steps.measure_baseline,
@@ -127,8 +159,6 @@ class OptimizeLoop(MailboxLoop[OptimizeRequest, OptimizeResult]):
         }
         try:
             while not run.is_over:
-                if await self._runs.is_cancelled(run.request.request_id):
-                    self._cancelled.add(run.request.request_id)
                 run = await steps[run.step](run, prompt, arms)
                 if not run.is_over:
                     run = await self._keep(run, arms)
@@ -140,8 +170,11 @@ class OptimizeLoop(MailboxLoop[OptimizeRequest, OptimizeResult]):
             if str(ended) == "cancelled":
                 return await self._end(run, Step.CANCELLED, "cancelled", "cancelled by hand", arms=arms)
             return await self._end(run, Step.DONE, "budget_exhausted", str(ended), arms=arms)
+        except BaseException:  # what it took is not given back, though the step is done again
+            await to_its_end(self._note_spent(run, arms))
+            raise
         finally:
-            await arms.remove()
+            await to_its_end(arms.remove())
 
     async def _prepare(self, run: OptimizeRun) -> PromptDescriptor:
         """The prompt as the baseline has it. Strict: a tag that is not there, or stale, is told."""
@@ -161,7 +194,7 @@ class OptimizeLoop(MailboxLoop[OptimizeRequest, OptimizeResult]):
             dataset = await self._subjects.dataset_of(request.prompt_ns, component_id)
         return run.model_copy(update={"component_id": component_id, "dataset": dataset, "step": Step.BASELINE})
 
-    def _arms(self, run: OptimizeRun, prompt: PromptDescriptor) -> Arms:
+    def _arms(self, run: OptimizeRun, delivery: int) -> Arms:
         request = run.request
         return Arms(
             evaluation=self._evaluation,
@@ -170,20 +203,27 @@ class OptimizeLoop(MailboxLoop[OptimizeRequest, OptimizeResult]):
             component_id=run.component_id,
             evaluator=request.evaluator or self._subjects.evaluator_of(request.prompt_ns, run.component_id),
             experiment_id=run.experiment_id,
+            delivery=delivery,
             baseline_tag=request.baseline_tag,
             flags=request.flags,
             budget=request.budget,
             spent=run.spent,
-            is_cancelled=lambda: request.request_id in self._cancelled,
+            is_cancelled=lambda: self._is_cancelled(request.request_id),
             clock=self._clock,
         )
 
+    async def _is_cancelled(self, request_id: str) -> bool:
+        return request_id in self._cancelled or await self._runs.is_cancelled(request_id)
+
     async def _keep(self, run: OptimizeRun, arms: Arms | None = None) -> OptimizeRun:
         run = run.model_copy(
-            update={"updated_at": self._clock.now(), "spent": run.spent if arms is None else arms.spent}
+            update={"updated_at": self._clock.now(), "spent": run.spent if arms is None else arms.spent_by_now()}
         )
-        await self._runs.save(run)
-        return run
+        return await self._runs.save(run)
+
+    async def _note_spent(self, run: OptimizeRun, arms: Arms) -> None:
+        with suppress(UhlpError):  # the store may be what is down
+            await self._keep(run, arms)
 
     async def _end(
         self,
@@ -196,7 +236,7 @@ class OptimizeLoop(MailboxLoop[OptimizeRequest, OptimizeResult]):
         arms: Arms | None = None,
     ) -> OptimizeRun:
         if arms is not None:
-            run = run.model_copy(update={"spent": arms.spent})
+            run = run.model_copy(update={"spent": arms.spent_by_now()})
         report = report_of(run, verdict, reason)
         result = OptimizeResult(request_id=run.request.request_id, report=report, error=error)
         log.info(

@@ -28,7 +28,8 @@ class OptimizeRequest(WireModel):
     """Request to optimise a prompt. The component is one that runs it; left out, the only one that does.
 
     Without a dataset the component's golden examples, adjudications and recorded samples are it; without an evaluator
-    its comparator. A request is worked on once however often it is delivered: `requestId` names it.
+    its comparator; without strategies those of the loop. A request is worked on once however often it is delivered:
+    `requestId` names it.
     """
 
     prompt_ns: AppId
@@ -39,7 +40,7 @@ class OptimizeRequest(WireModel):
     baseline_tag: Tag = "stable"
     flags: dict[str, bool] = Field(default_factory=dict)
     rule: Rule = "default"
-    strategies: Annotated[tuple[str, ...], Field(min_length=1, max_length=10)] = ("deterministic", "llm")
+    strategies: Annotated[tuple[str, ...], Field(max_length=10)] = ()
     budget: OptimizeBudget = OptimizeBudget()
     request_id: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$")] = Field(default_factory=lambda: uuid4().hex)
     created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))

@@ -88,10 +88,18 @@ class OptimizeRuns:
             raise NotFound(f"There is no optimisation with the request id {request_id}.")
         return run
 
-    async def save(self, run: OptimizeRun) -> None:
-        await self._values.set(
-            _RUNS + run.request.request_id, run.model_dump(mode="json", by_alias=True), ttl_seconds=_KEPT_S
-        )
+    async def save(self, run: OptimizeRun) -> OptimizeRun:
+        """Keep how far a run has come; what is kept then. A run that is over stays so, whatever a worker still thinks
+        that has lost its lease."""
+        key = _RUNS + run.request.request_id
+        wire = run.model_dump(mode="json", by_alias=True)
+        while True:
+            value = await self._values.get(key)
+            kept = _run(value)
+            if kept is not None and kept.is_over:
+                return kept
+            if await self._values.compare_and_set(key, value, wire, ttl_seconds=_KEPT_S):
+                return run
 
     async def begin(self, run: OptimizeRun) -> OptimizeRun:
         """Keep a run that has just been asked for; the one that is there already, where the request was sent twice."""

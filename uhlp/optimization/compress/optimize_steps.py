@@ -58,7 +58,7 @@ class OptimizeSteps:
     async def propose(self, run: OptimizeRun, prompt: PromptDescriptor, arms: Arms) -> OptimizeRun:
         edits: list[SectionEdit] = []
         failures: list[UhlpError] = []
-        for name in run.request.strategies:
+        for name in run.request.strategies or self._strategies:
             strategy = self._strategies.get(name)
             if strategy is None:
                 raise NotApplicable(f"there is no strategy {name}; there are {', '.join(sorted(self._strategies))}")
@@ -82,6 +82,7 @@ class OptimizeSteps:
         few = run.dataset.of_split("train").first(SCREENED_SAMPLES)
         candidates = [await arms.arm(f"e{place}", [run.edits[place].edit]) for place in places]
         base, *others = await arms.run([arms.baseline, *candidates], few, repeats=1)
+        _same_baseline(run, base.prompt_digests)
         verdicts = list(run.edits)
         for place, report in zip(places, others, strict=True):
             verdicts[place] = _screened(verdicts[place], base, report)
@@ -93,6 +94,7 @@ class OptimizeSteps:
         trials = await arms.trials(arms.baseline, candidates, run.dataset.of_split("train"), rule=run.request.rule)
         verdicts = list(run.edits)
         for place, trial in zip(places, trials, strict=True):
+            _same_baseline(run, trial.digests(0))
             verdicts[place] = _judged(verdicts[place], trial)
         return run.model_copy(update={"step": Step.COMBINE, "edits": tuple(verdicts)})
 
@@ -117,6 +119,7 @@ class OptimizeSteps:
         (trial,) = await arms.trials(
             arms.baseline, [candidate], run.dataset.of_split("held_out"), rule=run.request.rule
         )
+        _same_baseline(run, trial.digests(0))
         certificate = _certificate(trial)
         run = run.model_copy(update={"certificate": certificate, "candidate_digest": next(iter(trial.digests(1)), "")})
         if not certificate.is_accepted:
@@ -136,16 +139,28 @@ def _ended(run: OptimizeRun, verdict: Verdict, reason: str) -> OptimizeRun:
     return run.model_copy(update={"step": Step.DONE, "verdict": verdict, "reason": reason})
 
 
+def _same_baseline(run: OptimizeRun, digests: frozenset[str]) -> None:
+    """Raises NotApplicable: what the run has found out so far is of another prompt than the one that answers now."""
+    if run.baseline_digest and digests - {run.baseline_digest}:
+        raise NotApplicable("the prompt has changed while it was tried")
+
+
 def _screened(verdict: EditVerdict, base: EvalReport, report: EvalReport) -> EditVerdict:
-    """The verdict with the figures of the screening; still `untried` where nothing speaks against it."""
+    """The verdict with the figures of the screening; still `untried` where nothing speaks against it. Only samples that
+    both arms have a score for are compared: errors speak for nobody.
+    """
     verdict = verdict.model_copy(update={"baseline": figures_of([base]), "candidate": figures_of([report])})
-    saving = verdict.measured_saving
     if base.prompt_digests & report.prompt_digests:
         return verdict.model_copy(update={"outcome": "invalid", "reason": "both arms asked the same prompt"})
-    if base.passed - report.passed > _SCREEN_MAY_LOSE:
-        reason = f"{report.passed} of {report.n} pass in the screening, {base.passed} of the baseline's"
+    after = report.by_sample()
+    both = [(one, after[sample][0]) for sample, (one, *_) in base.by_sample().items() if sample in after]
+    lost = sum(one.passed and not other.passed for one, other in both)
+    won = sum(other.passed and not one.passed for one, other in both)
+    if lost - won > _SCREEN_MAY_LOSE:
+        reason = f"{lost} of {len(both)} samples that passed fail in the screening"
         return verdict.model_copy(update={"outcome": "regressed", "reason": reason})
-    if saving is not None and saving <= 0 < (verdict.baseline.tokens_in or 0):
+    saved = sum(one.tokens_in - other.tokens_in for one, other in both)
+    if saved <= 0 < sum(one.tokens_in for one, _ in both):
         return verdict.model_copy(update={"outcome": "no_saving", "reason": "the provider counts no fewer tokens"})
     return verdict
 
