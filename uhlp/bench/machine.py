@@ -135,7 +135,7 @@ async def open_machine(
         stack.push_async_callback(daemon.aclose)
         observer = Observer(
             queue=observations, executor=executor, reference=reference, questions=questions, governor=governor,
-            audit_debt=audit_debt, random=Random(seed),  # noqa: S311  a simulation
+            audit_debt=audit_debt, config=config, random=Random(seed),  # noqa: S311  a simulation
         )  # fmt: skip
 
         def router(kept: SampleStore) -> RequestRouter:

@@ -21,7 +21,7 @@ from uhlp.evolution.candidate import Candidate
 from uhlp.evolution.comparison import Comparison
 from uhlp.evolution.governor import SafetyGovernor
 from uhlp.evolution.live_evidence import overruled
-from uhlp.evolution.observer import comparator_of
+from uhlp.evolution.observation import comparator_of
 from uhlp.evolution.store import EvolutionStore
 from uhlp.registry.application_registry import ApplicationRegistry
 from uhlp.registry.snapshot import ComponentSnapshot

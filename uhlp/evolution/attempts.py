@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from uhlp.evolution.candidate import FAILED, CandidateState
+from uhlp.evolution.candidate import FAILED, CandidateState, Kind
 from uhlp.evolution.ledger import Event, LedgerEntry
 
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """Counters of (component, specification hash).
+    """Counters of (component, specification hash, kind of candidate).
 
     `attempt` is the highest attempt that produced code (it never falls; the next one is `attempt + 1`): an attempt
     that expired before there was code looked at no evidence and spends nothing. `failures` is f: one more per
@@ -36,8 +36,8 @@ class Attempts:
         return run
 
 
-def attempts_of(entries: Iterable[LedgerEntry]) -> Attempts:
-    """Fold the entries of one component and specification, in order."""
+def attempts_of(entries: Iterable[LedgerEntry], kind: Kind = "jit") -> Attempts:
+    """Fold the entries of one component and specification, in order; those of candidates of one kind count."""
     attempt = failures = 0
     last_failure_at: float | None = None
     causes: list[str] = []
@@ -45,10 +45,15 @@ def attempts_of(entries: Iterable[LedgerEntry]) -> Attempts:
     quarantined: set[str] = set()
     number: dict[str, int] = {}
     cause: dict[str, str] = {}
+    others: set[str] = set()
     for entry in entries:
         one = entry.candidate_id or ""
         if entry.event is Event.CREATED:
             number[one] = int(entry.patch["attempt"])
+            if entry.patch.get("kind", "jit") != kind:
+                others.add(one)
+        if one in others:
+            continue
         cause[one] = entry.patch.get("cause", cause.get(one)) or ""
         if entry.code_sha is not None:
             attempt = max(attempt, number.get(one, 0))

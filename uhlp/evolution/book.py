@@ -12,7 +12,7 @@ import structlog
 from uhlp.catalogue import evolution
 from uhlp.clock import Clock
 from uhlp.errors import CandidateNotFound
-from uhlp.evolution.candidate import PROGRESS, Candidate, CandidateState, new_candidate_id
+from uhlp.evolution.candidate import PROGRESS, Candidate, CandidateState, Kind, new_candidate_id
 from uhlp.evolution.decisions import Decision, create, decide
 from uhlp.evolution.ledger import Event
 from uhlp.evolution.records import Change, FoldProblem, RegressionCase
@@ -109,13 +109,20 @@ class CandidateBook:
         """The component's candidate that is on its way to a decision; there is at most one."""
         return next((one for one in self._of(app_id, component_id) if one.is_open), None)
 
-    def in_service(self, app_id: str, component_id: str) -> Candidate | None:
-        """The component's candidate in full service; there is at most one. None: the model, or the owner's own code."""
-        return next((one for one in self._of(app_id, component_id) if one.state is CandidateState.PROMOTED), None)
+    def in_service(self, app_id: str, component_id: str, kind: Kind = "jit") -> Candidate | None:
+        """The component's candidate of this kind in full service; there is at most one. None: the model, or the owner's
+        own code; the prompt as its owner wrote it.
+        """
+        promoted = (one for one in self._of(app_id, component_id) if one.state is CandidateState.PROMOTED)
+        return next((one for one in promoted if one.kind == kind), None)
 
     def current(self, app_id: str, component_id: str) -> Candidate | None:
-        """The component's open candidate, else the one in service."""
-        return self.open_candidate(app_id, component_id) or self.in_service(app_id, component_id)
+        """The component's open candidate, else the handler in service, else the prompt."""
+        return (
+            self.open_candidate(app_id, component_id)
+            or self.in_service(app_id, component_id)
+            or self.in_service(app_id, component_id, "prompt")
+        )
 
     def _of(self, app_id: str, component_id: str) -> Iterator[Candidate]:
         return (one for one in self._candidates.values() if (one.app_id, one.component_id) == (app_id, component_id))

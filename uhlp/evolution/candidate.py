@@ -27,6 +27,9 @@ T = TypeVar("T")
 
 MISMATCHES_KEPT = 50
 
+Kind = Literal["jit", "prompt"]
+"""What is proposed: a handler, or a shorter prompt."""
+
 
 class CandidateState(StrEnum):
     """Where a candidate stands; these names appear in `?state=`."""
@@ -176,7 +179,7 @@ class Candidate:
     updated_at: float
     entered_at: float
     reason: str
-    kind: str = "jit"
+    kind: Kind = "jit"
     trust: Trust = "prove-first"
     cause: str | None = None
     code_sha: str | None = None
@@ -197,6 +200,10 @@ class Candidate:
     mismatches: tuple[Mismatch, ...] = ()
     costs: Costs = Costs()
     executions: int = 0
+
+    @property
+    def is_prompt(self) -> bool:
+        return self.kind == "prompt"
 
     @property
     def is_open(self) -> bool:

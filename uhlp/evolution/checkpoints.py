@@ -38,6 +38,7 @@ class Checkpoints:
     def create(self, app_id: str, component_id: str) -> Checkpoint:
         """As things are now. `baseline` is what one call of the model takes (the window's figures), and as "arm" what a
         request takes with what is in service: {implementation, requests, p50Ms, p95Ms, costUsd, best, tolerance}.
+        `promptSha` is the prompt that the model is asked by.
         """
         snapshot = self._registry.snapshot(app_id)
         in_service = self._book.in_service(app_id, component_id)
@@ -55,7 +56,9 @@ class Checkpoints:
             "best": best,
             "tolerance": _tolerance_left(arm, best, self._config.now.share.tolerance),
         }
-        return Checkpoint(revision=snapshot.revision, baseline={**model, "arm": arm})
+        served = component.prompt_artifact if component is not None else None
+        prompt = {} if served is None else {"promptSha": served.sha256}
+        return Checkpoint(revision=snapshot.revision, baseline={**model, **prompt, "arm": arm})
 
     async def rehearse(self, app_id: str, component_id: str, checkpoint: Checkpoint) -> None:
         """Restore the component as of this checkpoint beside what serves: a rollback must lead somewhere before there

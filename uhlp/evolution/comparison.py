@@ -16,7 +16,8 @@ Stage = Literal["replay", "shadow", "audit"]
 class Comparison:
     """The handler answered `got`, or failed (`has_answered` false, `why` says how); the reference says `expected`.
 
-    `answers` are the model's, where it was asked up; a person who has to decide sees them.
+    `answers` are the model's, where it was asked up; a person who has to decide sees them. `is_gain` is for a prompt
+    against a prompt alone (`prompt_observer`).
     """
 
     stage: Stage
@@ -30,6 +31,12 @@ class Comparison:
     model_was_wrong: bool = False
     has_answered: bool = True
     answers: tuple[Any, ...] = ()
+    is_gain: bool = False
+
+    @property
+    def loss(self) -> float:
+        """z: 1 where it is wrong, -1 where only the prompt that it is to replace differed from itself."""
+        return 1.0 if self.outcome == "wrong" else -1.0 if self.is_gain else 0.0
 
     def payload(self, redaction: Redaction) -> tuple[str, dict[str, Any]]:
         """(digest, value) of what a person needs to judge it; the ledger holds the digest alone.

@@ -7,13 +7,16 @@ from typing import Any
 from uhlp.clock import Clock
 from uhlp.errors import ComponentNotFound, StateConflict, UhlpError
 from uhlp.evolution.book import CandidateBook
-from uhlp.evolution.candidate import Candidate, CandidateState
+from uhlp.evolution.candidate import Candidate, CandidateState, Kind
 from uhlp.evolution.compiler import Compiler
 from uhlp.evolution.config import ConfigInForce
 from uhlp.evolution.discoveries import Discoveries, HeldStatus, Wish, what_was_known
 from uhlp.evolution.governor import SafetyGovernor
+from uhlp.evolution.prompt_synthesis import why_no_shorter_prompt
+from uhlp.evolution.prompt_wishes import PromptWishes
 from uhlp.evolution.statistics import recompile_allowed
 from uhlp.evolution.store import EvolutionStore
+from uhlp.evolution.voiding import why_void
 from uhlp.llm import Budgets
 from uhlp.llm.usage import CODER
 from uhlp.models.definition import HandlerType
@@ -32,7 +35,6 @@ NO_MONEY_BUDGET = (
 
 
 TOO_SOON = "its last handler is recent; time and new recorded calls have to pass before a rule asks for another"
-CHANGED = "its prompt, schemas or settings have changed, and what it proved was about the old ones"
 
 
 class CompilationStarts:
@@ -64,6 +66,7 @@ class CompilationStarts:
         self._registry = app_registry
         self._clock = clock
         self._config = config
+        self._prompts = PromptWishes(book=book, app_registry=app_registry)
 
     async def start(
         self,
@@ -75,8 +78,10 @@ class CompilationStarts:
         proposer: str = "",
         needs_approval: bool = False,
         wish: Wish | None = None,
+        kind: Kind = "jit",
     ) -> Candidate:
-        """A candidate for this component, queued for compilation. `wish` is what a rule asked for, None by hand.
+        """A candidate for this component, queued for compilation or, of `kind` prompt, for the OptimizeLoop. `wish` is
+        what a rule asked for, None by hand.
 
         Where a handler is in service the candidate is to replace it, if it is better; until then it serves on.
 
@@ -86,27 +91,37 @@ class CompilationStarts:
         component = self._registry.snapshot(app_id).components.get(component_id)
         if component is None:
             raise ComponentNotFound(f"{app_id} has no component {component_id!r}.")
-        for one in (self._book.open_candidate(app_id, component_id), self._book.in_service(app_id, component_id)):
-            if one is not None and one.spec_hash != component.spec_hash:
-                await self._governor.supersede(one.id, reason=CHANGED)
+        for one in (
+            self._book.open_candidate(app_id, component_id),
+            self._book.in_service(app_id, component_id),
+            self._book.in_service(app_id, component_id, "prompt"),
+        ):
+            if one is not None and (void := why_void(one, component)) is not None:
+                await self._governor.supersede(one.id, reason=void)
         component = self._registry.snapshot(app_id).components[component_id]
         current = self._book.open_candidate(app_id, component_id)
-        if current is not None and wish is None and _waits_for_approval(current):
+        if current is not None and wish is None and current.kind == kind and _waits_for_approval(current):
             return await self._approve(current, actor=actor, reason=reason, proposer=proposer)
         if current is not None:
             raise StateConflict(
                 f"{component_id} has candidate {current.id} in state {current.state}; decide about that one first.",
                 details={"candidateId": current.id, "state": current.state},
             )
-        in_service = self._book.in_service(app_id, component_id)
-        if component.definition.handler_type is not HandlerType.LLM and in_service is None:
+        if kind == "prompt":
+            if (why_not := why_no_shorter_prompt(self._book, self._registry.snapshot(app_id), component)) is not None:
+                raise StateConflict(f"The prompt of {component_id} cannot be shortened: {why_not}.")
+        elif component.definition.handler_type is not HandlerType.LLM and (
+            self._book.in_service(app_id, component_id) is None
+        ):
             raise StateConflict(f"{component_id} is not run by a model.")
         if component.definition.optimization.mode == "off":
             raise StateConflict(f"The optimisation mode of {component_id} is off; its definition would have to change.")
-        attempts = await self._store.attempts(app_id, component_id, component.spec_hash)
+        attempts = await self._store.attempts(app_id, component_id, component.spec_hash, kind)
         if attempts.quarantined:
             raise StateConflict(f"{component_id} is quarantined: change its specification, or clear the quarantine.")
-        expected = wish.expected if wish else await self._discoveries.expected(app_id, component_id)
+        expected = wish.expected if wish else None
+        if wish is None and kind == "jit":
+            expected = await self._discoveries.expected(app_id, component_id)
         if wish is None and expected is not None and expected.balance.is_worth_it is False:
             reason = f"{reason} (started by hand, although {expected.balance.describe()})"
         checkpoint = self._governor.create_checkpoint(app_id, component_id)
@@ -119,7 +134,8 @@ class CompilationStarts:
             proposer=proposer,
             spec_hash=component.spec_hash,
             attempt=attempts.attempt + 1,
-            trust=component.definition.optimization.trust,
+            trust="prove-first" if kind == "prompt" else component.definition.optimization.trust,
+            kind=kind,
             config_hash=self._config.now.digest,
             models=self._oracle.models_of(app_id),
             checkpoint=checkpoint,
@@ -141,14 +157,19 @@ class CompilationStarts:
         discovery = wish.discovery
         app_id, component_id = wish.place
         has_candidate = self._book.open_candidate(app_id, component_id) is not None
-        if discovery.action == "compress" or has_candidate or self._store.is_paused(app_id, component_id):
+        if has_candidate or self._store.is_paused(app_id, component_id):
             self._discoveries.drop(app_id, component_id)
             return
+        wish, kind = self._prompts.instead(wish)
+        if kind == "prompt" and not self._prompts.is_wanted(app_id, component_id):
+            self._discoveries.drop(app_id, component_id)
+            return
+        discovery = wish.discovery
         because = discovery.because or ("the rule only recommends" if discovery.action == "recommend" else "")
         try:
             if not because and not self._budgets.has_money_limit(self._registry.snapshot(app_id).definition.llm.budget):
                 because = NO_MONEY_BUDGET
-            if not await self._may_recompile(app_id, component_id):
+            if not await self._may_recompile(app_id, component_id, kind):
                 self._discoveries.hold(wish, "waiting", TOO_SOON)
                 return
             if not because and (held := self._what_holds(wish)) is not None:
@@ -156,7 +177,7 @@ class CompilationStarts:
                 return
             reason = f"{discovery.reason}; waits for approval: {because}" if because else discovery.reason
             await self.start(
-                app_id, component_id, actor="oracle", reason=reason, needs_approval=bool(because), wish=wish
+                app_id, component_id, actor="oracle", reason=reason, needs_approval=bool(because), wish=wish, kind=kind
             )
         except UhlpError as error:
             self._discoveries.hold(wish, "refused", error.message)
@@ -164,8 +185,8 @@ class CompilationStarts:
     def _what_holds(self, wish: Wish) -> tuple[HeldStatus, str] | None:
         """Why a compilation that nobody asked for by hand is not started now."""
         app_id, _component_id = wish.place
-        balance = wish.expected.balance
-        if balance.is_worth_it is False and not wish.discovery.is_correction:
+        balance = wish.expected.balance if wish.expected is not None else None
+        if balance is not None and balance.is_worth_it is False and not wish.discovery.is_correction:
             return "not_worth_it", balance.describe()
         now, limit = self._clock.now(), self._config.now.limits.compilations_per_hour
         lately = [
@@ -176,17 +197,18 @@ class CompilationStarts:
         budget = self._registry.snapshot(app_id).definition.llm.budget
         if (refusal := self._budgets.refusal(app_id, budget, purpose=CODER)) is not None:
             return "queued", refusal.message
-        left, cost = self._budgets.evolution_left_usd, wish.expected.cost.usd
+        left = self._budgets.evolution_left_usd
+        cost = wish.expected.cost.usd if wish.expected is not None else None
         if left is not None and cost is not None and cost > left:
             return "queued", f"it takes about {usd(cost)}, and evolution has {usd(left)} left for today (UTC)"
         return None
 
-    async def _may_recompile(self, app_id: str, component_id: str) -> bool:
+    async def _may_recompile(self, app_id: str, component_id: str, kind: Kind) -> bool:
         component = self._registry.snapshot(app_id).components.get(component_id)
         if component is None:
             return False
         spec_hash = component.spec_hash
-        attempts = await self._store.attempts(app_id, component_id, spec_hash)
+        attempts = await self._store.attempts(app_id, component_id, spec_hash, kind)
         since, failures = attempts.last_failure_at, attempts.failures
         in_service = self._book.in_service(app_id, component_id)
         if in_service is not None:  # a handler that serves is given as long as one that has failed once

@@ -20,12 +20,14 @@ import structlog
 from uhlp.backoff import backoff_s
 from uhlp.errors import NotFound, StateConflict, Unavailable
 from uhlp.evolution.book import CandidateBook
-from uhlp.evolution.candidate import Candidate, CandidateState
+from uhlp.evolution.candidate import Candidate, CandidateState, Kind
+from uhlp.evolution.compression import Compression
 from uhlp.evolution.config import ConfigInForce
 from uhlp.evolution.drafting import Drafting
 from uhlp.evolution.governor import GOVERNOR, SafetyGovernor
 from uhlp.evolution.held_out_stage import HeldOutStage
 from uhlp.evolution.promotion import Promotion
+from uhlp.evolution.prompt_synthesis import PromptSynthesis
 from uhlp.evolution.questions import Questions
 from uhlp.evolution.recordings import Recordings
 from uhlp.evolution.reference import MeasurementFailed, Reference
@@ -34,6 +36,7 @@ from uhlp.evolution.store import EvolutionStore
 from uhlp.evolution.synthesis import Synthesis
 from uhlp.evolution.verification import Verifier
 from uhlp.execution import Executor
+from uhlp.llm import Budgets
 from uhlp.registry.application_registry import ApplicationRegistry
 from uhlp.traffic.samples import SampleStore
 
@@ -63,6 +66,8 @@ class Compiler:
         samples: SampleStore,
         app_registry: ApplicationRegistry,
         config: ConfigInForce,
+        compression: Compression | None = None,
+        budgets: Budgets | None = None,
     ) -> None:
         self._book = book
         self._store = store
@@ -78,8 +83,19 @@ class Compiler:
             book=book, governor=governor, promotion=promotion, reference=reference, questions=questions,
             executor=executor, recordings=recordings, config=config,
         )  # fmt: skip
+        self._prompts: PromptSynthesis | None = None
+        if compression is not None and budgets is not None:
+            self._prompts = PromptSynthesis(
+                book=book, store=store, governor=governor, promotion=promotion, compression=compression,
+                reference=reference, recordings=recordings, budgets=budgets, config=config,
+            )  # fmt: skip
         self._queue: asyncio.Queue[str] = asyncio.Queue()
         self._queued: set[str] = set()
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kinds of candidates that can be worked on here."""
+        return ("jit",) if self._prompts is None else ("jit", "prompt")
 
     def enqueue(self, candidate_id: str) -> None:
         """Work on this candidate as soon as a cycle is free; a candidate is queued or worked on once at a time."""
@@ -102,6 +118,9 @@ class Compiler:
         """
         candidate = self._book.candidate(candidate_id)
         try:
+            if candidate.is_prompt:
+                await self._shorten(candidate)
+                return
             if candidate.state is S.DISCOVERED and self._may_work_on(candidate):
                 candidate = await self._synthesis.synthesize(candidate)
             if candidate.state is S.SYNTHESIZED and self._may_work_on(candidate):
@@ -114,6 +133,15 @@ class Compiler:
             self._postpone(candidate_id, str(failure))
         except (StateConflict, NotFound) as overtaken:  # a person's decision, a changed or removed definition
             log.info("compilation_overtaken", candidate=candidate_id, why=overtaken.message)
+
+    async def _shorten(self, candidate: Candidate) -> None:
+        """A run of the OptimizeLoop is looked at, not waited for; the candidate stays discovered till it is over."""
+        if self._prompts is None:
+            raise MeasurementFailed("this server shortens no prompts")
+        if candidate.state is S.DISCOVERED and self._may_work_on(candidate):
+            candidate = await self._prompts.synthesize(candidate)
+        if candidate.state in (S.SYNTHESIZED, S.VERIFIED) and self._may_work_on(candidate):
+            await self._prompts.admit(candidate)
 
     def _may_work_on(self, candidate: Candidate) -> bool:
         is_held = candidate.paused or self._store.is_paused(candidate.app_id, candidate.component_id)

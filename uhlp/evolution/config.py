@@ -18,6 +18,7 @@ from uhlp.evolution.config_sections import (
     SHARE,
     BreakEvenConfig,
     CanaryConfig,
+    CompressConfig,
     Count,
     DeadlineConfig,
     ErrorLevel,
@@ -78,6 +79,7 @@ class EvolutionConfig(Section):
     replace: ReplaceConfig = ReplaceConfig()
     limits: LimitsConfig = LimitsConfig()
     break_even: BreakEvenConfig = BreakEvenConfig()
+    compress: CompressConfig = CompressConfig()
     usd_per_second_saved: Annotated[float, Field(ge=0, le=1e6), Unit("USD a second")] = 0.0
     """What a second less of waiting is worth."""
 

@@ -260,3 +260,11 @@ class BreakEvenConfig(Section):
 
     assumed_coverage: Annotated[float, Field(gt=0, le=1), SHARE] = 0.5
     """Expected of a first handler."""
+
+
+class CompressConfig(Section):
+    """What one attempt to shorten a prompt may take: samples of each half (TRAIN, HELD-OUT), runs, seconds."""
+
+    samples: Annotated[int, Field(ge=5, le=1_000), COUNT] = 60
+    most_calls: Annotated[int, Field(ge=10, le=1_000_000), COUNT] = 5_000
+    most_s: Annotated[float, Field(gt=0, le=86_400), SECONDS] = 3_600.0

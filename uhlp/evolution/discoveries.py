@@ -27,10 +27,10 @@ HeldStatus = Literal["not_worth_it", "queued", "waiting", "refused"]
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """A discovery with what it is worth now."""
+    """A discovery with what it is worth now; None where nobody can tell before: of a shorter prompt."""
 
     discovery: Discovery
-    expected: Expectation
+    expected: Expectation | None
 
     @property
     def place(self) -> tuple[str, str]:
@@ -40,6 +40,8 @@ class Wish:
     def value_usd(self) -> float:
         """What it saves within the horizon beyond its cost; what is not known stands behind what is worth it, and
         before what is not."""
+        if self.expected is None:
+            return 0.0
         balance = self.expected.balance
         if balance.horizon_saving_usd is None or balance.compile_usd is None:
             return 0.0

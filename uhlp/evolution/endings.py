@@ -25,6 +25,8 @@ from uhlp.evolution.store import EvolutionStore
 S = CandidateState
 GOVERNOR = "governor"
 _REASON_CHARACTERS = 200
+NOT_APPLICABLE = "not_applicable"
+"""The cause of an end that says nothing against the component: there was too little to decide by."""
 
 
 class Endings:
@@ -64,7 +66,7 @@ class Endings:
         self._live.keep(candidate_id)
         candidate = self._book.candidate(candidate_id)
         was_in_service, was_serving = candidate.state is S.PROMOTED, candidate.is_serving
-        regressions = () if to is S.SUPERSEDED else regressions_of(candidate, reason)
+        regressions = () if to is S.SUPERSEDED or candidate.is_prompt else regressions_of(candidate, reason)
         try:
             candidate = await self._book.decide(
                 candidate_id, to, actor=actor, reason=reason, cause=slug(cause),
@@ -116,11 +118,14 @@ class Endings:
 
     async def _quarantine_the_hopeless(self, candidate: Candidate) -> Candidate:
         """After too many failures, or the same one again and again, no clock tries this specification once more."""
-        if candidate.state is S.QUARANTINED:
+        if candidate.state is S.QUARANTINED or candidate.cause == NOT_APPLICABLE:
             return candidate
-        attempts = await self._store.attempts(candidate.app_id, candidate.component_id, candidate.spec_hash)
-        if attempts.failures >= self._config.now.rejit.f_max:
-            reason = f"{attempts.failures} candidates failed; the last: {candidate.reason}"
+        attempts = await self._store.attempts(
+            candidate.app_id, candidate.component_id, candidate.spec_hash, candidate.kind
+        )
+        failures = attempts.failures - attempts.causes.count(NOT_APPLICABLE)
+        if failures >= self._config.now.rejit.f_max:
+            reason = f"{failures} candidates failed; the last: {candidate.reason}"
         elif attempts.same_cause_in_a_row() >= self._config.now.same_reason_quarantine:
             reason = f"failed {attempts.same_cause_in_a_row()} times in a row alike; the last: {candidate.reason}"
         else:

@@ -29,7 +29,9 @@ class Forgiveness:
         since = max(since, candidate.entered_at)
         if not failure_is_forgiven(now - since, live.executions - executions):
             return
-        attempts = await self._store.attempts(candidate.app_id, candidate.component_id, candidate.spec_hash)
+        attempts = await self._store.attempts(
+            candidate.app_id, candidate.component_id, candidate.spec_hash, candidate.kind
+        )
         if attempts.last_failure_at is not None and attempts.last_failure_at > since:
             live.clean = (attempts.last_failure_at, live.executions)
             return

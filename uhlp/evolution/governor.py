@@ -35,11 +35,13 @@ from uhlp.evolution.stages import Stages
 from uhlp.evolution.store import EvolutionStore
 from uhlp.evolution.tampering import TAMPERING, forbidden_calls_of, tampered
 from uhlp.evolution.traffic_switch import TrafficSwitch
-from uhlp.execution import ExecutionResult, HandlerImplementation
+from uhlp.evolution.voiding import why_void
+from uhlp.execution import ExecutionResult, Implementation
 from uhlp.metering import Meter, NullMeter
 from uhlp.metrics.windows import Windows
 from uhlp.optimization.optimization_oracle import Discovery
 from uhlp.registry.application_registry import ApplicationRegistry
+from uhlp.registry.snapshot import Artifact
 
 log = structlog.get_logger(__name__)
 
@@ -100,9 +102,16 @@ class SafetyGovernor:
         """Make sure that a rollback to this checkpoint leads somewhere. Raises StateConflict where it would not."""
         await self._checkpoints.rehearse(app_id, component_id, checkpoint)
 
-    def admit(self, candidate: Candidate, handler: HandlerImplementation, evidence: LiveEvidence) -> None:
-        """Take a verified candidate, or one that a restart interrupted, into live traffic as its state says."""
-        self._live.admit(candidate, handler, evidence)
+    def admit(
+        self,
+        candidate: Candidate,
+        implementation: Implementation,
+        evidence: LiveEvidence,
+        previous: Artifact | None = None,
+    ) -> None:
+        """Take a verified candidate, or one that a restart interrupted, into live traffic as its state says; a prompt
+        with the one that it is held against."""
+        self._live.admit(candidate, implementation, evidence, previous)
         if candidate.state is S.CANARY and evidence.canary is None:
             self._stages.begin_arms(candidate)
 
@@ -162,7 +171,7 @@ class SafetyGovernor:
             live = self._live.evidence_of(candidate_id)
             candidate = self._book.candidate(candidate_id)
             component = self._live.component_of(candidate)
-            if live is None or component is None or component.spec_hash != candidate.spec_hash:
+            if live is None or component is None or why_void(candidate, component) is not None:
                 return  # gone or changed: routing does not use it any more, and the daemon voids it
             self._live.keep(candidate_id, whole=False)
             try:

@@ -6,7 +6,7 @@ from uhlp.evolution.config import ConfigInForce
 from uhlp.evolution.governor import GOVERNOR, SafetyGovernor
 from uhlp.evolution.held_out import HeldOutReport, replay_held_out
 from uhlp.evolution.live_evidence import LiveEvidence
-from uhlp.evolution.observer import comparator_of
+from uhlp.evolution.observation import comparator_of
 from uhlp.evolution.promotion import Promotion
 from uhlp.evolution.questions import Questions
 from uhlp.evolution.recordings import Recordings

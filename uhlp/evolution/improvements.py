@@ -31,7 +31,11 @@ class Improvements:
         """A discovery for each handler in service that could be better, unless somebody works at it already."""
         served = self._registry.app_ids()
         for one in self._book.candidates(state=CandidateState.PROMOTED):
-            if one.app_id not in served or self._book.open_candidate(one.app_id, one.component_id) is not None:
+            if (
+                one.is_prompt
+                or one.app_id not in served
+                or self._book.open_candidate(one.app_id, one.component_id) is not None
+            ):
                 continue
             app = self._registry.snapshot(one.app_id)
             component = app.components.get(one.component_id)

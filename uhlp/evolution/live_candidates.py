@@ -6,9 +6,9 @@ from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate, CandidateState
 from uhlp.evolution.live_evidence import LiveEvidence
 from uhlp.evolution.traffic_switch import TrafficSwitch
-from uhlp.execution import HandlerImplementation
+from uhlp.execution import Implementation
 from uhlp.registry.application_registry import ApplicationRegistry
-from uhlp.registry.snapshot import ComponentSnapshot
+from uhlp.registry.snapshot import Artifact, ComponentSnapshot
 
 S = CandidateState
 IN_TRAFFIC = frozenset({S.SHADOW, S.CANARY, S.PROMOTED})
@@ -23,12 +23,22 @@ class LiveCandidates:
         self._traffic = traffic
         self._registry = app_registry
         self._evidence: dict[str, LiveEvidence] = {}
-        self._handlers: dict[str, HandlerImplementation] = {}
+        self._handlers: dict[str, Implementation] = {}
+        self._previous: dict[str, Artifact] = {}
+        """By candidate: the prompt that its own is held against."""
 
-    def admit(self, candidate: Candidate, handler: HandlerImplementation, evidence: LiveEvidence) -> None:
-        """Take a candidate into traffic as its state says."""
+    def admit(
+        self,
+        candidate: Candidate,
+        implementation: Implementation,
+        evidence: LiveEvidence,
+        previous: Artifact | None = None,
+    ) -> None:
+        """Take a candidate into traffic as its state says; a prompt with the one that it is held against."""
+        if previous is not None:
+            self._previous[candidate.id] = previous
         self._evidence[candidate.id] = evidence
-        self._handlers[candidate.id] = handler
+        self._handlers[candidate.id] = implementation
         self.switch(candidate)
 
     def evidence_of(self, candidate_id: str) -> LiveEvidence | None:
@@ -44,19 +54,22 @@ class LiveCandidates:
     def switch(self, candidate: Candidate) -> None:
         """Make the rollout table say what the candidate's state says."""
         if candidate.state in IN_TRAFFIC:
-            self._traffic.put(candidate, self._handlers[candidate.id], self._evidence[candidate.id])
+            self._traffic.put(
+                candidate, self._handlers[candidate.id], self._evidence[candidate.id], self._previous.get(candidate.id)
+            )
         else:
-            self._traffic.take_out(candidate)
+            self._traffic.take_out(candidate, self._previous.get(candidate.id))
 
     def dismiss(self, candidate: Candidate) -> None:
         """Its end is written: out of traffic, and nothing more is measured."""
         self.switch(candidate)
         self._evidence.pop(candidate.id, None)
         self._handlers.pop(candidate.id, None)
+        self._previous.pop(candidate.id, None)
 
     def take_out_as(self, candidate: Candidate, state: CandidateState) -> None:
         """Out of traffic although its end could not be written."""
-        self._traffic.take_out(replace(candidate, state=state))
+        self._traffic.take_out(replace(candidate, state=state), self._previous.get(candidate.id))
 
     def audit_share(self, candidate: Candidate) -> float:
         """Share of this candidate's answers that the reference checks now."""

@@ -15,6 +15,7 @@ from uhlp.evolution.config import EvolutionConfig
 from uhlp.evolution.config_sections import MonitorConfig
 from uhlp.evolution.entry_order import EntryOrder, Place
 from uhlp.evolution.measuring import Spending
+from uhlp.evolution.noise_tolerance import tolerating_noise
 from uhlp.evolution.recent_latencies import RecentLatencies
 from uhlp.evolution.statistics import CanaryTests, ClassCounts, EvidenceAccount, Monitor
 
@@ -69,11 +70,17 @@ class LiveEvidence:
         trained: frozenset[str],
         decision_field: str | None = None,
         costs: Costs | None = None,
+        is_against_noise: bool = False,
     ) -> Self:
-        """Fresh evidence at the level of this attempt."""
+        """Fresh evidence at the level of this attempt. `is_against_noise`: of a prompt beside a prompt (z = R - N)."""
         return cls(
             account=EvidenceAccount.for_attempt(
-                attempt, epsilon=epsilon, delta=config.delta, alpha=config.alpha, n_max=config.n_max
+                attempt,
+                epsilon=epsilon,
+                delta=config.delta,
+                alpha=config.alpha,
+                n_max=config.n_max,
+                lowest_loss=-1.0 if is_against_noise else 0.0,
             ),
             audits=_monitor(config.monitor, tolerated=epsilon),
             crashes=_monitor(config.monitor),
@@ -118,17 +125,18 @@ class LiveEvidence:
             withheld = counted["unproven"] + counted["excluded"]
             self.figures = replace(self.figures, answered=counted["trusted"], withheld=withheld)
 
+    def may_prove(self, input_hash: str, *, duplicates_cap: int) -> bool:
+        """Whether a comparison of this input could still be evidence."""
+        short = input_hash[:_HASH_CHARACTERS]
+        return short not in self.trained and self.inputs[short] < duplicates_cap and self.account.n < self.account.n_max
+
     def is_evidence(self, comparison: Comparison, *, duplicates_cap: int) -> bool:
         """An ambiguous comparison, an input the proposer worked with and a much repeated input prove nothing.
 
         After `n_max` comparisons the account is closed: its verdict stands, and the monitor watches on.
         """
-        short = comparison.input_hash[:_HASH_CHARACTERS]
-        return (
-            comparison.outcome != "ambiguous"
-            and short not in self.trained
-            and self.inputs[short] < duplicates_cap
-            and self.account.n < self.account.n_max
+        return comparison.outcome != "ambiguous" and self.may_prove(
+            comparison.input_hash, duplicates_cap=duplicates_cap
         )
 
     def enter(self, comparison: Comparison, *, duplicates_cap: int) -> None:
@@ -170,7 +178,7 @@ class LiveEvidence:
         """Enter a comparison into the account, if it is evidence; in the order in which they began (`order`)."""
         if standing == "trusted" and self.is_evidence(comparison, duplicates_cap=duplicates_cap):
             self.inputs[comparison.input_hash[:_HASH_CHARACTERS]] += 1
-            self.account.observe(1.0 if comparison.outcome == "wrong" else 0.0)
+            self.account.observe(comparison.loss)
 
     def keep_unasked(self, unasked: Any, place: Place | None = None) -> None:
         """Keep a comparison that nobody could judge, with its place: others wait behind it. Without one, or with one
@@ -226,6 +234,8 @@ class LiveEvidence:
     def begin_canary(self, tests: CanaryTests | None) -> None:
         """Compare the arms anew, with nothing known; None: there is only one arm."""
         self.canary, self._kept_canary = tests, None
+        if self.account.lowest_loss < 0 and not self.audits.n:
+            self.audits = tolerating_noise(self.audits, self.account)
 
     def _canary_state(self, *, whole: bool) -> dict[str, Any]:
         """As JSON; packing takes a millisecond, so not after every comparison, but by the number of units assigned

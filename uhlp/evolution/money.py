@@ -160,7 +160,8 @@ class Money:
                 listed.append({
                     "appId": place_app, "componentId": place_component, "candidateId": None,
                     "status": held.status, "reason": f"{held.wish.discovery.reason}; {held.why}", "since": held.since,
-                    "rule": dict(held.wish.discovery.rule) or None, "expected": held.wish.expected.to_dict(),
+                    "rule": dict(held.wish.discovery.rule) or None,
+                    "expected": held.wish.expected.to_dict() if held.wish.expected is not None else None,
                     "start": f"/apps/{place_app}/components/{place_component}/optimize",
                 })  # fmt: skip
         return sorted(listed, key=_worth, reverse=True)

@@ -5,19 +5,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from uhlp.catalogue import evolution
+from uhlp.evals.comparator import Comparator
 from uhlp.evolution.rollouts import LiveHandler
 from uhlp.execution import ExecutionResult
 from uhlp.metering import Meter
 from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
+from uhlp.tools.session import ToolCallRecord
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One answered request of a component that has live handlers.
+    """One answered request of a component that has something in live traffic.
 
     `live` is the handler that was asked, `handler_result` what came of it; both are None when only the model was asked.
     `model_result` is None when only the handler was. When both were, the handler declined, failed, or answered in a
     class that it is not trusted with (`is_withheld`). `beside` are handlers that this request can be put to as well.
+    A prompt that is tried stands as `live`, too. `prompt` is the shorter prompt in full service that the model is asked
+    by; where that failed and the one before it answered, its failure is the `handler_result`.
     """
 
     app: AppSnapshot
@@ -27,6 +31,7 @@ class Served:
     model_result: ExecutionResult | None
     handler_result: ExecutionResult | None
     beside: tuple[LiveHandler, ...] = ()
+    prompt: LiveHandler | None = None
 
     @property
     def is_withheld(self) -> bool:
@@ -52,3 +57,18 @@ class ObservationQueue:
 
     def __len__(self) -> int:
         return self._queue.qsize()
+
+
+def comparator_of(component: ComponentSnapshot) -> Comparator:
+    """The component's comparator, as its definition declares it."""
+    return Comparator(component.definition.optimization.comparator)
+
+
+def recorded_calls(served: Served) -> tuple[ToolCallRecord, ...] | None:
+    """What the tools told the execution whose answer was used, for one that must change nothing; None where the
+    component has no effects: it may ask them itself.
+    """
+    if served.component.definition.effective_effects == "none":
+        return None
+    answered = served.model_result or served.handler_result
+    return answered.tool_calls if answered is not None else ()

@@ -3,7 +3,7 @@
 Shadow: the model, or the handler in service, has answered and a candidate's handler runs beside it. Audit: the handler
 has answered, the reference is asked behind it. Both end as one comparison in the governor's account. Between them: the
 handler has answered, in a class that is not trusted, and the model's answer was used; that is a shadow which has run
-already.
+already. Prompts are held against prompts (`prompt_observer`).
 """
 
 from random import Random
@@ -11,21 +11,20 @@ from uuid import uuid4
 
 import structlog
 
-from uhlp.evals.comparator import Comparator
 from uhlp.evolution.audit_debt import AuditDebt
 from uhlp.evolution.comparison import Stage, compare
+from uhlp.evolution.config import ConfigInForce
 from uhlp.evolution.entry_order import Place
 from uhlp.evolution.governor import SafetyGovernor
 from uhlp.evolution.live_evidence import LiveEvidence
 from uhlp.evolution.measuring import BudgetSpent
-from uhlp.evolution.observation import ObservationQueue, Served
+from uhlp.evolution.observation import ObservationQueue, Served, comparator_of, recorded_calls
+from uhlp.evolution.prompt_observer import Pair, PromptObserver
 from uhlp.evolution.questions import Questions
 from uhlp.evolution.reference import Dispute, MeasurementFailed, Reference
 from uhlp.evolution.rollouts import LiveHandler
 from uhlp.evolution.tampering import forbidden_calls_of
 from uhlp.execution import ExecutionCall, ExecutionResult, Executor
-from uhlp.registry.snapshot import ComponentSnapshot
-from uhlp.tools.session import ToolCallRecord
 from uhlp.traffic.split import input_hash
 
 log = structlog.get_logger(__name__)
@@ -47,6 +46,7 @@ class Observer:
         governor: SafetyGovernor,
         audit_debt: AuditDebt,
         random: Random,
+        config: ConfigInForce,
     ) -> None:
         self._audit_debt = audit_debt
         self._queue = queue
@@ -55,12 +55,15 @@ class Observer:
         self._questions = questions
         self._governor = governor
         self._random = random
+        self._prompts = PromptObserver(
+            executor=executor, reference=reference, governor=governor, audit_debt=audit_debt, config=config
+        )
 
     async def run_cycle(self) -> None:
         """Take one served request and measure what it can show of every handler that takes part."""
         served = await self._queue.take()
         watch = _Watch(served, self._random.random())
-        for live in (served.live, *served.beside):
+        for live in (served.live, served.prompt, *served.beside):
             if live is not None:
                 await self._measure(watch, live)
 
@@ -82,7 +85,9 @@ class Observer:
     async def _compare_with_answer(self, watch: "_Watch", live: LiveHandler, evidence: LiveEvidence) -> None:
         served, place = watch.served, evidence.order.take()
         try:
-            if live is not served.live or served.handler_result is None:
+            if live.is_prompt:
+                await self._prompts.measure(served, live, evidence, place, draw=watch.draw)
+            elif live is not served.live or served.handler_result is None:
                 await self._shadow(watch, live, evidence, place)
             elif served.is_withheld:
                 await self._take_in(watch, live, evidence, served.handler_result, place, is_live=True)
@@ -123,7 +128,7 @@ class Observer:
                 source="internal",
                 purpose="shadow",
                 group="trial",
-                recorded=_recorded(served),
+                recorded=recorded_calls(served),
             )
         )
         if result.is_refusal:
@@ -232,7 +237,9 @@ class Observer:
 
     async def _ask_again(self, evidence: LiveEvidence) -> None:
         """Measuring works (again): take one of the comparisons that could not be judged."""
-        if evidence.unasked and not self._audit_debt.cannot_pay(evidence.unasked[0][0].app):
+        if evidence.unasked and isinstance(evidence.unasked[0], Pair):
+            await self._settle_again(evidence.unasked[0], evidence)
+        elif evidence.unasked and not self._audit_debt.cannot_pay(evidence.unasked[0][0].app):
             served, live, stage, first, handler, place = evidence.unasked.popleft()
             place = place or evidence.order.take()  # an audit that nobody was asked about begins now
             place.is_kept = False
@@ -244,6 +251,19 @@ class Observer:
                 pass  # it is kept once more
             finally:
                 await self._free(live, place)
+
+    async def _settle_again(self, pair: Pair, evidence: LiveEvidence) -> None:
+        """The same for a prompt's."""
+        if self._audit_debt.cannot_pay(pair.served.app):
+            return
+        evidence.unasked.popleft()
+        pair.place.is_kept = False
+        try:
+            await self._prompts.settle(pair, evidence)
+        except MeasurementFailed:
+            pass  # it is kept once more
+        finally:
+            await self._free(pair.live, pair.place)
 
 
 class _Watch:
@@ -260,18 +280,3 @@ class _Watch:
     @property
     def has_answer(self) -> bool:
         return self.answer is not _NOT_ASKED
-
-
-def comparator_of(component: ComponentSnapshot) -> Comparator:
-    """The component's comparator, as its definition declares it."""
-    return Comparator(component.definition.optimization.comparator)
-
-
-def _recorded(served: Served) -> tuple[ToolCallRecord, ...] | None:
-    """What the tools told the execution whose answer was used, for one that must change nothing; None where the
-    component has no effects: it may ask them itself.
-    """
-    if served.component.definition.effective_effects == "none":
-        return None
-    answered = served.model_result or served.handler_result
-    return answered.tool_calls if answered is not None else ()

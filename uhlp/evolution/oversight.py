@@ -55,6 +55,7 @@ class Oversight:
         self._alert_watch = alert_watch
         self._webhooks = tuple(webhooks)
         self._leadership = leadership
+        self._compiler = compiler
         self._book = book
         self._store = store
         self._anchors = anchors
@@ -85,17 +86,22 @@ class Oversight:
         if action not in offered:
             use = " or ".join(f"`{one}`" for one in offered)
             raise ValidationFailed(f"The action {action!r} is not offered; use {use}.", details={"allowed": [*offered]})
-        if not self._oracle.proposers(proposer or None):
+        if action == "jit" and not self._oracle.proposers(proposer or None):
             known = [one.name for one in self._oracle.proposers()]
             raise ValidationFailed(f"There is no proposer {proposer!r}.", details={"allowed": known})
         candidate = await self._daemon.discover(
-            app_id, component_id, actor=actor, reason=reason or "asked for by hand", proposer=proposer
+            app_id,
+            component_id,
+            actor=actor,
+            reason=reason or "asked for by hand",
+            proposer=proposer,
+            kind="prompt" if action == "compress" else "jit",
         )
         return candidate.id
 
     def offered_actions(self) -> tuple[str, ...]:
         """What `optimize` may be asked for."""
-        return ("jit",)
+        return ("jit", "compress") if "prompt" in self._compiler.kinds else ("jit",)
 
     async def act(self, candidate_id: str, action: str, *, actor: str, reason: str) -> dict[str, Any]:
         """approve, reject, pause, resume, rollback, promote-full, quarantine, clear-quarantine; each with a reason."""

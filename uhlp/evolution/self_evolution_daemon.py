@@ -11,8 +11,8 @@ import structlog
 from uhlp.clock import Clock
 from uhlp.errors import AppNotFound, Unavailable
 from uhlp.evolution.book import CandidateBook
-from uhlp.evolution.candidate import Candidate, CandidateState
-from uhlp.evolution.compilation_starts import CHANGED, CompilationStarts
+from uhlp.evolution.candidate import Candidate, CandidateState, Kind
+from uhlp.evolution.compilation_starts import CompilationStarts
 from uhlp.evolution.compiler import BEFORE_TRAFFIC, Compiler
 from uhlp.evolution.config import ConfigInForce
 from uhlp.evolution.discoveries import Discoveries
@@ -21,7 +21,8 @@ from uhlp.evolution.live_evidence import LiveEvidence
 from uhlp.evolution.promotion import Promotion
 from uhlp.evolution.rollouts import Rollouts
 from uhlp.evolution.store import EvolutionStore
-from uhlp.evolution.verification import handler_of
+from uhlp.evolution.traffic_switch import is_withdrawn
+from uhlp.evolution.voiding import why_void
 from uhlp.llm import Budgets
 from uhlp.optimization.optimization_oracle import OptimizationOracle
 from uhlp.registry.application_registry import ApplicationRegistry
@@ -83,12 +84,22 @@ class SelfEvolutionDaemon:
             return
         for candidate in self._book.candidates():
             if candidate.code_sha is not None and not (candidate.is_open or candidate.is_serving):
-                self._rollouts.bar(candidate.app_id, candidate.code_sha)
+                await self._keep_out(candidate)
         for candidate in self._book.candidates():
             if candidate.state in (S.SHADOW, S.CANARY, S.PROMOTED):
                 with contextlib.suppress(Unavailable):  # what has to go is out of traffic, and written down by a cycle
                     await self._readmit(candidate)
                     await self._governor.evaluate_candidate(candidate.id)  # an alarm may stand since before
+
+    async def _keep_out(self, candidate: Candidate) -> None:
+        """What is over serves no more, although its definition may still point at it."""
+        assert candidate.code_sha is not None  # noqa: S101  the caller asked
+        if not candidate.is_prompt:
+            self._rollouts.bar(candidate.app_id, candidate.code_sha)
+        elif is_withdrawn(candidate):
+            work = await self._promotion.work_of(candidate)
+            if work is not None and work.previous is not None:
+                self._rollouts.withdraw(candidate.app_id, candidate.code_sha, work.previous)
 
     async def aclose(self) -> None:
         """Keep what was measured since the last cycle."""
@@ -132,10 +143,17 @@ class SelfEvolutionDaemon:
         reason: str,
         proposer: str = "",
         needs_approval: bool = False,
+        kind: Kind = "jit",
     ) -> Candidate:
         """A candidate for this component because a person asks for one (`CompilationStarts.start`)."""
         return await self._starts.start(
-            app_id, component_id, actor=actor, reason=reason, proposer=proposer, needs_approval=needs_approval
+            app_id,
+            component_id,
+            actor=actor,
+            reason=reason,
+            proposer=proposer,
+            needs_approval=needs_approval,
+            kind=kind,
         )
 
     async def _advance(self, candidate: Candidate) -> None:
@@ -150,9 +168,9 @@ class SelfEvolutionDaemon:
             component = None
         except Unavailable:  # its definition cannot be read now: nothing is known of the component
             return
-        if component is None or component.spec_hash != candidate.spec_hash:
-            why = "the component is gone" if component is None else CHANGED
-            await self._governor.supersede(candidate.id, reason=why)
+        void = "the component is gone" if component is None else why_void(candidate, component)
+        if void is not None:
+            await self._governor.supersede(candidate.id, reason=void)
         elif candidate.state is S.DISCOVERED and self._is_expired(candidate):
             reason = "nothing came of it in time: too few samples, no approval, or no coder that answers"
             await self._book.decide(candidate.id, S.EXPIRED, actor=GOVERNOR, reason=reason)
@@ -175,19 +193,19 @@ class SelfEvolutionDaemon:
         if candidate.app_id not in self._registry.app_ids():
             return  # out of service for now, or gone: the next cycle finds out
         component = self._registry.snapshot(candidate.app_id).components.get(candidate.component_id)
-        if component is None or component.spec_hash != candidate.spec_hash:
-            if candidate.code_sha is not None:  # its definition may still point at it, until a cycle ends it
+        if component is None or why_void(candidate, component) is not None:
+            if candidate.code_sha is not None and not candidate.is_prompt:
+                # its definition may still point at it, until a cycle ends it
                 self._rollouts.bar(candidate.app_id, candidate.code_sha)
             return
-        kept = await self._promotion.code_of(candidate)
-        if kept is None:
+        work = await self._promotion.work_of(candidate)
+        if work is None:
             reason = "its code is no longer what the ledger says it was"
             end = self._governor.roll_back if candidate.is_serving else self._governor.reject
             await end(candidate.id, cause="lost", reason=reason)
             return
-        code, _tests, record = kept
-        evidence = LiveEvidence.restore(candidate, frozenset(record.get("trained", ())))
-        self._governor.admit(candidate, handler_of(code), evidence)
+        evidence = LiveEvidence.restore(candidate, work.trained)
+        self._governor.admit(candidate, work.implementation, evidence, work.previous)
 
     def _is_expired(self, candidate: Candidate) -> bool:
         since = candidate.entered_at if candidate.approved_by is None else candidate.updated_at

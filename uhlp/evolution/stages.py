@@ -22,6 +22,7 @@ from uhlp.evolution.live_candidates import LiveCandidates
 from uhlp.evolution.live_evidence import LiveEvidence
 from uhlp.evolution.promotion import Promotion
 from uhlp.evolution.statistics import EvidenceAccount, Verdict
+from uhlp.evolution.traffic_switch import REPLACED
 from uhlp.models.definition import ComponentDefinition
 
 S = CandidateState
@@ -117,9 +118,9 @@ class Stages:
     async def promote(self, candidate: Candidate, *, reason: str, actor: str) -> Candidate:
         """Into full service as the component's next version, in the place of the handler that had it. The repository
         follows (`Promotion`)."""
-        version = await self._promotion.next_version(candidate.app_id, candidate.component_id)
-        reason = f"{reason}; in service as v{version}"
-        replaced = self._book.in_service(candidate.app_id, candidate.component_id)
+        version = await self._promotion.next_version(candidate.app_id, candidate.component_id, candidate.kind)
+        reason = f"{reason}; in service as {name_of(candidate, version)}"
+        replaced = self._book.in_service(candidate.app_id, candidate.component_id, candidate.kind)
         if replaced is None:
             moved = await self.move(candidate, S.PROMOTED, reason, actor=actor, version=version)
         else:
@@ -168,13 +169,13 @@ class Stages:
             self._live.keep(one.id)
         measured = {one.id: self._live.evidence_of(one.id) for one in (replaced, candidate)}
         evidence = {one: live.summary() if live is not None else None for one, live in measured.items()}
-        because = f"replaced by v{version}, candidate {candidate.id}"
+        because = f"replaced by {name_of(candidate, version)}, candidate {candidate.id}"
         lost = regressions_of(self._book.candidate(replaced.id), because)
         gone, moved = await self._book.decide_all(
             [
                 Ruling(
                     replaced.id, S.SUPERSEDED, actor, because, evidence=evidence[replaced.id], regressions=lost,
-                    changes={"cause": "replaced"},
+                    changes={"cause": REPLACED},
                 ),
                 Ruling(
                     candidate.id, S.PROMOTED, actor, reason, evidence=evidence[candidate.id],
@@ -232,3 +233,8 @@ def _answers(share: float) -> str:
 
 def _too_often_wrong(account: EvidenceAccount) -> str:
     return f"it is wrong too often, {account.describe()}"
+
+
+def name_of(candidate: Candidate, version: int | None) -> str:
+    """What people call a candidate in full service."""
+    return f"the prompt under stable (shortened {version} times)" if candidate.is_prompt else f"v{version}"

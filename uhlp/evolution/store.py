@@ -25,7 +25,7 @@ import structlog
 from uhlp.clock import Clock
 from uhlp.errors import CandidateNotFound, Unavailable
 from uhlp.evolution.attempts import Attempts, attempts_of
-from uhlp.evolution.candidate import OPEN, PROGRESS, Candidate, CandidateState
+from uhlp.evolution.candidate import OPEN, PROGRESS, Candidate, CandidateState, Kind
 from uhlp.evolution.config import ConfigInForce, EvolutionConfig
 from uhlp.evolution.database import EvolutionDatabase, Fence, Step, unfenced, unwatched
 from uhlp.evolution.ledger import Event, LedgerEntry, SealedEntry, VerifyReport
@@ -184,14 +184,14 @@ class EvolutionStore:
         found = await self.candidates(app_id, CandidateState.PROMOTED, component_id)
         return next((one for one in found if one.kind == kind), None)
 
-    async def attempts(self, app_id: str, component_id: str, spec_hash: str) -> Attempts:
-        """Attempt counter, failures, barred code shas and quarantine of this component and specification."""
+    async def attempts(self, app_id: str, component_id: str, spec_hash: str, kind: Kind = "jit") -> Attempts:
+        """Attempt counter, failures, barred code shas and quarantine of this component, specification and kind."""
         sealed = await self._run(
             self._database.entries,
             "app_id = ? AND component_id = ? AND spec_hash = ?",
             (app_id, component_id, spec_hash),
         )
-        return attempts_of(one.entry for one in sealed)
+        return attempts_of((one.entry for one in sealed), kind)
 
     async def entries(
         self, app_id: str | None = None, after: int = 0, limit: int = 100, candidate_id: str | None = None

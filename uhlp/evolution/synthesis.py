@@ -15,7 +15,7 @@ from uhlp.evolution.drafting import Drafting
 from uhlp.evolution.governor import GOVERNOR, SafetyGovernor
 from uhlp.evolution.live_evidence import short_hashes
 from uhlp.evolution.measuring import Spending
-from uhlp.evolution.observer import comparator_of
+from uhlp.evolution.observation import comparator_of
 from uhlp.evolution.promotion import Promotion
 from uhlp.evolution.recordings import Recordings
 from uhlp.evolution.records import digest_of

@@ -7,12 +7,16 @@ from uhlp.evolution.config import ConfigInForce
 from uhlp.evolution.live_evidence import LiveEvidence
 from uhlp.evolution.rollouts import LiveHandler, Rollouts
 from uhlp.evolution.statistics import Verdict, audit_share, serve_and_check_share
-from uhlp.execution import HandlerImplementation
+from uhlp.execution import HandlerImplementation, Implementation, PromptImplementation
 from uhlp.metrics.windows import Windows
+from uhlp.prompts.overrides.override_set import STABLE
 from uhlp.registry.application_registry import ApplicationRegistry
+from uhlp.registry.snapshot import Artifact
 
 S = CandidateState
 _HOUR_S = 3600.0
+REPLACED = "replaced"
+"""The cause of an end: another candidate took its place in service."""
 
 
 class TrafficSwitch:
@@ -33,8 +37,10 @@ class TrafficSwitch:
         self._windows = windows
         self._config = config
 
-    def put(self, candidate: Candidate, handler: HandlerImplementation, live: LiveEvidence) -> None:
-        """Let the handler take the part in traffic that its candidate's state gives it."""
+    def put(
+        self, candidate: Candidate, implementation: Implementation, live: LiveEvidence, previous: Artifact | None
+    ) -> None:
+        """Let it take the part in traffic that its candidate's state gives it."""
         is_promoted = candidate.state is S.PROMOTED
         weight = 0.0
         if candidate.state is not S.SHADOW:
@@ -44,7 +50,7 @@ class TrafficSwitch:
                 candidate_id=candidate.id,
                 app_id=candidate.app_id,
                 component_id=candidate.component_id,
-                implementation=replace(handler, version=candidate.version),
+                implementation=_named(implementation, candidate),
                 weight=weight,
                 salt=candidate.id.encode(),
                 audit_share=self.audit_share(candidate, live),
@@ -54,6 +60,7 @@ class TrafficSwitch:
                 class_guard=live.classes.guard(),
                 may_owe=self._may_owe(candidate, live),
                 canary=live.canary,
+                previous=previous,
             )
         )
 
@@ -64,11 +71,16 @@ class TrafficSwitch:
         deadline = self._config.now.deadline
         return max(deadline.least_s, deadline.p99_factor * live.p99_ms / 1000)
 
-    def take_out(self, candidate: Candidate) -> None:
-        """Out of traffic, at once; the code of a candidate that is over never serves again."""
+    def take_out(self, candidate: Candidate, previous: Artifact | None = None) -> None:
+        """Out of traffic, at once; the code of a candidate that is over never serves again. `previous`: the prompt that
+        a shorter one had replaced."""
         self._rollouts.remove(candidate.app_id, candidate.component_id, candidate.id)
-        if candidate.code_sha is not None and not (candidate.is_open or candidate.is_serving):
+        if candidate.code_sha is None or candidate.is_open or candidate.is_serving:
+            return
+        if not candidate.is_prompt:
             self._rollouts.bar(candidate.app_id, candidate.code_sha)
+        elif is_withdrawn(candidate) and previous is not None:
+            self._rollouts.withdraw(candidate.app_id, candidate.code_sha, previous)
 
     def _may_owe(self, candidate: Candidate, live: LiveEvidence) -> int:
         """Unpaid audits until it is suspended; before epsilon is proven, those found wrong are taken off."""
@@ -81,10 +93,27 @@ class TrafficSwitch:
         if self._always_shadow:
             return 1.0
         definition = self._registry.snapshot(candidate.app_id).components[candidate.component_id].definition
-        window = self._windows.window(candidate.app_id, candidate.component_id, _HOUR_S, handler="jit").as_dict()
+        window = self._windows.window(
+            candidate.app_id, candidate.component_id, _HOUR_S, handler="llm" if candidate.is_prompt else "jit"
+        ).as_dict()
         floor = audit_share(definition.optimization.max_wrong_answers, window["count"] * 24)
         if candidate.trust == "serve-and-check":
             if live.account.verdict is not Verdict.ACCEPT:
                 return 1.0  # `maxWrongAnswers` counts audited answers: until epsilon is proven every answer is audited
             return serve_and_check_share(live.account.proven, floor)
         return floor if candidate.state is S.PROMOTED else self._config.now.canary.audit_share
+
+
+def is_withdrawn(candidate: Candidate) -> bool:
+    """Whether a prompt that stood under `stable` must not stand there any more. One that a shorter one has replaced is
+    what that one is built on.
+    """
+    was_in_service = candidate.is_prompt and candidate.version is not None
+    return was_in_service and candidate.state is not S.PROMOTED and candidate.cause != REPLACED
+
+
+def _named(implementation: Implementation, candidate: Candidate) -> Implementation:
+    """With the name that answers carry: a version, or a tag."""
+    if isinstance(implementation, HandlerImplementation):
+        return replace(implementation, version=candidate.version)
+    return PromptImplementation(implementation.artifact, STABLE if candidate.state is S.PROMOTED else candidate.id)

@@ -10,6 +10,7 @@ from uhlp.execution.call import (
     Purpose,
 )
 from uhlp.execution.executor import Executor
+from uhlp.execution.failures import may_be_its_own
 from uhlp.execution.handler_policy import check_handler
 from uhlp.execution.handler_tests import HandlerTests, TestFailure, TestReport
 from uhlp.execution.tampering import count_tests, signs_of_tampering
@@ -28,5 +29,6 @@ __all__ = [
     "TestReport",
     "check_handler",
     "count_tests",
+    "may_be_its_own",
     "signs_of_tampering",
 ]

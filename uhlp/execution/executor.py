@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any
 from uhlp.catalogue import traffic
 from uhlp.clock import Clock
 from uhlp.errors import DefinitionInvalid, UhlpError
-from uhlp.execution.call import ExecutionCall, ExecutionResult, FailureReason, HandlerImplementation
+from uhlp.execution.call import (
+    ExecutionCall,
+    ExecutionResult,
+    FailureReason,
+    HandlerImplementation,
+    PromptImplementation,
+)
 from uhlp.execution.failures import failure_of_response, failure_of_sandbox, failure_of_schema
 from uhlp.execution.result_format import format_problems
 from uhlp.execution.wire import execute_request
@@ -73,7 +79,9 @@ class Executor:
         started_s = self._clock.monotonic()
         session = ToolSession(self._tools, _tool_context(call, started_s, trace))
         if call.recorded is not None:
-            session = RecordedSession(session, call.recorded)
+            is_prompt = isinstance(call.implementation, PromptImplementation)
+            passed = frozenset({LLM_GENERATE}) if is_prompt else frozenset[str]()
+            session = RecordedSession(session, call.recorded, passed=passed)
         result = await self._run(call, session, started_s)
         self._count(call, result)
         return result

@@ -15,7 +15,7 @@ from uhlp.errors import (
     SandboxOutOfMemory,
     UhlpError,
 )
-from uhlp.execution.call import ExecutionCall, FailureReason, PromptImplementation
+from uhlp.execution.call import ExecutionCall, ExecutionResult, FailureReason, PromptImplementation
 
 Failure = tuple[FailureReason, UhlpError]
 
@@ -65,6 +65,15 @@ def failure_of_schema(call: ExecutionCall, problems: list[Any]) -> Failure:
     message = f"The answer is not valid at {first['path'] or 'its top'}: {first['message']}"
     leaf = BadModelAnswer if isinstance(call.implementation, PromptImplementation) else OutputInvalid
     return "schema", leaf(message, details={"problems": problems})
+
+
+def may_be_its_own(result: ExecutionResult) -> bool:
+    """Whether a prompt's execution failed by what the prompt made of it: the model's answer is of no use, or none came
+    out. That a model or a sandbox could not be asked, or gave no answer in time, says nothing about a prompt.
+    """
+    if result.outcome != "failed":
+        return False
+    return result.failure in ("schema", "exception") or isinstance(result.error, BadModelAnswer)
 
 
 def _stated(data: object) -> tuple[str, str | None]:

@@ -178,6 +178,9 @@ class OptimizationOracle:
             if rule.action is OptimizationAction.TRIGGER_JIT:
                 because = "preferLlmFlexibility is set" if self._prefers_model(app, definition, rule) else ""
                 await self._trigger_jit_generation(app.app_id, component_id, definition, rule=rule, because=because)
+            elif rule.action is OptimizationAction.COMPRESS_PROMPT:
+                is_recommended = definition.optimization.mode == "recommend"
+                self._discover(app.app_id, component_id, rule, because="its mode is recommend" * is_recommended)
             else:
                 self._discover(app.app_id, component_id, rule, because="the rule only recommends")
 
@@ -214,7 +217,7 @@ class OptimizationOracle:
             "values": self._windows.window(app_id, component_id, window_s).as_dict(),
         }
         reason = f"rule {rule.description or 'without a name'}: {rule.condition.expression}"
-        because = because if action == "recommend" else ""
+        because = because if action != "jit" else ""
         self._discoveries[(app_id, component_id)] = Discovery(app_id, component_id, action, reason, fired, because)
 
     def _prefers_model(self, app: AppSnapshot, definition: ComponentDefinition, rule: OptimizationRule) -> bool:

@@ -277,6 +277,20 @@ class ApplicationRegistry(RegistryReads):
         edit = with_prompt(component_id, files or {})
         return await self._writer.write(app_id, Change(edit, message, actor, trailers or {}))
 
+    async def write_overrides(
+        self,
+        app_id: str,
+        files: Mapping[str, bytes | None],
+        *,
+        message: str,
+        trailers: Mapping[str, str] | None = None,
+        actor: str | None = None,
+        check: Callable[[AppSnapshot], None] = lambda snapshot: None,
+    ) -> str:
+        """Write override sets (None deletes) as one commit, if `check` lets what comes of it pass."""
+        change = Change(lambda before: files, message, actor, trailers or {}, check=check)
+        return await self._writer.write(app_id, change)
+
     # Keys and permissions
 
     def known_api_key(self, raw: str) -> ApiKeyIdentity | None:

@@ -11,7 +11,14 @@ from uhlp.clock import Clock
 from uhlp.errors import DeadlineExceeded, ExecutionFailed, FallbackTooLate, HandlerFailed, NotRepeated, UhlpError
 from uhlp.evolution.observation import ObservationQueue, Served
 from uhlp.evolution.statistics import Outcome
-from uhlp.execution import ExecutionCall, ExecutionResult, Executor, HandlerImplementation, PromptImplementation
+from uhlp.execution import (
+    ExecutionCall,
+    ExecutionResult,
+    Executor,
+    HandlerImplementation,
+    PromptImplementation,
+    may_be_its_own,
+)
 from uhlp.llm.usage import DEOPTIMISED, SERVED_BY_HANDLER, SERVED_BY_MODEL, UsageBook
 from uhlp.metering import Meter
 from uhlp.metrics.windows import Windows
@@ -26,6 +33,9 @@ from uhlp.traffic.samples import SampleStore
 
 HANDLER_SHARE_OF_DEADLINE = 0.25
 """A handler's own deadline, so that a hung one leaves the model its time."""
+
+TRIED_PROMPTS_SHARE_OF_DEADLINE = 0.5
+"""A prompt that is tried leaves the one in service as much time as it has itself."""
 
 MIN_FALLBACK_S = 0.05
 """Less than this left and the model is not asked any more."""
@@ -102,12 +112,10 @@ class RequestRouter:
                 choice.finish(None)  # the client left; an outcome that is known was told before
 
     async def _route(self, request: RoutedRequest, choice: Choice, started: float, deadline: float) -> RoutedAnswer:
-        implementation = choice.implementation
-        if isinstance(implementation, PromptImplementation):
-            result = await self._run(request, implementation, "serving", deadline - started)
-            return self._answer(request, choice, result, started)
-        has_model = request.component.prompt_artifact is not None
+        implementation, has_model = choice.implementation, choice.fallback is not None
         timeout_s = deadline - started
+        if isinstance(implementation, PromptImplementation):
+            return await self._ask_by(implementation, request, choice, started, deadline)
         if has_model:
             timeout_s *= HANDLER_SHARE_OF_DEADLINE
             if choice.timeout_s is not None:
@@ -120,6 +128,22 @@ class RequestRouter:
             return self._answer(request, choice, result, started)
         return await self._deoptimise(request, choice, result, started, deadline)
 
+    async def _ask_by(
+        self, prompt: PromptImplementation, request: RoutedRequest, choice: Choice, started: float, deadline: float
+    ) -> RoutedAnswer:
+        """The model, by the prompt in service or by one that is tried. No request fails for the sake of a prompt that
+        was not there before: where it does not answer, and that may be its own fault, the one before it is asked.
+        """
+        timeout_s = deadline - started
+        if choice.live is not None:
+            timeout_s *= TRIED_PROMPTS_SHARE_OF_DEADLINE
+            if choice.timeout_s is not None:
+                timeout_s = min(timeout_s, choice.timeout_s)
+        result = await self._run(request, prompt, choice.group, timeout_s)
+        if choice.fallback is None or result.outcome == "ok" or not (may_be_its_own(result) or choice.live is not None):
+            return self._answer(request, choice, result, started)
+        return await self._deoptimise(request, choice, result, started, deadline)
+
     def _is_switched_to_model(self) -> bool:
         if self._deopt_every_n is None:
             return False
@@ -129,7 +153,7 @@ class RequestRouter:
     async def _deoptimise(
         self, request: RoutedRequest, choice: Choice, failed: ExecutionResult, started: float, deadline: float
     ) -> RoutedAnswer:
-        """Answer with the model what the handler did not, or is not trusted to."""
+        """Answer with the model what the handler, or another prompt, did not, or is not trusted to."""
         reason = failed.failure or "guard"
         definition = request.component.definition
         left_s = deadline - self._clock.monotonic()
@@ -140,10 +164,9 @@ class RequestRouter:
             failed = replace(failed, outcome="deoptimize") if failed.outcome == "ok" else failed
             self._finish(request, choice, failed, started, handler_result=failed)
             raise FallbackTooLate(details={"reason": reason})
-        artifact = request.component.prompt_artifact
-        assert artifact is not None  # noqa: S101  the caller asked
+        assert choice.fallback is not None  # noqa: S101  the caller asked
         self._instruments.deoptimised(request.app.app_id, definition.component_id, reason)
-        result = await self._run(request, PromptImplementation(tag="stable", artifact=artifact), "serving", left_s)
+        result = await self._run(request, choice.fallback, "serving", left_s)
         return self._answer(request, choice, result, started, handler_result=failed, deoptimized=reason)
 
     async def _run(
@@ -183,18 +206,21 @@ class RequestRouter:
         deoptimized: str | None = None,
     ) -> RoutedAnswer:
         by_model = deoptimized is not None or isinstance(choice.implementation, PromptImplementation)
+        is_tried = choice.live is not None and choice.live.is_prompt
+        answered_by = choice.fallback.label if deoptimized and choice.fallback is not None else choice.label
         self._finish(
             request, choice, result, started,
-            handler_result=handler_result or (None if by_model else result),
+            handler_result=handler_result or (result if is_tried or not by_model else None),
             deoptimized=deoptimized,
             by_model=by_model,
+            answered_by=answered_by,
         )  # fmt: skip
         if result.outcome != "ok":
             raise _error_of(result)
         return RoutedAnswer(
             result=result,
             handler="llm" if by_model else "jit",
-            implementation="prompt@stable" if by_model else choice.label,
+            implementation=answered_by,
             reason=_reason(choice, result, deoptimized, by_model=by_model),
             deoptimized=deoptimized,
             timings=(
@@ -213,6 +239,7 @@ class RequestRouter:
         handler_result: ExecutionResult | None = None,
         deoptimized: str | None = None,
         by_model: bool = False,
+        answered_by: str = "",
     ) -> None:
         """Hand over what windows, samples and observers need; nothing here waits."""
         app_id, component_id = request.app.app_id, request.component.definition.component_id
@@ -236,8 +263,8 @@ class RequestRouter:
         )  # fmt: skip
         self._usage.served(
             app_id, component_id,
-            DEOPTIMISED if handler_result is not None and by_model else SERVED_BY_MODEL if by_model
-            else SERVED_BY_HANDLER,
+            SERVED_BY_HANDLER if not by_model else SERVED_BY_MODEL
+            if isinstance(choice.implementation, PromptImplementation) else DEOPTIMISED,
             candidate_id=choice.live.candidate_id if choice.live is not None else "",
             ok=is_ok, tokens_in=tokens_in, tokens_out=tokens_out, usd=cost_usd, seconds=latency_ms / 1000,
         )  # fmt: skip
@@ -246,7 +273,7 @@ class RequestRouter:
             self._samples.record_served(
                 app_id, component_id,
                 input=request.input, output=result.data if is_ok else _failure_note(result),
-                implementation="prompt@stable" if by_model else choice.label,
+                implementation=answered_by or choice.label,
                 handler="llm" if by_model else "jit",
                 latency_ms=result.latency_ms,  # the model's own, without the handler that it stood in for
                 tokens_in=tokens_in, tokens_out=tokens_out, cost_usd=cost_usd,
@@ -256,7 +283,7 @@ class RequestRouter:
         if choice.assigned is not None:
             is_priced = not any(one.usage.unpriced_calls for one in runs)
             choice.finish(Outcome(not is_ok, latency_ms, cost_usd if is_priced else None))
-        is_observed = choice.live is not None or bool(choice.beside)
+        is_observed = choice.live is not None or choice.prompt is not None or bool(choice.beside)
         if is_cached:  # of such a request, only what the handler failed to do is news
             is_observed = choice.live is not None and handler_result is not None and handler_result.outcome != "ok"
         if is_observed:
@@ -267,8 +294,9 @@ class RequestRouter:
                     live=choice.live,
                     beside=choice.beside,
                     input=request.input,
-                    model_result=result if by_model and not is_cached else None,
+                    model_result=result if by_model and handler_result is not result and not is_cached else None,
                     handler_result=handler_result,
+                    prompt=choice.prompt,
                 )
             )
 

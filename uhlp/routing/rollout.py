@@ -14,14 +14,17 @@ from uhlp.routing.request import Reason, RoutedRequest
 from uhlp.sandbox.driver import Group
 from uhlp.strict_json import canonical
 
-_STABLE = "prompt@stable"
+PREVIOUS = "previous"
+"""In the place of a tag: the prompt that stood under `stable` before the one that stands there now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
     """The implementation for one request; `live` is the handler it belongs to, None for a prompt or an owner's code.
 
-    `beside` are the handlers that are measured on this request without answering it. In a canary the request is
+    `fallback` is what answers where that one does not: the model, for a prompt that is tried or has been shortened the
+    prompt before it; None where there is nothing else. `prompt` is the shorter prompt in full service that the model is
+    asked by. `beside` are those that are measured on this request without answering it. In a canary the request is
     `assigned` to one of its arms; `finish` must be told what became of it.
     """
 
@@ -31,6 +34,8 @@ class Choice:
     group: Group = "serving"
     timeout_s: float | None = None
     live: LiveHandler | None = None
+    fallback: PromptImplementation | None = None
+    prompt: LiveHandler | None = None
     beside: tuple[LiveHandler, ...] = ()
     canary: CanaryTests | None = None
     assigned: Assigned | None = None
@@ -53,74 +58,122 @@ class Rollout:
         component = request.component
         live = self._rollouts.in_traffic(request.app.app_id, component.definition.component_id)
         baseline, candidate = live.baseline, live.candidate
+        prompt = live.prompt if live.prompt is not None and _stands(live.prompt, component) else None
         void = None
         if baseline is not None and baseline.spec_hash != component.spec_hash:  # the daemon's next cycle ends it
             void, baseline = baseline.implementation.artifact.sha256, None
-        if candidate is not None and candidate.spec_hash != component.spec_hash:
+        if candidate is not None and not _stands(candidate, component):
             void, candidate = void or candidate.implementation.artifact.sha256, None
+        model = self._model(request, prompt)
         if baseline is None and candidate is None:
-            return self._as_defined(request, void)
+            return self._as_defined(request, model, void)
         if candidate is not None and candidate.weight > 0.0 and not self._is_suspended(request, candidate):
-            return self._with_canary(request, baseline, candidate)
+            return self._with_canary(request, model, baseline, candidate)
         if candidate is not None and candidate.weight > 0.0:  # suspended: it runs beside, as in shadow
-            return self._without_candidate(request, baseline, candidate, "DISABLED")
-        return self._without_candidate(request, baseline, candidate, "STATIC")
+            return self._without_candidate(request, model, baseline, candidate, "DISABLED")
+        return self._without_candidate(request, model, baseline, candidate, "STATIC")
 
-    def _with_canary(self, request: RoutedRequest, baseline: LiveHandler | None, candidate: LiveHandler) -> Choice:
+    def _with_canary(
+        self, request: RoutedRequest, model: "_Model", baseline: LiveHandler | None, candidate: LiveHandler
+    ) -> Choice:
         """Draw between the candidate and what is in service; every draw is noted where arms are compared."""
         if candidate.weight >= 1.0:
-            return _handler(candidate, "STATIC" if candidate.is_promoted else "SPLIT")
+            return _live(candidate, model, "STATIC" if candidate.is_promoted else "SPLIT")
         unit = _unit_of(request)
         is_candidate = _place_of(unit, candidate.salt) < candidate.weight
         if is_candidate:
-            choice = _handler(candidate, "SPLIT")
+            choice = _live(candidate, model, "SPLIT")
         else:
-            choice = self._without_candidate(request, baseline, candidate, "SPLIT")
+            choice = self._without_candidate(request, model, baseline, candidate, "SPLIT")
         if candidate.canary is None:
             return choice
         assigned = candidate.canary.assign(unit, is_candidate=is_candidate, weight=candidate.weight)
         return choice if assigned is None else replace(choice, canary=candidate.canary, assigned=assigned)
 
     def _without_candidate(
-        self, request: RoutedRequest, baseline: LiveHandler | None, candidate: LiveHandler | None, reason: Reason
+        self,
+        request: RoutedRequest,
+        model: "_Model",
+        baseline: LiveHandler | None,
+        candidate: LiveHandler | None,
+        reason: Reason,
     ) -> Choice:
         """What is in service answers; a candidate runs beside it."""
         beside = () if candidate is None else (candidate,)
         if baseline is None:
-            return Choice(_prompt(request.component), _STABLE, reason, beside=beside)
+            return model.choice(request.component, reason, beside)
         if self._is_suspended(request, baseline):
-            return Choice(_prompt(request.component), _STABLE, "DISABLED", beside=(baseline, *beside))
-        return _handler(baseline, reason, beside)
+            return model.choice(request.component, "DISABLED", (baseline, *beside))
+        return _live(baseline, model, reason, beside)
 
-    def _as_defined(self, request: RoutedRequest, void: str | None) -> Choice:
+    def _model(self, request: RoutedRequest, prompt: LiveHandler | None) -> "_Model":
+        """By which prompt the model is asked now."""
+        defined = request.component.prompt_artifact
+        if prompt is not None and isinstance(prompt.implementation, PromptImplementation):
+            before = PromptImplementation(prompt.previous, PREVIOUS) if prompt.previous is not None else None
+            if before is not None and self._is_suspended(request, prompt):
+                return _Model(before, is_suspended=True)
+            return _Model(prompt.implementation, before, prompt)
+        if defined is None:
+            return _Model(None)
+        return _Model(PromptImplementation(self._rollouts.instead_of(request.app.app_id, defined.sha256) or defined))
+
+    def _as_defined(self, request: RoutedRequest, model: "_Model", void: str | None) -> Choice:
         """No candidate takes part: the definition alone says what runs. `void` is code that it must not be."""
         component = request.component
         artifact = component.handler_artifact
         if component.definition.handler_type is not HandlerType.JIT or artifact is None:
-            return Choice(_prompt(component), _STABLE, "STATIC")
+            return model.choice(component, "STATIC")
         if artifact.sha256 == void or self._rollouts.is_barred(request.app.app_id, artifact.sha256):
-            return Choice(_prompt(component), _STABLE, "DISABLED")
+            return model.choice(component, "DISABLED")
         version = component.handler_version
         return Choice(
             HandlerImplementation(version=version, artifact=artifact, function=component.handler_function),
             f"jit@v{version}" if version is not None else "jit@own",
             "STATIC",
+            fallback=model.asked_by,
+            prompt=model.prompt,
         )
 
     def _is_suspended(self, request: RoutedRequest, handler: LiveHandler) -> bool:
         return self._audit_debt.is_suspended(request.app, request.component, handler)
 
 
-def _handler(handler: LiveHandler, reason: Reason, beside: tuple[LiveHandler, ...] = ()) -> Choice:
-    group: Group = "serving" if handler.is_promoted else "trial"
-    return Choice(handler.implementation, f"jit@{handler.label}", reason, group, handler.timeout_s, handler, beside)
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """How the model is asked: by what, by what else where that fails, and whose shorter prompt it is."""
+
+    asked_by: PromptImplementation | None
+    fallback: PromptImplementation | None = None
+    prompt: LiveHandler | None = None
+    is_suspended: bool = False
+
+    def choice(self, component: ComponentSnapshot, reason: Reason, beside: tuple[LiveHandler, ...] = ()) -> Choice:
+        """The model answers. Raises ExecutionFailed where it cannot."""
+        if self.asked_by is None:
+            name = component.definition.component_id
+            raise ExecutionFailed(f"Nothing can answer for {name}: it has no prompt, and no handler that may serve.")
+        return Choice(
+            self.asked_by, self.asked_by.label, "DISABLED" if self.is_suspended else reason, beside=beside,
+            fallback=self.fallback, prompt=self.prompt,
+        )  # fmt: skip
 
 
-def _prompt(component: ComponentSnapshot) -> PromptImplementation:
-    if component.prompt_artifact is None:
-        name = component.definition.component_id
-        raise ExecutionFailed(f"Nothing can answer for {name}: it has no prompt, and no handler that may serve.")
-    return PromptImplementation(tag="stable", artifact=component.prompt_artifact)
+def _live(live: LiveHandler, model: _Model, reason: Reason, beside: tuple[LiveHandler, ...] = ()) -> Choice:
+    group: Group = "serving" if live.is_promoted else "trial"
+    return Choice(
+        live.implementation, live.label, reason, group, live.timeout_s, live, model.asked_by, model.prompt, beside
+    )
+
+
+def _stands(live: LiveHandler, component: ComponentSnapshot) -> bool:
+    """Whether it is about the component as it is now; where not, the daemon's next cycle ends it."""
+    if live.spec_hash != component.spec_hash:
+        return False
+    if live.previous is None or component.prompt_artifact is None:
+        return True
+    now = component.prompt_artifact.sha256
+    return now == live.previous.sha256 or (live.is_promoted and now == live.implementation.artifact.sha256)
 
 
 def _unit_of(request: RoutedRequest) -> str:

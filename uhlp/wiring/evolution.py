@@ -151,7 +151,7 @@ async def open_evolution(ground: Foundation, stack: AsyncExitStack) -> Evolution
     stack.push_async_callback(daemon.aclose)
     observer = Observer(
         queue=observations, executor=ground.executor, reference=reference, questions=questions, governor=governor,
-        audit_debt=audit_debt, random=SystemRandom(),
+        audit_debt=audit_debt, random=SystemRandom(), config=numbers,
     )  # fmt: skip
     versions = ComponentVersions(
         book=book, store=store, promotion=promotion, app_registry=registry, state_manager=state, clock=clock,

@@ -21,7 +21,7 @@ from tests.unit.evolution.world import (
 from uhlp.errors import NotFound, SampleNotFound, ValidationFailed
 from uhlp.evolution.comparison import Comparison
 from uhlp.evolution.measuring import Spending
-from uhlp.evolution.observer import comparator_of
+from uhlp.evolution.observation import comparator_of
 from uhlp.evolution.reference import Dispute, MeasurementFailed, Verdict
 from uhlp.traffic.split import input_hash, split_of
 

@@ -487,7 +487,7 @@ class World:
         await self.daemon.open()
         self.observer = Observer(
             queue=self.observations, executor=self.executor, reference=self.reference, questions=questions,
-            governor=self.governor, audit_debt=self.audit_debt, random=Random(3),
+            governor=self.governor, audit_debt=self.audit_debt, random=Random(3), config=config,
         )  # fmt: skip
         self.versions = ComponentVersions(
             book=self.book, store=self.store, promotion=self.promotion, app_registry=self.registry,

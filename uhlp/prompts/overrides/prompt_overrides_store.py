@@ -1,6 +1,7 @@
 """PromptOverridesStore: override sets of prompts, changed as a whole or not at all (seed 004, design 04)."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from difflib import unified_diff
 from typing import Any, Final
 
@@ -24,6 +25,14 @@ ANY_REVISION: Final = "*"
 
 MOST_LAYERS = 8
 _TRIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedSet:
+    """A set that is not written yet, and the prompt as it would make it."""
+
+    overrides: OverrideSet
+    resolved: ResolvedPrompt
 
 
 class PromptOverridesStore:
@@ -83,6 +92,22 @@ class PromptOverridesStore:
             if await self._documents.swap(identity, held, resulting, note):
                 return resulting
         raise OverrideConflict(f"The overrides of {'/'.join(identity)} keep changing: repeat the change later.")
+
+    async def planned(
+        self,
+        prompt: PromptDescriptor,
+        overrides: Sequence[SectionOverride],
+        *,
+        tag: str = STABLE,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> PlannedSet:
+        """What `put` would make of the set under `tag`, and the prompt as that has it; nothing is written."""
+        identity = override_id(prompt.ns, prompt.key, tag)
+        present = self._living((await self._documents.read(identity)).overrides)
+        resulting = await self._with(prompt, identity, present, overrides, None, None, provenance or {})
+        parent = resulting.parent
+        layers = [] if parent is None else await self._layers(identity._replace(tag=parent), strict=True)
+        return PlannedSet(resulting, resolve_layers(prompt.prompt, tag, [*layers, Layer(tag, resulting)]))
 
     async def copy(
         self,
