@@ -91,6 +91,7 @@ def why(app: App, component: Component, json_: AsJson = False) -> None:
 def optimize(
     app: App,
     component: Component,
+    action: Annotated[Action, typer.Option(help="jit: make a handler; compress: shorten the prompt.")] = "jit",
     proposer: Annotated[str, typer.Option(help="Ask only this one: rule_learner or coder.")] = "",
     reason: Annotated[str, typer.Option(help="Why, for the ledger.")] = "asked for by hand",
 ) -> None:
@@ -98,7 +99,7 @@ def optimize(
     from uhlp.cli.admin_client import AdminClient
 
     with AdminClient() as client:
-        body = {"action": "jit", "reason": reason, "proposer": proposer}
+        body = {"action": action, "reason": reason, "proposer": proposer}
         answer = client.post(f"/apps/{app}/components/{component}/optimize", body)
     print(answer["candidateId"])
     print(f"  next: uhlp why {app} {component}")

@@ -12,8 +12,20 @@ from uhlp.evolution.money import Money
 from uhlp.evolution.promotion import Promotion
 from uhlp.evolution.statistics import EvidenceAccount
 from uhlp.evolution.store import EvolutionStore
+from uhlp.optimization.compress import OptimizationReport
 
 S = CandidateState
+
+
+def tokens_of(report: OptimizationReport) -> dict[str, Any]:
+    """What a shorter prompt saves, by its certificate on held-out samples: prompt tokens a call before and after, and
+    of how many runs how many passed."""
+    certificate = report.certificate
+    base, own = (certificate.baseline, certificate.candidate) if certificate else (report.baseline, report.baseline)
+    return {
+        "before": base.tokens_in, "after": own.tokens_in, "saved": report.total_token_reduction,
+        "passedBefore": base.passed, "ofBefore": base.n, "passedAfter": own.passed, "ofAfter": own.n,
+    }  # fmt: skip
 
 
 class CandidateViews:
@@ -41,11 +53,13 @@ class CandidateViews:
         return [self._row(one) for one in self._book.candidates(app_id, state=state)]
 
     async def whole(self, candidate_id: str) -> dict[str, Any]:
-        """Everything a person needs to judge it: figures, timeline, drafts, mismatches side by side, code and tests."""
+        """Everything a person needs to judge it: figures, timeline, drafts, mismatches side by side, code and tests;
+        of a shorter prompt its report."""
         one = self._book.candidate(candidate_id)
         entries = await self._store.entries(candidate_id=candidate_id, limit=1000)
         account = self._account(one)
         code = await self._promotion.code_of(one) if one.code_sha else None
+        shorter = await self._promotion.prompt_of(one) if one.code_sha else None
         mismatches = []
         for mismatch in one.mismatches:
             value = await self._store.payload(mismatch.payload, one.app_id)
@@ -64,7 +78,9 @@ class CandidateViews:
             "drafts": [asdict(draft) for draft in one.drafts],
             "mismatches": mismatches,
             "code": code[0] if code else None,
-            "diff": await self._diff(one, code[0]) if code else None,
+            "diff": await self._diff(one, code[0]) if code else shorter.diff if shorter else None,
+            "report": shorter.report.model_dump(mode="json", by_alias=True) if shorter else None,
+            "tokens": tokens_of(shorter.report) if shorter else None,
             "tests": code[1] if code else None,
             "testReport": code[2].get("testReport") if code else None,
             "account": {**account.summary(), "curve": account.curve} if account else None,
@@ -81,7 +97,7 @@ class CandidateViews:
         earlier = [
             other
             for other in self._book.candidates(one.app_id, one.component_id)
-            if other.code_sha is not None and other.created_at < one.created_at
+            if other.code_sha is not None and other.created_at < one.created_at and not other.is_prompt
         ]
         kept = await self._promotion.code_of(earlier[0]) if earlier else None
         if kept is None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import unified_diff
 from typing import Any, Self
 
 import orjson
@@ -24,6 +25,13 @@ class KeptPrompt:
     overrides: bytes
     overrides_before: bytes | None
     report: OptimizationReport
+
+    @property
+    def diff(self) -> str:
+        """What changes in the text of the prompt, as `diff -u`."""
+        before, after = (orjson.loads(one.content)["template"].splitlines() for one in (self.previous, self.artifact))
+        lines = unified_diff(before, after, fromfile="stable", tofile="shorter", lineterm="")
+        return "".join(f"{one}\n" for one in lines)
 
     def files(self) -> dict[str, bytes]:
         """As they are kept (`Promotion.keep`)."""

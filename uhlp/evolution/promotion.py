@@ -98,6 +98,11 @@ class Promotion:
             return None
         return Work(PromptImplementation(kept.artifact, candidate.id), trained_of(files), kept.previous)
 
+    async def prompt_of(self, candidate: Candidate) -> KeptPrompt | None:
+        """What a candidate for a shorter prompt is made of; None when it is gone, or is not what the ledger names."""
+        files = await self.kept(candidate) if candidate.is_prompt else None
+        return None if files is None else KeptPrompt.of(files, self.prompt_path(candidate))
+
     def prompt_path(self, candidate: Candidate) -> str:
         """The file of the component's prompt; empty when the component is not there now."""
         if candidate.app_id not in self._registry.app_ids():

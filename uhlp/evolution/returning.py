@@ -48,7 +48,9 @@ class Returning:
 
     def candidate_of(self, app_id: str, component_id: str, version: int) -> Candidate:
         """The candidate that was promoted as this version. NotFound names those there are."""
-        promoted = {one.version: one for one in self._book.candidates(app_id, component_id) if one.version}
+        promoted = {
+            one.version: one for one in self._book.candidates(app_id, component_id) if one.version and not one.is_prompt
+        }
         if version not in promoted:
             known = ", ".join(f"v{number}" for number in sorted(promoted)) or "none"
             raise NotFound(f"{component_id} has no version v{version}; the ledger knows {known}.")
@@ -90,7 +92,9 @@ class Returning:
 
     async def _to_prompt(self, app_id: str, component_id: str, *, actor: str, reason: str) -> None:
         if not await self._take_out_serving(app_id, component_id, actor=actor, reason=reason):
-            raise StateConflict(f"No promoted handler serves {component_id}: there is nothing to take out.")
+            raise StateConflict(
+                f"No promoted handler serves {component_id}, and no shorter prompt: there is nothing to take out."
+            )
 
     async def _to_handler(self, app_id: str, component_id: str, version: int, *, actor: str, reason: str) -> None:
         candidate = self.candidate_of(app_id, component_id, version)
@@ -145,6 +149,8 @@ class Returning:
     async def _take_out_serving(self, app_id: str, component_id: str, *, actor: str, reason: str) -> bool:
         """Whether there was one."""
         serving = [one for one in self._book.candidates(app_id, component_id) if one.is_serving]
+        if any(not one.is_prompt for one in serving):  # what is behind a handler stays
+            serving = [one for one in serving if not one.is_prompt]
         for one in serving:
             await self._governor.roll_back(one.id, cause=BY_A_PERSON, reason=reason, actor=actor)
         return bool(serving)

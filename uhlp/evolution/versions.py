@@ -1,6 +1,7 @@
 """ComponentVersions: everything that ever answered for a component, who put it there and why, and the way back to it.
 
-A version is a handler that was promoted (`v3`) or a revision of the component's prompt (`prompt@1f2e3d4c5b6a`).
+A version is a handler that was promoted (`v3`) or a revision of the component's prompt (`prompt@1f2e3d4c5b6a`): of its
+file, or of its overrides under `stable`, where shorter prompts are promoted to.
 Handlers are the ledger's: candidate, figures at promotion, who decided. Prompts are their owner's: git says who and
 when.
 """
@@ -8,6 +9,8 @@ when.
 from dataclasses import dataclass
 from difflib import unified_diff
 from typing import Any
+
+import orjson
 
 from uhlp.clock import Clock
 from uhlp.errors import ComponentNotFound, NotFound, StateConflict
@@ -17,6 +20,9 @@ from uhlp.evolution.promotion import Promotion
 from uhlp.evolution.returning import Returning
 from uhlp.evolution.store import EvolutionStore
 from uhlp.models.definition import HandlerType
+from uhlp.prompts.overrides import PromptDescriptor
+from uhlp.prompts.overrides.git_documents import override_path
+from uhlp.prompts.overrides.override_set import STABLE, override_id
 from uhlp.registry.application_registry import ApplicationRegistry
 from uhlp.registry.snapshot import ComponentSnapshot
 from uhlp.state.definition_repository import Commit
@@ -68,7 +74,9 @@ class ComponentVersions:
         """{appId, componentId, inService, versions}: handlers first, then the newest fifty revisions of the prompt."""
         component = self._component(app_id, component_id)
         handlers = [
-            (one, await self._services(one)) for one in self._book.candidates(app_id, component_id) if one.version
+            (one, await self._services(one))
+            for one in self._book.candidates(app_id, component_id)
+            if one.version and not one.is_prompt
         ]
         handlers.sort(key=lambda pair: pair[0].version or 0, reverse=True)
         commits = await self._prompt_commits(app_id, component)
@@ -113,8 +121,9 @@ class ComponentVersions:
     def _in_service(self, app_id: str, component: ComponentSnapshot, commits: list[Commit]) -> str | None:
         """By name; None for a handler that its owner wrote, which has no version."""
         component_id = component.definition.component_id
-        for one in self._book.candidates(app_id, component_id, CandidateState.PROMOTED):
-            return f"v{one.version}"
+        in_service = self._book.in_service(app_id, component_id)
+        if in_service is not None:
+            return f"v{in_service.version}"
         if component.definition.handler_type is HandlerType.JIT:
             return None if component.handler_version is None else f"v{component.handler_version}"
         return _prompt_name(commits[0].revision) if commits else None
@@ -122,7 +131,10 @@ class ComponentVersions:
     async def _prompt_commits(self, app_id: str, component: ComponentSnapshot) -> list[Commit]:
         if component.prompt is None:
             return []
-        return await self._state.history(app_id, component.prompt.path, _PROMPTS_SHOWN)
+        commits = await self._state.history(app_id, component.prompt.path, _PROMPTS_SHOWN)
+        key = PromptDescriptor.of(app_id, component.prompt).key
+        commits += await self._state.history(app_id, override_path(override_id(app_id, key, STABLE)), _PROMPTS_SHOWN)
+        return sorted(commits, key=lambda one: one.when, reverse=True)[:_PROMPTS_SHOWN]
 
     async def _services(self, candidate: Candidate) -> list[Service]:
         """Its times in full service, oldest first, from the ledger."""
@@ -190,7 +202,7 @@ class ComponentVersions:
                     "at": commit.when,
                     "actor": commit.author,
                     "reason": commit.message.partition("\n\n")[0].strip(),
-                    "candidateId": None,
+                    "candidateId": commit.trailers.get("Candidate"),
                     "statistics": {},
                     "services": [{"from": since, "until": end} for since, end in times],
                     "inServiceS": _seconds(times, now),
@@ -210,8 +222,13 @@ class ComponentVersions:
             return kept[0]
         if component.prompt is None:
             raise NotFound(f"{component_id} has no prompt.")
-        revision = version.removeprefix("prompt").removeprefix("@") or None
-        return (await self._state.get_definition_file_content(app_id, component.prompt.path, revision)).content
+        revision = version.removeprefix("prompt").removeprefix("@")
+        if not revision:
+            return (await self._state.get_definition_file_content(app_id, component.prompt.path)).content
+        then = (await self._registry.snapshot_at(app_id, revision)).components.get(component_id)
+        if then is None or then.prompt_artifact is None:
+            raise NotFound(f"At {revision} {component_id} had no prompt.")
+        return str(orjson.loads(then.prompt_artifact.content)["template"])
 
 
 def _prompt_name(revision: str) -> str:

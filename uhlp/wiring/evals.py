@@ -32,6 +32,28 @@ _EVAL_REQUESTS, _OPTIMIZE_REQUESTS = "eval-requests", "optimize-requests"
 
 
 @dataclass(frozen=True, kw_only=True)
+class Prompts:
+    """What evolution needs of them: it asks for runs and writes overrides, and never runs anything itself."""
+
+    overrides: PromptOverridesStore
+    datasets: ComponentDatasets
+    optimize_runs: OptimizeRuns
+    optimize_requests: Mailbox[OptimizeRequest, OptimizeResult]
+
+
+def make_prompts(ground: Foundation) -> Prompts:
+    """They stand before evolution, the loops behind routing."""
+    return Prompts(
+        overrides=PromptOverridesStore(documents=_documents(ground), clock=ground.clock),
+        datasets=ComponentDatasets(registry=ground.registry, samples=ground.samples),
+        optimize_runs=OptimizeRuns(values=ground.state.framework),
+        optimize_requests=ground.mailboxes.open(
+            _OPTIMIZE_REQUESTS, OptimizeRequest, reply=OptimizeResult, max_deliveries=10
+        ),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evals:
     """The parts that loops drive and that the HTTP edge shows."""
 
@@ -47,12 +69,11 @@ class Evals:
     optimize_requests: Mailbox[OptimizeRequest, OptimizeResult]
 
 
-def make_evals(ground: Foundation, requests: ComponentRequests) -> Evals:
+def make_evals(ground: Foundation, shared: Prompts, requests: ComponentRequests) -> Evals:
     """The services; nothing runs before the loops do."""
     settings, clock, values = ground.settings.evals, ground.clock, ground.state.framework
     prompts = RegisteredPrompts(registry=ground.registry)
-    overrides = PromptOverridesStore(documents=_documents(ground), clock=clock)
-    datasets = ComponentDatasets(registry=ground.registry, samples=ground.samples)
+    overrides, datasets = shared.overrides, shared.datasets
     main_loop = MainLoop(
         registry=ground.registry, requests=requests, executor=ground.executor, overrides=overrides, clock=clock
     )
@@ -82,10 +103,6 @@ def make_evals(ground: Foundation, requests: ComponentRequests) -> Evals:
             description_of=description_of,
         ),
     )
-    optimize_requests = ground.mailboxes.open(
-        _OPTIMIZE_REQUESTS, OptimizeRequest, reply=OptimizeResult, max_deliveries=10
-    )
-    optimize_runs = OptimizeRuns(values=values)
     return Evals(
         overrides=overrides,
         prompts=prompts,
@@ -109,12 +126,12 @@ def make_evals(ground: Foundation, requests: ComponentRequests) -> Evals:
             prompt_registry=prompts,
             subjects=datasets,
             evaluation=evaluation,
-            requests=optimize_requests,
-            runs=optimize_runs,
+            requests=shared.optimize_requests,
+            runs=shared.optimize_runs,
             clock=clock,
         ),
-        optimize_runs=optimize_runs,
-        optimize_requests=optimize_requests,
+        optimize_runs=shared.optimize_runs,
+        optimize_requests=shared.optimize_requests,
     )
 
 

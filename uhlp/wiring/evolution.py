@@ -8,6 +8,7 @@ from uhlp.evolution.alert_watch import AlertWatch
 from uhlp.evolution.audit_debt import AuditDebt
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.compiler import Compiler
+from uhlp.evolution.compression import Compression
 from uhlp.evolution.discoveries import Discoveries
 from uhlp.evolution.drafting import Drafting
 from uhlp.evolution.expectation import Expectations
@@ -35,6 +36,7 @@ from uhlp.evolution.webhooks import Webhook, WebhookClient, webhooks_of
 from uhlp.execution import HandlerTests
 from uhlp.metrics import WindowsArchive
 from uhlp.optimization.optimization_oracle import OptimizationOracle
+from uhlp.wiring.evals import Prompts
 from uhlp.wiring.foundation import Foundation
 
 
@@ -64,7 +66,7 @@ class Evolution:
     run_time: RunTimeSettings
 
 
-async def open_evolution(ground: Foundation, stack: AsyncExitStack) -> Evolution:
+async def open_evolution(ground: Foundation, prompts: Prompts, stack: AsyncExitStack) -> Evolution:
     """Open them in order; `stack` closes them in reverse. Raises UhlpError when something cannot be opened."""
     settings, clock, metrics, windows = ground.settings, ground.clock, ground.metrics, ground.windows
     numbers = ground.numbers
@@ -125,7 +127,11 @@ async def open_evolution(ground: Foundation, stack: AsyncExitStack) -> Evolution
         book=book, store=store, governor=governor,
         drafting=Drafting(book=book, store=store, oracle=oracle, verifier=verifier, config=numbers),
         verifier=verifier, promotion=promotion, reference=reference, questions=questions, executor=ground.executor,
-        samples=samples, app_registry=registry, config=numbers,
+        samples=samples, app_registry=registry, config=numbers, budgets=budgets,
+        compression=Compression(
+            requests=prompts.optimize_requests, runs=prompts.optimize_runs, overrides=prompts.overrides,
+            datasets=prompts.datasets, state_manager=state, clock=clock, config=numbers,
+        ),
     )  # fmt: skip
     expectations = Expectations(
         windows=windows, usage=usage, usage_book=ground.usage_book, budgets=budgets, prices=ground.gateway, book=book,

@@ -26,7 +26,7 @@ from uhlp.web.config import WebSettings
 from uhlp.web.services import Services
 from uhlp.wiring.background import make_loops
 from uhlp.wiring.data_directory import open_data_directory
-from uhlp.wiring.evals import make_evals
+from uhlp.wiring.evals import make_evals, make_prompts
 from uhlp.wiring.evolution import open_evolution
 from uhlp.wiring.foundation import open_foundation
 from uhlp.wiring.probes import readiness_probes
@@ -49,7 +49,8 @@ async def open_services() -> AsyncIterator[Services]:
         data_dir = await asyncio.to_thread(open_data_directory, settings.data_dir, stack)
         first_token, is_new = await asyncio.to_thread(admin_token_of, settings)
         ground = await open_foundation(settings, data_dir, stack)
-        evolution = await open_evolution(ground, stack)
+        prompts = make_prompts(ground)
+        evolution = await open_evolution(ground, prompts, stack)
         tokens = AccessTokens(
             path=data_dir / "evolution.db",
             first_token=first_token,
@@ -84,7 +85,7 @@ async def open_services() -> AsyncIterator[Services]:
         users = await asyncio.to_thread(_users, settings, ground.read_secret)
         requests = ComponentRequests(registry=ground.registry, router=router, clock=ground.clock)
         sources = await open_sources(ground, requests, stack, waiting=workflows)
-        evals = make_evals(ground, requests)
+        evals = make_evals(ground, prompts, requests)
         loops = make_loops(ground, evolution, tokens, sources, workflows, evals)
         await stack.enter_async_context(loops)
 

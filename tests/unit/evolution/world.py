@@ -26,6 +26,7 @@ from uhlp.evolution.alert_watch import AlertWatch
 from uhlp.evolution.audit_debt import AuditDebt
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.compiler import Compiler
+from uhlp.evolution.compression import Compression
 from uhlp.evolution.config import EvolutionConfig
 from uhlp.evolution.config_sections import (
     CanaryConfig,
@@ -165,6 +166,8 @@ class ScriptedGateway:
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
         self.answer: Callable[[dict[str, Any]], Any] = parse
+        self.by_prompt: Callable[[str, dict[str, Any]], Any] | None = None
+        """What it does where the wording of the prompt matters."""
         self.coder: deque[str | Exception] = deque()
         self.judge: Callable[[Any, Any, Any], str] = lambda value, a, b: "neither"
         self.judgements: list[str] = []
@@ -208,7 +211,7 @@ class ScriptedGateway:
             self.timeouts.append(timeout_s)
             self.prompts.append(request.messages[0]["content"])
             self.answers_left = None if self.answers_left is None else self.answers_left - 1
-            text = json.dumps(self._value(request.replay_input))
+            text = json.dumps(self._value(request.replay_input, request.messages[0]["content"]))
         return Generation(text, "scripted-1", "scripted", 100, 10, 0.001, self.latency_s * 1000)
 
     async def _think(self, text: str) -> None:
@@ -224,8 +227,8 @@ class ScriptedGateway:
         text = json.dumps({"verdict": self.judge(value, a, b), "why": "so it seems"})
         return Generation(text, JUDGE, "scripted", 200, 20, 0.002, 0.0)
 
-    def _value(self, inputs: dict[str, Any]) -> Any:
-        value = self.answer(inputs)
+    def _value(self, inputs: dict[str, Any], prompt: str) -> Any:
+        value = self.answer(inputs) if self.by_prompt is None else self.by_prompt(prompt, inputs)
         if self._random.random() < self.noise:
             return {"quantity": self._random.randrange(10**6), "product": "noise"}
         return value
@@ -471,6 +474,7 @@ class World:
             ),
             verifier=self.verifier, promotion=self.promotion, reference=self.reference, questions=questions,
             executor=self.executor, samples=self.samples, app_registry=self.registry, config=config,
+            compression=self.make_compression(), budgets=self.budgets,
         )  # fmt: skip
         expectations = Expectations(
             windows=self.windows, usage=self.usage, usage_book=self.usage_book, budgets=self.budgets,
@@ -528,6 +532,10 @@ class World:
             windows=self.windows, samples=self.samples, usage=self.usage_book, clock=self.clock, meter=self.meter,
             deopt_every_n=deopt_every_n,
         )  # fmt: skip
+
+    def make_compression(self) -> Compression | None:
+        """Where prompts may be shortened (`PromptWorld`)."""
+        return None
 
     async def close(self, *, crash: bool = False) -> None:
         """End the server; with `crash` nothing is saved that was not saved before."""
