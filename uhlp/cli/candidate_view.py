@@ -36,7 +36,9 @@ def print_candidate(one: dict[str, Any]) -> None:
         ],
         empty="No decisions.",
     )
-    if one["code"]:
+    if one["kind"] == "prompt" and one["diff"]:
+        print(f"\nwhat it changes: uhlp show {one['candidateId']} --code")
+    elif one["code"]:
         print(f"\nits code: uhlp show {one['candidateId']} --code, --tests")
 
 
@@ -48,7 +50,16 @@ def _figures(one: dict[str, Any]) -> list[str]:
         lines.append(f"approved by {one['approvedBy']}")
     if one["holds"]:
         lines.append(f"waits: {one['holds']}")
-    if one["n"]:
+    if (tokens := one.get("tokens")) is not None:
+        before, after = (f"{tokens[name]:,.0f}" if tokens[name] is not None else "?" for name in ("before", "after"))
+        lines.append(f"{before} prompt tokens a call before, {after} by this one, on held-out samples:")
+        lines.append(
+            f"  {tokens['passedAfter']} of {tokens['ofAfter']} runs pass, "
+            f"{tokens['passedBefore']} of {tokens['ofBefore']} by the prompt in service"
+        )
+    if one["n"] and one["kind"] == "prompt":
+        lines.append(one["evidence"])
+    elif one["n"]:
         lines.append(
             f"{one['k']} of {one['n']} compared answers wrong; coverage {percent(one['coverage']) or 'unknown'}"
         )

@@ -1,6 +1,6 @@
 """Commands of oversight: `uhlp candidates`, `show`, `why`, `optimize`, `approve`, `reject`, `rollback`."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -11,6 +11,7 @@ App = Annotated[str, typer.Argument(metavar="APP", help="Application id.")]
 Component = Annotated[str, typer.Argument(metavar="COMPONENT", help="Component id.")]
 CandidateId = Annotated[str, typer.Argument(metavar="CANDIDATE", help="Candidate id; `uhlp candidates` lists them.")]
 Reason = Annotated[str, typer.Option(help="Why, for the ledger.")]
+Action = Literal["jit", "compress"]
 
 
 def candidates(
@@ -48,7 +49,7 @@ def candidates(
 
 def show(
     candidate: CandidateId,
-    code: Annotated[bool, typer.Option("--code", help="Print the handler and nothing else.")] = False,
+    code: Annotated[bool, typer.Option("--code", help="Print the handler alone; of a prompt the diff.")] = False,
     tests: Annotated[bool, typer.Option("--tests", help="Print the handler's tests and nothing else.")] = False,
     json_: AsJson = False,
 ) -> None:
@@ -62,7 +63,8 @@ def show(
     if json_:
         print_json(one)
     elif code or tests:
-        texts = [one.get(name) for name, is_asked in (("code", code), ("tests", tests)) if is_asked]
+        made = "diff" if one["kind"] == "prompt" else "code"
+        texts = [one.get(name) for name, is_asked in ((made, code), ("tests", tests)) if is_asked]
         if not any(texts):
             raise CommandError(f"{candidate} has no code yet")
         print("\n\n".join(text for text in texts if text))

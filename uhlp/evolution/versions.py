@@ -10,16 +10,15 @@ from dataclasses import dataclass
 from difflib import unified_diff
 from typing import Any
 
-import orjson
-
 from uhlp.clock import Clock
-from uhlp.errors import ComponentNotFound, NotFound, StateConflict
+from uhlp.errors import ComponentNotFound, DefinitionFileNotFound, NotFound, StateConflict
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate, CandidateState
 from uhlp.evolution.promotion import Promotion
 from uhlp.evolution.returning import Returning
 from uhlp.evolution.store import EvolutionStore
 from uhlp.models.definition import HandlerType
+from uhlp.prompts import Prompt
 from uhlp.prompts.overrides import PromptDescriptor
 from uhlp.prompts.overrides.git_documents import override_path
 from uhlp.prompts.overrides.override_set import STABLE, override_id
@@ -132,8 +131,7 @@ class ComponentVersions:
         if component.prompt is None:
             return []
         commits = await self._state.history(app_id, component.prompt.path, _PROMPTS_SHOWN)
-        key = PromptDescriptor.of(app_id, component.prompt).key
-        commits += await self._state.history(app_id, override_path(override_id(app_id, key, STABLE)), _PROMPTS_SHOWN)
+        commits += await self._state.history(app_id, _stable_path(app_id, component.prompt), _PROMPTS_SHOWN)
         return sorted(commits, key=lambda one: one.when, reverse=True)[:_PROMPTS_SHOWN]
 
     async def _services(self, candidate: Candidate) -> list[Service]:
@@ -222,13 +220,19 @@ class ComponentVersions:
             return kept[0]
         if component.prompt is None:
             raise NotFound(f"{component_id} has no prompt.")
-        revision = version.removeprefix("prompt").removeprefix("@")
-        if not revision:
-            return (await self._state.get_definition_file_content(app_id, component.prompt.path)).content
-        then = (await self._registry.snapshot_at(app_id, revision)).components.get(component_id)
-        if then is None or then.prompt_artifact is None:
-            raise NotFound(f"At {revision} {component_id} had no prompt.")
-        return str(orjson.loads(then.prompt_artifact.content)["template"])
+        revision = version.removeprefix("prompt").removeprefix("@") or None
+        text = (await self._state.get_definition_file_content(app_id, component.prompt.path, revision)).content
+        path = _stable_path(app_id, component.prompt)
+        try:
+            overrides = await self._state.get_definition_file_content(app_id, path, revision)
+        except DefinitionFileNotFound:
+            return text
+        return f"{text}\n# {path}\n{overrides.content}"
+
+
+def _stable_path(app_id: str, prompt: Prompt) -> str:
+    """Where its overrides in service stand."""
+    return override_path(override_id(app_id, PromptDescriptor.of(app_id, prompt).key, STABLE))
 
 
 def _prompt_name(revision: str) -> str:

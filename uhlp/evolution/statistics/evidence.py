@@ -189,6 +189,8 @@ class EvidenceAccount:
     def describe(self) -> str:
         """The published bound as a sentence: "proven < 10 %: 0 of 48 wrong; 36 more right ones prove < 5 %"."""
         count = f"{self.k} of {self.n} wrong"
+        if self.lowest_loss < 0:
+            count = f"{self.k} of {self.n} answered otherwise, {self.gain:.0f} by the present prompt itself"
         if self.verdict is Verdict.REJECT:
             return f"proven > {self.epsilon * 100:g} %: {count}"
         claim = "nothing proven yet" if self.proven is None else f"proven < {self.proven * 100:g} %"

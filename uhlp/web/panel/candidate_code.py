@@ -13,6 +13,8 @@ from uhlp.web.services import Services
 async def code_parts(services: Services, told: Mapping[str, Any]) -> Markup:
     """Drafts first (the report), then what changed, the code and the tests."""
     parts = [_drafts(told)]
+    if told["kind"] == "prompt":
+        return join([*parts, _shorter(told)])
     if told["code"] is None:
         return join([*parts, empty("No code yet.", "A proposer writes it when the candidate is synthesized.")])
     current = await _in_service(services, told)
@@ -32,6 +34,19 @@ async def code_parts(services: Services, told: Mapping[str, Any]) -> Markup:
     if told.get("testReport"):
         parts.append(details("Their report", block(told["testReport"], "What pytest said"), key="test-report"))
     return join(parts)
+
+
+def _shorter(told: Mapping[str, Any]) -> Markup:
+    """What a shorter prompt changes, and what that saved and lost on held-out samples."""
+    if told.get("tokens") is None:
+        return empty("No shorter prompt yet.", "The OptimizeLoop tries shorter sections; what it finds stands here.")
+    tokens = told["tokens"]
+    rows = [
+        [name, figures.count(tokens[which]), f"{tokens[f'passed{word}']} of {tokens[f'of{word}']}"]
+        for name, which, word in (("In service", "before", "Before"), ("This one", "after", "After"))
+    ]
+    measured = table("On held-out samples", ["Prompt", "Prompt tokens a call", "Runs that pass"], rows)
+    return join([measured, details("What changes", diff(told["diff"] or "", "Difference"), key="prompt-diff")])
 
 
 async def _in_service(services: Services, told: Mapping[str, Any]) -> tuple[str, str] | None:
