@@ -1,4 +1,4 @@
-"""How candidates, applications and handlers are marked, the same on every page."""
+"""How candidates, applications, handlers and runs are marked, the same on every page."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,13 +20,22 @@ _TONES: Mapping[str, str] = {
     "ERROR": "bad",
     "JIT": "good",
     "WORKFLOW": "live",
+    "succeeded": "good",
+    "failed": "bad",
+    "running": "live",
+    "retrying": "warn",
+    "interrupted": "warn",
+    "done": "good",
+    "accepted": "good",
+    "shorter": "good",
+    "regressed": "bad",
     "critical": "bad",
     "warning": "warn",
 }
 
 
 def state_badge(state: str) -> Markup:
-    """A candidate's state, an application's status, a handler type or a severity."""
+    """The state of a candidate, a run or an evaluation, an application's status, a handler type or a severity."""
     return badge(figures.words(state) if state.islower() else state, _TONES.get(state, ""))
 
 

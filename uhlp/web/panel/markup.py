@@ -167,12 +167,24 @@ def button(
 
 
 class Question:
-    """What the dialog shows before something is done: always a reason, and sometimes one more input."""
+    """What the dialog shows before something is done: most often a reason, and sometimes one more input.
+
+    `is_reasoned`: what is done keeps the reason.
+    """
 
     def __init__(
-        self, title: str, text: str, *, reason: str = "", name: str = "", label: str = "", value: str = ""
+        self,
+        title: str,
+        text: str,
+        *,
+        reason: str = "",
+        name: str = "",
+        label: str = "",
+        value: str = "",
+        is_reasoned: bool = True,
     ) -> None:
-        self._given = {"title": title, "text": text, "reason": reason, "name": name, "label": label, "value": value}
+        given = {"title": title, "text": text, "reason": reason, "name": name, "label": label, "value": value}
+        self._given = {**given, "isReasoned": is_reasoned}
 
     def as_json(self) -> str:
         return json.dumps(self._given)

@@ -12,19 +12,31 @@ from uhlp.web.panel.pages.application import application_page
 from uhlp.web.panel.pages.candidate import candidate_page
 from uhlp.web.panel.pages.candidates import candidates_page
 from uhlp.web.panel.pages.component import component_page
+from uhlp.web.panel.pages.compression import compression_page
+from uhlp.web.panel.pages.evaluation import evaluation_page
+from uhlp.web.panel.pages.evaluations import evaluations_page
 from uhlp.web.panel.pages.events import events_page
+from uhlp.web.panel.pages.execution import execution_page
 from uhlp.web.panel.pages.ledger import ledger_page
 from uhlp.web.panel.pages.money import money_page
 from uhlp.web.panel.pages.overview import overview_page
+from uhlp.web.panel.pages.prompt import prompt_page
 from uhlp.web.panel.pages.sandboxes import sandboxes_page
 from uhlp.web.panel.pages.settings import settings_page
 from uhlp.web.panel.pages.waiting import waiting_page
+from uhlp.web.panel.pages.workflows import workflows_page
 
 Builder = Callable[..., Awaitable[Page]]
 _PAGES: tuple[tuple[str, Builder], ...] = (
     ("/", overview_page),
     ("/apps/([^/]+)", application_page),
     ("/apps/([^/]+)/components/([^/]+)", component_page),
+    ("/apps/([^/]+)/prompts/([^/]+)", prompt_page),
+    ("/apps/([^/]+)/evals", evaluations_page),
+    ("/apps/([^/]+)/evals/([^/]+)", evaluation_page),
+    ("/compressions/([^/]+)", compression_page),
+    ("/workflows", workflows_page),
+    ("/workflows/([^/]+)/([^/]+)", execution_page),
     ("/candidates", candidates_page),
     ("/candidates/([^/]+)", candidate_page),
     ("/waiting", waiting_page),

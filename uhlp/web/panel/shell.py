@@ -53,13 +53,14 @@ def dialog() -> Markup:
             ),
             tag(
                 "label",
-                tag("span", "Reason (goes into the ledger)"),
+                tag("span", "Reason (it is kept)"),
                 tag("textarea", "", data_part="reason", rows=2, required=True, maxlength=2000),
+                data_part="why",
             ),
             tag(
                 "div",
                 tag("button", "Cancel", type="button", class_="button quiet", data_part="cancel"),
-                tag("button", "Confirm", class_="button strong"),
+                tag("button", "Confirm", class_="button strong", data_part="confirm"),
                 class_="buttons",
             ),
         ),

@@ -65,8 +65,10 @@
     part("label").textContent = question.label;
     part("value").value = question.value;
     part("reason").value = question.reason;
+    part("why").hidden = !question.isReasoned;
+    part("reason").required = question.isReasoned;
     document.querySelector("dialog").showModal();
-    (question.name ? part("value") : part("reason")).focus();
+    (question.name ? part("value") : question.isReasoned ? part("reason") : part("confirm")).focus();
   }
 
   document.addEventListener("click", (event) => {

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from uhlp.prompts.overrides import PromptDescriptor
+from uhlp.registry.snapshot import AppSnapshot
 from uhlp.web.admin.apps import implementation
 from uhlp.web.application_status import application_status
 from uhlp.web.panel import addresses, figures
@@ -75,11 +77,29 @@ async def _about(visit: Visit, app_id: str) -> Markup:
                     ("Id", mono(app_id)),
                     ("Version", snapshot.definition.version or figures.DASH),
                     ("Revision", tag("span", mono(snapshot.revision[:12]), title=snapshot.revision)),
+                    ("Prompts", _prompts(snapshot)),
+                    (
+                        "More",
+                        join(
+                            [
+                                link("evaluations", addresses.evaluations(app_id)),
+                                ", ",
+                                link("runs of workflows", addresses.workflows(app=app_id)),
+                            ]
+                        ),
+                    ),
                     ("Money for models, a day", "no limit" if limit is None else figures.usd(limit)),
                 ]
             ),
         ]
     )
+
+
+def _prompts(snapshot: AppSnapshot) -> Markup | str:
+    components = snapshot.components.values()
+    names = sorted({PromptDescriptor.of(snapshot.app_id, one.prompt).key for one in components if one.prompt})
+    links = [link(name, addresses.prompt(snapshot.app_id, name)) for name in names]
+    return Markup(", ").join(links) if links else "none"
 
 
 async def _components(visit: Visit, app_id: str) -> Markup:

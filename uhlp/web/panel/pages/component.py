@@ -3,12 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from uhlp.models.definition import HandlerType
+from uhlp.prompts.overrides import PromptDescriptor
+from uhlp.registry.snapshot import ComponentSnapshot
 from uhlp.web.admin.apps import component_of, implementation
 from uhlp.web.panel import addresses, figures, requests
 from uhlp.web.panel.candidate_marks import candidate_link, state_badge
 from uhlp.web.panel.evolution_switch import pause_actions, pause_switch
 from uhlp.web.panel.history import HOUR_S, switch_charts
-from uhlp.web.panel.markup import Markup, Question, badge, empty, facts, join, mono, table, tag, tile, tiles, when
+from uhlp.web.panel.markup import Markup, Question, badge, empty, facts, join, link, mono, table, tag, tile, tiles, when
 from uhlp.web.panel.page import Action, Fields, Page, Section, Visit
 from uhlp.web.panel.pages.waiting import question_card
 from uhlp.web.panel.samples_list import adjudicate_sample_action, samples_list
@@ -141,11 +144,31 @@ async def _about(visit: Visit, app_id: str, component_id: str) -> Markup:
                         f"{definition.optimization.mode}, {definition.optimization.trust}, "
                         f"at most {definition.optimization.epsilon * 100:g} % wrong",
                     ),
-                    ("Golden examples", figures.count(len(component.golden))),
+                    (
+                        "Golden examples",
+                        join(
+                            [
+                                f"{len(component.golden):,}; ",
+                                link("evaluations", addresses.evaluations(app_id, component=component_id)),
+                            ]
+                        ),
+                    ),
+                    *_leads_to(app_id, component),
                 ]
             ),
         ]
     )
+
+
+def _leads_to(app_id: str, component: ComponentSnapshot) -> list[tuple[str, Markup]]:
+    """The pages of what it consists of: its prompt, or the runs of its workflow."""
+    component_id, found = component.definition.component_id, []
+    if component.prompt is not None:
+        name = PromptDescriptor.of(app_id, component.prompt).key
+        found.append(("Prompt", link(name, addresses.prompt(app_id, name))))
+    if component.definition.handler_type is HandlerType.WORKFLOW:
+        found.append(("Workflow", link("its runs", addresses.workflows(app=app_id, component=component_id))))
+    return found
 
 
 def _start_buttons(visit: Visit, component_id: str) -> list[Markup]:
