@@ -11,14 +11,14 @@ from mcp.client._transport import TransportStreams
 from mcp.client.streamable_http import streamable_http_client
 
 from uhlp.tools.gateway.address_guard import AddressGuard
+from uhlp.tools.gateway.bounded_stream import BoundedStream
 from uhlp.tools.gateway.config import McpSettings
 from uhlp.tools.gateway.faults import ServerFault
+from uhlp.tools.gateway.message_bounds import beyond_bounds
 from uhlp.tools.gateway.outgoing import OUTGOING, Outgoing
 
 _CONTROL_S = 2.0
 """For what nobody waits for: notifications, answers to a server's own questions, the end of a session."""
-_STREAM_MESSAGES = 16
-"""A stream of one answer may bring this many of the largest messages before the last one."""
 
 
 class _Unreadable(ServerFault):
@@ -68,7 +68,7 @@ class BoundedTransport(httpx2.AsyncBaseTransport):
             raise _Unreadable("it compresses its answer, which nobody asked for")
         if response.headers.get("content-type", "").lower().startswith("text/event-stream"):
             assert isinstance(response.stream, httpx2.AsyncByteStream)  # noqa: S101  narrows the type
-            bounded = _BoundedStream(response.stream, most_bytes=self._most_bytes * _STREAM_MESSAGES, ends_at=ends_at)
+            bounded = BoundedStream(response.stream, outgoing, most_bytes=self._most_bytes, ends_at=ends_at)
             return httpx2.Response(
                 response.status_code, headers=response.headers, stream=bounded, extensions=response.extensions
             )
@@ -80,6 +80,8 @@ class BoundedTransport(httpx2.AsyncBaseTransport):
                     raise _Unreadable(f"its answer is larger than {self._most_bytes} bytes (mcp.max_message_bytes)")
         finally:
             await response.aclose()
+        if fault := beyond_bounds(content):
+            raise _Unreadable(fault)
         headers = [(name, value) for name, value in response.headers.raw if name.lower() not in (b"content-length",)]
         return httpx2.Response(response.status_code, headers=headers, content=bytes(content))
 
@@ -108,30 +110,6 @@ def _is_waited_for(request: httpx2.Request) -> bool:
         return True
     beginning = request.content[:300] if request.method == "POST" else b""
     return b'"id":' in beginning and b'"method":' in beginning
-
-
-class _BoundedStream(httpx2.AsyncByteStream):
-    """A stream of events that ends with its time, or when it has brought too much."""
-
-    def __init__(self, inner: httpx2.AsyncByteStream, *, most_bytes: int, ends_at: float | None) -> None:
-        self._inner = inner
-        self._left_bytes = most_bytes
-        self._ends_at = ends_at
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        chunks = aiter(self._inner)
-        while True:
-            async with asyncio.timeout_at(self._ends_at):
-                chunk = await anext(chunks, None)
-            if chunk is None:
-                return
-            self._left_bytes -= len(chunk)
-            if self._left_bytes < 0:
-                raise httpx2.ReadError("the stream brings more than it may")
-            yield chunk
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
 
 
 @asynccontextmanager

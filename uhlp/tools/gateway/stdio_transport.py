@@ -1,11 +1,12 @@
 """Standard input and output of an MCP server that UHLP starts, in a throw-away sandbox of its own."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
 import structlog
+from anyio.lowlevel import checkpoint
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.client._transport import TransportStreams
 from mcp.shared.message import SessionMessage
@@ -14,6 +15,7 @@ from mcp_types import jsonrpc_message_adapter
 from uhlp.errors import UhlpError
 from uhlp.sandbox.command import CommandProcess, CommandSpec
 from uhlp.tools.gateway.faults import ServerFault
+from uhlp.tools.gateway.message_bounds import beyond_bounds
 
 OpenCommand = Callable[[CommandSpec], Awaitable[CommandProcess]]
 _LOGGED_LINES = 200
@@ -63,14 +65,30 @@ async def _read(
                 break
             continue
         *lines, rest = rest.split(b"\n")
-        for line in lines:
-            if len(line) <= most_bytes and (message := _message(line)) is not None:
-                await to_session.send(message)
+        if refused := await _deliver(lines, to_session, most_bytes):
+            fault = refused
+            break
     else:
         with anyio.move_on_after(_ENDS_WITHIN_S):
             fault = f"its program ended with exit status {await command.wait()}"
     to_session.close()  # no pause from here on: the session ends for the reason that is raised
     raise ServerFault(fault)
+
+
+async def _deliver(
+    lines: Sequence[bytearray], to_session: MemoryObjectSendStream[SessionMessage | Exception], most_bytes: int
+) -> str | None:
+    """Hand over the messages among whole lines; why the session has to end, when one may not be read."""
+    for line in lines:
+        if not line.lstrip().startswith(b"{") or len(line) > most_bytes:
+            continue
+        if refused := beyond_bounds(line):
+            return refused
+        if (message := _message(line)) is not None:
+            await to_session.send(message)
+        else:
+            await checkpoint()  # a flood of what is no message leaves time for everybody else
+    return None
 
 
 def _message(line: bytes | bytearray) -> SessionMessage | None:

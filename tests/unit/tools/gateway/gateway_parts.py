@@ -17,7 +17,7 @@ from uhlp.tracing import TraceContext
 
 EVERY = (
     "echo", "headers", "fail", "huge", "enormous", "enormous-stream", "bomb", "hang", "garbage", "page", "no-result",
-    "odd-content", "nan", "deep", "die", "end-stream", "server-error", "refuse",
+    "odd-content", "nan", "deep", "die", "end-stream", "server-error", "refuse", "many-blocks", "many-blocks-streamed",
 )  # fmt: skip
 """The tools of OddServer."""
 

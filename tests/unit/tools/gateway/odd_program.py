@@ -15,7 +15,7 @@ def main(habit: str) -> None:
     if habit == "ends at once":
         sys.exit(7)
     if habit == "is noisy":
-        print("Starting up\n{]\n[1]\n{}", flush=True)
+        print("Starting up\n{]\n[1]\n{}" + "\n" * 1_000 + "{\n" * 1_000, flush=True)
         for number in range(1000):
             print(f"line {number} of {os.environ['CRM_TOKEN']}" + "x" * 1000, file=sys.stderr)
     for line in sys.stdin:
@@ -32,6 +32,9 @@ def main(habit: str) -> None:
         elif method == "tools/call":
             if habit == "ends in a call":
                 sys.exit(3)
+            if habit == "tells too many things":
+                answer(number, {"content": [{"type": "hologram"}] * 2_000})
+                continue
             text = "x" * (5_000_000 if habit == "talks too much" else 10)
             answer(number, {"content": [{"type": "text", "text": text}]})
         elif number is not None:

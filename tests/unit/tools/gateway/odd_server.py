@@ -127,6 +127,14 @@ class OddServer:
                 return _answer(number, _text("x" * 3_000_000))
             case "enormous":
                 return _answer(number, _text("x" * 9_000_000))
+            case "many-blocks":
+                return _answer(number, {"content": [{"type": "hologram"}] * 2_000})
+            case "many-blocks-streamed":
+                stream = web.StreamResponse(headers={"content-type": "text/event-stream"})
+                await stream.prepare(request)
+                told = {"jsonrpc": "2.0", "id": number, "result": {"content": [{"type": "hologram"}] * 2_000}}
+                await stream.write(f"event: message\ndata: {json.dumps(told)}\n\n".encode())
+                return stream
             case "enormous-stream":
                 stream = web.StreamResponse(headers={"content-type": "text/event-stream"})
                 await stream.prepare(request)

@@ -93,6 +93,8 @@ async def test_a_secret_that_may_not_go_out_keeps_the_server_away(odd: OddServer
         ("refuse", ToolFailed, "text is missing"),
         ("huge", ToolResultInvalid, "is the limit"),
         ("enormous", ToolResultInvalid, "mcp.max_message_bytes"),
+        ("many-blocks", ToolResultInvalid, "entries of content"),
+        ("many-blocks-streamed", ToolResultInvalid, "entries of content"),
         ("bomb", ToolResultInvalid, "compresses"),
         ("garbage", ToolResultInvalid, "no JSON-RPC"),
         ("page", ToolFailed, "content type"),

@@ -71,7 +71,11 @@ async def test_noise_is_passed_over_and_logged_up_to_a_measure_and_without_secre
 
 @pytest.mark.parametrize(
     ("habit", "reason"),
-    [("ends in a call", "may have run: its program ended with exit status 3"), ("talks too much", "max_message_bytes")],
+    [
+        ("ends in a call", "may have run: its program ended with exit status 3"),
+        ("talks too much", "max_message_bytes"),
+        ("tells too many things", "entries of content"),
+    ],
 )
 async def test_a_program_that_fails_in_a_call_is_started_again_and_then_left_alone(
     driver: ProcessDriver, habit: str, reason: str
