@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import unquote
 
-from uhlp.cli.failure import CommandError
+from uhlp.cli.failure import NOT_ASKED, CommandError
+from uhlp.cli.nearest import hint
 
 if TYPE_CHECKING:
     import httpx
@@ -43,6 +45,7 @@ def admin_token() -> str:
         raise CommandError(
             "there is no admin token",
             hint="set UHLP_ADMIN_TOKEN, or UHLP_DATA_DIR to the server's data directory (it holds admin_token)",
+            status=NOT_ASKED,
         ) from None
 
 
@@ -61,7 +64,9 @@ class AdminClient:
                 trust_env=False,
             )
         except httpx.InvalidURL as error:
-            raise CommandError(f"{self.url} is no URL: {error}", hint=f"for example {DEFAULT_URL}") from None
+            raise CommandError(
+                f"{self.url} is no URL: {error}", hint=f"for example {DEFAULT_URL}", status=NOT_ASKED
+            ) from None
 
     def __enter__(self) -> Self:
         return self
@@ -102,10 +107,13 @@ class AdminClient:
         except httpx.ConnectError:
             raise self._nobody() from None
         except httpx.HTTPError as error:
-            raise CommandError(f"{self.url} did not answer to the end: {error or type(error).__name__}") from None
+            raise CommandError(
+                f"{self.url} did not answer to the end: {error or type(error).__name__}", status=NOT_ASKED
+            ) from None
 
     def _nobody(self) -> CommandError:
-        return CommandError(f"no server answers at {self.url}", hint="start one with `uhlp serve`, or set UHLP_URL")
+        start = "start one with `uhlp serve`, or set UHLP_URL"
+        return CommandError(f"no server answers at {self.url}", hint=start, status=NOT_ASKED)
 
     def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         return self._read(self._send(method, path, **options))
@@ -118,25 +126,42 @@ class AdminClient:
         except httpx.ConnectError:
             raise self._nobody() from None
         except httpx.HTTPError as error:
-            raise CommandError(f"{self.url} did not answer: {error or type(error).__name__}") from None
+            why = error or type(error).__name__
+            raise CommandError(f"{self.url} did not answer: {why}", status=NOT_ASKED) from None
 
     def _read(self, response: "httpx.Response") -> dict[str, Any]:
         try:
             body = response.json()
         except ValueError:
-            raise CommandError(f"{self.url} answered {response.status_code} without JSON; is it UHLP?") from None
+            what = f"{self.url} answered {response.status_code} without JSON; is it UHLP?"
+            raise CommandError(what, status=NOT_ASKED) from None
         if response.is_success and isinstance(body, dict):
             return body
         error = body.get("error") if isinstance(body, dict) else None
         if not isinstance(error, dict):
             raise CommandError(f"{self.url} answered {response.status_code}")
-        raise _failure(response.status_code, error)
+        failure = _failure(response.status_code, error)
+        if not failure.hint:
+            failure.hint = hint(str(error.get("code")), unquote(response.request.url.path), self._peek)
+        raise failure
+
+    def _peek(self, path: str) -> dict[str, Any] | None:
+        """What is there, for a hint: None for whatever goes wrong."""
+        import httpx
+
+        try:
+            response = self._http.get(path)
+            body = response.json()
+        except (httpx.HTTPError, ValueError):
+            return None
+        return body if response.is_success and isinstance(body, dict) else None
 
 
 def _failure(status: int, error: dict[str, Any]) -> CommandError:
     """One problem stands in the message; several are listed below a line that counts them."""
     if status == 401:
-        return CommandError(str(error.get("message")), hint="set UHLP_ADMIN_TOKEN to this server's admin token")
+        todo = "set UHLP_ADMIN_TOKEN to this server's admin token"
+        return CommandError(str(error.get("message")), hint=todo, status=NOT_ASKED)
     problems = error.get("details", {}).get("problems") or []
     if len(problems) < 2:
         return CommandError(str(error.get("message")))

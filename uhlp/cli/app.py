@@ -1,7 +1,8 @@
 """All commands of `uhlp`, by subject."""
 
 import os
-from typing import Annotated
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
 
 import typer
 
@@ -11,12 +12,15 @@ from uhlp.cli import (
     candidates,
     compress,
     config,
+    decisions,
     definitions,
     demo,
+    diff,
     estimate,
     evals,
     executions,
     history,
+    keys,
     ledger,
     metrics,
     money,
@@ -34,16 +38,16 @@ from uhlp.cli import (
 )
 from uhlp.cli.admin_client import ASKS_A_SERVER
 from uhlp.cli.default_command import DefaultCommand
+from uhlp.cli.failure import EXIT_STATUSES
 
 app = typer.Typer(
     name="uhlp",
     help="Endpoints that start as prompts and become code when they have earned it.",
     epilog="First steps: `uhlp demo` shows everything in two minutes. Of your own: `uhlp serve`, then "
     "`uhlp init my-app` and `uhlp apply my-app`; without a key for a model, `uhlp simulate-model`. "
-    "What of a log could be code: `uhlp estimate LOG`.",
+    f"What of a log could be code: `uhlp estimate LOG`.\n\n{EXIT_STATUSES}",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 
 
@@ -72,74 +76,68 @@ def connection(
             os.environ[variable] = value
 
 
-app.command()(serve.serve)
-app.command()(demo.demo)
-app.command()(demo.simulate_model)
-app.command()(starter.init)
-app.command()(estimate.estimate)
-app.command()(metrics.metrics)
-for asks_a_server in (
-    definitions.apply,
-    status.status,
-    candidates.candidates,
-    candidates.show,
-    candidates.why,
-    money.recommendations,
-    money.savings,
-    money.usage,
-    candidates.optimize,
-    candidates.approve,
-    candidates.reject,
-    candidates.rollback,
-    history.history,
-    executions.executions,
-    overrides.overrides,
-    compress.compress,
-    compress.compressions,
-    queues.queues,
-    tools.tools,
-    adjudication.adjudications,
-    adjudication.adjudicate,
-    settings.settings,
-    config.config,
-):
-    app.command(epilog=ASKS_A_SERVER)(asks_a_server)
+BEGIN, SEE, DECIDE, CHECK, ADMINISTER = "Begin", "See", "Decide", "Check and improve", "Administer"
+"""The groups of commands that `uhlp --help` shows, in this order."""
 
-_eval = typer.Typer(
-    help="Components against what is known to be right: uhlp eval APP COMPONENT.",
-    cls=DefaultCommand,
-    no_args_is_help=True,
+
+def _add(group: str, *commands: Callable[..., None], asks: bool = True) -> None:
+    """Commands of a group; those that ask a server say which one at the end of their help."""
+    for command in commands:
+        app.command(rich_help_panel=group, epilog=ASKS_A_SERVER if asks else None)(command)
+
+
+def _add_group(group: str, name: str, help_: str, commands: Mapping[str, Callable[..., None]], **more: Any) -> None:
+    """A command that has commands of its own."""
+    typer_ = typer.Typer(help=help_, no_args_is_help=True, **more)
+    for word, command in commands.items():
+        typer_.command(word, epilog=ASKS_A_SERVER)(command)
+    app.add_typer(typer_, name=name, rich_help_panel=group)
+
+
+_add(BEGIN, demo.demo, estimate.estimate, serve.serve, demo.simulate_model, starter.init, asks=False)
+_add(BEGIN, definitions.apply, diff.diff)
+_add(SEE, status.status, candidates.why, candidates.candidates, candidates.show, history.history)
+_add(SEE, money.recommendations, money.savings, money.usage, executions.executions, queues.queues, tools.tools)
+_add(SEE, metrics.metrics, asks=False)
+_add(DECIDE, candidates.optimize, candidates.approve, candidates.reject, decisions.promote_full, candidates.rollback)
+_add(DECIDE, decisions.quarantine, decisions.pause, decisions.resume)
+_add(DECIDE, adjudication.adjudications, adjudication.adjudicate)
+_add_group(
+    DECIDE,
+    "ledger",
+    "The hash-chained history of decisions.",
+    {"show": ledger.show, "export": ledger.export, "verify": ledger.verify},
 )
-_eval.command("run", epilog=ASKS_A_SERVER)(evals.run)
-_eval.command("compare", epilog=ASKS_A_SERVER)(evals.compare)
-_eval.command("list", epilog=ASKS_A_SERVER)(evals.list_evals)
-app.add_typer(_eval, name="eval")
-
-_traffic = typer.Typer(help="Recorded traffic of components.", no_args_is_help=True)
-_traffic.command("import", epilog=ASKS_A_SERVER)(traffic.import_file)
-app.add_typer(_traffic, name="traffic")
-
-_ledger = typer.Typer(help="The hash-chained history of decisions.", no_args_is_help=True)
-_ledger.command("show", epilog=ASKS_A_SERVER)(ledger.show)
-_ledger.command("export", epilog=ASKS_A_SERVER)(ledger.export)
-_ledger.command("verify", epilog=ASKS_A_SERVER)(ledger.verify)
-app.add_typer(_ledger, name="ledger")
-
-_evolution = typer.Typer(help="How components change their implementation.", no_args_is_help=True)
-_evolution.command("config", epilog=ASKS_A_SERVER)(config.evolution_config)
-app.add_typer(_evolution, name="evolution")
-
-_token = typer.Typer(help="Who may administer the server, and as what.", no_args_is_help=True)
-_token.command("create", epilog=ASKS_A_SERVER)(tokens.create)
-_token.command("list", epilog=ASKS_A_SERVER)(tokens.list_tokens)
-_token.command("delete", epilog=ASKS_A_SERVER)(tokens.delete)
-app.add_typer(_token, name="token")
+_add_group(DECIDE, "evolution", "How components change their implementation.", {"config": config.evolution_config})
+_add_group(
+    CHECK,
+    "eval",
+    "Components against what is known to be right: uhlp eval APP COMPONENT.",
+    {"run": evals.run, "compare": evals.compare, "list": evals.list_evals},
+    cls=DefaultCommand,
+)
+_add_group(CHECK, "traffic", "Recorded traffic of components.", {"import": traffic.import_file})
+_add(CHECK, compress.compress, compress.compressions, overrides.overrides)
+_add(ADMINISTER, settings.settings, config.config)
+_add_group(
+    ADMINISTER,
+    "keys",
+    "Who may call an application.",
+    {"create": keys.create, "list": keys.list_keys, "delete": keys.delete},
+)
+_TOKENS: Mapping[str, Callable[..., None]] = {
+    "create": tokens.create,
+    "list": tokens.list_tokens,
+    "delete": tokens.delete,
+}
+_add_group(ADMINISTER, "tokens", "Who may administer the server, and as what.", _TOKENS)
+_add_group(ADMINISTER, "token", "The same as `uhlp tokens`.", _TOKENS, hidden=True)
 
 _sandbox = typer.Typer(help="Sandboxes and their image.", no_args_is_help=True)
 _sandbox.command("build-image")(sandbox.build_image)
 _sandbox.command("list", epilog=ASKS_A_SERVER)(sandboxes.list_sandboxes)
-app.add_typer(_sandbox, name="sandbox")
+app.add_typer(_sandbox, name="sandbox", rich_help_panel=ADMINISTER)
 
 _bench = typer.Typer(help="What UHLP claims of itself, measured.", no_args_is_help=True)
 _bench.command("governor")(bench.governor)
-app.add_typer(_bench, name="bench")
+app.add_typer(_bench, name="bench", rich_help_panel=CHECK)

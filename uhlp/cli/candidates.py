@@ -109,12 +109,12 @@ def optimize(
 
 def approve(candidate: CandidateId, reason: Reason, json_: AsJson = False) -> None:
     """Let a candidate that waits for approval go on. Verification is never skipped."""
-    _act(candidate, "approve", reason, json_)
+    act(candidate, "approve", reason, json_)
 
 
 def reject(candidate: CandidateId, reason: Reason, json_: AsJson = False) -> None:
     """End a candidate that is not in service."""
-    _act(candidate, "reject", reason, json_)
+    act(candidate, "reject", reason, json_)
 
 
 def rollback(
@@ -131,7 +131,7 @@ def rollback(
     `uhlp rollback APP COMPONENT --to v2` returns to any version that may serve: ledger first, its audits on.
     """
     if not component and not to:
-        _act(place, "rollback", reason, json_)
+        act(place, "rollback", reason, json_)
         return
     if not (component and to):
         raise CommandError(
@@ -147,7 +147,8 @@ def rollback(
         print(f"{place}/{component} runs {answer['inService']} at revision {answer['revision'][:12]}")
 
 
-def _act(candidate: str, action: str, reason: str, json_: bool) -> None:
+def act(candidate: str, action: str, reason: str, json_: bool) -> None:
+    """Do this to a candidate, and say what has become of it."""
     from uhlp.cli.admin_client import AdminClient
 
     with AdminClient() as client:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from uhlp.cli.failure import CommandError
-from uhlp.models.definition import RUNNER_IMAGE
 
 if TYPE_CHECKING:
     from uhlp.sandbox.drivers.docker.build import BuiltImage
@@ -27,8 +26,8 @@ def build_image(
         str, typer.Option(metavar="IMAGE", help="The image to build on: any with Python 3.11 or newer and pip.")
     ] = DEFAULT_BASE,
     tag: Annotated[
-        str, typer.Option(help="The name of the new image, as pools have it in dockerImage.")
-    ] = RUNNER_IMAGE,
+        str | None, typer.Option(help="The name of the new image, as pools have it in dockerImage; else the runner's.")
+    ] = None,
     wheels: Annotated[
         Path | None,
         typer.Option(metavar="DIR", exists=True, file_okay=False, help="Install from this folder, without network."),
@@ -58,12 +57,13 @@ def build_image(
 
 async def _build(
     base: str,
-    tag: str,
+    tag: str | None,
     wheels: Path | None,
     network: BuildNetwork | None,
     url: str | None,
     arguments: dict[str, str],
 ) -> "BuiltImage":
+    from uhlp.models.definition import RUNNER_IMAGE
     from uhlp.sandbox.drivers.docker.build import build_runner_image
     from uhlp.sandbox.drivers.docker.engine import Engine
     from uhlp.settings import read_settings
@@ -74,7 +74,7 @@ async def _build(
         return await build_runner_image(
             engine,
             base=base,
-            tag=tag,
+            tag=tag or RUNNER_IMAGE,
             wheels=wheels,
             network=network,
             build_args=arguments,

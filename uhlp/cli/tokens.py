@@ -1,4 +1,4 @@
-"""`uhlp token`: who may administer the server, and as what."""
+"""`uhlp tokens`: who may administer the server, and as what."""
 
 from typing import Annotated, Any, Literal
 
@@ -28,7 +28,7 @@ def create(
         print_json(made)
         return
     print(made["token"])
-    print(f"  {made['name']}, {made['role']}; shown once. Delete it with: uhlp token delete {made['tokenId']}")
+    print(f"  {made['name']}, {made['role']}; shown once. Delete it with: uhlp tokens delete {made['tokenId']}")
 
 
 def list_tokens(json_: AsJson = False) -> None:
@@ -58,7 +58,7 @@ def list_tokens(json_: AsJson = False) -> None:
 
 
 def delete(
-    token: Annotated[str, typer.Argument(metavar="ID", help="Its id; `uhlp token list`.")],
+    token: Annotated[str, typer.Argument(metavar="ID", help="Its id; `uhlp tokens list`.")],
     reason: Reason = "asked for by hand",
     json_: AsJson = False,
 ) -> None:
@@ -68,7 +68,7 @@ def delete(
     if token.startswith("uhlp_admin_"):
         raise CommandError(
             "that is a token, not the id of one",
-            hint="it now stands in your shell's history: find its id with `uhlp token list`, and delete it",
+            hint="it now stands in your shell's history: find its id with `uhlp tokens list`, and delete it",
         )
     with AdminClient() as client:
         gone = client.delete(f"/tokens/{token}", reason=reason)

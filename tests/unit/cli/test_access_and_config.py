@@ -36,11 +36,11 @@ def names_in(table: str) -> list[str]:
 
 
 async def test_a_token_is_made_used_listed_and_deleted(uhlp: Run, server: dict[str, str]) -> None:
-    made = await uhlp("token", "create", "ann", "--role", "viewer", **server)
+    made = await uhlp("tokens", "create", "ann", "--role", "viewer", **server)
     assert made.status == 0, made.err
     raw, note = made.out.splitlines()
     token_id = raw.split("_")[2]
-    assert f"uhlp token delete {token_id}" in note
+    assert f"uhlp tokens delete {token_id}" in note
     hers = {**server, "UHLP_ADMIN_TOKEN": raw}
     listed = await uhlp("token", "list", **hers)
     assert [line.split()[:3] for line in listed.out.splitlines() if "ann" in line] == [[token_id, "ann", "viewer"]]
@@ -50,7 +50,7 @@ async def test_a_token_is_made_used_listed_and_deleted(uhlp: Run, server: dict[s
     gone = await uhlp("token", "delete", token_id, "--reason", "she left", **server)
     assert gone.out.strip() == f"{token_id} of ann is deleted"
     late = await uhlp("token", "list", **hers)
-    assert (late.status, "not valid" in late.err) == (1, True)
+    assert (late.status, "not valid" in late.err) == (3, True)
     told = json.loads((await uhlp("token", "list", "--json", **server)).out)
     assert [one["name"] for one in told] == ["admin"]
 

@@ -187,16 +187,16 @@ async def test_the_server_is_named_by_option_or_variable_also_without_scheme(uhl
 )
 async def test_a_command_without_its_server_says_what_to_do(uhlp: Run, environment, message: str, hint: str) -> None:
     failed = await uhlp("status", **environment)
-    assert failed.status == 1
+    assert failed.status == 3
     assert message in failed.err.splitlines()[0]
     assert hint in failed.err.splitlines()[1]
 
 
 async def test_a_wrong_token_and_an_unknown_application_are_one_line(uhlp: Run, server: dict[str, str]) -> None:
     refused = await uhlp("status", **{**server, "UHLP_ADMIN_TOKEN": "wrong"})
-    assert (refused.status, "UHLP_ADMIN_TOKEN" in refused.err) == (1, True)
+    assert (refused.status, "UHLP_ADMIN_TOKEN" in refused.err) == (3, True)
     unknown = await uhlp("why", "nobody", "nothing", **server)
-    assert (unknown.status, len(unknown.err.splitlines())) == (1, 1)
+    assert (unknown.status, len(unknown.err.splitlines())) == (1, 2)
 
 
 async def test_the_token_is_read_from_the_data_directory(uhlp: Run, server: dict[str, str], tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ async def test_a_server_hands_out_its_ledger(uhlp: Run, server: dict[str, str]) 
     assert exported.status == 0, exported.err
     assert "the ledger holds: 0 entries" in (await uhlp("ledger", "verify", "--file", "ledger.jsonl")).out
     refused = await uhlp("ledger", "export", "--file", "none.jsonl", **{**server, "UHLP_ADMIN_TOKEN": "wrong"})
-    assert (refused.status, "UHLP_ADMIN_TOKEN" in refused.err) == (1, True)
+    assert (refused.status, "UHLP_ADMIN_TOKEN" in refused.err) == (3, True)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,23 @@ async def create_key(app_id: str, body: CreateKey, services: ServicesDep, actor:
     return {"keyId": key_id, "apiKey": raw}
 
 
+@router.get("/apps/{app_id}/api-keys")
+async def list_keys(app_id: str, services: ServicesDep) -> dict[str, Any]:
+    """The keys of an application and what each may do; neither keys nor hashes."""
+    keys = services.registry.snapshot(app_id).api_keys
+    return {
+        "keys": [
+            {
+                "keyId": key.key_id,
+                "description": key.description,
+                "permissions": list(key.permissions),
+                "enabled": key.enabled,
+            }
+            for key in keys.values()
+        ]
+    }
+
+
 @router.delete("/apps/{app_id}/api-keys/{key_id}")
 async def delete_key(app_id: str, key_id: str, services: ServicesDep, actor: ActorDep) -> dict[str, Any]:
     await services.registry.delete_api_key(app_id, key_id, actor=actor)
