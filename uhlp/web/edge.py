@@ -143,7 +143,7 @@ async def open_edge(services: Services) -> AsyncIterator[Edge]:
 
     async def admin() -> ASGIApp:
         application = await asyncio.to_thread(import_module, "uhlp.web.admin.application")
-        built: ASGIApp = application.build_admin(services)
+        built: ASGIApp = await asyncio.to_thread(application.build_admin, services)
         return built
 
     async def endpoint(name: str, instructions: str) -> ASGIApp:

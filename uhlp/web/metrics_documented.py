@@ -22,10 +22,7 @@ _OTLP_REFUSALS = ("400", "401", "403", "413", "429", "500", "503")
 
 def metrics_paths(refusals: Mapping[int | str, Mapping[str, Any]]) -> dict[str, Any]:
     """OpenAPI's paths; `refusals` are the statuses that are answered with the envelope."""
-    envelope = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorEnvelope"}}}
-    refused = {
-        str(status): {"description": told["description"], "content": envelope} for status, told in refusals.items()
-    }
+    refused = {str(status): told for status, told in refusals.items()}
     return {
         "/record": {
             "post": {

@@ -28,7 +28,7 @@ from uhlp.web.admin import (
 )
 from uhlp.web.admin import settings as settings_view
 from uhlp.web.admin.access import bearer
-from uhlp.web.admin.errors import ERROR_RESPONSES, install_error_handlers
+from uhlp.web.admin.errors import ERROR_RESPONSES, envelope_schemas, install_error_handlers
 from uhlp.web.metrics_documented import metrics_paths
 from uhlp.web.services import Services
 
@@ -39,13 +39,17 @@ class _Application(FastAPI):
     def openapi(self) -> dict[str, Any]:
         document = super().openapi()
         document["paths"].update(metrics_paths(ERROR_RESPONSES))
+        document["components"]["schemas"].update(envelope_schemas())
         return document
 
 
 def build_admin(services: Services) -> FastAPI:
-    """One FastAPI application over `services`; AdminLane stands before it."""
+    """One FastAPI application over `services`; AdminLane stands before it. Takes a while: call it in a thread."""
     app = _without_services()
     app.state.services = services
+    nowhere = {"type": "http", "method": "GET", "path": "/admin/v1/", "headers": []}
+    for route in app.routes:
+        route.matches(nowhere)  # FastAPI prepares what it has included when it is first asked for
     return app
 
 

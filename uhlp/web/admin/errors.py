@@ -56,12 +56,20 @@ _STATUSES: tuple[type[UhlpError], ...] = (
     Unavailable,
     DeadlineExceeded,
 )
+_CONTENT = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorEnvelope"}}}
 ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
-    leaf.status: {"model": ErrorEnvelope, "description": (leaf.__doc__ or "").strip()} for leaf in _STATUSES
+    leaf.status: {"description": (leaf.__doc__ or "").strip(), "content": _CONTENT} for leaf in _STATUSES
 }
-"""Statuses any route of the lane may answer with."""
+"""Statuses any route of the lane may answer with. Of a model FastAPI would make a validator for each route and status,
+while the first request waits."""
 
 _BY_STATUS = {leaf.status: leaf for leaf in _STATUSES}
+
+
+def envelope_schemas() -> dict[str, Any]:
+    """What ERROR_RESPONSES refers to, by name."""
+    schema = ErrorEnvelope.model_json_schema(ref_template="#/components/schemas/{model}")
+    return {**schema.pop("$defs"), "ErrorEnvelope": schema}
 
 
 def install_error_handlers(app: FastAPI) -> None:
