@@ -60,7 +60,8 @@ class Redis:
 
     def start(self) -> None:
         line = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"]
-        line += ["--dir", str(self._folder)]
+        # Every second it would hold writes back while the disk is busy, and lose them with its death.
+        line += ["--appendfsync", "always", "--dir", str(self._folder)]
         self._process = subprocess.Popen(line, stdout=subprocess.DEVNULL)
 
     def stop(self) -> None:
