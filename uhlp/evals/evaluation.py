@@ -12,10 +12,10 @@ from uhlp.evals.eval_report import EvalReport
 from uhlp.evals.eval_request import EvalRequest, EvalResult
 from uhlp.evals.evaluators import EvaluatorSpec
 from uhlp.mailbox.mailbox import Mailbox
+from uhlp.mailbox.patience import Patience
 from uhlp.models.experiment import Experiment
 
 _RECEIVED_AT_ONCE = 10
-_WAIT_S = 20.0
 _Key = tuple[int, str, int]
 GoesOn = Callable[[EvalResult], Awaitable[bool]]
 
@@ -45,6 +45,7 @@ class Evaluation:
         self._clock = clock
         self._window = window
         self._waiting: dict[str, asyncio.Queue[EvalResult]] = {}
+        self._patience = Patience()
 
     async def evaluate(
         self,
@@ -110,8 +111,8 @@ class Evaluation:
 
     async def run_cycle(self) -> None:
         """Hand out the next replies."""
-        with suppress(MailboxClosed):
-            for message in await self._replies.receive(max_messages=_RECEIVED_AT_ONCE, wait_time_seconds=_WAIT_S):
+        with self._patience.wait_s() as wait_s, suppress(MailboxClosed):
+            for message in await self._replies.receive(max_messages=_RECEIVED_AT_ONCE, wait_time_seconds=wait_s):
                 waiting = self._waiting.get(message.body.run_id)
                 if waiting is not None:
                     waiting.put_nowait(message.body)

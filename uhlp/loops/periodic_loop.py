@@ -9,10 +9,13 @@ import structlog
 from uhlp.backoff import backoff_s
 from uhlp.catalogue import server
 from uhlp.clock import Clock
+from uhlp.errors import Unavailable
 from uhlp.metering import Meter, NullMeter
 
 FIRST_BACKOFF_S = 1.0
 LONGEST_BACKOFF_S = 60.0
+LONGEST_OUTAGE_PAUSE_S = 5.0
+"""What does not answer will be back: it is asked oftener than what is broken."""
 
 log = structlog.get_logger(__name__)
 
@@ -41,10 +44,10 @@ class LoopStatus:
 class PeriodicLoop:
     """Runs `service_cycle`, waits `period_s`, and again; the first cycle runs at once.
 
-    A cycle that raises is logged and counted, and repeated after 1, 2, 4 … 60 s; the loop itself never ends before it
-    is stopped. `waits_for_work`: a cycle that mostly waits for something to do; `stop` cancels it instead of waiting
-    for its end. A period that may change is asked for before each pause. `pause` sleeps (asyncio.sleep); tests hand in
-    their own.
+    A cycle that raises is logged and counted, and repeated after 1, 2, 4 … 60 s (5 s where something it needs is away);
+    the loop itself never ends before it is stopped. `waits_for_work`: a cycle that mostly waits for something to do;
+    `stop` cancels it instead of waiting for its end. A period that may change is asked for before each pause. `pause`
+    sleeps (asyncio.sleep); tests hand in their own.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class PeriodicLoop:
         self._crashes = 0
         self._consecutive_crashes = 0
         self._last_error: str | None = None
+        self._is_outage = False
         self._last_cycle_ended_at: float | None = None
         self._last_cycle_s: float | None = None
 
@@ -126,8 +130,12 @@ class PeriodicLoop:
             self._crashes += 1
             self._consecutive_crashes += 1
             self._last_error = f"{type(error).__name__}: {error}"
+            self._is_outage = isinstance(error, Unavailable) and error.retryable
             self._crashes_counted.inc()
-            log.exception("loop_cycle_crashed", loop=self.name, retry_in_s=self._next_pause_s())
+            if self._is_outage:
+                log.warning("loop_waits", loop=self.name, reason=self._last_error, retry_in_s=self._next_pause_s())
+            else:
+                log.exception("loop_cycle_crashed", loop=self.name, retry_in_s=self._next_pause_s())
         else:
             self._consecutive_crashes = 0
             self._last_error = None
@@ -140,7 +148,8 @@ class PeriodicLoop:
     def _next_pause_s(self) -> float:
         if not self._consecutive_crashes:
             return self._period_s()
-        return backoff_s(self._consecutive_crashes, first_s=FIRST_BACKOFF_S, longest_s=LONGEST_BACKOFF_S)
+        longest_s = LONGEST_OUTAGE_PAUSE_S if self._is_outage else LONGEST_BACKOFF_S
+        return backoff_s(self._consecutive_crashes, first_s=FIRST_BACKOFF_S, longest_s=longest_s)
 
     async def _pause_or_wake(self, seconds: float) -> None:
         due = self._clock.monotonic() + seconds

@@ -14,6 +14,7 @@ from uhlp.errors import LeaseLost, MailboxClosed, MailboxUnavailable
 from uhlp.mailbox.cancelling import to_its_end
 from uhlp.mailbox.mailbox import Mailbox
 from uhlp.mailbox.message import Message
+from uhlp.mailbox.patience import Patience
 
 BodyT = TypeVar("BodyT")
 ReplyT = TypeVar("ReplyT")
@@ -22,7 +23,6 @@ Outcome = Literal["done", "retried", "postponed", "rejected", "lost"]
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 1.0, 60.0
 _RENEWALS = 3
 """So often is a lease renewed in its time; two may fail."""
-_WAIT_S = 20.0
 _LONGEST_RETRY_S = 86_400.0
 
 log = structlog.get_logger(__name__)
@@ -71,6 +71,7 @@ class MailboxWorker(Generic[BodyT, ReplyT]):
         self._count = count
         self._random = random or SystemRandom()
         self._stopped = asyncio.Event()
+        self._patience = Patience()
 
     @property
     def mailbox_name(self) -> str:
@@ -85,13 +86,13 @@ class MailboxWorker(Generic[BodyT, ReplyT]):
 
         Cancelled during its work, it ends the work and gives the message back at once.
         """
-        with suppress(MailboxClosed):
-            for message in await self._received():
+        with self._patience.wait_s() as wait_s, suppress(MailboxClosed):
+            for message in await self._received(wait_s):
                 self._count(await self._settled(message))
 
-    async def _received(self) -> list[Message[BodyT, ReplyT]]:
+    async def _received(self, wait_s: float) -> list[Message[BodyT, ReplyT]]:
         receiving = asyncio.ensure_future(
-            self._mailbox.receive(visibility_timeout=self._visibility_s, wait_time_seconds=_WAIT_S)
+            self._mailbox.receive(visibility_timeout=self._visibility_s, wait_time_seconds=wait_s)
         )
         stopped = asyncio.ensure_future(self._stopped.wait())
         try:

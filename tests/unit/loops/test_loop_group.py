@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from uhlp.clock import FakeClock
+from uhlp.errors import MailboxUnavailable
 from uhlp.loops import LoopGroup, PeriodicLoop
 
 BOUND_S = 5  # of waiting for an event, never of a measurement
@@ -125,6 +126,20 @@ async def test_a_crashing_cycle_is_repeated_with_growing_pauses_and_shown() -> N
 
 class LibraryPanic(BaseException):
     """As pyo3 raises when a Rust library panics."""
+
+
+async def test_a_cycle_that_waits_for_what_is_away_is_repeated_oftener_than_a_broken_one() -> None:
+    time, service = SteppedTime(), Service()
+    service.fault = MailboxUnavailable()
+    async with LoopGroup([loop_of(service.run_cycle, time)]) as group:
+        for backoff_s in (1, 2, 4, 5, 5):
+            assert await time.reach_pause() == backoff_s
+            time.end_pause()
+        await time.reach_pause()
+        assert not group.status()[0].is_healthy
+        service.fault = ValueError("no such table")
+        time.end_pause()
+        assert await time.reach_pause() == 60
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -222,6 +222,34 @@ async def test_a_store_that_fails_while_the_work_goes_on_ends_it_when_the_lease_
     )
     assert cancelled.is_set()
     assert parts.outcomes == ["lost"]
+
+
+async def test_after_an_outage_a_worker_looks_without_waiting_so_that_its_loop_is_well_at_once(parts: Parts) -> None:
+    class Away(InMemoryMailbox[int, int]):
+        """Does not answer while `is_away`; `waits` are how long it was to wait for a message."""
+
+        is_away = True
+        waits: ClassVar[list[float]] = []
+
+        async def receive(
+            self, *, max_messages: int = 1, visibility_timeout: float = 30.0, wait_time_seconds: float = 0.0
+        ) -> list[Message[int, int]]:
+            self.waits.append(wait_time_seconds)
+            if self.is_away:
+                raise MailboxUnavailable
+            return await super().receive(max_messages=max_messages)
+
+    box = Away(name="away", body=int, reply=int, clock=parts.clock)
+    worker = MailboxWorker(box, raising(KeyError()), clock=parts.clock)
+    with pytest.raises(MailboxUnavailable):
+        await worker.run_cycle()
+    with pytest.raises(MailboxUnavailable):
+        await asyncio.create_task(worker.run_cycle())
+    box.is_away = False
+    await worker.run_cycle()
+    await worker.run_cycle()
+    await box.aclose()
+    assert box.waits == [20.0, 20.0, 0.0, 20.0], "another task had its own first look"
 
 
 async def test_workers_in_loops_stop_together_and_finish_what_they_have(parts: Parts) -> None:
