@@ -9,8 +9,9 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO
 
 import httpx
@@ -36,7 +37,7 @@ def python_image(engine_url: str) -> str:
     return image_of(
         engine_url,
         name,
-        executables=[interpreter.executable],
+        executables={interpreter.executable: interpreter.executable},
         tree=tree,
         links={"/usr/bin/python3": interpreter.executable},
     )
@@ -46,17 +47,17 @@ def image_of(
     engine_url: str,
     name: str,
     *,
-    executables: Sequence[Path],
+    executables: Mapping[Path, Path] = MappingProxyType({}),
     tree: Sequence[tuple[Path, Path]] = (),
     links: dict[str, Path] | None = None,
     changes: Sequence[str] = (),
 ) -> str:
-    """The image `name`, imported when the engine lacks it: executables where they are here, files as (here, inside),
-    the shared libraries of both, links as {inside: leads to}. `changes` are Dockerfile lines, such as EXPOSE 8080."""
+    """The image `name`, imported when the engine lacks it: executables as {here: inside}, files as (here, inside), the
+    shared libraries of both, links as {inside: leads to}. `changes` are Dockerfile lines, such as EXPOSE 8080."""
     with http_client(engine_url) as engine:
         if engine.get(f"/images/{name}/json").status_code == 200:
             return name
-        copied = [(file, file) for file in executables] + list(tree)
+        copied = [*executables.items(), *tree]
         objects = [*executables, *(here for here, _ in copied if here.suffix == ".so" or ".so." in here.name)]
         copied += [(file, file) for file in sorted(_libraries(objects))]
         with tempfile.TemporaryFile() as file:

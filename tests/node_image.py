@@ -23,8 +23,7 @@ def node_image(engine_url: str) -> str:
     base = image_of(
         engine_url,
         f"uhlp-test-node-base:{executable.stat().st_mtime_ns:x}",
-        executables=[executable],
-        links={"/usr/bin/node": executable},
+        executables={executable: Path("/usr/bin/node")},  # its own place may be below /tmp, which sandboxes do not see
     )
     context = io.BytesIO()
     with tarfile.open(fileobj=context, mode="w") as tar:

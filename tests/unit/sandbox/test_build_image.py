@@ -78,7 +78,7 @@ async def test_a_base_image_without_pip_is_refused_with_the_builds_last_words(
     engine: Engine, docker_engine: str, tmp_path: Path
 ) -> None:
     (tmp_path / "empty").write_text("")
-    bare = image_of(docker_engine, "uhlp-test-bare:1", executables=[], tree=[(tmp_path / "empty", Path("/empty"))])
+    bare = image_of(docker_engine, "uhlp-test-bare:1", tree=[(tmp_path / "empty", Path("/empty"))])
     with pytest.raises(ImageUnavailable, match=r"(?s)build failed.*python3.*not found.*RUN "):
         await build.build_runner_image(engine, base=bare, tag="uhlp-test/none")
 

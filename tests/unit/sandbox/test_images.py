@@ -37,7 +37,7 @@ def small_image(docker_engine: str, tmp_path_factory: pytest.TempPathFactory) ->
     file = tmp_path_factory.mktemp("image") / "noise"
     file.write_bytes(os.urandom(1 << 20))
     name = f"uhlp-test-noise:{os.urandom(4).hex()}"
-    return image_of(docker_engine, name, executables=[], tree=[(file, Path("/noise"))])
+    return image_of(docker_engine, name, tree=[(file, Path("/noise"))])
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ async def test_an_image_that_speaks_http_says_where(
 ) -> None:
     (tmp_path / "file").write_text("")
     name = image_of(
-        docker_engine, f"uhlp-test-port:{os.urandom(4).hex()}", executables=[], tree=[(tmp_path / "file", Path("/f"))],
+        docker_engine, f"uhlp-test-port:{os.urandom(4).hex()}", tree=[(tmp_path / "file", Path("/f"))],
         changes=changes,
     )  # fmt: skip
     async with store_of(engine) as store:
