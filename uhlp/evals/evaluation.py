@@ -11,6 +11,7 @@ from uhlp.evals.dataset import Dataset
 from uhlp.evals.eval_report import EvalReport
 from uhlp.evals.eval_request import EvalRequest, EvalResult
 from uhlp.evals.evaluators import EvaluatorSpec
+from uhlp.loops import PeriodicLoop
 from uhlp.mailbox.mailbox import Mailbox
 from uhlp.mailbox.patience import Patience
 from uhlp.models.experiment import Experiment
@@ -108,6 +109,10 @@ class Evaluation:
     def is_unwanted(self, request: EvalRequest, reply_to: str | None) -> bool:
         """Whether an evaluation of this process asked it and has ended meanwhile."""
         return reply_to == self._replies.name and request.run_id not in self._waiting
+
+    def loops(self) -> list[PeriodicLoop]:
+        """What a LoopGroup drives, which takes this as it is."""
+        return [PeriodicLoop(self._replies.name, self.run_cycle, 0.0, self._clock, waits_for_work=True)]
 
     async def run_cycle(self) -> None:
         """Hand out the next replies."""

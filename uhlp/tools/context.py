@@ -16,6 +16,8 @@ FOR_REAL = frozenset({"serve", ADMIN})
 
 IDEMPOTENCY_KEY = "uhlp/idempotencyKey"
 """Where in its `_meta` an MCP server finds the key of a call that may be made twice."""
+EXPERIMENT = "uhlp/experiment"
+"""Where in its `_meta` an MCP server finds the arm of an experiment: its id, tag and flags."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +59,11 @@ class ToolContext:
         return f"component {self.component_id}" if self.component_id else self.actor
 
     def call_meta(self, trace: Mapping[str, str]) -> dict[str, Any]:
-        """`_meta` of an MCP call: its `trace_headers`, and what tells a repeated call from another one."""
+        """`_meta` of an MCP call: its `trace_headers`, what tells a repeated call from another one, and the arm."""
         key = {} if self.idempotency_key is None else {IDEMPOTENCY_KEY: self.idempotency_key}
-        return {**trace, **key}
+        arm = self.experiment
+        told = {} if arm is None else {EXPERIMENT: {"id": arm.id, "tag": arm.overrides_tag, "flags": arm.flags}}
+        return {**trace, **key, **told}
 
     def trace_headers(self) -> dict[str, str]:
         """`traceparent` and `tracestate` of an HTTP call that a tool makes to others."""
