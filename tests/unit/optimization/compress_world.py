@@ -90,8 +90,9 @@ SHORT = {
 class PromptedLoop:
     """The MainLoop with a made-up model; counts what it was asked, and by which text."""
 
-    def __init__(self, world: "CompressWorld") -> None:
-        self._world = world
+    def __init__(self, store: PromptOverridesStore, descriptor: PromptDescriptor) -> None:
+        self._store = store
+        self._descriptor = descriptor
         self.model: Model = shouts
         self.random = Random(3)
         self.asked: list[MainLoopRequest] = []
@@ -111,7 +112,7 @@ class PromptedLoop:
         if fault is not None:
             return MainLoopResult(request_id=request.request_id, fault=fault)
         try:
-            resolved = await self._world.store.resolve(self._world.descriptor, request.experiment.overrides_tag)
+            resolved = await self._store.resolve(self._descriptor, request.experiment.overrides_tag)
         except UhlpError as error:
             gone = MainLoopFault(code=error.code, message=error.message, is_retryable=error.retryable)
             return MainLoopResult(request_id=request.request_id, fault=gone)
@@ -136,10 +137,10 @@ class CompressWorld:
         self.store = PromptOverridesStore(
             documents=RuntimeDocuments(values=self.values, clock=self.clock), clock=self.clock
         )
-        self.descriptor = PromptDescriptor(APP, KEY, parse_prompt(PROMPT.encode(), path=f"prompts/{KEY}.yaml"))
+        self.descriptor = descriptor()
         self.dataset = dataset(40)
         self.evaluator: EvaluatorSpec = Exact()
-        self.loop = PromptedLoop(self)
+        self.loop = PromptedLoop(self.store, self.descriptor)
         self.runs = OptimizeRuns(values=self.values)
         self.ended: list[OptimizeRun] = []
         self.requests: InMemoryMailbox[OptimizeRequest, OptimizeResult] = InMemoryMailbox(
@@ -243,6 +244,10 @@ def request(*strategies: CompressStrategy, **fields: Any) -> OptimizeRequest:
     names = tuple(one.name for one in strategies) or ("scripted",)
     fields = {"budget": OptimizeBudget(), "strategies": names, **fields}
     return OptimizeRequest(prompt_ns=APP, prompt_key=KEY, **fields)
+
+
+def descriptor() -> PromptDescriptor:
+    return PromptDescriptor(APP, KEY, parse_prompt(PROMPT.encode(), path=f"prompts/{KEY}.yaml"))
 
 
 def dataset(size: int) -> Dataset:

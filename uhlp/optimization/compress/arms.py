@@ -49,7 +49,7 @@ class Arms:
         self._component_id = component_id
         self._evaluator = evaluator
         self._experiment_id = experiment_id
-        self._tags = f"opt-{experiment_id[:12]}-"
+        self._tags = _tags(experiment_id)
         self._delivery = delivery
         self._baseline_tag = baseline_tag
         self._flags = flags
@@ -81,13 +81,6 @@ class Arms:
             parent_tag=self._baseline_tag,
             flags=self._flags,
         )
-
-    async def remove(self) -> None:
-        """Remove the temporary sets of this run and of its earlier deliveries; a later one may be using its own."""
-        for identity in await self._store.list(ns=self._prompt.ns, prompt_key=self._prompt.key):
-            delivery = identity.tag.removeprefix(self._tags).split("-")[0]
-            if identity.tag.startswith(self._tags) and delivery.isdigit() and int(delivery) <= self._delivery:
-                await self._store.delete(ns=identity.ns, prompt_key=identity.key, tag=identity.tag)
 
     async def run(
         self, arms: Sequence[Experiment], dataset: Dataset, *, repeats: int, first: int = 0
@@ -181,6 +174,19 @@ class Arms:
 
     def _seconds(self) -> float:
         return self._clock.monotonic() - self._began
+
+
+async def remove_arms(store: PromptOverridesStore, ns: str, key: str, *, experiment_id: str, delivery: int) -> None:
+    """Remove the temporary sets of a run's delivery and of earlier ones; a later one may be using its own."""
+    for identity in await store.list(ns=ns, prompt_key=key):
+        made_by = identity.tag.removeprefix(_tags(experiment_id)).split("-")[0]
+        if identity.tag.startswith(_tags(experiment_id)) and made_by.isdigit() and int(made_by) <= delivery:
+            await store.delete(ns=ns, prompt_key=key, tag=identity.tag)
+
+
+def _tags(experiment_id: str) -> str:
+    """What the tags of a run begin with; short, whatever the request is called."""
+    return f"opt-{experiment_id[:12]}-"
 
 
 class Trial:

@@ -21,7 +21,7 @@ from uhlp.mailbox.mailbox import Mailbox
 from uhlp.mailbox.mailbox_loop import Cycle, MailboxLoop
 from uhlp.mailbox.mailbox_worker import MailboxWorker, Postpone, Retry
 from uhlp.mailbox.message import Message
-from uhlp.optimization.compress.arms import Arms, RunEnded
+from uhlp.optimization.compress.arms import Arms, RunEnded, remove_arms
 from uhlp.optimization.compress.optimization_report import Verdict
 from uhlp.optimization.compress.optimize_request import OptimizeRequest, OptimizeResult
 from uhlp.optimization.compress.optimize_run import OptimizeRun, OptimizeRuns, Step, report_of
@@ -123,7 +123,9 @@ class OptimizeLoop(MailboxLoop[OptimizeRequest, OptimizeResult]):
             try:
                 run = await self._work(run, message.token, is_last_try=message.delivery_count >= _DELIVERIES)
             finally:
-                await to_its_end(self._runs.vacate(run))
+                await to_its_end(self._leave(run, message.token))
+        else:  # whoever ended it may have died before it cleared up
+            await self._leave(run, message.token)
         self._cancelled.discard(request.request_id)
         if self._on_done is not None:
             await self._on_done(run)
@@ -173,8 +175,19 @@ class OptimizeLoop(MailboxLoop[OptimizeRequest, OptimizeResult]):
         except BaseException:  # what it took is not given back, though the step is done again
             await to_its_end(self._note_spent(run, arms))
             raise
-        finally:
-            await to_its_end(arms.remove())
+
+    async def _leave(self, run: OptimizeRun, delivery: int) -> None:
+        """Nothing of the run is left behind but what is kept of it."""
+        request = run.request
+        with suppress(UhlpError):  # it ends by itself
+            await remove_arms(
+                self._store,
+                request.prompt_ns,
+                request.prompt_key,
+                experiment_id=run.experiment_id,
+                delivery=delivery,
+            )
+            await self._runs.vacate(run)
 
     async def _prepare(self, run: OptimizeRun) -> PromptDescriptor:
         """The prompt as the baseline has it. Strict: a tag that is not there, or stale, is told."""
