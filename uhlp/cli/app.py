@@ -39,9 +39,11 @@ from uhlp.cli import (
 from uhlp.cli.admin_client import ASKS_A_SERVER
 from uhlp.cli.default_command import DefaultCommand
 from uhlp.cli.failure import EXIT_STATUSES
+from uhlp.cli.former_names import FormerNames
 
 app = typer.Typer(
     name="uhlp",
+    cls=FormerNames,
     help="Endpoints that start as prompts and become code when they have earned it.",
     epilog="First steps: `uhlp demo` shows everything in two minutes. Of your own: `uhlp serve`, then "
     "`uhlp init my-app` and `uhlp apply my-app`; without a key for a model, `uhlp simulate-model`. "
@@ -125,13 +127,12 @@ _add_group(
     "Who may call an application.",
     {"create": keys.create, "list": keys.list_keys, "delete": keys.delete},
 )
-_TOKENS: Mapping[str, Callable[..., None]] = {
-    "create": tokens.create,
-    "list": tokens.list_tokens,
-    "delete": tokens.delete,
-}
-_add_group(ADMINISTER, "tokens", "Who may administer the server, and as what.", _TOKENS)
-_add_group(ADMINISTER, "token", "The same as `uhlp tokens`.", _TOKENS, hidden=True)
+_add_group(
+    ADMINISTER,
+    "tokens",
+    "Who may administer the server, and as what.",
+    {"create": tokens.create, "list": tokens.list_tokens, "delete": tokens.delete},
+)
 
 _sandbox = typer.Typer(help="Sandboxes and their image.", no_args_is_help=True)
 _sandbox.command("build-image")(sandbox.build_image)
