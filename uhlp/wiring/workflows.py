@@ -11,6 +11,7 @@ from uhlp.execution.workflow.run_journal import RunJournal
 from uhlp.execution.workflow.run_walks import RunWalks
 from uhlp.execution.workflow.step_calls import ComponentRequests, StepCalls
 from uhlp.execution.workflow.timers import Timers
+from uhlp.execution.workflow.turns import Turns
 from uhlp.execution.workflow.waiting import Waiting
 from uhlp.execution.workflow.waits import Waits
 from uhlp.execution.workflow.workflow_runs import WorkflowRuns
@@ -29,6 +30,7 @@ async def open_workflows(
     )
     timers = Timers(clock=clock)
     waits = Waits(journal=journal, timers=timers, clock=clock)
+    turns = Turns(clock=clock)
     interpreter = Interpreter(
         attempts=Attempts(
             journal=journal,
@@ -39,7 +41,8 @@ async def open_workflows(
             max_output_bytes=settings.max_output_bytes,
         ),
         calls=StepCalls(components=components, tools=ground.namespaces, clock=clock),
-        waiting=Waiting(journal=journal, waits=waits, clock=clock),
+        waiting=Waiting(journal=journal, waits=waits, turns=turns, clock=clock),
+        turns=turns,
         clock=clock,
         deployment_mode=ground.settings.deployment_mode,
     )

@@ -56,6 +56,9 @@ STEPS_EXHAUSTED = "STEPS_EXHAUSTED"
 """Code of the error that fails a run that would enter more than MOST_STEP_RUNS steps, iterations and subworkflows
 included; no `on_failure` can take it."""
 
+EXPRESSIONS_EXHAUSTED = "EXPRESSIONS_EXHAUSTED"
+"""Code of the error that fails a run whose expressions take too long together; no `on_failure` can take it."""
+
 MOST_STEP_RUNS = 10_000
 DEEPEST_SUBWORKFLOWS = 8
 """Workflows call each other so deep at most, and never in a circle."""

@@ -1,6 +1,6 @@
 """ValueMapping: how a step's input, arguments or answer is made of what came before."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -30,6 +30,10 @@ class ValueMapping:
         """
         return _evaluated(self.node, names)
 
+    async def evaluate_each(self, evaluate: Callable[[WorkflowExpression], Awaitable[Any]]) -> Any:
+        """The same, with `evaluate` for each expression: the event loop may turn between two of them."""
+        return await _evaluated_each(self.node, evaluate)
+
 
 def _evaluated(node: Node, names: Mapping[str, Any]) -> Any:
     if isinstance(node, WorkflowExpression):
@@ -39,3 +43,13 @@ def _evaluated(node: Node, names: Mapping[str, Any]) -> Any:
     if isinstance(node, tuple):
         return [_evaluated(item, names) for item in node]
     return {key: _evaluated(item, names) for key, item in node.items()}
+
+
+async def _evaluated_each(node: Node, evaluate: Callable[[WorkflowExpression], Awaitable[Any]]) -> Any:
+    if isinstance(node, WorkflowExpression):
+        return await evaluate(node)
+    if isinstance(node, Literal):
+        return node.value
+    if isinstance(node, tuple):
+        return [await _evaluated_each(item, evaluate) for item in node]
+    return {key: await _evaluated_each(item, evaluate) for key, item in node.items()}

@@ -1,6 +1,6 @@
 """Answers that a workflow forms (`formatResponse`), and what an answer of a workflow must be."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from uhlp.errors import ExpressionFailed, OutputInvalid
@@ -8,15 +8,16 @@ from uhlp.execution.result_format import format_problems
 from uhlp.execution.workflow.outcome import Outcome
 from uhlp.registry.snapshot import ComponentSnapshot
 from uhlp.workflows import FormatResponse
+from uhlp.workflows.value_mapping import ValueMapping
 
 
-def formatted(action: FormatResponse, names: Mapping[str, Any]) -> Outcome:
+async def formatted(action: FormatResponse, value_of: Callable[[ValueMapping], Awaitable[Any]]) -> Outcome:
     """The answer in its format. Raises ExpressionFailed where it would not be one."""
-    body = action.body.evaluate(names)
-    status = None if action.status_code is None else action.status_code.evaluate(names)
+    body = await value_of(action.body)
+    status = None if action.status_code is None else await value_of(action.status_code)
     data: Any = body
     if action.result_format == "httpResponse":
-        headers = {} if action.headers is None else action.headers.evaluate(names)
+        headers = {} if action.headers is None else await value_of(action.headers)
         data = {"statusCode": 200 if status is None else status, "headers": headers, "body": body}
         problems = format_problems("httpResponse", data)
     elif action.result_format == "error":

@@ -18,6 +18,7 @@ from uhlp.execution.workflow.live_run import LiveRun, RunFails
 from uhlp.execution.workflow.outcome import Outcome, failed, failed_with, naming_its_step
 from uhlp.execution.workflow.scope import Scope, rfc3339
 from uhlp.execution.workflow.step_calls import StepCalls, StepPlace, told_error
+from uhlp.execution.workflow.turns import Turns
 from uhlp.execution.workflow.waiting import Waiting
 from uhlp.workflows import (
     Block,
@@ -45,11 +46,19 @@ class Interpreter:
     """Keeps nothing of a run; one instance a server."""
 
     def __init__(
-        self, *, attempts: Attempts, calls: StepCalls, waiting: Waiting, clock: Clock, deployment_mode: str
+        self,
+        *,
+        attempts: Attempts,
+        calls: StepCalls,
+        waiting: Waiting,
+        turns: Turns,
+        clock: Clock,
+        deployment_mode: str,
     ) -> None:
         self._attempts = attempts
         self._calls = calls
         self._waiting = waiting
+        self._turns = turns
         self._clock = clock
         self._deployment_mode = deployment_mode
 
@@ -102,7 +111,7 @@ class Interpreter:
             now = self._attempts.entered_at(run, scope.path(step, visit))
             outcome = naming_its_step(await self._step(run, step, scope, visit, scope.names(now)), step_id)
             scope.note(step_id, outcome, visit)
-            outcome, following = _transition(step, scope, outcome, visit, scope.names(now))
+            outcome, following = await self._transition(run, step, scope, outcome, visit, scope.names(now))
             if following is None or following.next is None:
                 return outcome if following is None else _block_ended(outcome)
             step_id = following.next
@@ -112,7 +121,7 @@ class Interpreter:
         if isinstance(action, WaitForTime | WaitForCallback):
             return await self._waiting.wait(run, step.step_id, path, action, names)
         if isinstance(action, ComponentCall | ToolCall):
-            work = self._call(run, step, scope, visit, action, names)
+            work = await self._call(run, step, scope, visit, action, names)
         elif isinstance(action, Loop):
             work = Work(kind="loop", run=partial(self._loop, run, scope, path, action, names))
         elif isinstance(action, Parallel):
@@ -120,22 +129,23 @@ class Interpreter:
         elif isinstance(action, Subworkflow):
             work = self._subworkflow(run, step, scope, path, action, names)
         elif isinstance(action, FormatResponse):
-            work = Work(kind="formatResponse", run=partial(_format, action, names))
+            work = Work(kind="formatResponse", run=partial(self._format, run, action, names))
         elif isinstance(action, Branch):
             work = Work(kind="branch", run=_nothing)
         else:
             assert_never(action)
         return await self._attempts.run(run, step, path, work)
 
-    def _call(
+    async def _call(
         self, run: LiveRun, step: Step, scope: Scope, visit: int, action: ComponentCall | ToolCall, names: Names
     ) -> Work:
         kind = action.kind if isinstance(action, ComponentCall) else "mcp"
         try:
-            given = (action.input if isinstance(action, ComponentCall) else action.arguments).evaluate(names)
+            mapping = action.input if isinstance(action, ComponentCall) else action.arguments
+            given = await self._turns.value(run, mapping, names)
             key = scope.idempotency_key(run.record.run_id, step, visit)
             if step.idempotency_key is not None:
-                key = str(step.idempotency_key.evaluate(names))
+                key = str(await self._turns.value(run, step.idempotency_key, names))
         except ExpressionFailed as error:
             return Work(kind=kind, run=partial(_raise, error))
         if not isinstance(given, dict):
@@ -157,7 +167,7 @@ class Interpreter:
         self, run: LiveRun, scope: Scope, path: str, action: Loop, names: Names, attempt: int, timeout_s: float | None
     ) -> Outcome:
         path = _inside(path, attempt)
-        items = None if action.over is None else action.over.evaluate(names)
+        items = None if action.over is None else await self._turns.value(run, action.over, names)
         if items is not None and not isinstance(items, list):
             raise ExpressionFailed("What a loop goes over is a list.")
         most = action.max_iterations
@@ -169,7 +179,8 @@ class Interpreter:
             index = len(outputs)
             if items is not None and index == len(items):
                 break
-            if action.condition is not None and not action.condition.holds({**names, "steps": seen, "index": index}):
+            seen_names = {**names, "steps": seen, "index": index}
+            if not await self._turns.holds(run, action.condition, seen_names):
                 break
             if index >= most:
                 return failed_with(ITERATIONS_EXHAUSTED, f"The loop's condition still holds after {most} iterations.")
@@ -201,7 +212,7 @@ class Interpreter:
         plan = run.app.workflows.get(action.workflow_id)
 
         async def call(attempt: int, timeout_s: float | None) -> Outcome:
-            given = action.input.evaluate(names)
+            given = await self._turns.value(run, action.input, names)
             if plan is None:
                 raise InputInvalid(f"The application has no workflow {action.workflow_id}.")
             _check_input(plan.workflow_id, plan.input_validator, given)
@@ -213,30 +224,33 @@ class Interpreter:
 
         return Work(kind="subworkflow", run=call)
 
+    async def _format(
+        self, run: LiveRun, action: FormatResponse, names: Names, attempt: int, timeout_s: float | None
+    ) -> Outcome:
+        return await formatted(action, partial(self._turns.value, run, names=names))
 
-def _transition(
-    step: Step, scope: Scope, outcome: Outcome, visit: int, names: Names
-) -> tuple[Outcome, Transition | None]:
-    """Where to go from a step that ended with `outcome`; None: its block fails with the outcome's error."""
-    if outcome.error is None:
+    async def _transition(
+        self, run: LiveRun, step: Step, scope: Scope, outcome: Outcome, visit: int, names: Names
+    ) -> tuple[Outcome, Transition | None]:
+        """Where to go from a step that ended with `outcome`; None: its block fails with the outcome's error."""
+        if outcome.error is None:
+            try:
+                for one in step.on_success:
+                    if await self._turns.holds(run, one.condition, names):
+                        return outcome, one
+                raise ExpressionFailed(f"No transition of {step.step_id} applies.")
+            except ExpressionFailed as error:
+                outcome = naming_its_step(failed(error), step.step_id)
+                scope.note(step.step_id, outcome, visit)
+        names = {**names, "error": outcome.error}
         try:
-            for one in step.on_success:
-                if one.condition is None or one.condition.holds(names):
+            for one in step.on_failure:
+                is_meant = one.codes is None or outcome.code in one.codes
+                if is_meant and await self._turns.holds(run, one.condition, names):
                     return outcome, one
-            raise ExpressionFailed(f"No transition of {step.step_id} applies.")
         except ExpressionFailed as error:
-            outcome = naming_its_step(failed(error), step.step_id)
-            scope.note(step.step_id, outcome, visit)
-    names = {**names, "error": outcome.error}
-    try:
-        for one in step.on_failure:
-            if (one.codes is None or outcome.code in one.codes) and (
-                one.condition is None or one.condition.holds(names)
-            ):
-                return outcome, one
-    except ExpressionFailed as error:
-        return naming_its_step(failed(error), step.step_id), None
-    return outcome, None
+            return naming_its_step(failed(error), step.step_id), None
+        return outcome, None
 
 
 def _block_ended(outcome: Outcome) -> Outcome:
@@ -257,10 +271,6 @@ def _check_input(workflow_id: str, validator: Any, given: Any) -> None:
             f"The input does not match the input schema of {workflow_id}.",
             details={"problems": validator.problems(given)},
         )
-
-
-async def _format(action: FormatResponse, names: Names, attempt: int, timeout_s: float | None) -> Outcome:
-    return formatted(action, names)
 
 
 async def _nothing(attempt: int, timeout_s: float | None) -> Outcome:

@@ -36,7 +36,8 @@ class LiveRun:
 
     `moving` counts the branches that do not wait; whoever lets one go on raises it. `fired` are waits that ended while
     nobody stood at them. `is_parking`: no further step is to begin, and what is cancelled goes on later. `bounds`: when
-    the time is over of steps that hold others.
+    the time is over of steps that hold others. `computed_s`: what its expressions have taken, `turn_s` of it since its
+    last turn.
     """
 
     __slots__ = (
@@ -45,12 +46,14 @@ class LiveRun:
         "app",
         "bounds",
         "component",
+        "computed_s",
         "entered_steps",
         "fired",
         "is_parking",
         "moving",
         "plan",
         "record",
+        "turn_s",
     )  # fmt: skip
 
     def __init__(
@@ -77,6 +80,7 @@ class LiveRun:
         self._max_bytes = max_bytes
         self._held_bytes = 0
         self.entered_steps = 0
+        self.computed_s = self.turn_s = 0.0
         self._past: dict[str, list[StepRecord]] = {}
         for step in past:
             self._past.setdefault(step.path, []).append(step)

@@ -10,6 +10,7 @@ from uhlp.execution.workflow.live_run import LiveRun, RunFails
 from uhlp.execution.workflow.outcome import Outcome, failed, outcome_of
 from uhlp.execution.workflow.records import StepBegun, StepRecord
 from uhlp.execution.workflow.run_journal import RunJournal
+from uhlp.execution.workflow.turns import Turns
 from uhlp.execution.workflow.waits import Waits, wait_ended
 from uhlp.workflows import WaitForCallback, WaitForTime
 from uhlp.workflows.plan import LONGEST_WAIT_S
@@ -20,8 +21,9 @@ Names = Mapping[str, Any]
 class Waiting:
     """A wait is a row of the journal; only a run that somebody waits for stands at it in a task."""
 
-    def __init__(self, *, journal: RunJournal, waits: Waits, clock: Clock) -> None:
+    def __init__(self, *, journal: RunJournal, waits: Waits, turns: Turns, clock: Clock) -> None:
         self._journal = journal
+        self._turns = turns
         self._waits = waits
         self._clock = clock
 
@@ -39,10 +41,10 @@ class Waiting:
         wake_at = now
         try:
             if isinstance(action, WaitForCallback):
-                signal, correlation = action.name, _text(action.correlation.evaluate(names))
+                signal, correlation = action.name, _text(await self._turns.value(run, action.correlation, names))
                 wake_at = now + action.timeout_s
             else:
-                wake_at = _moment(action, names, now)
+                wake_at = await self._moment(run, action, names, now)
                 outcome = Outcome() if wake_at <= now else None
         except ExpressionFailed as error:
             outcome = failed(error)
@@ -59,21 +61,20 @@ class Waiting:
             raise RunFails(failed(error)) from None
         return await self._waits.stand_at(run, step)
 
-
-def _moment(action: WaitForTime, names: Names, now: float) -> float:
-    """When the wait is over, seconds since the epoch."""
-    if action.duration_ms is not None:
-        duration = action.duration_ms.evaluate(names)
-        if not _is_number(duration) or duration < 0:
-            raise ExpressionFailed(f"A wait lasts a number of milliseconds from 0, not {duration!r}.")
-        moment: float = now + duration / 1000
-    else:
-        assert action.until is not None  # noqa: S101  exactly one is there
-        until = action.until.evaluate(names)
-        moment = float(until) if _is_number(until) else _read_moment(until)
-    if not moment <= now + LONGEST_WAIT_S:
-        raise ExpressionFailed(f"A wait is over within {LONGEST_WAIT_S / 86_400:g} days.")
-    return moment
+    async def _moment(self, run: LiveRun, action: WaitForTime, names: Names, now: float) -> float:
+        """When the wait is over, seconds since the epoch."""
+        if action.duration_ms is not None:
+            duration = await self._turns.value(run, action.duration_ms, names)
+            if not _is_number(duration) or duration < 0:
+                raise ExpressionFailed(f"A wait lasts a number of milliseconds from 0, not {duration!r}.")
+            moment: float = now + duration / 1000
+        else:
+            assert action.until is not None  # noqa: S101  exactly one is there
+            until = await self._turns.value(run, action.until, names)
+            moment = float(until) if _is_number(until) else _read_moment(until)
+        if not moment <= now + LONGEST_WAIT_S:
+            raise ExpressionFailed(f"A wait is over within {LONGEST_WAIT_S / 86_400:g} days.")
+        return moment
 
 
 def _read_moment(text: Any) -> float:

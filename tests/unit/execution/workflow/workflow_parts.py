@@ -19,6 +19,7 @@ from uhlp.execution.workflow.run_journal import RunJournal
 from uhlp.execution.workflow.run_walks import RunWalks
 from uhlp.execution.workflow.step_calls import StepCalls
 from uhlp.execution.workflow.timers import Timers
+from uhlp.execution.workflow.turns import Turns
 from uhlp.execution.workflow.waiting import Waiting
 from uhlp.execution.workflow.waits import Waits
 from uhlp.execution.workflow.workflow_runs import WorkflowRuns
@@ -209,12 +210,14 @@ class Parts:
         self.journal = journal or RunJournal(path)
         timers, meter = Timers(clock=self.clock), NullMeter()
         waits = Waits(journal=self.journal, timers=timers, clock=self.clock)
+        turns = Turns(clock=self.clock)
         interpreter = Interpreter(
             attempts=Attempts(
                 journal=self.journal, timers=timers, waits=waits, clock=self.clock, meter=meter, max_output_bytes=10_000
             ),
             calls=StepCalls(components=lambda: components, tools=self.tools, clock=self.clock),
-            waiting=Waiting(journal=self.journal, waits=waits, clock=self.clock),
+            waiting=Waiting(journal=self.journal, waits=waits, turns=turns, clock=self.clock),
+            turns=turns,
             clock=self.clock,
             deployment_mode="development",
         )
