@@ -9,7 +9,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO
@@ -22,23 +22,32 @@ from uhlp.sandbox.drivers.interpreter import Interpreter
 _NOT_IN_IMAGES = {"test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip", "site-packages", "dist-packages"}
 
 
-def python_image(engine_url: str) -> str:
-    """`uhlp-test-base:<hash>`: this machine's Python as python3, with the pip of the tests' environment."""
+def python_image(
+    engine_url: str,
+    *,
+    programs: Sequence[Path] = (),
+    files: Sequence[tuple[Path, Path]] = (),
+    extensions: Sequence[Path] = (),
+) -> str:
+    """`uhlp-test-base:<hash>`: this machine's Python as python3, with the pip of the tests' environment; beside it
+    `programs`, `files` as (here, inside), and what `extensions`, which come later, need of this machine."""
     interpreter = Interpreter.own()
     pip = importlib.metadata.distribution("pip")
     library = Path(_of_base("import sysconfig; print(sysconfig.get_path('stdlib'))"))
     packages = Path(_of_base("import site; print(site.getsitepackages()[0])"))
     facts = f"3 {sys.version} {interpreter.executable} {library} {packages} {pip.version}"
+    facts += "".join(f" {one}" for one in (*programs, *files))
     name = f"uhlp-test-base:{hashlib.sha256(facts.encode()).hexdigest()[:12]}"
-    tree = [(file, file) for file in _files_below(library)]
+    tree = [*files, *((file, file) for file in _files_below(library))]
     for file in pip.files or ():
         if ".." not in file.parts:
             tree.append((Path(str(pip.locate_file(file))), packages / file))
     return image_of(
         engine_url,
         name,
-        executables={interpreter.executable: interpreter.executable},
+        executables={one: one for one in (interpreter.executable, *programs)},
         tree=tree,
+        extensions=extensions,
         links={"/usr/bin/python3": interpreter.executable},
     )
 
@@ -49,16 +58,19 @@ def image_of(
     *,
     executables: Mapping[Path, Path] = MappingProxyType({}),
     tree: Sequence[tuple[Path, Path]] = (),
+    extensions: Sequence[Path] = (),
     links: dict[str, Path] | None = None,
     changes: Sequence[str] = (),
 ) -> str:
     """The image `name`, imported when the engine lacks it: executables as {here: inside}, files as (here, inside), the
-    shared libraries of both, links as {inside: leads to}. `changes` are Dockerfile lines, such as EXPOSE 8080."""
+    shared libraries of both and of `extensions`, links as {inside: leads to}. `changes` are Dockerfile lines, such as
+    EXPOSE 8080."""
     with http_client(engine_url) as engine:
         if engine.get(f"/images/{name}/json").status_code == 200:
             return name
         copied = [*executables.items(), *tree]
-        objects = [*executables, *(here for here, _ in copied if here.suffix == ".so" or ".so." in here.name)]
+        objects = [*executables, *extensions]
+        objects += [here for here, _ in copied if here.suffix == ".so" or ".so." in here.name]
         copied += [(file, file) for file in sorted(_libraries(objects))]
         with tempfile.TemporaryFile() as file:
             _write_tar(file, copied, links or {})
@@ -92,9 +104,12 @@ def http_client(engine_url: str) -> httpx.Client:
     return httpx.Client(base_url=engine_url.replace("tcp://", "http://"), timeout=120, verify=False)
 
 
-def installed_wheels(folder: Path) -> Path:
-    """The runner's dependencies packed as wheels again from where they are installed: half a second, no network."""
-    for distribution in runner_home.distributions():
+def installed_wheels(
+    folder: Path, distributions: Callable[[], Iterable[importlib.metadata.Distribution]] = runner_home.distributions
+) -> Path:
+    """Distributions, the runner's dependencies unless others are given, packed as wheels again from where they are
+    installed: half a second, no network."""
+    for distribution in distributions():
         described = distribution.read_text("WHEEL") or ""
         tags = [line.removeprefix("Tag: ") for line in described.splitlines() if line.startswith("Tag: ")]
         parts = [tag.split("-") for tag in tags]
@@ -145,7 +160,7 @@ def _libraries(objects: Sequence[Path]) -> set[Path]:
     listed = subprocess.run(["ldd", *map(str, objects)], capture_output=True, text=True, check=False).stdout
     for line in listed.splitlines():
         path = line.split("=>")[-1].split("(")[0].strip()
-        if path.startswith("/") and not path.endswith(":"):
+        if path.startswith("/") and not path.endswith(":") and "/site-packages/" not in path:  # wheels bring theirs
             found.add(Path(path))
     for folder in {path.parent for path in found if path.name.startswith("libc.so")}:
         found.update(folder.glob("libnss_[df][ni]*.so.2"))
