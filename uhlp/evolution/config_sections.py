@@ -266,5 +266,10 @@ class CompressConfig(Section):
     """What one attempt to shorten a prompt may take: samples of each half (TRAIN, HELD-OUT), runs, seconds."""
 
     samples: Annotated[int, Field(ge=5, le=1_000), COUNT] = 60
+    """Of each half."""
+
     most_calls: Annotated[int, Field(ge=10, le=1_000_000), COUNT] = 5_000
+    """Runs of prompts."""
+
     most_s: Annotated[float, Field(gt=0, le=86_400), SECONDS] = 3_600.0
+    """How long it may take."""
