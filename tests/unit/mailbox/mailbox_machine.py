@@ -271,7 +271,6 @@ class MailboxMachine(RuleBasedStateMachine):
         self, before: float, after: float, messages: list[Message[Task, Any]], most: int, timeout_s: float
     ) -> None:
         ready = {id(one) for one in self.at("ready")}
-        buried = self._see_the_dead(after)
         assert len(messages) <= most
         assert len({message.id for message in messages}) == len(messages)
         turns = []
@@ -287,6 +286,7 @@ class MailboxMachine(RuleBasedStateMachine):
             known.deliveries, known.token, known.turn = message.delivery_count, message.token, None
             self._until(known, "leased", before, after, timeout_s)
             self.handles.append(message)
+        buried = self._see_the_dead(after)  # only now: a short lease on its last delivery may be over already
         lapses = before + self.ticks(timeout_s) <= after  # the lease on what cannot be read, before it was buried
         left = [one for one in self.at("ready") if one.is_readable or not lapses]
         assert len(messages) == most or buried or not left
