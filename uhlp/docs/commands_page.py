@@ -13,8 +13,18 @@ _HEAD = """\
 
 `uhlp COMMAND --help` says the same. Commands that ask a server find it by `--url` or `UHLP_URL`
 (http://127.0.0.1:8080), and bring `--token`, `UHLP_ADMIN_TOKEN` or the token in `UHLP_DATA_DIR` (`uhlp-data`); both
-options stand before the command. An expected failure is one line on standard error with a hint, and exit status 1; a
-wrong use of the command line is 2. What a command prints with `--json` is for programs and keeps its form.
+options stand before the command. What a command prints with `--json` is for programs and keeps its form. An expected
+failure is one line on standard error, with a hint.
+
+| exit status | means |
+|---|---|
+| 0 | done |
+| 1 | not so, not complete or refused |
+| 2 | the command line was not understood |
+| 3 | the server is away, or takes no token of yours |
+| 130 | interrupted |
+
+`uhlp --install-completion` completes commands and options in your shell.
 
 """
 

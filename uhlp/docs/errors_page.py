@@ -18,7 +18,7 @@ Every refusal of the server has one form, whatever asked:
 `code` never changes its meaning. `retryable` says that the same request may succeed later; where a time is known,
 `Retry-After` names it. `details` has what a program may want, such as the `path` of each wrong field. The server's log
 knows the same `traceId`. Over MCP the envelope is the content of a result with `isError`; the command line prints
-`message` on one line of standard error and ends with status 1.
+`message` on one line of standard error.
 
 Components may answer with codes of their own (`expectedResultFormat: error`); these are the server's:
 
