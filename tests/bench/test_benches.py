@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from tests.bench import (
+    evals,
     fairness,
     jit_path,
     mailboxes,
@@ -90,6 +91,14 @@ def test_mailboxes_are_measured_on_each_store(capsys):
         print()
         figures = mailboxes.run(messages=1_000)
     assert len(figures) >= 4
+
+
+def test_evaluations_are_measured_on_each_store_and_on_a_server(capsys):
+    with capsys.disabled():
+        print()
+        figures = evals.run(samples=200)
+    assert len(figures) >= 3
+    assert any(name.startswith(evals.SERVER) for name in figures)
 
 
 def test_the_mcp_endpoint_is_measured_beside_the_bare_sdk(capsys):
