@@ -1,16 +1,17 @@
-"""`uhlp init`: a commented starter application."""
+"""`uhlp init`: an application to begin with: from a template, a description, or a prompt with an example."""
 
 import re
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from shlex import quote
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from uhlp.cli.failure import CommandError
 
-_NAME_IN_TEMPLATE = "my-app"
-_TEMPLATE = Path(__file__).parent / "starter_app"
+_DRAFT_WITHIN_S = 240.0
 
 
 def init(
@@ -19,8 +20,19 @@ def init(
         str | None,
         typer.Option(help="Application id: lower-case letters, digits, dashes. By default the folder's name."),
     ] = None,
+    template: Annotated[
+        str | None, typer.Option(help="Begin with: tickets (commented, the default), classify, extract, summarise.")
+    ] = None,
+    describe: Annotated[
+        str | None, typer.Option(help="What it is to do; the server's model drafts it, a template stands in for one.")
+    ] = None,
+    prompt: Annotated[Path | None, typer.Option(help="A file with a prompt; with --example.")] = None,
+    example: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(help="Two JSON files: an input and the right output, or a list of each.", metavar="IN OUT"),
+    ] = None,
 ) -> None:
-    """Write a commented starter application that `uhlp apply` accepts."""
+    """Write an application that `uhlp apply` accepts: look at it, change it, apply it."""
     app_id = name or _as_app_id(folder.absolute().name)
     if not re.fullmatch(r"[a-z][a-z0-9-]{1,62}", app_id):
         raise CommandError(
@@ -29,12 +41,97 @@ def init(
         )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise CommandError(f"{folder} is not an empty folder")
-    for source in sorted(path for path in _TEMPLATE.rglob("*") if path.is_file()):
-        target = folder / source.relative_to(_TEMPLATE)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(source.read_text(encoding="utf-8").replace(_NAME_IN_TEMPLATE, app_id), encoding="utf-8")
-    print(f"wrote {app_id} to {folder}")
+    if (prompt is None) != (example is None):
+        raise CommandError("--prompt and --example belong together", hint="--prompt p.txt --example in.json out.json")
+    if prompt is not None and (describe is not None or template is not None):
+        raise CommandError("a prompt is given: leave --describe and --template out")
+    if prompt is not None and example is not None:
+        _write(folder, _by_example(app_id, prompt, *example))
+        print(f"wrote {app_id} to {folder}, with schemas that fit the example")
+    elif describe is not None:
+        _draft(folder, app_id, describe, template)
+    else:
+        _write(folder, _template(template, app_id))
+        print(f"wrote {app_id} to {folder}")
     print(f"  next: uhlp apply {quote(str(folder))}")
+
+
+def _template(name: str | None, app_id: str) -> dict[str, str]:
+    from uhlp.authoring.templates_of_applications import TEMPLATES, template_files
+
+    if name not in (None, *TEMPLATES):
+        raise CommandError(f"there is no template {name}", hint=f"one of {', '.join(TEMPLATES)}")
+    return template_files(name or TEMPLATES[0], app_id)
+
+
+def _draft(folder: Path, app_id: str, description: str, template: str | None) -> None:
+    """Ask the server for a draft and write it, problems or not: whoever looks at it mends them."""
+    from uhlp.cli.admin_client import AdminClient
+
+    with AdminClient(timeout_s=_DRAFT_WITHIN_S) as client:
+        told = client.post("/drafts", {"description": description, "template": template})
+    files: dict[str, str] = told["files"]
+    files["app.yaml"] = re.sub(r"(?m)^appId:.*$", f"appId: {app_id}", files["app.yaml"], count=1)
+    _write(folder, files)
+    by = "a model" if told["source"] == "model" else f"the template {told['template']}; no model was asked"
+    print(f"drafted {app_id} in {folder}, by {by}")
+    for path in files:
+        print(f"  {path}")
+    for problem in told["problems"]:
+        print(f"problem: {_place(problem)}{problem['message']}", file=sys.stderr)
+    print("  look at every file: nothing is registered yet")
+    if "public:" not in files["app.yaml"]:
+        print("  its routes need a key; `public: true` in app.yaml opens them while you try it")
+
+
+def _by_example(app_id: str, prompt: Path, given: Path, right: Path) -> dict[str, str]:
+    from uhlp.authoring.example_application import application_of
+    from uhlp.errors import UhlpError
+
+    inputs, outputs = _json(given), _json(right)
+    if not isinstance(inputs, list):
+        inputs, outputs = [inputs], [outputs]
+    if not isinstance(outputs, list) or len(outputs) != len(inputs):
+        raise CommandError(f"{right} holds another number of outputs than {given} inputs")
+    try:
+        return application_of(app_id, _text(prompt), list(zip(inputs, outputs, strict=True)))
+    except UhlpError as error:
+        raise CommandError(error.message) from None
+
+
+def _json(path: Path) -> Any:
+    from uhlp import strict_json
+    from uhlp.errors import UhlpError
+
+    try:
+        return strict_json.loads(_text(path).encode(), subject=str(path))
+    except UhlpError as error:
+        raise CommandError(error.message) from None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise CommandError(f"{path} is not UTF-8 text") from None
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror}") from None
+
+
+def _write(folder: Path, files: Mapping[str, str]) -> None:
+    """Write below the folder alone: a draft comes from a model."""
+    for path, text in files.items():
+        target = folder / path
+        if not target.resolve().is_relative_to(folder.resolve()):
+            raise CommandError(f"the draft holds a file outside its folder: {path[:80]}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")
+
+
+def _place(problem: Mapping[str, Any]) -> str:
+    line = f"line {problem['line']}" if problem.get("line") else ""
+    place = ", ".join(str(part) for part in (problem.get("file"), line, problem.get("path")) if part)
+    return f"{place}: " if place else ""
 
 
 def _as_app_id(folder_name: str) -> str:

@@ -21,6 +21,8 @@ REFERENCE = "reference"
 JUDGE = "judge"
 EVAL = "eval"
 COMPRESS = "compress"
+AUTHOR = "author"
+"""Drafts of applications, which nobody pays for but the server: they count under no application."""
 EVOLUTION = frozenset({CODER, JUDGE, REFERENCE, AUDIT, EVAL, COMPRESS, "shadow", "replay"})
 """Purposes of model calls that evolution pays for; every other call is an application's own."""
 

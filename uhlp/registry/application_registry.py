@@ -126,6 +126,10 @@ class ApplicationRegistry(RegistryReads):
 
     # Life of an application
 
+    async def check_application(self, app_id: str, files: Mapping[str, bytes]) -> AppSnapshot:
+        """What these files would be as a new application; nothing is kept. DefinitionInvalid with all problems."""
+        return await self._writer.compiled(app_id, files)
+
     async def register_application(
         self, definition: AppDefinition, *, files: Mapping[str, bytes] | None = None, actor: str | None = None
     ) -> str:

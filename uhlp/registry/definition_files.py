@@ -58,11 +58,8 @@ class DefinitionReader:
         self._documents: dict[str, YamlDocument] = {}
 
     def app(self, app_id: str) -> AppDefinition | None:
-        """The application without components; None when it cannot be read."""
-        if APP_FILE not in self._files:
-            self._problems.add(APP_FILE, "the file is missing; it holds at least `appId`")
-            return None
-        app = self._model(APP_FILE, AppDefinition)
+        """The application `app_id` without components; None when it cannot be read."""
+        app = self.any_app()
         if app is None:
             return None
         if app.app_id != app_id:
@@ -70,6 +67,13 @@ class DefinitionReader:
         if app.initial_component_registry.components:
             self.problem(APP_FILE, "/initialComponentRegistry", f"components belong in {REGISTRY_FILE}")
         return app
+
+    def any_app(self) -> AppDefinition | None:
+        """The same for whatever id the file gives."""
+        if APP_FILE not in self._files:
+            self._problems.add(APP_FILE, "the file is missing; it holds at least `appId`")
+            return None
+        return self._model(APP_FILE, AppDefinition)
 
     def components(self) -> ComponentRegistry | None:
         """The components; an absent file means none, None that it cannot be read."""

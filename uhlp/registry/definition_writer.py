@@ -56,6 +56,10 @@ class DefinitionWriter:
         """Held by whoever changes or reloads the application."""
         return self._locks.setdefault(app_id, asyncio.Lock())
 
+    async def compiled(self, app_id: str, files: Mapping[str, bytes]) -> AppSnapshot:
+        """A snapshot of files that are nobody's yet; DefinitionInvalid with all problems."""
+        return await self._snapshots.compile(app_id, files, "", offers=self._nameable(None))
+
     async def write(self, app_id: str, change: Change) -> str:
         """Compile, commit and put into service; the resulting revision.
 

@@ -10,6 +10,7 @@ from uhlp.web.config import WebSettings
 if TYPE_CHECKING:
     from uhlp.access.access_tokens import AccessTokens
     from uhlp.access.sandbox_tokens import SandboxTokens
+    from uhlp.authoring import ApplicationAuthor
     from uhlp.clock import Clock
     from uhlp.evals.component_datasets import ComponentDatasets
     from uhlp.evals.eval_runs import EvalRuns
@@ -90,6 +91,7 @@ class Services:
     workflows: "WorkflowRuns"
     overrides: "PromptOverridesStore"
     prompts: "RegisteredPrompts"
+    author: "ApplicationAuthor"
     datasets: "ComponentDatasets"
     eval_runs: "EvalRuns"
     optimize_runs: "OptimizeRuns"

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from uhlp.access.access_tokens import AccessTokens
+from uhlp.authoring import ApplicationAuthor
 from uhlp.evolution.access_entries import AccessEntries
 from uhlp.logs import configure_logs
 from uhlp.loops import LoopStatus
@@ -112,6 +113,13 @@ async def open_services() -> AsyncIterator[Services]:
             workflows=workflows,
             overrides=evals.overrides,
             prompts=evals.prompts,
+            author=ApplicationAuthor(
+                mcp_client=ground.tools,
+                models=ground.gateway,
+                registry=ground.registry,
+                clock=ground.clock,
+                model=settings.llm.coder_model,
+            ),
             datasets=evals.datasets,
             eval_runs=evals.eval_runs,
             optimize_runs=evals.optimize_runs,

@@ -26,6 +26,33 @@ LOG = [
 ]
 
 
+async def test_an_application_is_drafted_from_a_description(uhlp: Run, server: dict[str, str]) -> None:
+    made = await uhlp("init", "letters", "--describe", "Sort letters into praise and complaint", **server)
+    assert made.status == 0, made.err
+    assert "drafted letters in letters, by the template classify; no model was asked" in made.out
+    created = await uhlp("apply", "letters", **server)
+    assert created.out.startswith("created letters at revision ")
+    assert "tickets, classify" in (await uhlp("init", "novel", "--template", "novel")).err
+
+
+async def test_an_application_is_made_of_a_prompt_and_an_example(
+    uhlp: Run, server: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "p.txt").write_text("Read the order: {{ text }}")
+    (tmp_path / "in.json").write_text('{"text": "3 pears"}')
+    (tmp_path / "out.json").write_text('{"quantity": 3}')
+    made = await uhlp("init", "orders", "--prompt", "p.txt", "--example", "in.json", "out.json")
+    assert made.status == 0, made.err
+    created = await uhlp("apply", "orders", **server)
+    assert "/apps/orders/answer" in created.out, created.err
+    lonely = await uhlp("init", "more", "--prompt", "p.txt")
+    assert (lonely.status, "belong together" in lonely.err) == (1, True)
+    (tmp_path / "out.json").write_text("[1, 2]")
+    (tmp_path / "in.json").write_text("[{}]")
+    uneven = await uhlp("init", "uneven", "--prompt", "p.txt", "--example", "in.json", "out.json")
+    assert (uneven.status, "another number" in uneven.err) == (1, True)
+
+
 async def test_the_starter_application_is_accepted_and_applied_again(uhlp: Run, server: dict[str, str]) -> None:
     made = await uhlp("init", "my-shop")
     assert (made.status, "uhlp apply my-shop" in made.out) == (0, True)

@@ -10,7 +10,7 @@ import pytest
 from jinja2 import Template
 
 from tests.unit.demo.written_handlers import task_for
-from uhlp import cli
+from uhlp import authoring
 from uhlp.clock import FakeClock, SystemClock
 from uhlp.demo.simulated_model import Faults, SimulatedModel, SimulatedModelServer
 from uhlp.demo.simulated_model.simulated_model import Question
@@ -100,7 +100,7 @@ async def test_a_model_of_any_name_is_played_and_the_answer_says_by_which(
     ],
 )
 async def test_the_starter_application_s_prompt_is_understood(subject: str, text: str, queue: str) -> None:
-    folder = Path(cli.__file__).parent / "starter_app" / "prompts" / "classify-ticket.yaml"
+    folder = Path(authoring.__file__).parent / "templates" / "tickets" / "prompts" / "classify-ticket.yaml"
     prompt = parse_prompt(folder.read_bytes(), path="prompts/classify-ticket.yaml")
     rendered = Template(prompt.text).render(subject=subject, text=text)
     reply = await SimulatedModel().reply(Question("any", (("user", rendered),)))

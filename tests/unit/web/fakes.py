@@ -388,6 +388,7 @@ def services(**parts: Any) -> Services:
         "workflows": NoWorkflows(),
         "overrides": None,
         "prompts": None,
+        "author": None,
         "datasets": None,
         "eval_runs": NothingKept(),
         "optimize_runs": NothingKept(),

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from uhlp.access.access_tokens import AccessTokens
+from uhlp.authoring import ApplicationAuthor
 from uhlp.clock import FakeClock
+from uhlp.errors import NoModelProvider
 from uhlp.mailbox.config import MailboxSettings
 from uhlp.mailbox.mailboxes import Mailboxes
 from uhlp.metering import NullMeter
@@ -22,6 +24,15 @@ from uhlp.traffic.samples import SampleStore
 from uhlp.web.services import Services
 from uhlp.wiring.sources import make_sources
 from web.fakes import ADMIN_TOKEN, Echo, NoLedger, services
+
+
+class NoModel:
+    """A server without a model provider."""
+
+    providers: tuple[str, ...] = ()
+
+    async def call_tool(self, name: str, params: dict[str, Any], context: Any) -> dict[str, Any]:
+        raise NoModelProvider
 
 
 @asynccontextmanager
@@ -48,6 +59,7 @@ async def stored_services(
         registry=registry, values=state.framework, requests=opened["requests"], mailboxes=mailboxes,
         waiting=NoWaitingWorkflows(), read_secret={}.get, clock=clock, meter=NullMeter(), stop_within_s=1.0,
     )  # fmt: skip
+    opened["author"] = ApplicationAuthor(mcp_client=NoModel(), models=NoModel(), registry=registry, clock=clock)
     try:
         async with tokens:
             yield services(**{**opened, **parts})

@@ -11,6 +11,7 @@ from uhlp.web.admin import (
     api_keys,
     apps,
     definitions,
+    drafts,
     evaluations,
     events,
     evolution,
@@ -72,6 +73,7 @@ def _without_services() -> FastAPI:
     admin = APIRouter(prefix="/admin/v1", dependencies=[Depends(bearer)])
     for part in (
         apps,
+        drafts,
         definitions,
         api_keys,
         runtime,

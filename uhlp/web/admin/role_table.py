@@ -35,6 +35,7 @@ _TABLE = """
     operator  POST    /admin/v1/optimize-requests/{request_id}/cancel
 
     owner     POST    /admin/v1/candidates/{candidate_id}/clear-quarantine
+    owner     POST    /admin/v1/drafts
     owner     POST    /admin/v1/apps
     owner     PATCH   /admin/v1/apps/{app_id}
     owner     DELETE  /admin/v1/apps/{app_id}

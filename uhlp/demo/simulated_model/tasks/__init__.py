@@ -3,6 +3,7 @@
 from uhlp.demo.simulated_model.tasks import (
     amounts,
     case_summary,
+    drafts,
     order_lines,
     order_notes,
     starter_ticket,
@@ -11,6 +12,7 @@ from uhlp.demo.simulated_model.tasks import (
 from uhlp.demo.simulated_model.tasks.task import Task
 
 TASKS: tuple[Task, ...] = (
+    drafts.TASK,
     order_lines.TASK,
     ticket_triage.TASK,
     case_summary.TASK,
