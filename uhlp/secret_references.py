@@ -1,7 +1,7 @@
 """Secrets by reference: `secret:NAME` stands for an environment variable or a file of that name."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,16 @@ def secret_reader(environment: Mapping[str, str], directory: Path | None = None)
             return None
 
     return read
+
+
+def for_definitions(read: SecretReader, *, own: Collection[str]) -> SecretReader:
+    """The secrets that definitions may refer to: all but the server's own. Whoever writes one says where it is sent."""
+    return lambda name: None if is_servers_own(name, own) else read(name)
+
+
+def is_servers_own(name: str, own: Collection[str]) -> bool:
+    """Whether a secret is for the server alone: `UHLP_…`, and `own`, what its settings refer to (`references_in`)."""
+    return name.upper().startswith("UHLP_") or name in own
 
 
 def resolve(value: str, read: SecretReader) -> str | None:

@@ -1,9 +1,12 @@
 """Tokens and settings of a real server: what a person made or changed outlives a restart, and wins."""
 
+import threading
+from base64 import b64encode
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 from tests.e2e.applications import desk
-from tests.e2e.server import Server
+from tests.e2e.server import Server, wait_until
 
 
 def test_what_was_made_and_changed_at_run_time_outlives_a_restart(tmp_path: Path) -> None:
@@ -36,3 +39,32 @@ def test_what_was_made_and_changed_at_run_time_outlives_a_restart(tmp_path: Path
         secret = made["token"].rpartition("_")[2]
         assert secret not in server.stdout.read_text() + server.stderr.read_text()
         assert not any(secret.encode() in file.read_bytes() for file in server.data_dir.rglob("*") if file.is_file())
+
+
+def test_a_definition_sends_no_secret_of_the_servers_own(tmp_path: Path) -> None:
+    asked: list[str | None] = []
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.headers["Authorization"])
+            self.send_error(401)
+
+        def log_message(self, *facts: object) -> None:
+            pass
+
+    elsewhere = HTTPServer(("127.0.0.1", 0), Elsewhere)
+    threading.Thread(target=elsewhere.serve_forever, daemon=True).start()
+    remote = {"repoUrl": f"http://127.0.0.1:{elsewhere.server_port}/x.git", "username": "me"}
+    with Server(tmp_path / "data", environment={"UHLP_ADMIN_TOKEN": "the-owners", "THEIRS": "harmless"}) as server:
+        for app_id, secret in (("bold", "UHLP_ADMIN_TOKEN"), ("fair", "THEIRS")):
+            state = {"stateStoreConfig": {"params": {**remote, "credential": f"secret:{secret}"}}}
+            answer = server.http.post(
+                "/admin/v1/apps",
+                json={"definition": {"appId": app_id, **state}, "files": {}},
+                headers={"Authorization": "Bearer the-owners"},
+            )
+            assert answer.status_code == 201, answer.text
+            assert "the-owners" not in answer.text
+        wait_until(lambda: b64encode(b"me:harmless").decode() in str(asked), "the remote is asked with what is theirs")
+    elsewhere.shutdown()
+    assert b64encode(b"me:the-owners").decode() not in str(asked)

@@ -94,7 +94,7 @@ class RemoteGit:
         if remote.credential is not None:
             secret = resolve(remote.credential, self._read_secret)
             if secret is None:
-                raise RemoteUnavailable(f"{remote.url}: there is no secret {remote.credential}")
+                raise RemoteUnavailable(f"{remote.url}: there is no {remote.credential} for definitions")
         if remote.is_ssh:
             environment["GIT_SSH_COMMAND"] = _ssh(remote, secret, private)
         elif remote.is_http and secret is not None:

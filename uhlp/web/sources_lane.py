@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from uhlp import strict_json
 from uhlp.catalogue import traffic
-from uhlp.errors import InternalError, MethodNotAllowed, RouteNotFound, UhlpError
+from uhlp.errors import InternalError, MethodNotAllowed, QueueNotFound, RouteNotFound, UhlpError
 from uhlp.routing.request import RoutedAnswer
 from uhlp.tracing import TraceContext
 from uhlp.web.answers import JSON_TYPE, WALLS, Headers, answer_response, error_response
@@ -97,13 +97,20 @@ class SourcesLane:
             told = await self._sources.events.send(app_id, name, values, source_app_id=source_app_id, trace=trace)
             return told if isinstance(told, RoutedAnswer) else {"messages": told}
         if kind == "queues":
-            queue = self._sources.queues.queue(app_id, name)
             await self._access.admit_message(
-                headers, app_id=app_id, name=name, component_id=queue.component_id, client=client
+                headers, app_id=app_id, name=name, component_id=self._consumer(app_id, name), client=client
             )
             values, _ = await self._input(scope, receive, headers)
             return {"messageId": await self._sources.queues.put(app_id, name, values, trace=trace)}
         return await self._callback(scope, receive, headers, trace, app_id, name, client)
+
+    def _consumer(self, app_id: str, queue: str) -> str | None:
+        """The component whose key may send to a queue; None for a queue that is not there: who has no key for it is
+        not told so."""
+        try:
+            return self._sources.queues.queue(app_id, queue).component_id
+        except QueueNotFound:
+            return None
 
     async def _callback(
         self,

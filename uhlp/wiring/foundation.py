@@ -27,7 +27,7 @@ from uhlp.registry.registry_gauges import RegistryGauges
 from uhlp.sandbox.client import Identity
 from uhlp.sandbox.drivers.choice import make_driver
 from uhlp.sandbox.manager import SandboxManager
-from uhlp.secret_references import SecretReader, references_in, secret_reader
+from uhlp.secret_references import SecretReader, for_definitions, references_in, secret_reader
 from uhlp.settings import Settings, describe
 from uhlp.state.definition_store import DefinitionStore
 from uhlp.state.remote_git import RemoteGit
@@ -65,6 +65,7 @@ class Foundation:
     registry_gauges: RegistryGauges
     samples: SampleStore
     read_secret: SecretReader
+    read_definition_secret: SecretReader
     gateway: ModelGateway
     cassette: CassetteRecorder | None
     answer_cache: AnswerCache
@@ -96,11 +97,13 @@ async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitSt
     mailboxes = make_mailboxes(settings, data_dir, clock)
     stack.push_async_callback(mailboxes.aclose)
     read_secret = secret_reader(os.environ, data_dir / "secrets")
+    own_secrets = references_in(settings.model_dump())
+    read_definition_secret = for_definitions(read_secret, own=own_secrets)
     tracer = await asyncio.to_thread(make_tracer, settings.tracing, read_secret)
     if tracer is not None:
         stack.push_async_callback(tracer.aclose)
     state = StateManager(
-        definitions=DefinitionStore(data_dir / "apps", remote_git=RemoteGit(read_secret=read_secret)),
+        definitions=DefinitionStore(data_dir / "apps", remote_git=RemoteGit(read_secret=read_definition_secret)),
         runtime=runtime,
         limits=settings.runtime.limits,
         meter=metrics,
@@ -175,7 +178,7 @@ async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitSt
         open_command=sandboxes.open_command,
         clock=clock,
         meter=metrics,
-        own_secrets=references_in(settings.model_dump()),
+        own_secrets=own_secrets,
     )
     stack.push_async_callback(mcp_servers.aclose)
     namespaces = ToolNamespaces(core=tools, gateway=mcp_servers, clock=clock, tracer=tracer)
@@ -204,6 +207,7 @@ async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitSt
         registry_gauges=registry_gauges,
         samples=samples,
         read_secret=read_secret,
+        read_definition_secret=read_definition_secret,
         gateway=gateway,
         cassette=cassette,
         answer_cache=answer_cache,

@@ -33,7 +33,7 @@ async def open_sources(
         requests=requests,
         mailboxes=ground.mailboxes,
         waiting=waiting or NoWaitingWorkflows(),
-        read_secret=ground.read_secret,
+        read_secret=ground.read_definition_secret,
         clock=ground.clock,
         meter=ground.metrics,
         stop_within_s=ground.settings.mailbox.stop_within_s,

@@ -109,6 +109,7 @@ async def test_other_names_kinds_and_methods_are_refused(shop: Shop, caller: Cal
     await shop.register(component("fulfil", ORDERS))
     key = await caller.key("*")
     assert code(await caller.post("queues/nothing", **key)) == (404, "QUEUE_NOT_FOUND")
+    assert code(await caller.post("queues/nothing")) == (401, "UNAUTHORIZED")
     assert code(await caller.post("queues/_events", **key)) == (404, "QUEUE_NOT_FOUND")
     assert code(await caller.post("rabbits/orders", **key)) == (404, "ROUTE_NOT_FOUND")
     assert code(await caller.post("callbacks/nothing", **key)) == (404, "LISTENER_NOT_FOUND")
