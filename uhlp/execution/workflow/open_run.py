@@ -15,9 +15,11 @@ class OpenRun:
 
     `fired` are waits that ended while nobody stood at them, since the journal was last read; `must_go_on` then makes
     the walk begin anew when it stops. `end_with` is why the task was cancelled, None when it was not the run's end.
+    `input_bytes` is what is kept of a run that nobody attends.
     """
 
     record: RunRecord
+    input_bytes: int = 0
     task: asyncio.Task[Any] | None = None
     is_queued: bool = False
     is_parked: bool = False

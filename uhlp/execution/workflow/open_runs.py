@@ -26,6 +26,7 @@ class OpenRuns:
         self._clock = clock
         self._runs: dict[str, OpenRun] = {}
         self._of_application: Counter[str] = Counter()
+        self._input_bytes: Counter[str] = Counter()
         self._begun_by: dict[tuple[str, str], str] = {}
         self._ready: asyncio.Queue[str] = asyncio.Queue()
         self._ended = workflows.RUNS.on(meter)
@@ -45,6 +46,10 @@ class OpenRuns:
         """How many an application has."""
         return self._of_application[app_id]
 
+    def input_bytes(self, app_id: str) -> int:
+        """What the inputs of those take that nobody attends."""
+        return self._input_bytes[app_id]
+
     def begun_by(self, app_id: str, dedupe_key: str) -> OpenRun | None:
         """The open run that this event began."""
         return self._runs.get(self._begun_by.get((app_id, dedupe_key), ""))
@@ -54,6 +59,7 @@ class OpenRuns:
         record = run.record
         self._runs[record.run_id] = run
         self._of_application[record.app_id] += 1
+        self._input_bytes[record.app_id] += run.input_bytes
         if record.dedupe_key is not None:
             self._begun_by[record.app_id, record.dedupe_key] = record.run_id
         if not record.is_attended:
@@ -88,6 +94,7 @@ class OpenRuns:
         if self._runs.pop(record.run_id, None) is None:
             return
         self._of_application[record.app_id] -= 1
+        self._input_bytes[record.app_id] -= run.input_bytes
         if record.dedupe_key is not None:
             self._begun_by.pop((record.app_id, record.dedupe_key), None)
         self._waits.forget(record.run_id)

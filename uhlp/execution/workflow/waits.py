@@ -80,6 +80,10 @@ class Waits:
         finally:
             wait.run = wait.walker = None
 
+    def waiting_for(self, app_id: str, name: str, correlation: str) -> int:
+        """How many waits this callback would end."""
+        return len(self._of_signal.get((app_id, name, correlation), []))
+
     def signal(self, app_id: str, name: str, correlation: str, payload: Any) -> int:
         """End every wait for this callback with `payload`; how many there were. The journal is told, not flushed."""
         waits = self._of_signal.get((app_id, name, correlation), [])[:]

@@ -6,9 +6,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from uhlp import strict_json
 from uhlp.catalogue import workflows
 from uhlp.clock import Clock
-from uhlp.errors import RunCancelled, ShuttingDown, StateConflict, TooManyRuns
+from uhlp.errors import PayloadTooLarge, RunCancelled, ShuttingDown, StateConflict, TooManyRuns
 from uhlp.execution.workflow.call import WorkflowCall, WorkflowResult, dedupe_key, may_write, new_run_id
 from uhlp.execution.workflow.config import WorkflowSettings
 from uhlp.execution.workflow.journal_table import (
@@ -31,6 +32,9 @@ from uhlp.execution.workflow.waits import Waits
 from uhlp.metering import Meter
 
 SWEEP_S = 60.0
+MOST_INPUT_BYTES = 64 * 1024 * 1024
+"""Of the inputs of all open runs of an application that nobody attends: they are held until the runs end."""
+
 _ATTENDED = frozenset({"http", "internal"})
 """Sources whose caller gives up the run when it gives up the request. The others began a run that is to be done."""
 
@@ -71,7 +75,7 @@ class WorkflowRuns:
         """Take up every run that was left open. Raises Unavailable when the journal cannot be read."""
         await self._journal.open()
         for record in await self._journal.ask(select_open_runs):
-            run = OpenRun(replace(record, is_attended=False))
+            run = OpenRun(replace(record, is_attended=False), input_bytes=len(strict_json.dumps(record.input)))
             self._open.add(run)
             for step in await self._journal.ask(partial(waiting_steps, run_id=record.run_id)):
                 self._waits.arm(record.app_id, step)
@@ -119,7 +123,15 @@ class WorkflowRuns:
 
     async def signal(self, app_id: str, name: str, correlation: str, values: dict[str, Any]) -> bool:
         """A callback has come: runs that wait for it go on with `values`, and the journal has it then. False when none
-        waits."""
+        waits. PayloadTooLarge, and all wait on, when the journal would have to keep too much."""
+        waiting = self._waits.waiting_for(app_id, name, correlation)
+        if waiting:
+            most = min(self._settings.max_output_bytes, self._settings.max_run_bytes // waiting)
+            if (size := len(strict_json.dumps(values))) > most:
+                raise PayloadTooLarge(
+                    f"The callback brings {size} bytes to {waiting} waiting runs; {most} may be kept of it.",
+                    details={"limitBytes": most},
+                )
         woken = self._waits.signal(app_id, name, correlation, values)
         if woken:
             await self._journal.flush()
@@ -184,6 +196,9 @@ class WorkflowRuns:
         app_id, definition = call.app.app_id, call.component.definition
         if self._open.count(app_id) >= self._settings.most_open_runs:
             raise TooManyRuns(f"The application has {self._settings.most_open_runs} open runs of workflows.")
+        input_bytes = 0 if is_attended else len(strict_json.dumps(call.input))
+        if input_bytes and self._open.input_bytes(app_id) + input_bytes > MOST_INPUT_BYTES:
+            raise TooManyRuns(f"The inputs of the application's open runs take more than {MOST_INPUT_BYTES} bytes.")
         now = self._clock.now()
         record = RunRecord(
             run_id=new_run_id(now),
@@ -205,7 +220,7 @@ class WorkflowRuns:
             deadline=now + timeout_s,
         )
         self._journal.append(RunBegun(record))
-        run = OpenRun(record)
+        run = OpenRun(record, input_bytes=input_bytes)
         self._open.add(run)
         self._walks.remember(call.app)
         return run

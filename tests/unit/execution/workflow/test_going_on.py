@@ -28,13 +28,16 @@ from uhlp.errors import (
     ExecutionNotFound,
     HandlerFailed,
     ModelProviderUnavailable,
+    PayloadTooLarge,
     StateConflict,
     StepInterrupted,
+    TooManyRuns,
     Unavailable,
     WorkflowFailed,
 )
 from uhlp.execution.workflow.journal_table import select_run, select_runs, select_steps
 from uhlp.execution.workflow.run_journal import RunJournal
+from uhlp.execution.workflow.workflow_runs import MOST_INPUT_BYTES
 
 PAUSED = sequence(
     ("first", ask("work", n=1)),
@@ -80,6 +83,42 @@ async def test_a_run_that_nobody_attends_waits_without_a_task_and_goes_on_by_tim
         await is_state(parts, run_id, "succeeded")
         assert (await run_of(parts, run_id)).result == {"told": {"usd": 3}}
         assert components.order == ["work", "work"]
+
+
+async def test_a_callback_that_brings_more_than_may_be_kept_wakes_nobody(tmp_path):
+    waiting = sequence(("paid", WaitForCallback("paid", expression("trigger.input.item"), 3_600.0)))
+    limits = {"max_output_bytes": 10_000, "max_run_bytes": 12_000}
+    async with running(Parts(tmp_path / "w.db", app_of(waiting), components=ScriptedComponents(), **limits)) as parts:
+        runs = [await parts.runs.start(parts.call())]
+        await is_state(parts, runs[0], "waiting")
+        with pytest.raises(PayloadTooLarge, match="1 waiting"):
+            await parts.runs.signal("shop", "paid", "lamp", {"x": "y" * 10_000})
+        runs.append(await parts.runs.start(parts.call()))
+        await is_state(parts, runs[1], "waiting")
+        with pytest.raises(PayloadTooLarge, match="2 waiting"):
+            await parts.runs.signal("shop", "paid", "lamp", {"x": "y" * 6_000})
+        assert await states(parts, runs[0]) == [("paid", "waiting")]
+        assert await parts.runs.signal("shop", "paid", "lamp", {"x": "y" * 5_000})
+        for run_id in runs:
+            await is_state(parts, run_id, "succeeded")
+
+
+async def test_open_runs_that_nobody_attends_hold_so_much_input_and_no_more(tmp_path):
+    waiting = sequence(("paid", WaitForCallback("paid", expression("trigger.input.item"), 3_600.0)))
+    large = {"item": "lamp", "text": "x" * (MOST_INPUT_BYTES // 3)}
+    for number in range(2):  # the second server takes up what the first has left
+        async with running(Parts(tmp_path / "w.db", app_of(waiting), components=ScriptedComponents())) as parts:
+            if number == 0:
+                runs = [await parts.runs.start(parts.call(large)) for _ in range(2)]
+            with pytest.raises(TooManyRuns, match="input"):
+                await parts.runs.start(parts.call(large))
+            await is_state(parts, runs[0], "waiting")
+    async with running(Parts(tmp_path / "w.db", app_of(waiting), components=ScriptedComponents())) as parts:
+        await is_state(parts, runs[0], "waiting")
+        assert await parts.runs.signal("shop", "paid", "lamp", {})
+        for run_id in runs:
+            await is_state(parts, run_id, "succeeded")
+        await parts.runs.start(parts.call(large))
 
 
 async def test_a_run_that_is_attended_waits_in_its_callers_own_task(tmp_path):
