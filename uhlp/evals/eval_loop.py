@@ -55,16 +55,7 @@ class EvalLoop(MailboxLoop[EvalRequest, EvalResult]):
 
     async def score(self, request: EvalRequest) -> EvalResult:
         """Run and score one sample, once."""
-        ran = await self._loop.execute(
-            MainLoopRequest(
-                app_id=request.app_id,
-                component_id=request.component_id,
-                input=request.sample.input,
-                experiment=request.experiment,
-                deadline_s=request.deadline_s or self._deadline_s,
-                request_id=request.request_id,
-            )
-        )
+        ran = await self._ran(request)
         result = EvalResult(
             request_id=request.request_id,
             run_id=request.run_id,
@@ -93,6 +84,24 @@ class EvalLoop(MailboxLoop[EvalRequest, EvalResult]):
             fault = MainLoopFault(code="EVALUATOR_FAILED", message=f"{type(error).__name__}: {error}"[:1_000])
             return result.model_copy(update={"fault": fault})
         return result.model_copy(update={"score": score})
+
+    async def _ran(self, request: EvalRequest) -> MainLoopResult:
+        try:
+            return await self._loop.execute(
+                MainLoopRequest(
+                    app_id=request.app_id,
+                    component_id=request.component_id,
+                    input=request.sample.input,
+                    experiment=request.experiment,
+                    deadline_s=request.deadline_s or self._deadline_s,
+                    request_id=request.request_id,
+                )
+            )
+        except Exception as error:  # a loop may be the user's own code; whoever asked is told all the same
+            log.warning("main_loop_failed", app_id=request.app_id, error=type(error).__name__)
+            message = f"{type(error).__name__}: {error}"[:1_000]
+            fault = MainLoopFault(code="MAIN_LOOP_FAILED", message=message, is_retryable=True)
+            return MainLoopResult(request_id=request.request_id, fault=fault)
 
     async def _handle(self, message: Message[EvalRequest, EvalResult]) -> None:
         request = message.body

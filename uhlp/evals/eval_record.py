@@ -18,6 +18,7 @@ from uhlp.traffic.redaction import Redaction
 
 _LONGEST_OUTPUT = 2_000
 _MOST_FLIPS = 200
+_HIDDEN = "not shown: the component's outputs are redacted"
 State = Literal["queued", "running", "done", "failed", "interrupted"]
 
 
@@ -110,8 +111,10 @@ def _verdict(sample_id: str, results: list[EvalResult], redaction: Redaction) ->
     failed = next((one for one in reversed(results) if not one.passed), None)
     reason, output = "", ""
     if failed is not None and failed.score is not None:
-        reason = failed.score.reason
-        output = strict_json.dumps(redaction.apply(failed.output)).decode()[:_LONGEST_OUTPUT]
+        shown = redaction.apply(failed.output)
+        output = strict_json.dumps(shown).decode()[:_LONGEST_OUTPUT]
+        is_hidden = redaction.names_fields or shown != failed.output  # a reason may quote any value
+        reason = _HIDDEN if is_hidden else redaction.apply(failed.score.reason)
     elif failed is not None and failed.fault is not None:
         reason = f"{failed.fault.code}: {failed.fault.message}"
     return SampleVerdict(

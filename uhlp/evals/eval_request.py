@@ -28,7 +28,7 @@ class EvalRequest(WireModel):
     run_id: str = ""
     arm: int = 0
     attempt: int = 0
-    deadline_s: Annotated[float, Field(gt=0)] | None = None
+    deadline_s: Annotated[float, Field(gt=0, le=3_600)] | None = None
     expires_at: float | None = None
     request_id: str = Field(default_factory=lambda: uuid4().hex)
 

@@ -13,6 +13,7 @@ from uhlp.evals.eval_record import EvalFigures, EvalOrder, EvalRecord, figures_o
 from uhlp.evals.eval_request import EvalResult
 from uhlp.evals.evaluation import Evaluation
 from uhlp.evals.evaluators import EvaluatorSpec
+from uhlp.mailbox.cancelling import to_its_end
 from uhlp.models.experiment import Experiment
 from uhlp.state.framework_values import FrameworkValues
 
@@ -32,7 +33,7 @@ class EvalRuns:
         self._datasets = datasets
         self._values = values
         self._clock = clock
-        self._queue: asyncio.Queue[tuple[str, str, Dataset, EvaluatorSpec]] = asyncio.Queue(_MOST_WAITING)
+        self._queue: asyncio.Queue[tuple[str, str, Dataset, EvaluatorSpec]] = asyncio.Queue()
         self._live: dict[str, EvalRecord] = {}
 
     async def order(self, app_id: str, order: EvalOrder) -> EvalRecord:
@@ -56,10 +57,14 @@ class EvalRuns:
             dataset_digest=dataset.digest,
             figures=EvalFigures(asked=len(dataset) * order.repeats),
         )
-        if self._queue.full():
+        if len(self._live) >= _MOST_WAITING:
             raise TooManyRequests(f"{_MOST_WAITING} evaluations wait already.", retry_after_s=60.0)
-        await self._keep(record)
         self._live[record.id] = record
+        try:
+            await self._keep(record)
+        except BaseException:
+            del self._live[record.id]
+            raise
         self._queue.put_nowait((app_id, record.id, dataset, evaluator))
         return record
 
@@ -73,11 +78,10 @@ class EvalRuns:
         except UhlpError as error:
             record = record.model_copy(update={"state": "failed", "error": error.message})
         except BaseException:
-            await self._keep(record.model_copy(update={"state": "interrupted", "ended_at": self._clock.now()}))
+            record = record.model_copy(update={"state": "interrupted"})
             raise
         finally:
-            self._live.pop(record_id, None)
-        await self._keep(record.model_copy(update={"ended_at": self._clock.now()}))
+            await to_its_end(self._end(record))
         await self._forget_the_oldest(app_id)
 
     async def get(self, app_id: str, record_id: str) -> EvalRecord:
@@ -130,6 +134,13 @@ class EvalRuns:
                 "prompt_digests": tuple(sorted(report.prompt_digests)),
             }
         )
+
+    async def _end(self, record: EvalRecord) -> None:
+        """Keep how it ended; until that is done it is shown from memory."""
+        try:
+            await self._keep(record.model_copy(update={"ended_at": self._clock.now()}))
+        finally:
+            self._live.pop(record.id, None)
 
     async def _keep(self, record: EvalRecord) -> None:
         await self._values.set(

@@ -43,6 +43,11 @@ class Redaction:
             if field.startswith("/")
         )
 
+    @property
+    def names_fields(self) -> bool:
+        """Whether the component has a policy of its own."""
+        return bool(self._names or self._pointers)
+
     def apply(self, value: Any) -> Any:
         """A copy of a JSON value with everything masked that must not be kept."""
         return self._masked(value, self._pointers)

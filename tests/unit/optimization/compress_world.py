@@ -99,6 +99,7 @@ class PromptedLoop:
         self.texts: list[str] = []
         self.fails: Callable[[int], MainLoopFault | None] = lambda number: None
         self.on_ask: Callable[[int], None] = lambda number: None
+        self.has_prices = True
         self.may_answer = asyncio.Event()
         self.may_answer.set()
         self.digest_of: Callable[[ResolvedPrompt], str] = lambda resolved: resolved.digest
@@ -124,7 +125,7 @@ class PromptedLoop:
             prompt_digest=self.digest_of(resolved),
             tokens_in=len(text) // 4,
             tokens_out=3,
-            cost_usd=len(text) / 1e6,
+            cost_usd=len(text) / 1e6 if self.has_prices else None,
         )
 
 

@@ -303,6 +303,13 @@ async def test_v_the_calls_of_a_budget_are_kept_exactly(world: CompressWorld) ->
     assert (report.spent.calls, len(world.loop.asked)) == (57, 57)
 
 
+async def test_v_an_unknown_price_is_not_free(world: CompressWorld) -> None:
+    world.loop.has_prices = False
+    report = (await world.optimize(ScriptedStrategy(SHORT), budget=OptimizeBudget(usd=0.04))).report
+    assert report.verdict == "budget_exhausted"
+    assert report.spent.usd == pytest.approx(report.spent.tokens * 10 / 1e6)
+
+
 async def test_v_what_a_step_took_that_is_done_again_is_spent(world: CompressWorld) -> None:
     strategy = ScriptedStrategy(SHORT)
     loop = world.optimize_loop(strategy)

@@ -19,6 +19,10 @@ _LONGER_S = 3_600.0
 """What a crash leaves of temporary tags ends by itself, so many seconds after the time of the run."""
 
 
+UNPRICED_USD_PER_MTOK = 10.0
+"""Stands in for a price that nobody knows, as in evolution's budget."""
+
+
 class RunEnded(Exception):
     """The budget is spent or somebody cancelled: what is known is reported."""
 
@@ -151,7 +155,7 @@ class Arms:
             update={
                 "calls": spent.calls + 1,
                 "tokens": spent.tokens + result.tokens_in + result.tokens_out + (score.tokens if score else 0),
-                "usd": spent.usd + (result.cost_usd or 0.0) + (score.usd if score else 0.0),
+                "usd": spent.usd + _usd(result) + (score.usd if score else 0.0),
             }
         )
         return await self._why_over() is None
@@ -174,6 +178,13 @@ class Arms:
 
     def _seconds(self) -> float:
         return self._clock.monotonic() - self._began
+
+
+def _usd(result: EvalResult) -> float:
+    """What a run took; an unknown price is not free."""
+    if result.cost_usd is not None:
+        return result.cost_usd
+    return (result.tokens_in + result.tokens_out) * UNPRICED_USD_PER_MTOK / 1e6
 
 
 async def remove_arms(store: PromptOverridesStore, ns: str, key: str, *, experiment_id: str, delivery: int) -> None:

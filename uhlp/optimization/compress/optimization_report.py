@@ -78,7 +78,9 @@ class RejectedModification(WireModel):
 
 
 class Spent(WireModel):
-    """What the run took: runs of the component, and models' tokens and money for those and for proposals."""
+    """What the run took: runs of the component, and models' tokens and money for those, for judging and for proposals.
+    Tokens whose price nobody knows count 10 dollars a million.
+    """
 
     calls: int = 0
     tokens: int = 0
