@@ -6,9 +6,11 @@ from typing import Any, Literal
 
 import structlog
 
+from uhlp.recent_logs import RecentLogs
 
-def configure_logs(form: Literal["text", "json"], level: str) -> None:
-    """Set up logging for this process; `level` is the least severe that is written.
+
+def configure_logs(form: Literal["text", "json"], level: str, *, recent: RecentLogs | None = None) -> None:
+    """Set up logging for this process; `level` is the least severe that is written; `recent` keeps those lines as well.
 
     What libraries log takes the same form: uvicorn's lines from `level` on, all others from warning on.
     """
@@ -18,6 +20,7 @@ def configure_logs(form: Literal["text", "json"], level: str) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
+        *([recent.keep] if recent is not None else []),
     ]
     renderer: Any = (
         structlog.processors.JSONRenderer()

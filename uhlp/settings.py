@@ -68,6 +68,8 @@ class LogSettings(BaseModel):
 
     format: Literal["text", "json"] = "text"
     level: Literal["debug", "info", "warning", "error"] = "info"
+    keep_lines: Annotated[int, Field(ge=0, le=100_000)] = 2_000
+    """The newest lines, kept in memory for `uhlp logs`."""
 
 
 def _domain(given: str) -> str:

@@ -66,6 +66,7 @@ def test_the_installed_wheel_serves(installed: Server, model: Model, tmp_path: P
     record = {"metric_name": "app.custom.tickets", "metric_type": "counter", "value": 1}
     assert installed.http.post("/record", json=record).status_code == 202
     assert "app_custom_tickets" in installed.http.get("/metrics").text
+    assert "sandbox.docker.url" in installed.http.get("/docs/uhlp/settings").text
 
 
 def test_without_the_panel_extra_the_panel_says_how_to_install_it(installed: Server) -> None:

@@ -22,6 +22,7 @@ from uhlp.cli import (
     history,
     keys,
     ledger,
+    logs,
     metrics,
     money,
     overrides,
@@ -100,6 +101,7 @@ _add(BEGIN, demo.demo, estimate.estimate, serve.serve, demo.simulate_model, star
 _add(BEGIN, definitions.apply, diff.diff)
 _add(SEE, status.status, candidates.why, candidates.candidates, candidates.show, history.history)
 _add(SEE, money.recommendations, money.savings, money.usage, executions.executions, queues.queues, tools.tools)
+_add(SEE, logs.logs)
 _add(SEE, metrics.metrics, asks=False)
 _add(DECIDE, candidates.optimize, candidates.approve, candidates.reject, decisions.promote_full, candidates.rollback)
 _add(DECIDE, decisions.quarantine, decisions.pause, decisions.resume)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from uhlp.recent_logs import RecentLogs
 from uhlp.web.config import WebSettings
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ class Services:
     probes: Mapping[str, Probe] = field(default_factory=dict)
     loops: "Callable[[], Sequence[LoopStatus]]" = tuple
     """The state of every background loop."""
+    recent_logs: RecentLogs = field(default_factory=RecentLogs)
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the server begins to end."""
     effective_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -15,6 +15,8 @@ from uhlp.authoring import ApplicationAuthor
 from uhlp.evolution.access_entries import AccessEntries
 from uhlp.logs import configure_logs
 from uhlp.loops import LoopStatus
+from uhlp.recent_logs import RecentLogs
+from uhlp.registry.secret_scan import masked
 from uhlp.routing.component_requests import ComponentRequests, Router
 from uhlp.routing.fair_slots import FairSlots
 from uhlp.routing.request_router import RequestRouter
@@ -44,7 +46,8 @@ log = structlog.get_logger(__name__)
 async def open_services() -> AsyncIterator[Services]:
     """Everything a server runs on, from the settings in force. Raises UhlpError when something cannot be opened."""
     settings = await asyncio.to_thread(read_settings)
-    configure_logs(settings.log.format, settings.log.level)
+    recent_logs = RecentLogs(lines=settings.log.keep_lines, mask=masked)
+    configure_logs(settings.log.format, settings.log.level, recent=recent_logs)
     async with AsyncExitStack() as stack:
         _end_with_supervisor(stack)
         data_dir = await asyncio.to_thread(open_data_directory, settings.data_dir, stack)
@@ -150,6 +153,7 @@ async def open_services() -> AsyncIterator[Services]:
                 book=evolution.book,
             ),
             loops=loops_status,
+            recent_logs=recent_logs,
             effective_settings=describe(settings),
             deployment_mode=settings.deployment_mode,
             base_domain=settings.base_domain,

@@ -1,0 +1,24 @@
+"""The newest lines of the server's log (contracts §7)."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+
+from uhlp.recent_logs import Level
+from uhlp.web.admin.access import ServicesDep
+
+router = APIRouter(tags=["observations"])
+
+
+@router.get("/logs")
+async def logs(
+    services: ServicesDep,
+    app_id: Annotated[str | None, Query(alias="appId", max_length=64)] = None,
+    trace_id: Annotated[str | None, Query(alias="traceId", max_length=64)] = None,
+    level: Level = "info",
+    limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
+) -> dict[str, Any]:
+    """Newest first, as severe as `level` or more. They are in memory (`log.keep_lines`), of this server since its
+    start; long texts are cut, what looks like a key is masked, and of a traceback the error's type is told.
+    """
+    return {"lines": services.recent_logs.newest(app_id=app_id, trace_id=trace_id, level=level, limit=limit)}
