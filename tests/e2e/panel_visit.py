@@ -16,6 +16,7 @@ SCREENSHOTS = CHECKOUT / "tests" / "artifacts" / "panel"
 FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
     --disable-component-update --disable-sync"""
 HOSTILE_APP = "hostile"
+ORDERS_APP = "orders"
 expect.set_options(timeout=15_000)  # the machine may be busy with other tests
 HOSTILE_PAGE = """<!doctype html>
 <title>untouched</title>
@@ -125,5 +126,33 @@ def hostile() -> dict[str, Any]:
         "files": {
             "component_registry.yaml": json.dumps({"components": [component]}),
             script: f"def handle(inputs, context):\n    return {answer!r}\n",
+        },
+    }
+
+
+def orders() -> dict[str, Any]:
+    """An application with a workflow of a prompt and an answer."""
+    folder = CHECKOUT / "uhlp" / "demo" / "order_workflow"
+    note = {"componentId": "read-note", "taskDetails": {"prompt_template": "read-note"}}
+    order = {
+        "componentId": "place-order",
+        "handlerType": "WORKFLOW",
+        "taskDetails": {"workflowId": "place-order"},
+        "routeMatcher": {"pathPattern": "/orders", "methods": ["POST"]},
+    }
+    answer = {
+        "id": "answer", "type": "control", "control": "formatResponse",
+        "body": {"handling": "steps.note.output.handling"}, "end": True,
+    }  # fmt: skip
+    ask = {
+        "id": "note", "type": "llm", "componentId": "read-note",
+        "inputMapping": {"note": "trigger.input.note"}, "onSuccess": "answer",
+    }  # fmt: skip
+    return {
+        "definition": {"appId": ORDERS_APP, "public": True},
+        "files": {
+            "component_registry.yaml": json.dumps({"components": [order, note]}),
+            "prompts/read-note.yaml": (folder / "prompts" / "read-note.yaml").read_text(encoding="utf-8"),
+            "workflows/place-order.yaml": json.dumps({"workflowId": "place-order", "steps": [ask, answer]}),
         },
     }

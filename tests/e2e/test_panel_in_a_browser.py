@@ -13,7 +13,16 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from tests.e2e.panel_visit import HOSTILE_APP, SCREENSHOTS, Visit, chromium, hostile, started_browser
+from tests.e2e.panel_visit import (
+    HOSTILE_APP,
+    ORDERS_APP,
+    SCREENSHOTS,
+    Visit,
+    chromium,
+    hostile,
+    orders,
+    started_browser,
+)
 from tests.e2e.support_desk import APP, SupportDesk, support_desk
 
 TRIAGE = f"/panel/apps/{APP}/components/ticket-triage"
@@ -49,6 +58,8 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SupportDesk]:
     with support_desk(tmp_path_factory.mktemp("panel")) as desk:
         desk.register(change)
         desk.server.administer("POST", "/apps", hostile())
+        desk.server.administer("POST", "/apps", orders())
+        desk.server.http.post(f"/apps/{ORDERS_APP}/orders", json={"note": "The lamp is a gift."})
         desk.call("ticket-triage", 400)
         desk.call("order-lines", 90)
         desk.call("case-summary", 6)
@@ -191,6 +202,75 @@ def test_a_recommendation_is_approved(visit: Visit, desk: SupportDesk) -> None:
     assert approved["approvedBy"] == "admin"
 
 
+def test_an_application_is_drafted_looked_at_and_registered(visit: Visit) -> None:
+    visit.enter()
+    page = visit.page
+    page.get_by_role("link", name="Create an application").click()
+    page.get_by_label("In your words").fill("Sort letters of customers into praise, complaint or other.")
+    page.get_by_role("button", name="Draft it").click()
+    visit.told("Look at every file")
+    files = visit.section("Its files")
+    expect(files.get_by_text("A model wrote it.")).to_be_visible()
+    expect(files.get_by_text("It can be registered.")).to_be_visible()
+    editor = page.get_by_label("app.yaml")
+    good = editor.input_value()
+    editor.fill(good + "colour: blue\n")
+    page.get_by_role("button", name="Register", exact=True).click()
+    visit.told("It has 1 problems")
+    expect(files.get_by_text("app.yaml, line")).to_be_visible()
+    expect(editor).to_have_value(good + "colour: blue\n")
+    assert "sort-letters-classify" not in visit.server.administer("GET", "/apps")["appIds"]
+    editor.fill(good + "public: true\n")
+    page.get_by_role("button", name="Register", exact=True).click()
+    visit.told("sort-letters-classify is registered.")
+    answer = visit.server.http.post("/apps/sort-letters-classify/classify", json={"text": "Thank you"})
+    assert answer.json()["label"] in ("praise", "complaint", "other")
+    assert visit.complaints == []
+
+
+def test_a_prompt_is_shortened_overridden_and_put_back(visit: Visit, desk: SupportDesk) -> None:
+    page = visit.page
+    visit.enter()
+    visit.open(f"/panel/apps/{APP}/components/case-summary")
+    page.get_by_role("link", name="case-summary", exact=True).last.click()
+    expect(visit.section("Override sets")).to_contain_text("No section is overridden")
+    place = f"/apps/{APP}/prompts/case-summary/overrides"
+    section = visit.server.administer("GET", place)["sections"][0]
+    override = {"path": [section["key"]], "expectedHash": section["sha256"], "body": f"{section['body']}\nBe brief."}
+    visit.server.administer("POST", place, {"overrides": [override], "reason": "shorter answers"})
+    visit.open(page.url.removeprefix(visit.server.url))
+    expect(visit.section("What overrides change")).to_contain_text("+Be brief.")
+    visit.press("Back to the prompt's file", reason="a rehearsal")
+    visit.told("is as it was at its file")
+    expect(visit.section("What overrides change")).to_contain_text("source and stable say the same")
+    visit.open(f"/panel/apps/{APP}/prompts/ticket-triage")
+    page.get_by_role("button", name="Shorten with rules alone").click()
+    page.get_by_role("dialog").get_by_role("button", name="Confirm").click()
+    visit.told("is on its way")
+    page.get_by_role("table", name="Attempts").get_by_role("link").first.click()
+    expect(page.get_by_role("heading", name="Shortening ticket-triage")).to_be_visible()
+    assert visit.complaints == []
+
+
+def test_a_component_is_evaluated_and_a_run_is_followed_step_by_step(visit: Visit, desk: SupportDesk) -> None:
+    page = visit.page
+    visit.enter(token_of(desk, "otto", "operator"))
+    visit.open(TRIAGE)
+    page.get_by_role("link", name="evaluations", exact=True).click()
+    page.get_by_role("button", name="Evaluate the prompt").click()
+    page.get_by_role("dialog").get_by_role("button", name="Confirm").click()
+    visit.told("is on its way")
+    page.get_by_role("table", name="Evaluations").get_by_role("link").first.click()
+    expect(visit.figure("State")).to_have_text("done", timeout=30_000)
+    page.get_by_role("link", name="Workflows", exact=True).click()
+    page.get_by_role("table", name="Runs").get_by_role("link").first.click()
+    timeline = page.get_by_role("table", name="Timeline")
+    expect(timeline).to_contain_text("note")
+    expect(timeline).to_contain_text("prompt@stable")
+    expect(visit.section("What went in and came out")).to_contain_text("lamp")
+    assert visit.complaints == []
+
+
 def test_evolution_is_paused_and_resumed_and_the_ledger_verified(visit: Visit) -> None:
     visit.enter()
     visit.press("Pause evolution", reason="a quiet weekend")
@@ -245,6 +325,9 @@ def test_every_page_is_accessible_fits_its_width_and_cuts_nothing_off(visit: Vis
     _look(visit.page, "login")
     visit.enter()
     candidate = desk.candidate("ticket-triage")
+    run = desk.server.administer("GET", f"/apps/{ORDERS_APP}/executions")["executions"][0]
+    compressions = desk.server.administer("GET", f"/optimize-requests?appId={APP}")["requests"]
+    evaluations = desk.server.administer("GET", f"/apps/{APP}/evals")["evals"]
     paths = {
         "overview": "/panel/",
         "application": f"/panel/apps/{APP}",
@@ -252,6 +335,13 @@ def test_every_page_is_accessible_fits_its_width_and_cuts_nothing_off(visit: Vis
         "candidates": "/panel/candidates",
         **({"candidate": f"/panel/candidates/{candidate['candidateId']}"} if candidate else {}),
         "waiting": "/panel/waiting",
+        "workflows": "/panel/workflows",
+        "execution": f"/panel/workflows/{ORDERS_APP}/{run['executionId']}",
+        "prompt": f"/panel/apps/{APP}/prompts/ticket-triage",
+        **({"compression": f"/panel/compressions/{compressions[0]['requestId']}"} if compressions else {}),
+        "evaluations": f"/panel/apps/{APP}/evals?component=ticket-triage",
+        **({"evaluation": f"/panel/apps/{APP}/evals/{evaluations[0]['id']}"} if evaluations else {}),
+        "create": "/panel/create",
         "money": "/panel/money",
         "sandboxes": "/panel/sandboxes",
         "ledger": "/panel/ledger",

@@ -180,3 +180,27 @@ async def test_a_number_of_the_governor_shows_its_bounds_and_is_changed_by_owner
         with pytest.raises(UhlpError, match=said):
             await page.act(OWNER, {"action": "change", "fields": fields})
     assert shop.run_time.numbers()["numbers"]["epsilon"]["changedBy"] is None
+
+
+async def test_an_application_is_drafted_checked_and_registered_by_owners_alone(shop: Services) -> None:
+    assert (await page_of("/create", shop, VIEWER)).status == 403
+    assert "Create an application" in await html_of("/", shop)
+    assert "Create an application" not in await html_of("/", shop, administrator=VIEWER)
+    page = await page_of("/create", shop)
+    with pytest.raises(BadInput, match="no draft yet"):
+        await page.act(OWNER, {"action": "register", "fields": {}})
+    fields = {"description": f"Summarise {HOSTILE}", "template": ""}
+    await page.act(OWNER, {"action": "draft", "fields": fields})
+    html = "".join([str(await section.draw()) for section in page.sections])
+    assert "<img" not in html
+    assert "the template summarise" in html
+    for hostile in (f"appId: letters\ncolour: {HOSTILE}\n", "appId: letters\n"):
+        fields = {"file:app.yaml": hostile, "file:prompts/a.yaml": "template: x\n", "file:schemas/a.json": " "}
+        told = await page.act(OWNER, {"action": "check", "fields": fields})
+        assert "<img" not in str(await page.sections[1].draw())
+    assert told == "It can be registered."
+    with pytest.raises(BadInput, match="problems"):
+        await page.act(OWNER, {"action": "register", "fields": {"file:app.yaml": "appId: shop"}})
+    assert await page.act(OWNER, {"action": "register", "fields": fields}) == "letters is registered."
+    assert "letters" in shop.registry.app_ids()
+    assert "It serves from now on" in str(await page.sections[1].draw())

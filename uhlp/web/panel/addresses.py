@@ -13,6 +13,7 @@ SANDBOXES = f"{PANEL}/sandboxes"
 LEDGER = f"{PANEL}/ledger"
 EVENTS = f"{PANEL}/events"
 SETTINGS = f"{PANEL}/settings"
+CREATE = f"{PANEL}/create"
 
 PLACES = (
     ("Overview", OVERVIEW),

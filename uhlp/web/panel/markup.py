@@ -166,6 +166,12 @@ def button(
     )
 
 
+def form(action: str, *parts: Part) -> Markup:
+    """Inputs that are sent together: those with `data_field`, by that name. The value of the button that was pressed
+    names another action than `action`."""
+    return tag("form", *parts, data_form=action, class_="entry")
+
+
 class Question:
     """What the dialog shows before something is done: most often a reason, and sometimes one more input.
 

@@ -69,7 +69,9 @@ class Action:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """`trail` leads back: names and addresses of the pages above. `place` is the part of the panel it belongs to."""
+    """`trail` leads back: names and addresses of the pages above. `place` is the part of the panel it belongs to.
+    `most_characters` is what an action may send.
+    """
 
     title: str
     place: str
@@ -77,11 +79,12 @@ class Page:
     trail: tuple[tuple[str, str], ...] = ()
     actions: Mapping[str, Action] = field(default_factory=dict)
     status: int = 200
+    most_characters: int = MOST_FIELD_CHARACTERS
 
     async def act(self, administrator: Administrator, given: Any) -> str:
         """Do what a button says, in the browser's words: {action, fields}. BadInput, PermissionDenied, and whatever
         the action raises."""
-        name, fields = _checked(given)
+        name, fields = _checked(given, self.most_characters)
         action = self.actions.get(name)
         if action is None:
             raise BadInput(f"This page offers no {name!r}.")
@@ -89,13 +92,13 @@ class Page:
         return await action.run(fields)
 
 
-def _checked(given: Any) -> tuple[str, dict[str, str]]:
+def _checked(given: Any, most: int) -> tuple[str, dict[str, str]]:
     name = given.get("action") if isinstance(given, Mapping) else None
     fields = given.get("fields") if isinstance(given, Mapping) else None
     if not isinstance(name, str) or not isinstance(fields, Mapping):
         raise BadInput("A button sends its action and its fields.")
     if not all(isinstance(key, str) and isinstance(value, str) for key, value in fields.items()):
         raise BadInput("Every field is a text.")
-    if sum(len(value) for value in fields.values()) > MOST_FIELD_CHARACTERS:
-        raise BadInput(f"More than {MOST_FIELD_CHARACTERS:,} characters were sent.")
+    if sum(len(value) for value in fields.values()) > most:
+        raise BadInput(f"More than {most:,} characters were sent.")
     return name, dict(fields)

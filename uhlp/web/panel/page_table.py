@@ -13,6 +13,7 @@ from uhlp.web.panel.pages.candidate import candidate_page
 from uhlp.web.panel.pages.candidates import candidates_page
 from uhlp.web.panel.pages.component import component_page
 from uhlp.web.panel.pages.compression import compression_page
+from uhlp.web.panel.pages.create import create_page
 from uhlp.web.panel.pages.evaluation import evaluation_page
 from uhlp.web.panel.pages.evaluations import evaluations_page
 from uhlp.web.panel.pages.events import events_page
@@ -29,6 +30,7 @@ from uhlp.web.panel.pages.workflows import workflows_page
 Builder = Callable[..., Awaitable[Page]]
 _PAGES: tuple[tuple[str, Builder], ...] = (
     ("/", overview_page),
+    ("/create", create_page),
     ("/apps/([^/]+)", application_page),
     ("/apps/([^/]+)/components/([^/]+)", component_page),
     ("/apps/([^/]+)/prompts/([^/]+)", prompt_page),

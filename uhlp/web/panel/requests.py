@@ -15,3 +15,5 @@ RESTORE_OVERRIDES = "POST /admin/v1/apps/{app_id}/prompts/{name}/overrides/{tag}
 COMPRESS = "POST /admin/v1/optimize-requests"
 CANCEL_COMPRESSION = "POST /admin/v1/optimize-requests/{request_id}/cancel"
 EVALUATE = "POST /admin/v1/apps/{app_id}/evals"
+DRAFT = "POST /admin/v1/drafts"
+REGISTER = "POST /admin/v1/apps"

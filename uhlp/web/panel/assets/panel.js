@@ -83,8 +83,21 @@
     else if (event.target.dataset?.part === "cancel") document.querySelector("dialog").close();
   });
 
+  // A form's inputs go together with the action, or with the one that the pressed button names.
+  function send(form, pressed) {
+    const fields = Object.fromEntries(
+      [...form.querySelectorAll("[data-field]")].map((one) => [one.dataset.field, one.value]),
+    );
+    emitEvent("panel_action", { action: pressed?.value || form.dataset.form, fields });
+  }
+
   document.addEventListener("submit", (event) => {
     const place = event.target.dataset.place;
+    if (event.target.dataset.form) {
+      event.preventDefault();
+      send(event.target, event.submitter);
+      return;
+    }
     if (!place && !event.target.closest("dialog")) return;
     event.preventDefault();
     if (place) {

@@ -44,9 +44,12 @@ async def evaluations_page(visit: Visit, app_id: str) -> Page:
         return join([_choice(visit, app_id, await read()), await _comparison(visit, app_id)])
 
     async def evaluate(fields: Fields) -> str:
-        component_of(services.registry.snapshot(app_id), fields.get("component", ""))
-        origin = "golden" if fields.get("dataset") == "golden" else "all"
-        order = EvalOrder(component_id=fields["component"], origin=origin, served=fields.get("served") == "yes")
+        component = component_of(services.registry.snapshot(app_id), fields.get("component", ""))
+        order = EvalOrder(
+            component_id=component.definition.component_id,
+            origin="golden" if component.golden else "all",
+            served=fields.get("served") == "yes",
+        )
         made = await services.eval_runs.order(app_id, order)
         return f"Evaluation {made.id} is on its way."
 
@@ -72,7 +75,7 @@ def _listed(visit: Visit, app_id: str, component_id: str | None, found: list[Eva
 
 
 def _start_buttons(visit: Visit, component_id: str) -> Markup:
-    text = "Every known sample is asked once; models are paid for it. Nothing changes by it."
+    text = "Its golden examples are asked once, or all samples where it has none; models are paid for it."
     offered = (("Evaluate the prompt", "no"), ("Evaluate what serves", "yes"))
     buttons = [
         visit.button(

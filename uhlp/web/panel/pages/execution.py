@@ -159,7 +159,7 @@ def _bar(step: Mapping[str, Any], whole_ms: float) -> Markup:
     left = min(100.0 - _LEAST_WIDTH, step["startedMs"] / whole_ms * 100)
     lasted = whole_ms - step["startedMs"] if step["durationMs"] is None else step["durationMs"]
     width = min(100.0 - left, max(_LEAST_WIDTH, lasted / whole_ms * 100))
-    return tag("span", tag("span", "", style=f"margin-left:{left:.1f}%;width:{width:.1f}%"), class_="progress")
+    return tag("span", tag("span", "", style=f"margin-left:{left:.1f}%;width:{width:.1f}%"), class_="progress time")
 
 
 def _wait(step: Mapping[str, Any]) -> Markup | None:
@@ -176,7 +176,8 @@ def _wait(step: Mapping[str, Any]) -> Markup | None:
 
 def _values(told: Mapping[str, Any]) -> Markup:
     """Masked as samples are: what the component's policy redacts is redacted here."""
-    run = side_by_side([("Input", told["input"]), ("Result", told["result"])], "the run")
+    whole = side_by_side([("Input", told["input"]), ("Result", told["result"])], "the run")
+    run = join([tag("h3", "The whole run"), whole, tag("h3", "Its steps") if told["steps"] else None])
     steps = [
         details(
             join([mono(one["path"]), f" attempt {one['attempt']} ", state_badge(one["state"])]),

@@ -4,8 +4,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from uhlp.models.definition import HandlerType
+from uhlp.web.admin.role_table import needed_role
 from uhlp.web.application_status import application_status
 from uhlp.web.panel import addresses, figures
+from uhlp.web.panel import requests as panel_requests
 from uhlp.web.panel.candidate_marks import state_badge
 from uhlp.web.panel.evolution_switch import pause_actions, pause_switch
 from uhlp.web.panel.history import HOUR_S, requests_chart
@@ -47,7 +49,7 @@ async def overview_page(visit: Visit) -> Page:
         return await _saved(services)
 
     async def applications() -> Markup:
-        return await _applications(services)
+        return join([await _applications(services), _create(visit)])
 
     async def evolution() -> Markup:
         return await _evolution(visit)
@@ -162,6 +164,13 @@ async def _applications(services: Services) -> Markup:
         )
     columns = ["Application", "Status", "Components", "Now", "Last hour", "By code", "p50", "Errors"]
     return table("Applications", columns, rows, numeric=columns[3:])
+
+
+def _create(visit: Visit) -> Markup:
+    """For owners: the way to a new one."""
+    may = visit.administrator.role.covers(needed_role(*panel_requests.DRAFT.split()))
+    made = link("Create an application", addresses.CREATE, class_="button")
+    return tag("div", made, class_="buttons") if may else EMPTY
 
 
 async def _evolution(visit: Visit) -> Markup:
