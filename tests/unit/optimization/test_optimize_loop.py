@@ -141,6 +141,19 @@ async def test_f_a_request_that_is_delivered_again_is_answered_from_what_is_kept
     assert len(strategy.seen) == 1
 
 
+async def test_f_a_request_that_was_sent_twice_is_worked_on_once_at_the_same_time_too(world: CompressWorld) -> None:
+    strategy = ScriptedStrategy(SHORT)
+    for _ in range(2):
+        await world.send(strategy, request_id="once")
+    both = [world.optimize_loop(strategy), world.optimize_loop(strategy)]
+    await asyncio.gather(*(loop.run_cycle() for loop in both))
+    asked = len(world.loop.asked)
+    world.clock.advance(60.0)
+    await both[1].run_cycle()
+    assert (await world.reply()).report == (await world.reply()).report
+    assert (len(strategy.seen), len(world.loop.asked)) == (1, asked)
+
+
 async def test_f_what_follows_a_run_is_told_again_with_its_request(world: CompressWorld) -> None:
     strategy = ScriptedStrategy(SHORT)
     for _ in range(2):

@@ -37,6 +37,9 @@ _DELIVERIES = 8
 """After so many an outage ends the run instead of the message."""
 
 
+OptimizeMessage = Message[OptimizeRequest, OptimizeResult]
+
+
 class Subjects(Protocol):
     """What the loop needs to know of components: which one runs a prompt, and by what it is judged."""
 
@@ -112,45 +115,44 @@ class OptimizeLoop(MailboxLoop[OptimizeRequest, OptimizeResult]):
         """End a run of this process after the sample under way (`OptimizeRuns.cancel` reaches every process)."""
         self._cancelled.add(request_id)
 
-    async def _handle(self, message: Message[OptimizeRequest, OptimizeResult]) -> None:
+    async def _handle(self, message: OptimizeMessage) -> None:
         request = message.body
         run = await self._runs.begin(
             OptimizeRun(request=request, experiment_id=request.request_id, started_at=self._clock.now())
         )
         if not run.is_over:
-            if not await self._runs.occupy(run):
+            if not await self._runs.occupy(run, message.id):
                 raise Postpone(_OCCUPIED_RETRY_S, f"another run has the prompt {request.prompt_key}")
             try:
-                run = await self._work(run, message.token, is_last_try=message.delivery_count >= _DELIVERIES)
+                run = await self._runs.get(request.request_id)  # it may have gone on before the prompt was free
+                if not run.is_over:
+                    run = await self._work(run, message)
             finally:
-                await to_its_end(self._leave(run, message.token))
+                await to_its_end(self._leave(run, message))
         else:  # whoever ended it may have died before it cleared up
-            await self._leave(run, message.token)
+            await self._leave(run, message)
         self._cancelled.discard(request.request_id)
         if self._on_done is not None:
             await self._on_done(run)
         if run.result is not None:
             await message.reply(run.result)
 
-    async def _work(self, run: OptimizeRun, delivery: int, *, is_last_try: bool) -> OptimizeRun:
+    async def _work(self, run: OptimizeRun, message: OptimizeMessage) -> OptimizeRun:
         """Take the run to its end. Retry: something was down; the next delivery goes on from the step it is in."""
         try:
-            run = await self.optimize(run, delivery)
+            run = await self._optimize(run, message)
         except UhlpError as error:
             run = await self._runs.get(run.request.request_id)
-            if error.retryable and not is_last_try:
+            if error.retryable and message.delivery_count < _DELIVERIES:
                 raise Retry(error.retry_after_s or _OUTAGE_RETRY_S, error.message) from None
             run = await self._end(run, Step.FAILED, "failed", error.message, error=error.message)
         return run
 
-    async def optimize(self, run: OptimizeRun, delivery: int = 0) -> OptimizeRun:
-        """Do all steps that are left; what is decided is kept. `delivery` is above that of earlier deliveries.
-
-        Raises UhlpError for what is down or cannot be.
-        """
+    async def _optimize(self, run: OptimizeRun, message: OptimizeMessage) -> OptimizeRun:
+        """Do all steps that are left; what is decided is kept. Raises UhlpError for what is down or cannot be."""
         prompt = await self._prepare(run)
         run = await self._with_subject(run)
-        arms = self._arms(run, delivery)
+        arms = self._arms(run, message.token)
         steps: dict[Step, Callable[[OptimizeRun, PromptDescriptor, Arms], Awaitable[OptimizeRun]]] = {
             Step.QUEUED: self._steps.measure_baseline,
             Step.BASELINE: self._steps.measure_baseline,
@@ -164,7 +166,7 @@ class OptimizeLoop(MailboxLoop[OptimizeRequest, OptimizeResult]):
                 run = await steps[run.step](run, prompt, arms)
                 if not run.is_over:
                     run = await self._keep(run, arms)
-                await self._runs.occupy(run)
+                await self._runs.occupy(run, message.id)
             return await self._end(run, run.step, run.verdict, run.reason, arms=arms)
         except NotApplicable as reason:
             return await self._end(run, Step.DONE, "not_applicable", str(reason), arms=arms)
@@ -176,7 +178,7 @@ class OptimizeLoop(MailboxLoop[OptimizeRequest, OptimizeResult]):
             await to_its_end(self._note_spent(run, arms))
             raise
 
-    async def _leave(self, run: OptimizeRun, delivery: int) -> None:
+    async def _leave(self, run: OptimizeRun, message: OptimizeMessage) -> None:
         """Nothing of the run is left behind but what is kept of it."""
         request = run.request
         with suppress(UhlpError):  # it ends by itself
@@ -185,9 +187,9 @@ class OptimizeLoop(MailboxLoop[OptimizeRequest, OptimizeResult]):
                 request.prompt_ns,
                 request.prompt_key,
                 experiment_id=run.experiment_id,
-                delivery=delivery,
+                delivery=message.token,
             )
-            await self._runs.vacate(run)
+            await self._runs.vacate(run, message.id)
 
     async def _prepare(self, run: OptimizeRun) -> PromptDescriptor:
         """The prompt as the baseline has it. Strict: a tag that is not there, or stale, is told."""

@@ -125,10 +125,11 @@ class OptimizeRuns:
     async def is_cancelled(self, request_id: str) -> bool:
         return (await self._values.get(_CANCELLED + request_id)).found
 
-    async def occupy(self, run: OptimizeRun) -> bool:
-        """Take the prompt for this run, or keep it; False while another run has it."""
+    async def occupy(self, run: OptimizeRun, message_id: str = "") -> bool:
+        """Take the prompt for this run, or keep it; False while another one has it, or another message of the same
+        request, which was sent twice."""
         key = f"{_ACTIVE}{run.request.prompt_ns}:{run.request.prompt_key}"
-        mine = RuntimeValue(found=True, value=run.request.request_id)
+        mine = RuntimeValue(found=True, value=_holder(run, message_id))
         for expected in (MISSING, mine):
             if await self._values.compare_and_set(
                 key, expected, mine.value, ttl_seconds=run.request.budget.seconds + _LONGER_S
@@ -136,15 +137,19 @@ class OptimizeRuns:
                 return True
         return False
 
-    async def vacate(self, run: OptimizeRun) -> None:
+    async def vacate(self, run: OptimizeRun, message_id: str = "") -> None:
         key = f"{_ACTIVE}{run.request.prompt_ns}:{run.request.prompt_key}"
-        if (await self._values.get(key)).value == run.request.request_id:
+        if (await self._values.get(key)).value == _holder(run, message_id):
             await self._values.delete(key)
 
     async def forget(self, app_id: str) -> None:
         """Remove the runs of an application that is gone."""
         for run in await self.all_of(app_id):
             await self._values.delete(_RUNS + run.request.request_id)
+
+
+def _holder(run: OptimizeRun, message_id: str) -> str:
+    return f"{run.request.request_id} {message_id}"
 
 
 def report_of(run: OptimizeRun, verdict: Verdict, reason: str) -> OptimizationReport:
