@@ -6,17 +6,35 @@ cannot be judged (a judge model that is down) is an error, never a score.
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from uhlp import strict_json
-from uhlp.errors import ValidationFailed
+from uhlp.errors import DefinitionInvalid, ValidationFailed
 from uhlp.evals.comparator import Comparator
 from uhlp.evals.dataset import Sample
 from uhlp.evals.score import Score, all_or_nothing
-from uhlp.jsonschemas import Validator, compile_validator
+from uhlp.jsonschemas import Validator, check_schema, compile_validator
 from uhlp.models.wire import WireModel
+
+
+def _policies(policies: dict[str, Any]) -> dict[str, Any]:
+    return _sound(policies, Comparator)
+
+
+def _schema(schema: dict[str, Any]) -> dict[str, Any]:
+    return _sound(schema, partial(check_schema, path="schema"))
+
+
+def _sound(given: dict[str, Any], check: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+    """What `check` does not refuse: now, and not when models have been paid for answers that nobody can score."""
+    try:
+        check(given)
+    except DefinitionInvalid as fault:
+        raise ValueError(fault.message) from None
+    return given
 
 
 class Exact(WireModel):
@@ -29,7 +47,7 @@ class Compared(WireModel):
     """The output equals the expected one by a component's comparator policies."""
 
     kind: Literal["comparator"] = "comparator"
-    policies: dict[str, Any] = Field(default_factory=dict)
+    policies: Annotated[dict[str, Any], AfterValidator(_policies)] = Field(default_factory=dict)
 
 
 class Numeric(WireModel):
@@ -51,7 +69,7 @@ class OfSchema(WireModel):
     """The output matches a JSON Schema, whatever is expected."""
 
     kind: Literal["schema"] = "schema"
-    schema_: Annotated[dict[str, Any], Field(alias="schema")]
+    schema_: Annotated[dict[str, Any], Field(alias="schema"), AfterValidator(_schema)]
 
 
 class Judged(WireModel):

@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
 from uhlp.errors import Unavailable, ValidationFailed
 from uhlp.evals.dataset import Sample
@@ -48,6 +49,21 @@ async def test_an_output_is_right_or_told_what_is_wrong(spec: EvaluatorSpec, rig
     failed = await score(spec, wrong)
     assert (failed.value, failed.passed) == (0.0, False)
     assert failed.reason
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"kind": "schema", "schema": {"type": "nope"}},
+        {"kind": "schema", "schema": {"$ref": "https://example.com/schema.json"}},
+        {"kind": "schema", "schema": {"pattern": "("}},
+        {"kind": "schema", "schema": {"allOf": [{"anyOf": [{"pattern": "(?=(a+)+b)"}] * 50}] * 50}},
+        {"kind": "comparator", "policies": {"a": "nope"}},
+    ],
+)
+def test_what_could_score_nothing_or_would_take_too_long_is_refused_before_anybody_is_asked(spec: Any) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(EvaluatorSpec).validate_python(spec)
 
 
 @given(JSON, JSON)
