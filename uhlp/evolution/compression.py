@@ -63,14 +63,20 @@ class Compression:
         self._config = config
 
     async def run_of(
-        self, candidate: Candidate, app: AppSnapshot, component: ComponentSnapshot, *, usd_left: float | None
+        self,
+        candidate: Candidate,
+        app: AppSnapshot,
+        component: ComponentSnapshot,
+        *,
+        is_judged: bool,
+        usd_left: float | None,
     ) -> OptimizeRun:
         """The candidate's run; asked for now, if nobody has. Raises MeasurementFailed when it cannot be asked for."""
         try:
             run = await self._runs.find(request_id_of(candidate))
             if run is not None:
                 return run
-            request = await self._request(candidate, app, component, usd_left)
+            request = await self._request(candidate, app, component, is_judged, usd_left)
             await self._requests.send(request)
             return await self._runs.begin(
                 OptimizeRun(request=request, experiment_id=request.request_id, started_at=self._clock.now())
@@ -117,7 +123,12 @@ class Compression:
         )
 
     async def _request(
-        self, candidate: Candidate, app: AppSnapshot, component: ComponentSnapshot, usd_left: float | None
+        self,
+        candidate: Candidate,
+        app: AppSnapshot,
+        component: ComponentSnapshot,
+        is_judged: bool,
+        usd_left: float | None,
     ) -> OptimizeRequest:
         assert component.prompt is not None  # noqa: S101  the caller asked
         config = self._config.now.compress
@@ -132,7 +143,7 @@ class Compression:
                     *_some(dataset, "held_out", config.samples).samples,
                 )
             ),
-            evaluator=evaluator_of(app, component),
+            evaluator=evaluator_of(app, component, is_judged=is_judged),
             budget=OptimizeBudget(
                 calls=config.most_calls,
                 seconds=config.most_s,
@@ -147,11 +158,11 @@ def request_id_of(candidate: Candidate) -> str:
     return f"compress-{sha256(f'{candidate.app_id}/{candidate.id}/{candidate.created_at}'.encode()).hexdigest()[:24]}"
 
 
-def evaluator_of(app: AppSnapshot, component: ComponentSnapshot) -> EvaluatorSpec:
+def evaluator_of(app: AppSnapshot, component: ComponentSnapshot, *, is_judged: bool) -> EvaluatorSpec:
     """By what its outputs are judged: its comparator, or the application's judge where that leaves text to one."""
     policies = component.definition.optimization.comparator
     judge = app.definition.llm.judge_model
-    if Comparator(policies).not_comparable_fields and judge is not None:
+    if judge is not None and (is_judged or Comparator(policies).not_comparable_fields):
         return Judged(model=judge, rubric=_RUBRIC)
     return Compared(policies=dict(policies))
 

@@ -38,6 +38,7 @@ class LiveEvidence:
     `inputs` says how often an input has counted in it.
     `spending` is what asking for references has taken.
     `canary` compares the arms while it answers a share of the requests.
+    `is_judged`: a judge says whether two answers mean the same, whatever the component's comparator says of them.
     `clean` says since when, and since how many executions, it has served without anything to be forgiven for.
     """
 
@@ -58,6 +59,7 @@ class LiveEvidence:
     spending: Spending = field(default_factory=Spending)
     canary: CanaryTests | None = None
     clean: tuple[float, int] | None = None
+    is_judged: bool = False
     _kept_canary: tuple[int, dict[str, Any]] | None = None
 
     @classmethod
@@ -71,6 +73,7 @@ class LiveEvidence:
         decision_field: str | None = None,
         costs: Costs | None = None,
         is_against_noise: bool = False,
+        is_judged: bool = False,
     ) -> Self:
         """Fresh evidence at the level of this attempt. `is_against_noise`: of a prompt beside a prompt (z = R - N)."""
         return cls(
@@ -87,6 +90,7 @@ class LiveEvidence:
             trained=trained,
             classes=ClassStandings(decision_field, ClassCounts(min_agreeing=config.verify.class_min_agreeing)),
             spending=Spending(costs or Costs()),
+            is_judged=is_judged,
         )
 
     @classmethod
@@ -104,6 +108,7 @@ class LiveEvidence:
             latencies_ms=RecentLatencies(measurements.get("latenciesMs", ())),
             classes=ClassStandings.from_dict(measurements),
             spending=Spending(candidate.costs),
+            is_judged=bool(measurements.get("isJudged")),
             clean=tuple(measurements["clean"]) if measurements.get("clean") else None,
             canary=CanaryTests.from_dict(measurements["canary"]) if "canary" in measurements else None,
         )
@@ -268,6 +273,7 @@ class LiveEvidence:
                 "p99Ms": self.p99_ms,
                 **self._canary_state(whole=whole),
                 **({"clean": list(self.clean)} if self.clean is not None else {}),
+                **({"isJudged": True} if self.is_judged else {}),
             },
         }
 

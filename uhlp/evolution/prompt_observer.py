@@ -29,6 +29,7 @@ from uhlp.evolution.measuring import BudgetSpent, MeasurementFailed
 from uhlp.evolution.observation import Served, comparator_of, recorded_calls
 from uhlp.evolution.reference import Dispute, Reference, ReferenceKind
 from uhlp.evolution.rollouts import LiveHandler
+from uhlp.evolution.sameness import comparator_of_prompts
 from uhlp.evolution.statistics import Verdict
 from uhlp.execution import (
     ExecutionCall,
@@ -166,7 +167,8 @@ class PromptObserver:
         return await self._reference.agree(
             Dispute(
                 app=served.app, component=served.component, value=served.input, first=one, got=other,
-                comparator=comparator_of(served.component), spending=evidence.spending,
+                comparator=comparator_of_prompts(served.component, is_judged=evidence.is_judged),
+                spending=evidence.spending,
             )
         )  # fmt: skip
 

@@ -27,6 +27,7 @@ from uhlp.evolution.promotion import Promotion
 from uhlp.evolution.recordings import Recordings
 from uhlp.evolution.records import digest_of
 from uhlp.evolution.reference import Reference
+from uhlp.evolution.sameness import comparator_of_prompts, is_judged
 from uhlp.evolution.store import EvolutionStore
 from uhlp.execution import PromptImplementation
 from uhlp.llm import Budgets
@@ -76,7 +77,10 @@ class PromptSynthesis:
         if refusal is not None:
             await self._compression.cancel(candidate)
             return await self._governor.reject(candidate.id, cause=refusal[0], reason=refusal[1])
-        run = await self._compression.run_of(candidate, app, component, usd_left=self._budgets.evolution_left_usd)
+        run = await self._compression.run_of(
+            candidate, app, component,
+            is_judged=is_judged(self._book, app, component), usd_left=self._budgets.evolution_left_usd,
+        )  # fmt: skip
         seen = {"requestId": run.request.request_id, "step": str(run.step), "calls": run.spent.calls}
         known = self._book.candidate(candidate.id).measurements
         candidate = self._book.grow(candidate.id, measurements={**known, "compression": seen})
@@ -96,7 +100,7 @@ class PromptSynthesis:
 
     async def admit(self, candidate: Candidate) -> None:
         """From synthesized (after a restart) or verified into shadow."""
-        _app, component = self._recordings.place(candidate)
+        app, component = self._recordings.place(candidate)
         files = await self._promotion.kept(candidate)
         if files is None:
             reason = "its prompt is no longer in the repository"
@@ -113,6 +117,7 @@ class PromptSynthesis:
             trained=trained_of(files),
             costs=candidate.costs,
             is_against_noise=True,
+            is_judged=is_judged(self._book, app, component),
         )
         self._book.grow(candidate.id, **_beside(candidate, evidence))
         candidate = await self._book.decide(
@@ -130,12 +135,13 @@ class PromptSynthesis:
         """(cause, reason) why this component's prompt must not be shortened; None when it may."""
         if (reason := why_no_shorter_prompt(self._book, app, component)) is not None:
             return "not_comparable" if "free text" in reason else "no_prompt", reason
-        comparator = comparator_of(component)
+        comparator = comparator_of_prompts(component, is_judged=is_judged(self._book, app, component))
         if comparator.not_comparable_fields:
             calibration = await self._reference.calibration(app, component, comparator, spending=spending)
             if calibration is None or not calibration.is_trusted:
                 told = "there is no judge (llm.judgeModel)" if calibration is None else calibration.describe()
-                return "not_comparable", f"free text in {', '.join(comparator.not_comparable_fields)}: {told}"
+                where = ", ".join(comparator.not_comparable_fields).replace("$", "its answers")
+                return "not_comparable", f"free text in {where}: {told}"
         return None
 
     async def _take(

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from tests.unit.evolution.prompt_world import LONG, SHORT_RULES, SHORT_TASK, STABLE, PromptWorld
-from tests.unit.evolution.world import APP, PARSE, coder_answer, component, line, lines, parse
+from tests.unit.evolution.world import APP, JUDGE, PARSE, coder_answer, component, line, lines, parse
 from uhlp.clock import FakeClock
 from uhlp.errors import ModelProviderUnavailable, StateConflict
 
@@ -358,3 +358,46 @@ async def test_a_handler_may_follow_and_the_shorter_prompt_stands_behind_it(worl
     assert (answer.handler, answer.implementation) == ("jit", "jit@v1")
     assert (await world.send("what is this", observe=False)).implementation == "prompt@stable"
     assert SHORT_RULES.splitlines()[1] in world.model.prompts[-1]
+
+
+# -- what a comparator cannot compare
+
+
+def same_product(value: object, a: dict[str, object], b: dict[str, object]) -> str:
+    """A judge who reads products alone, and knows the right one."""
+    right = parse(value)["product"]  # type: ignore[arg-type]
+    return {(True, True): "both", (True, False): "A", (False, True): "B"}.get(
+        (a["product"] == right, b["product"] == right), "neither"
+    )
+
+
+async def judged(world: PromptWorld, *, known: int) -> str:
+    """A candidate of a component that A/A has found to be no function: the quantities that it answers vary."""
+    numbers = iter(range(10**6))
+    golden = [(text, parse({"text": text})) for text in lines(known, split="train")]
+    await world.register(app={"llm": {"judgeModel": JUDGE}}, golden={PARSE: golden})
+    world.model.judge = same_product
+    world.model.answer = lambda inputs: {**parse(inputs), "quantity": next(numbers)}
+    await world.record(lines(30, split="train", start=500) + lines(30, split="held_out", start=500))
+    handler = await world.optimize()
+    assert world.book.candidate(handler).cause == "not_a_function"
+    return await world.compress()
+
+
+async def test_where_no_answer_is_like_another_a_calibrated_judge_compares(empty: PromptWorld) -> None:
+    candidate_id = await judged(empty, known=24)
+    (request,) = await empty.optimizer_works()
+    assert (request.evaluator.kind, request.evaluator.model) == ("judge", JUDGE)  # type: ignore[union-attr]
+    await empty.compiler.compile(candidate_id)
+    assert empty.state_of(candidate_id) == "shadow", empty.book.candidate(candidate_id).reason
+    await empty.restart()
+    await empty.prove(candidate_id)
+    assert empty.state_of(candidate_id) == "canary", empty.book.candidate(candidate_id).reason
+    assert empty.book.candidate(candidate_id).evidence["k"] == 0
+
+
+async def test_a_judge_that_is_not_calibrated_compares_nothing(empty: PromptWorld) -> None:
+    candidate_id = await judged(empty, known=3)
+    candidate = empty.book.candidate(candidate_id)
+    assert (candidate.state, candidate.cause) == ("rejected", "not_comparable")
+    assert "3 known answers, 20 are needed" in candidate.reason
