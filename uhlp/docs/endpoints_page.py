@@ -43,7 +43,7 @@ def endpoints_page() -> str:
 
 
 def _meaning(operation: dict[str, Any]) -> str:
-    return paragraphs(operation.get("description") or operation["summary"])
+    return paragraphs(operation["description"])
 
 
 def _role(method: str, path: str) -> str:

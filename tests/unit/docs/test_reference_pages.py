@@ -95,6 +95,8 @@ def test_every_endpoint_is_on_its_page() -> None:
     document = openapi_document()
     assert set(document["paths"]) <= shown
     assert "/admin/v1/apps/{app_id}/diff" in shown
+    operations = [(path, one) for path, found in document["paths"].items() for one in found.values()]
+    assert [path for path, one in operations if not one.get("description")] == []
     assert {lane.path for lane in LANES} <= shown
 
 

@@ -47,6 +47,7 @@ async def list_keys(app_id: str, services: ServicesDep) -> dict[str, Any]:
 
 @router.delete("/apps/{app_id}/api-keys/{key_id}")
 async def delete_key(app_id: str, key_id: str, services: ServicesDep, actor: ActorDep) -> dict[str, Any]:
+    """The key is refused from the next request on."""
     await services.registry.delete_api_key(app_id, key_id, actor=actor)
     return {"keyId": key_id, "deleted": True}
 

@@ -71,6 +71,7 @@ async def get_application(app_id: str, services: ServicesDep) -> dict[str, Any]:
 async def update_application(
     app_id: str, body: UpdateApplication, services: ServicesDep, actor: ActorDep
 ) -> dict[str, Any]:
+    """Change the fields that `updateMask` names; the rest stays. One commit."""
     revision = await services.registry.update_application(
         app_id,
         body.definition,
@@ -95,6 +96,7 @@ async def deregister_application(
 
 @router.get("/{app_id}/status")
 async def get_status(app_id: str, services: ServicesDep) -> dict[str, Any]:
+    """Whether it serves, at which revision, and why it is DEGRADED."""
     return await _summary(services, app_id)
 
 
@@ -136,12 +138,14 @@ async def user_permissions(app_id: str, user_id: str, services: ServicesDep) -> 
 
 @router.get("/{app_id}/components")
 async def list_components(app_id: str, services: ServicesDep) -> dict[str, Any]:
+    """Every component as it is compiled."""
     snapshot = services.registry.snapshot(app_id)
     return {"components": [component_view(component) for component in snapshot.components.values()]}
 
 
 @router.get("/{app_id}/components/{component_id}")
 async def get_component(app_id: str, component_id: str, services: ServicesDep) -> dict[str, Any]:
+    """One component as it is compiled."""
     return component_view(component_of(services.registry.snapshot(app_id), component_id))
 
 

@@ -47,12 +47,14 @@ class Revert(WireModel):
 async def list_directory(
     app_id: str, services: ServicesDep, directory: str = "", recursive: bool = False, revision: str | None = None
 ) -> dict[str, Any]:
+    """Files and folders of its repository, at any commit."""
     entries = await services.state.list_definition_directory(app_id, directory, recursive=recursive, revision=revision)
     return {"entries": [{"path": entry.path, "type": entry.type} for entry in entries]}
 
 
 @router.get("/definition/{path:path}")
 async def read_file(app_id: str, path: str, services: ServicesDep, revision: str | None = None) -> dict[str, Any]:
+    """One file, at any commit."""
     file = await services.state.get_definition_file_content(app_id, path, revision)
     return {"path": path, "content": file.content, "revision": file.revision}
 
@@ -74,6 +76,7 @@ async def write_file(app_id: str, path: str, body: WriteFile, services: Services
 async def delete_file(
     app_id: str, path: str, services: ServicesDep, actor: ActorDep, body: DeleteFile | None = None
 ) -> dict[str, Any]:
+    """Remove one file: a commit, checked like every change."""
     change = body or DeleteFile()
     revision = await services.registry.apply_files(
         app_id,
@@ -101,6 +104,7 @@ async def apply_diff(app_id: str, body: ApplyDiff, services: ServicesDep, actor:
 
 @router.get("/history")
 async def history(app_id: str, services: ServicesDep, path: str | None = None, limit: Limit = 50) -> dict[str, Any]:
+    """Commits, newest first; of one path where it is given."""
     commits = await services.state.history(app_id, path, limit)
     return {
         "commits": [

@@ -66,6 +66,7 @@ async def list_candidates(
     app_id: Annotated[str | None, Query(alias="appId")] = None,
     state: str | None = None,
 ) -> dict[str, Any]:
+    """Proposed implementations, of one application or in one state where these are given."""
     return {"candidates": await services.evolution.candidates(app_id, state)}
 
 
@@ -79,6 +80,9 @@ async def get_candidate(candidate_id: str, services: ServicesDep) -> dict[str, A
 async def act_on_candidate(
     candidate_id: str, action: CandidateAction, body: Because, services: ServicesDep, actor: ActorDep
 ) -> dict[str, Any]:
+    """Decide about a candidate: `approve`, `reject`, `pause`, `resume`, `rollback`, `promote-full`, `quarantine`, and
+    for owners `clear-quarantine`. The reason is kept in the ledger.
+    """
     return await services.evolution.act(candidate_id, action, actor=actor, reason=body.reason)
 
 
@@ -103,6 +107,7 @@ def _shown(loop: LoopStatus) -> dict[str, Any]:
 
 @router.post("/evolution/pause")
 async def pause(body: Scope, services: ServicesDep, actor: ActorDep) -> dict[str, Any]:
+    """Evolution of a component, an application or everything stops; what serves goes on."""
     _check(body)
     return await services.evolution.pause(
         app_id=body.app_id, component_id=body.component_id, actor=actor, reason=body.reason
@@ -111,6 +116,7 @@ async def pause(body: Scope, services: ServicesDep, actor: ActorDep) -> dict[str
 
 @router.post("/evolution/resume")
 async def resume(body: Scope, services: ServicesDep, actor: ActorDep) -> dict[str, Any]:
+    """It goes on."""
     _check(body)
     return await services.evolution.resume(
         app_id=body.app_id, component_id=body.component_id, actor=actor, reason=body.reason

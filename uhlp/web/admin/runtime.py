@@ -58,6 +58,7 @@ async def list_keys(
 
 @router.get("/{key}")
 async def get_value(app_id: str, key: str, services: ServicesDep) -> dict[str, Any]:
+    """A value; `found` says whether there is one."""
     services.registry.snapshot(app_id)
     found = await services.state.get_runtime_value(app_id, key)
     return {"key": key, "found": found.found, "value": found.value}
@@ -65,6 +66,7 @@ async def get_value(app_id: str, key: str, services: ServicesDep) -> dict[str, A
 
 @router.put("/{key}")
 async def set_value(app_id: str, key: str, body: SetValue, services: ServicesDep) -> dict[str, Any]:
+    """Keep a JSON value, for `ttlSeconds` where they are given."""
     services.registry.snapshot(app_id)
     await services.state.set_runtime_value(app_id, key, body.value, ttl_seconds=body.ttl_seconds)
     return {"key": key, "value": body.value}
@@ -72,6 +74,7 @@ async def set_value(app_id: str, key: str, body: SetValue, services: ServicesDep
 
 @router.delete("/{key}")
 async def delete_value(app_id: str, key: str, services: ServicesDep) -> dict[str, Any]:
+    """Forget a value."""
     services.registry.snapshot(app_id)
     await services.state.delete_runtime_value(app_id, key)
     return {"key": key}

@@ -1,6 +1,7 @@
 """What stands around every page: places, the way back, who looks, and the dialog that asks for a reason."""
 
 from uhlp.access.administrator import Administrator, Role
+from uhlp.web.documentation.lane import DOCUMENTATION
 from uhlp.web.panel.addresses import PANEL, PLACES
 from uhlp.web.panel.markup import Markup, link, tag
 from uhlp.web.panel.page import Page
@@ -34,7 +35,12 @@ def footing(administrator: Administrator) -> Markup:
         Role.OPERATOR: "You may look, approve, pause and roll back.",
         Role.OWNER: "You may do everything.",
     }[administrator.role]
-    return tag("p", f"{allowed} Times are in your time zone; UTC on hover. Pages update by themselves.", class_="quiet")
+    return tag(
+        "p",
+        f"{allowed} Times are in your time zone; UTC on hover. Pages update by themselves. ",
+        link("Documentation", DOCUMENTATION),
+        class_="quiet",
+    )
 
 
 def dialog() -> Markup:
