@@ -3,27 +3,32 @@
 import json
 from typing import Any
 
-from uhlp.cli.output import moment, percent, print_entries
+from uhlp.cli.output import moment, percent, print_entries, print_note
 
 SHOWN_MISMATCHES = 10
 
 
 def print_candidate(one: dict[str, Any]) -> None:
     """Figures, drafts, lost comparisons side by side and the timeline of GET /candidates/{id}."""
-    print(f"{one['candidateId']}: {one['kind']} of {one['appId']}/{one['componentId']} by {one['proposer'] or '-'}")
-    print(f"  {one['state']}{' (paused)' if one['paused'] else ''}: {one['reason']}")
+    print_note(
+        f"{one['candidateId']}: {one['kind']} of {one['appId']}/{one['componentId']} by {one['proposer'] or '-'}"
+    )
+    print_note(f"  {one['state']}{' (paused)' if one['paused'] else ''}: {one['reason']}")
     for line in _figures(one):
-        print(f"  {line}")
+        print_note(f"  {line}")
     for number, draft in enumerate(one["drafts"], start=1):
         refused = f"refused by {draft['stage']}: {draft['reason']}" if draft["stage"] else "let in"
-        print(f"\ndraft {number} ({draft['sha'][:10]}) {refused}")
+        print()
+        print_note(f"draft {number} ({draft['sha'][:10]}) {refused}")
     for mismatch in one["mismatches"][:SHOWN_MISMATCHES]:
         case = mismatch["case"] or {}
-        print(f"\nwrong at {mismatch['stage']}; what is right says {mismatch['reference']}")
+        print()
+        print_note(f"wrong at {mismatch['stage']}; what is right says {mismatch['reference']}")
         for name in ("input", "expected", "got"):
-            print(f"  {name + ':':<10}{json.dumps(case[name], ensure_ascii=False) if name in case else 'deleted'}")
+            print_note(f"  {name + ':':<10}{json.dumps(case[name], ensure_ascii=False) if name in case else 'deleted'}")
     if len(one["mismatches"]) > SHOWN_MISMATCHES:
-        print(f"\n… and {len(one['mismatches']) - SHOWN_MISMATCHES} more wrong ones; --json prints all")
+        print()
+        print_note(f"… and {len(one['mismatches']) - SHOWN_MISMATCHES} more wrong ones; --json prints all")
     print()
     print_entries(
         ("time", "decision"),
@@ -37,9 +42,11 @@ def print_candidate(one: dict[str, Any]) -> None:
         empty="No decisions.",
     )
     if one["kind"] == "prompt" and one["diff"]:
-        print(f"\nwhat it changes: uhlp show {one['candidateId']} --code")
+        print()
+        print_note(f"what it changes: uhlp show {one['candidateId']} --code")
     elif one["code"]:
-        print(f"\nits code: uhlp show {one['candidateId']} --code, --tests")
+        print()
+        print_note(f"its code: uhlp show {one['candidateId']} --code, --tests")
 
 
 def _figures(one: dict[str, Any]) -> list[str]:

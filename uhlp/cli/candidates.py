@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from uhlp.cli.failure import CommandError
-from uhlp.cli.output import AsJson, moment, percent, print_entries, print_json
+from uhlp.cli.output import AsJson, moment, percent, print_entries, print_json, print_note
 
 App = Annotated[str, typer.Argument(metavar="APP", help="Application id.")]
 Component = Annotated[str, typer.Argument(metavar="COMPONENT", help="Component id.")]
@@ -84,10 +84,10 @@ def why(app: App, component: Component, json_: AsJson = False) -> None:
     state = f", candidate {answer['candidateId']} is {answer['state']}" if answer.get("candidateId") else ""
     print(f"{app}/{component} runs as {answer['handlerType']}{state}")
     for line in answer["lines"]:
-        print(f"  {line}")
+        print_note(f"  {line}")
     for one in answer.get("missing", ()):
         by_when = f", expected {moment(one['expectedAt'])}" if one.get("expectedAt") else ""
-        print(f"  {one['what']}: {one['have']} of {one['need']}{by_when}")
+        print_note(f"  {one['what']}: {one['have']} of {one['need']}{by_when}")
 
 
 def optimize(

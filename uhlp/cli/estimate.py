@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from uhlp.cli.failure import CommandError
-from uhlp.cli.output import AsJson, percent, print_json, print_table
+from uhlp.cli.output import AsJson, is_terminal, percent, print_json, print_table
 from uhlp.cli.traffic import GoldField, InputFields, OutputField, read_log
 
 if TYPE_CHECKING:
@@ -84,20 +84,20 @@ def _print_coder(report: "EstimateReport") -> None:
         print(f"The coder's handler would not be let in: {report.reason}.")
     else:
         _print(report, "The coder's handler", every_rule=False)
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=not is_terminal())
     if report.cost:
         cost = report.cost
         price = f"${cost['usd']:.4f}" if cost["usd"] else "price unknown"
         tokens = cost["tokensIn"] + cost["tokensOut"]
         console.print(f"Drafts: {cost['drafts']:.0f}; {tokens:,.0f} tokens, {price}.", style="dim")
     if report.code:
-        console.print(report.code, markup=False)
+        console.print(report.code, markup=False, soft_wrap=True)
 
 
 def _print(report: "EstimateReport", who: str, *, every_rule: bool) -> None:
     from rich.console import Console
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=not is_terminal())
     console.print(
         f"[bold]{who} would answer {report.answered} of {report.held_out} calls they had not seen "
         f"({percent(report.coverage)}), {report.agreed} of them as the log does ({percent(report.agreement)}).[/bold]"

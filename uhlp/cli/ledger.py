@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from uhlp.cli.failure import CommandError
-from uhlp.cli.output import AsJson, moment, print_entries, print_json
+from uhlp.cli.output import AsJson, moment, print_entries, print_json, print_note
 
 
 def show(
@@ -91,7 +91,7 @@ def verify(
     if json_:
         print_json(result)
     elif result["ok"]:
-        print(f"the ledger holds: {result['entries']} entries, head {result['head']}")
+        print_note(f"the ledger holds: {result['entries']} entries, head {result['head']}")
     if not result["ok"]:
         bad = result["firstBad"]
         if bad is not None and bad["seq"] == 0:

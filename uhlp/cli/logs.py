@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from uhlp.cli.output import AsJson, print_json
+from uhlp.cli.output import AsJson, print_json, print_note
 
 
 def logs(
@@ -23,7 +23,7 @@ def logs(
         print_json(found)
         return
     for line in reversed(found):
-        print(_shown(line))
+        print_note(_shown(line))
     if not found:
         print("No lines.")
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 PIPED_WIDTH = 240
 """Where nobody looks at a terminal, rows stay whole for grep."""
 
-WIDEST = 10_000
+_FOLDED = 20
+"""What a column that may be broken needs at least."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -28,40 +29,46 @@ def print_json(value: Any) -> None:
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str, folds: str = "") -> None:
     """A table; columns that begin with `#` are numbers and stand to the right. `empty` is said instead of no rows.
 
-    Cells stay on one line, so that an id can be copied and found; only the column `folds` is broken to the width.
+    Cells stay on one line, so that an id can be copied and found; only the column `folds` is broken to the width. In a
+    terminal too narrow for them all, the last columns stand beneath each row.
     """
     from rich import box
     from rich.cells import cell_len
-    from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 
     shown = [[_cell(value) for value in row] for row in rows]
+    console = _console()
+    heads = [column.lstrip("#") for column in columns]
+    widths = [max(cell_len(cell) for cell in (head, *(row[at] for row in shown))) for at, head in enumerate(heads)]
+    folded = [_FOLDED if column == folds else width for column, width in zip(columns, widths, strict=True)]
+    if shown and sum(folded) + 2 * (len(folded) - 1) > console.width:
+        print_entries(columns, [(row, "") for row in shown], empty=empty)
+        return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for at, column in enumerate(columns):
-        head, is_whole = column.lstrip("#"), column != folds
+    for column, head, width in zip(columns, heads, widths, strict=True):
+        is_whole = column != folds
         table.add_column(
             head,
             justify="right" if column.startswith("#") else "left",
             overflow="fold",
             no_wrap=is_whole,
-            min_width=max(cell_len(cell) for cell in [head, *(row[at] for row in shown)]) if is_whole else None,
+            min_width=width if is_whole else None,
         )
     for row in shown:
         table.add_row(*map(Text, row))
-    console = _console()
-    if table.row_count:
-        least = Measurement.get(console, console.options.update(max_width=WIDEST), table).minimum
-        console.width = max(console.width, least)
+    if shown:
         console.print(table)
     else:
         console.print(empty, style="dim", highlight=False)
 
 
 def print_entries(columns: Sequence[str], entries: Iterable[tuple[Sequence[object], str]], *, empty: str) -> None:
-    """A table whose rows have text of any length beneath them, broken at the width of the terminal."""
-    from textwrap import wrap
+    """A table whose rows have text of any length beneath them, broken at the width of the terminal.
 
+    Columns for which the terminal is too narrow stand beneath, too, each with its name.
+    """
+    from rich.cells import cell_len, set_cell_size
     from rich.text import Text
 
     shown = [([_cell(value) for value in cells], text) for cells, text in entries]
@@ -69,34 +76,56 @@ def print_entries(columns: Sequence[str], entries: Iterable[tuple[Sequence[objec
     if not shown:
         console.print(empty, style="dim", highlight=False)
         return
-    head = [column.lstrip("#") for column in columns]
-    widths = [max(len(cells[at]) for cells in [head, *(cells for cells, _ in shown)]) for at in range(len(head))]
+    heads = [column.lstrip("#") for column in columns]
+    widths = [
+        max(cell_len(cell) for cell in (head, *(cells[at] for cells, _ in shown))) for at, head in enumerate(heads)
+    ]
+    fit = next((at for at in range(len(widths), 1, -1) if sum(widths[:at]) + 2 * (at - 1) <= console.width), 1)
 
     def line(cells: Sequence[str]) -> str:
         padded = (
-            cell.rjust(width) if column.startswith("#") else cell.ljust(width)
-            for cell, width, column in zip(cells, widths, columns, strict=True)
+            " " * (width - cell_len(cell)) + cell if column.startswith("#") else set_cell_size(cell, width)
+            for cell, width, column in zip(cells[:fit], widths, columns, strict=False)
         )
         return "  ".join(padded).rstrip()
 
-    console.print(Text(line(head), style="bold"), soft_wrap=True)
+    console.print(Text(line(heads), style="bold"), soft_wrap=True)
     for cells, text in shown:
         console.print(Text(line(cells)), soft_wrap=True)
-        for part in wrap(text, console.width - 4):
+        beneath = ", ".join(f"{head} {cell}".strip() for head, cell in zip(heads[fit:], cells[fit:], strict=True))
+        for part in (*_wrapped(beneath, console.width - 4), *_wrapped(text, console.width - 4)):
             console.print(Text(f"    {part}", style="dim"), soft_wrap=True)
 
 
 def print_note(text: str) -> None:
-    """A line beneath a table, whole, as it is."""
+    """A line of text, as it is; in a terminal it is broken between words, and goes on two columns further in."""
     from rich.text import Text
 
-    _console().print(Text(text), soft_wrap=True)
+    console = _console()
+    if not is_terminal():
+        console.print(Text(text), soft_wrap=True)
+        return
+    begin = text[: len(text) - len(text.lstrip(" "))]
+    for at, part in enumerate(_wrapped(text.lstrip(" "), console.width - len(begin) - 2) or [""]):
+        console.print(Text(f"{begin}{'  ' if at else ''}{part}"), soft_wrap=True)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Broken between words; a word that is wider stays whole, so that it can be copied."""
+    from textwrap import wrap
+
+    return wrap(text, max(width, 20), break_long_words=False, break_on_hyphens=False)
 
 
 def _console() -> "Console":
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPED_WIDTH)
+    return Console(width=None if is_terminal() else PIPED_WIDTH)
+
+
+def is_terminal() -> bool:
+    """Whether somebody looks at a terminal, or said how wide one is."""
+    return sys.stdout.isatty() or "COLUMNS" in os.environ
 
 
 def _cell(value: object) -> str:

@@ -12,9 +12,9 @@ from uhlp.cli.app import app
 from uhlp.cli.failure import EXIT_STATUSES
 
 NAMED = {
-    "serve", "demo", "estimate", "init", "apply", "diff", "status", "why", "optimize", "candidates", "show", "approve",
-    "reject", "rollback", "promote-full", "quarantine", "pause", "resume", "history", "eval", "traffic", "ledger",
-    "keys", "tokens", "sandbox", "settings", "metrics", "simulate-model", "bench",
+    "serve", "demo", "estimate", "init", "apply", "diff", "status", "why", "logs", "optimize", "candidates", "show",
+    "approve", "reject", "rollback", "promote-full", "quarantine", "pause", "resume", "history", "eval", "traffic",
+    "ledger", "keys", "tokens", "sandbox", "settings", "metrics", "simulate-model", "bench",
 }  # fmt: skip
 READ_NOTHING = {
     "serve", "demo", "simulate-model", "init", "apply", "optimize", "adjudicate", "traffic import", "ledger export",
