@@ -1,10 +1,12 @@
 """One browser profile with one page of the panel open, and what was seen while it was."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +14,8 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, 
 
 from tests.e2e.server import CHECKOUT, Server, need
 
-SCREENSHOTS = CHECKOUT / "tests" / "artifacts" / "panel"
+SCREENSHOTS = Path(os.environ["UHLP_TEST_SCREENSHOTS"]) if "UHLP_TEST_SCREENSHOTS" in os.environ else None
+"""Where pictures of every page are left for people; none are taken unasked: no test looks at them."""
 FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
     --disable-component-update --disable-sync"""
 HOSTILE_APP = "hostile"

@@ -222,8 +222,7 @@ class SupportDeskDemo:
 
     async def _judge(self, admin: Admin, app_id: str, story: Story, one: ComponentReport) -> None:
         """Fill in what became of the component, and hold it against its story."""
-        listed = await admin.get("/candidates", appId=app_id)
-        mine = [row for row in listed["candidates"] if row["componentId"] == story.component_id]
+        mine = [row for row in await _handlers(admin, app_id) if row["componentId"] == story.component_id]
         for row in mine:
             if row is not mine[0] and row["state"] in ("rejected", "rolled_back", "quarantined"):
                 one.refused.append(f"{row['candidateId']} was {row['state']}: {row['reason']}")
@@ -288,10 +287,15 @@ class SupportDeskDemo:
 
 async def _newest_candidates(admin: Admin, app_id: str) -> dict[str, dict[str, Any]]:
     newest: dict[str, dict[str, Any]] = {}
-    for row in (await admin.get("/candidates", appId=app_id))["candidates"]:
+    for row in await _handlers(admin, app_id):
         newest.setdefault(row["componentId"], row)
     return newest
 
 
 def _difference(now: tuple[float, float], then: tuple[float, float]) -> tuple[float, float]:
     return now[0] - then[0], now[1] - then[1]
+
+
+async def _handlers(admin: Admin, app_id: str) -> list[dict[str, Any]]:
+    """Candidates that are handlers, the newest first; the stories say nothing of prompts that were to be shortened."""
+    return [row for row in (await admin.get("/candidates", appId=app_id))["candidates"] if row["kind"] != "prompt"]
