@@ -11,6 +11,8 @@ from uhlp import strict_json
 from uhlp.demo.simulated_model.coder import is_specification, write_handler
 from uhlp.demo.simulated_model.fallback import made_up_answer
 from uhlp.demo.simulated_model.faults import WITHOUT_TEXT, Faults
+from uhlp.demo.simulated_model.judging import asks_to_judge, judged
+from uhlp.demo.simulated_model.shortening import asks_to_shorten, shortened
 from uhlp.demo.simulated_model.tasks import task_of
 
 TASK_MODEL = "simulated-small"
@@ -107,6 +109,10 @@ class SimulatedModel:
             if question.model == CODER_MODEL:
                 return await write_handler(prompt)
             return f"This simulated model writes no handlers; ask {CODER_MODEL}."
+        if asks_to_shorten(prompt):
+            return shortened(prompt)
+        if asks_to_judge(prompt):
+            return judged(prompt)
         task = task_of(prompt)
         if task is None:
             return made_up_answer(prompt, question.response_format, seed=self._seed)

@@ -47,6 +47,18 @@ def answer(text: str, dice: Dice) -> dict[str, Any]:
     return {"summary": " ".join(sentences)}
 
 
+def says_the_same(text: str, summary: str) -> bool:
+    """Whether a summary says what the notes do, in any of the wordings above, and no step that they do not."""
+    report, wish, order = _REPORT.search(text), _WISH.search(text), _ORDER.search(text)
+    told = summary.lower()
+    named = [report["who"].strip(), report["what"]] if report else []
+    named += [found for found in (wish and wish["wish"], order and order["number"]) if found]
+    steps = {word: any(wording in told for wording in wordings) for word, wordings in _STEPS.items()}
+    return all(one.lower() in told for one in named) and all(
+        is_told == (word in text) for word, is_told in steps.items()
+    )
+
+
 def distort(value: dict[str, Any], dice: Dice) -> dict[str, Any]:
     """A summary that leaves out its end."""
     return {"summary": value["summary"].rpartition(". ")[0] or value["summary"]}
