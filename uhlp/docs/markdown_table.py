@@ -1,7 +1,10 @@
 """Tables and sentences of the reference pages."""
 
 import inspect
+import re
 from collections.abc import Iterable, Sequence
+
+_SOURCE = re.compile(r" \((?:seed|contracts)[^)]*\)")
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -20,6 +23,6 @@ def code(text: str) -> str:
 
 
 def paragraphs(docstring: str | None) -> str:
-    """A docstring as Markdown: its indentation gone, lines of one paragraph joined."""
-    found = inspect.cleandoc(docstring or "").split("\n\n")
+    """A docstring as Markdown: its indentation gone, lines of one paragraph joined, its source left out."""
+    found = _SOURCE.sub("", inspect.cleandoc(docstring or "")).split("\n\n")
     return "\n\n".join(" ".join(one.split()) for one in found if one.strip())

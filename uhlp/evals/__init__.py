@@ -1,4 +1,4 @@
-"""Evals: whether an answer is right, and how many of a handler's answers are (seed 004, design 04)."""
+"""Evals: whether an answer is right, and how many of a handler's answers are (seed 004)."""
 
 from uhlp.evals.dataset import Dataset, Sample
 from uhlp.evals.eval_loop import EvalLoop

@@ -1,4 +1,4 @@
-"""Comparator: when two outputs of a component count as the same (design 03 §1.4).
+"""Comparator: when two outputs of a component count as the same.
 
 Canonical JSON equality comes first; where outputs differ, each field's policy decides, and a field without one is
 exact. Fields are named by path: `total`, `customer.name`, `items[].price` (every element of a list), `$` (the whole

@@ -1,4 +1,4 @@
-"""Dataset: inputs and what is right for them (seed 004, design 04 "Evals")."""
+"""Dataset: inputs and what is right for them (seed 004)."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256

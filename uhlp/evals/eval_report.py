@@ -1,4 +1,4 @@
-"""EvalReport: what became of a dataset; errors apart from failures (design 04 "Evals")."""
+"""EvalReport: what became of a dataset; errors apart from failures."""
 
 from collections import defaultdict
 from statistics import fmean

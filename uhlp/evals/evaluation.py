@@ -1,4 +1,4 @@
-"""Evaluation: submits a dataset to EvalLoops, wherever they run, and collects what they answer (design 04 "Evals")."""
+"""Evaluation: submits a dataset to EvalLoops, wherever they run, and collects what they answer."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Evaluators: what an output is held against its sample by (design 04 "Evals").
+"""Evaluators: what an output is held against its sample by.
 
 An evaluator is named by its specification, which travels with a request, so that every worker scores alike. What
 cannot be judged (a judge model that is down) is an error, never a score.

@@ -1,4 +1,4 @@
-"""JudgePoints: a pinned model gives points to outputs by a rubric (design 04 "Evals")."""
+"""JudgePoints: a pinned model gives points to outputs by a rubric."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -151,7 +151,7 @@ Trust = Literal["prove-first", "serve-and-check"]
 
 
 class ComponentOptimization(WireModel):
-    """How far a component may change its implementation (contracts §2, design 03).
+    """How far a component may change its implementation (contracts §2).
 
     `usdPerSecondSaved` is what a second less of waiting is worth for this component; without it the server's
     `evolution.usd_per_second_saved` holds.

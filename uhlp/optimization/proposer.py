@@ -1,4 +1,4 @@
-"""The proposer port: who writes a handler for a component. A proposer never decides whether it is good (design 03)."""
+"""The proposer port: who writes a handler for a component. A proposer never decides whether it is good."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

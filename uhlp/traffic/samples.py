@@ -72,7 +72,7 @@ class _Write:
 
 
 class SampleStore:
-    """Keeps for each component the newest samples, a uniform reservoir of all, and its failures (design 03 §2).
+    """Keeps for each component the newest samples, a uniform reservoir of all, and its failures.
 
     `record` never waits: when `queue_size` samples are on their way, further ones are dropped and counted (failures
     at twice that), so sustained traffic above the writer's pace is thinned. Reads see everything kept before them.

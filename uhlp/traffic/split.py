@@ -1,6 +1,6 @@
 """TRAIN and HELD-OUT: a fixed hash of the input decides, so that an input is always on the same side.
 
-The coder may see TRAIN; HELD-OUT it never may (design 03 §2). Canary shares hash with other salts.
+The coder may see TRAIN; HELD-OUT it never may. Canary shares hash with other salts.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""A machine that does anything to evolution in any order, and what must hold all the while (design 03 §3).
+"""A machine that does anything to evolution in any order, and what must hold all the while.
 
 I1, I11  requests are answered while the model answers, whatever candidates do (`send`)
 I2, I3   state, ledger and table agree, what is over is out (`state_is_the_fold…`, `table_agrees…`)

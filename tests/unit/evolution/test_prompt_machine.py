@@ -1,4 +1,4 @@
-"""A machine that does anything to shorter prompts in any order, and what must hold all the while (design 03 §3).
+"""A machine that does anything to shorter prompts in any order, and what must hold all the while.
 
 I1, I11  requests are answered while the model answers, whatever the shorter prompt makes of them (`send`)
 I2       state is the fold of the ledger, and a crash in between loses nothing (`restart`, `state_is_the_fold…`)

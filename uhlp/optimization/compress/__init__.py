@@ -1,4 +1,4 @@
-"""Shorter prompts that lose nothing: who proposes them, and the loop that tries them (seed 004, design 04)."""
+"""Shorter prompts that lose nothing: who proposes them, and the loop that tries them (seed 004)."""
 
 from uhlp.optimization.compress.deterministic_strategy import DeterministicStrategy
 from uhlp.optimization.compress.llm_compress_strategy import LLMCompressStrategy

@@ -1,4 +1,4 @@
-"""Acceptance: whether one arm lost anything against the other, by paired runs of the same samples (design 04).
+"""Acceptance: whether one arm lost anything against the other, by paired runs of the same samples.
 
 Three runs of each sample in both arms; samples where the arms differ are run four times more. An arm is refused when
 one sample lost half of its score or more, or when the one-sided 95 % lower bound of the mean difference is below -5

@@ -1,4 +1,4 @@
-"""Which proposed edits are worth a trial: cheap filters before dear runs (design 04)."""
+"""Which proposed edits are worth a trial: cheap filters before dear runs."""
 
 from collections.abc import Sequence
 

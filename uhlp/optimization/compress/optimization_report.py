@@ -1,4 +1,4 @@
-"""OptimizationReport: what came of every edit, and of all accepted ones together (seed 004, design 04)."""
+"""OptimizationReport: what came of every edit, and of all accepted ones together (seed 004)."""
 
 from difflib import unified_diff
 from typing import Literal

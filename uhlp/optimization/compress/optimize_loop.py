@@ -1,4 +1,4 @@
-"""OptimizeLoop: tries shorter prompts and answers with what lost nothing (seed 004, design 04).
+"""OptimizeLoop: tries shorter prompts and answers with what lost nothing (seed 004).
 
 QUEUED → BASELINE → PROPOSE → SCREEN → CONFIRM → COMBINE → DONE | FAILED | CANCELLED. Every step is kept before the next
 one begins: a request that is delivered again goes on where it was, and one that is done is answered from what is kept.

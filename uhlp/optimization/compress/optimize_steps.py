@@ -1,4 +1,4 @@
-"""The steps of an optimisation run, each from what the ones before it found out (design 04)."""
+"""The steps of an optimisation run, each from what the ones before it found out."""
 
 from collections.abc import Mapping
 

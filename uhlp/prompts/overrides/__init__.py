@@ -1,4 +1,4 @@
-"""Prompt overrides: other bodies for a prompt's sections, kept in sets by tag (seed 004, design 04)."""
+"""Prompt overrides: other bodies for a prompt's sections, kept in sets by tag (seed 004)."""
 
 from uhlp.prompts.overrides.override_set import OverrideId, OverrideSet, SectionOverride
 from uhlp.prompts.overrides.prompt_descriptor import PromptDescriptor, PromptRegistry

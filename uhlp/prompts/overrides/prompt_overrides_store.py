@@ -1,4 +1,4 @@
-"""PromptOverridesStore: override sets of prompts, changed as a whole or not at all (seed 004, design 04)."""
+"""PromptOverridesStore: override sets of prompts, changed as a whole or not at all (seed 004)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -54,7 +54,7 @@ async def delete_key(app_id: str, key_id: str, services: ServicesDep, actor: Act
 
 @router.post("/api-keys/validate")
 async def validate_key(body: ValidateKey, services: ServicesDep) -> dict[str, Any]:
-    """ValidateApiKey of seed 003: whose key it is, and what it may do."""
+    """Whose key it is, and what it may do (ValidateApiKey)."""
     identity = await services.registry.validate_api_key(body.api_key)
     if identity is None:
         return {"isValid": False}

@@ -117,7 +117,7 @@ async def apply_definition(
 
 @router.get("/{app_id}/sandbox-requirements")
 async def sandbox_requirements(app_id: str, services: ServicesDep) -> dict[str, Any]:
-    """GetSandboxRequirements of seed 003: the pools that the application needs."""
+    """The pools that the application needs (GetSandboxRequirements)."""
     pools = await services.registry.get_sandbox_requirements(app_id)
     return {"appId": app_id, "requirements": pools.model_dump(mode="json", by_alias=True)}
 
@@ -151,7 +151,7 @@ async def get_component(app_id: str, component_id: str, services: ServicesDep) -
 
 @router.get("/{app_id}/route")
 async def find_route(app_id: str, services: ServicesDep, path: str, method: str = "POST") -> dict[str, Any]:
-    """GetComponentDefinition of seed 003 by route: which component answers this method and path."""
+    """Which component answers this method and path (GetComponentDefinition by route)."""
     snapshot = services.registry.snapshot(app_id)
     match = snapshot.routes.match(method.upper(), path)
     return {
