@@ -109,11 +109,6 @@ class OptimizeLoop(MailboxLoop[OptimizeRequest, OptimizeResult]):
         self._runs = runs
         self._clock = clock
         self._on_done = on_done
-        self._cancelled: set[str] = set()
-
-    def cancel(self, request_id: str) -> None:
-        """End a run of this process after the sample under way (`OptimizeRuns.cancel` reaches every process)."""
-        self._cancelled.add(request_id)
 
     async def _handle(self, message: OptimizeMessage) -> None:
         request = message.body
@@ -131,7 +126,6 @@ class OptimizeLoop(MailboxLoop[OptimizeRequest, OptimizeResult]):
                 await to_its_end(self._leave(run, message))
         else:  # whoever ended it may have died before it cleared up
             await self._leave(run, message)
-        self._cancelled.discard(request.request_id)
         if self._on_done is not None:
             await self._on_done(run)
         if run.result is not None:
@@ -223,12 +217,9 @@ class OptimizeLoop(MailboxLoop[OptimizeRequest, OptimizeResult]):
             flags=request.flags,
             budget=request.budget,
             spent=run.spent,
-            is_cancelled=lambda: self._is_cancelled(request.request_id),
+            is_cancelled=lambda: self._runs.is_cancelled(request.request_id),
             clock=self._clock,
         )
-
-    async def _is_cancelled(self, request_id: str) -> bool:
-        return request_id in self._cancelled or await self._runs.is_cancelled(request_id)
 
     async def _keep(self, run: OptimizeRun, arms: Arms | None = None) -> OptimizeRun:
         run = run.model_copy(
