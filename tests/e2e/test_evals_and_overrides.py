@@ -111,6 +111,22 @@ def test_a_request_is_followed_and_cancelled(desk: SupportDesk) -> None:
     assert unknown.status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("more", "status"),
+    [
+        ({"createdAt": "2026-01-01T00:00:00"}, 422),
+        ({"evaluator": {"kind": "schema", "schema": {"type": "nope"}}}, 422),
+        ({"dataset": {"samples": [{"id": "1", "input": {"text": "x" * 2_000_000}, "expected": 1}]}}, 413),
+    ],
+)
+def test_a_request_that_is_refused_is_not_kept(desk: SupportDesk, more: dict[str, Any], status: int) -> None:
+    sent = {"promptNs": APP, "promptKey": NAME, "requestId": "refused", **more}
+    refused = _post(desk, "/optimize-requests", sent)
+    assert refused.status_code == status, refused.text
+    known = desk.server.administer("GET", "/optimize-requests")["requests"]
+    assert "refused" not in {one["requestId"] for one in known}
+
+
 def _post(desk: SupportDesk, path: str, body: dict[str, Any]) -> httpx.Response:
     return desk.server.http.post(f"/admin/v1{path}", headers=desk.server.admin, json=body)
 

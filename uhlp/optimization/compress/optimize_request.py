@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Annotated
 from uuid import uuid4
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from uhlp.evals.dataset import Dataset
 from uhlp.evals.evaluators import EvaluatorSpec
@@ -43,7 +43,7 @@ class OptimizeRequest(WireModel):
     strategies: Annotated[tuple[str, ...], Field(max_length=10)] = ()
     budget: OptimizeBudget = OptimizeBudget()
     request_id: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$")] = Field(default_factory=lambda: uuid4().hex)
-    created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    created_at: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
 
 
 class OptimizeResult(WireModel):

@@ -108,11 +108,15 @@ class OptimizeRuns:
             return run
         return await self.get(run.request.request_id)
 
+    async def withdraw(self, run: OptimizeRun) -> None:
+        """Forget a run that was begun just now and could not be sent."""
+        await self._values.delete(_RUNS + run.request.request_id)
+
     async def all_of(self, app_id: str | None = None) -> list[OptimizeRun]:
         """Newest first."""
         runs = [_run(await self._values.get(key)) for key in await self._values.keys(_RUNS)]
         found = [one for one in runs if one is not None and app_id in (None, one.request.prompt_ns)]
-        return sorted(found, key=lambda one: one.request.created_at, reverse=True)
+        return sorted(found, key=lambda one: one.request.created_at.timestamp(), reverse=True)
 
     async def cancel(self, request_id: str) -> OptimizeRun:
         """Ask a run to end; it does so after the runs under way. Conflict when it is over. NotFound."""

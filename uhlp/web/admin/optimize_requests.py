@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
+from uhlp.errors import Conflict, UhlpError
 from uhlp.optimization.compress import OptimizeRequest
 from uhlp.optimization.compress.optimize_run import OptimizeRun
 from uhlp.web.admin.access import ServicesDep
@@ -22,8 +23,15 @@ async def send_request(body: OptimizeRequest, services: ServicesDep) -> dict[str
         services.datasets.evaluator_of(body.prompt_ns, component_id)
     request = body.model_copy(update={"component_id": component_id})
     run = OptimizeRun(request=request, experiment_id=request.request_id, started_at=services.clock.now())
-    await services.optimize_runs.begin(run)
-    await services.optimize_requests.send(request)
+    begun = await services.optimize_runs.begin(run)
+    if (begun.request.prompt_ns, begun.request.prompt_key) != (request.prompt_ns, request.prompt_key):
+        raise Conflict(f"The request id {request.request_id} is one of another prompt: send another one, or none.")
+    try:
+        await services.optimize_requests.send(request)
+    except UhlpError:
+        if begun is run:
+            await services.optimize_runs.withdraw(run)
+        raise
     return {"requestId": request.request_id}
 
 
