@@ -15,7 +15,20 @@ EXAMPLES = CHECKOUT / "uhlp" / "demo"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with a simulated model, and with a community MCP server as its weather service."""
+    """A server with a simulated model, a recording as banking77 wants one, and a community MCP server for the weather.
+
+    The recording says what is right: what the example shows is that its questions come back and are compared.
+    """
+    folder = tmp_path_factory.mktemp("examples")
+    golden = [json.loads(line) for line in (EXAMPLES / "banking77/evals/intent.jsonl").read_text().splitlines()]
+    rows = [{"text": one["input"]["text"], "llm_label": one["expected"]} for one in golden]
+    (folder / "recording.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    replay = {
+        "kind": "replay",
+        "path": str(folder / "recording.jsonl"),
+        "inputField": "text",
+        "outputField": "llm_label",
+    }
     everything = node_program("@modelcontextprotocol/server-everything", "mcp-server-everything")
     weather_port, model_port = free_port(), free_port()
     weather_url = f"http://127.0.0.1:{weather_port}/mcp"
@@ -25,14 +38,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     provider = {"kind": "openai", "baseUrl": f"http://127.0.0.1:{model_port}/v1"}
     environment = {
         "UHLP_MCP__SERVERS": json.dumps({"weather": {"url": weather_url}}),
-        "UHLP_LLM__PROVIDERS": json.dumps({"simulated": provider}),
+        "UHLP_LLM__PROVIDERS": json.dumps({"simulated": provider, "replay": replay}),
     }
     weather.launch()
     model.launch()
     try:
         weather.start()
         model.start()
-        with Server(tmp_path_factory.mktemp("examples") / "data", environment=environment) as started:
+        with Server(folder / "data", environment=environment) as started:
             yield started
     finally:
         weather.stop()
@@ -52,13 +65,20 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             {"read-note": (), "price-order": ("--served",)},
         ),
         (
+            "banking77",
+            "/banking77/intents",
+            {"text": "Why am I not allowed to send money to this recipient?"},
+            "beneficiary_not_allowed",
+            {"intent": ()},
+        ),
+        (
             "city_weather", "/city-weather/outings", {"city": "Chicago"},
             {"goOut": False, "why": "Light rain / drizzle"}, {"outing": ("--served",)},
         ),
     ],
 )  # fmt: skip
 def test_an_example_is_applied_answers_and_agrees_with_its_golden_examples(
-    server: Server, folder: str, path: str, body: dict, answer: dict, components: dict[str, tuple[str, ...]]
+    server: Server, folder: str, path: str, body: dict, answer: object, components: dict[str, tuple[str, ...]]
 ) -> None:
     applied = server.command("apply", str(EXAMPLES / folder))
     assert applied.returncode == 0, applied.stderr
