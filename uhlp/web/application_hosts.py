@@ -15,6 +15,7 @@ OWN_HOST = "uhlp.own_host"
 """Set in the scope of a request that came by its application's own host."""
 
 _PORT = re.compile(r":[0-9]{0,5}\Z")
+_NAME = re.compile(r"[a-z0-9._-]+\Z")
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
 
 
@@ -38,7 +39,10 @@ class ApplicationHosts:
         if name == self._domain:
             return scope
         if not name.endswith(self._suffix):
-            if name.partition(":")[0].rstrip(".").endswith(self._suffix):  # `shop.example.com:x`, `shop.example.com..`
+            is_of_domain = name.partition(":")[0].rstrip(".").endswith(self._suffix)
+            if is_of_domain or not _NAME.match(
+                name
+            ):  # `shop.example.com:x`, `shop.example.com..`, `shop.example.com, x`
                 raise BadInput("The Host header is not a host and a port.")
             return scope
         label = name.removesuffix(self._suffix)

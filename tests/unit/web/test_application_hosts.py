@@ -88,6 +88,9 @@ async def test_the_bare_domain_and_other_names_serve_as_before(client_of: Make, 
         (f"shop.{DOMAIN}:80:80", 400, "BAD_REQUEST"),
         (f"shop.{DOMAIN}..", 400, "BAD_REQUEST"),
         (f"shop.{DOMAIN}:1234567", 400, "BAD_REQUEST"),
+        (f"shop.{DOMAIN}, 127.0.0.1", 400, "BAD_REQUEST"),
+        (f"127.0.0.1, shop.{DOMAIN}/", 400, "BAD_REQUEST"),
+        (f"shop.{DOMAIN}\t", 400, "BAD_REQUEST"),
     ],
 )
 async def test_what_no_application_is_called_reaches_nothing(
