@@ -92,15 +92,21 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if (draining := draining_of(self.app_state)) is not None:
             draining.set()
         super().shutdown()
-        if unread := self.transport.get_write_buffer_size():
+        self._watch_for_a_stall()
+
+    def _watch_for_a_stall(self) -> None:
+        """Look again in a while, as long as something may be unread by then: an answer that has not ended counts."""
+        if self.transport is None or (self.transport.is_closing() and not self.transport.get_write_buffer_size()):
+            return
+        unread = self.transport.get_write_buffer_size()
+        if unread or (self.cycle is not None and not self.cycle.response_complete):
             self.loop.call_later(STALLED_S, self._abort_if_stalled, unread)
 
     def _abort_if_stalled(self, unread: int) -> None:
-        left = 0 if self.transport is None else self.transport.get_write_buffer_size()
-        if left >= unread:
+        if unread and self.transport is not None and self.transport.get_write_buffer_size() >= unread:
             self.transport.abort()
-        elif left:
-            self.loop.call_later(STALLED_S, self._abort_if_stalled, left)
+        else:
+            self._watch_for_a_stall()
 
     def send_400_response(self, msg: str) -> None:
         """uvicorn's answer to what the parser refuses, as the envelope."""
