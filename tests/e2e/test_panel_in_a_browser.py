@@ -212,11 +212,12 @@ def test_an_application_is_drafted_looked_at_and_registered(visit: Visit) -> Non
     files = visit.section("Its files")
     expect(files.get_by_text("A model wrote it.")).to_be_visible()
     expect(files.get_by_text("It can be registered.")).to_be_visible()
+    _look(page, "create")
     editor = page.get_by_label("app.yaml")
     good = editor.input_value()
     editor.fill(good + "colour: blue\n")
     page.get_by_role("button", name="Register", exact=True).click()
-    visit.told("It has 1 problems")
+    visit.told("It has 1 problem:")
     expect(files.get_by_text("app.yaml, line")).to_be_visible()
     expect(editor).to_have_value(good + "colour: blue\n")
     assert "sort-letters-classify" not in visit.server.administer("GET", "/apps")["appIds"]
@@ -243,6 +244,7 @@ def test_a_prompt_is_shortened_overridden_and_put_back(visit: Visit, desk: Suppo
     visit.press("Back to the prompt's file", reason="a rehearsal")
     visit.told("is as it was at its file")
     expect(visit.section("What overrides change")).to_contain_text("source and stable say the same")
+    visit.server.administer("POST", place, {"tag": "calm", "overrides": [override], "reason": "to be looked at"})
     visit.open(f"/panel/apps/{APP}/prompts/ticket-triage")
     page.get_by_role("button", name="Shorten with rules alone").click()
     page.get_by_role("dialog").get_by_role("button", name="Confirm").click()
@@ -257,9 +259,10 @@ def test_a_component_is_evaluated_and_a_run_is_followed_step_by_step(visit: Visi
     visit.enter(token_of(desk, "otto", "operator"))
     visit.open(TRIAGE)
     page.get_by_role("link", name="evaluations", exact=True).click()
-    page.get_by_role("button", name="Evaluate the prompt").click()
-    page.get_by_role("dialog").get_by_role("button", name="Confirm").click()
-    visit.told("is on its way")
+    for what in ("the prompt", "what serves"):
+        page.get_by_role("button", name=f"Evaluate {what}").click()
+        page.get_by_role("dialog").get_by_role("button", name="Confirm").click()
+        visit.told("is on its way")
     page.get_by_role("table", name="Evaluations").get_by_role("link").first.click()
     expect(visit.figure("State")).to_have_text("done", timeout=30_000)
     page.get_by_role("link", name="Workflows", exact=True).click()
@@ -327,6 +330,7 @@ def test_every_page_is_accessible_fits_its_width_and_cuts_nothing_off(visit: Vis
     run = desk.server.administer("GET", f"/apps/{ORDERS_APP}/executions")["executions"][0]
     compressions = desk.server.administer("GET", f"/optimize-requests?appId={APP}")["requests"]
     evaluations = desk.server.administer("GET", f"/apps/{APP}/evals")["evals"]
+    compared = f"&from={evaluations[1]['id']}&to={evaluations[0]['id']}" if len(evaluations) > 1 else ""
     paths = {
         "overview": "/panel/",
         "application": f"/panel/apps/{APP}",
@@ -336,11 +340,10 @@ def test_every_page_is_accessible_fits_its_width_and_cuts_nothing_off(visit: Vis
         "waiting": "/panel/waiting",
         "workflows": "/panel/workflows",
         "execution": f"/panel/workflows/{ORDERS_APP}/{run['executionId']}",
-        "prompt": f"/panel/apps/{APP}/prompts/ticket-triage",
+        "prompt": f"/panel/apps/{APP}/prompts/case-summary?to=calm",
         **({"compression": f"/panel/compressions/{compressions[0]['requestId']}"} if compressions else {}),
-        "evaluations": f"/panel/apps/{APP}/evals?component=ticket-triage",
+        "evaluations": f"/panel/apps/{APP}/evals?component=ticket-triage{compared}",
         **({"evaluation": f"/panel/apps/{APP}/evals/{evaluations[0]['id']}"} if evaluations else {}),
-        "create": "/panel/create",
         "money": "/panel/money",
         "sandboxes": "/panel/sandboxes",
         "ledger": "/panel/ledger",
@@ -361,6 +364,7 @@ def _look(page: Page, name: str) -> None:
     for width, scheme in ((1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")):
         page.set_viewport_size({"width": width, "height": 900})
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.evaluate("Promise.allSettled(document.getAnimations().map(one => one.finished))")  # what fades in is there
         if SCREENSHOTS is not None:
             page.screenshot(path=SCREENSHOTS / f"{name}-{width}-{scheme}.png", full_page=True)
         assert page.evaluate("document.scrollingElement.scrollWidth") <= width, (name, width)

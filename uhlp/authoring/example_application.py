@@ -5,8 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
-
+from uhlp.block_yaml import block_yaml
 from uhlp.errors import ValidationFailed
 from uhlp.jsonschemas.inferred import schema_of
 from uhlp.registry.application_compiler import compile_application
@@ -21,7 +20,8 @@ TIMEOUT_MS = 30_000
 def application_of(app_id: str, prompt: str, examples: Sequence[tuple[Any, Any]]) -> dict[str, str]:
     """The files of an application with one component, named `answer`, that `prompt` is asked by.
 
-    `examples` are (input, output); inputs are objects. A prompt that names no field of them gets them all at its end.
+    `examples` are (input, output); inputs are objects. A prompt that names no field of them gets them all at its end,
+    and one that does not name the fields of the answer its schema before that.
     Raises ValidationFailed, and DefinitionInvalid when what comes out could not be registered (a prompt that is no
     template).
     """
@@ -44,14 +44,16 @@ def application_of(app_id: str, prompt: str, examples: Sequence[tuple[Any, Any]]
     }
     if decision := _decision_field(outputs):
         component["optimization"] = {"decisionField": decision}
-    template = prompt if _VARIABLE.search(prompt) else f"{prompt.rstrip()}\n\n{_all_fields(names)}\n"
+    template = "\n\n".join(
+        [prompt.rstrip(), *_form(prompt, outputs), *([] if _VARIABLE.search(prompt) else [_all_fields(names)])]
+    )
     golden = [
         {"id": f"example-{place}", "input": given, "expected": answer} for place, (given, answer) in _counted(examples)
     ]
     files = {
-        "app.yaml": _yaml({"appId": app_id, "displayName": app_id.replace("-", " ").capitalize(), "public": True}),
-        "component_registry.yaml": _yaml({"components": [component]}),
-        "prompts/answer.yaml": _yaml({"template": template, "outputFormat": "text" if is_text else "json"}),
+        "app.yaml": block_yaml({"appId": app_id, "displayName": app_id.replace("-", " ").capitalize(), "public": True}),
+        "component_registry.yaml": block_yaml({"components": [component]}),
+        "prompts/answer.yaml": block_yaml({"template": f"{template}\n", "outputFormat": "text" if is_text else "json"}),
         "schemas/input.json": _json(schema_of(inputs), 2),
         "schemas/output.json": _json(schema_of(outputs), 2),
         "evals/answer.jsonl": "".join(_json(one) for one in golden),
@@ -63,6 +65,14 @@ def application_of(app_id: str, prompt: str, examples: Sequence[tuple[Any, Any]]
 
 def _counted(examples: Sequence[tuple[Any, Any]]) -> list[tuple[int, tuple[Any, Any]]]:
     return list(enumerate(examples, start=1))
+
+
+def _form(prompt: str, outputs: Sequence[Any]) -> list[str]:
+    """What to answer with, where the prompt does not say it."""
+    fields = {name for answer in outputs if isinstance(answer, Mapping) for name in answer}
+    if all(name in prompt for name in fields):
+        return []
+    return [f"Answer with JSON only, of this schema: {_json(schema_of(outputs)).strip()}"]
 
 
 def _all_fields(names: Sequence[str]) -> str:
@@ -83,21 +93,6 @@ def _decision_field(outputs: Sequence[Any]) -> str | None:
         len(fields) == 1 and len(outputs) > 1 and 0 < len(values) < len(outputs) and len(values) <= _MOST_CHOICES
     )
     return fields.pop() if is_choice else None
-
-
-class _Dumper(yaml.SafeDumper):
-    """Texts of several lines stand as they are."""
-
-
-def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
-
-
-_Dumper.add_representer(str, _text)
-
-
-def _yaml(value: Any) -> str:
-    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 
 def _json(value: Any, indent: int | None = None) -> str:

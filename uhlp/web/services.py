@@ -11,7 +11,7 @@ from uhlp.web.config import WebSettings
 if TYPE_CHECKING:
     from uhlp.access.access_tokens import AccessTokens
     from uhlp.access.sandbox_tokens import SandboxTokens
-    from uhlp.authoring import ApplicationAuthor
+    from uhlp.authoring.application_author import ApplicationAuthor
     from uhlp.clock import Clock
     from uhlp.evals.component_datasets import ComponentDatasets
     from uhlp.evals.eval_runs import EvalRuns

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from uhlp.access.access_tokens import AccessTokens
-from uhlp.authoring import ApplicationAuthor
+from uhlp.authoring.application_author import ApplicationAuthor
 from uhlp.evolution.access_entries import AccessEntries
 from uhlp.logs import configure_logs
 from uhlp.loops import LoopStatus

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from uhlp.authoring import TEMPLATES, ApplicationAuthor, template_files, template_for
-from uhlp.authoring.application_author import McpClient
+from uhlp.authoring.application_author import ApplicationAuthor, McpClient
+from uhlp.authoring.templates_of_applications import TEMPLATES, template_files, template_for
 from uhlp.clock import FakeClock
 from uhlp.demo.simulated_model.tasks import task_of
 from uhlp.errors import AppExists, BadModelAnswer, DefinitionInvalid, ModelProviderUnavailable, ValidationFailed

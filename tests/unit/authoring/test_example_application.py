@@ -27,12 +27,20 @@ def test_schemas_fit_the_example_and_it_becomes_a_golden_one() -> None:
 
 
 def test_a_prompt_that_names_no_field_gets_them_all() -> None:
-    files = application_of("shop", "Read the order.\n\nAnswer with JSON.\n", [(IN, OUT)])
+    files = application_of("shop", "Read the order: quantity and item.\n\nAnswer with JSON.\n", [(IN, OUT)])
     template = yaml.safe_load(files["prompts/answer.yaml"])["template"]
-    assert template == "Read the order.\n\nAnswer with JSON.\n\ntext: {{ text }}\nloud: {{ loud }}\n"
+    assert template == (
+        "Read the order: quantity and item.\n\nAnswer with JSON.\n\ntext: {{ text }}\nloud: {{ loud }}\n"
+    )
     one = application_of("shop", "Shout it.", [({"text": "a"}, "A")])
     assert "{{ text }}" in one["prompts/answer.yaml"]
     assert yaml.safe_load(one["prompts/answer.yaml"])["outputFormat"] == "text"
+
+
+def test_a_prompt_that_does_not_name_the_fields_of_the_answer_gets_their_schema() -> None:
+    files = application_of("shop", "Read the order: {{ text }}", [(IN, OUT)])
+    assert '"quantity": {"type": "integer"}' in yaml.safe_load(files["prompts/answer.yaml"])["template"]
+    assert compiled(files).prompt is not None
 
 
 def test_a_choice_that_repeats_is_what_evidence_is_kept_by() -> None:

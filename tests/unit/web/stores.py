@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from uhlp.access.access_tokens import AccessTokens
-from uhlp.authoring import ApplicationAuthor
+from uhlp.authoring.application_author import ApplicationAuthor
 from uhlp.clock import FakeClock
 from uhlp.errors import NoModelProvider
 from uhlp.mailbox.config import MailboxSettings

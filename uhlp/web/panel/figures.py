@@ -10,6 +10,11 @@ def count(value: float | None) -> str:
     return DASH if value is None else f"{value:,.0f}"
 
 
+def number_of(count: int, what: str) -> str:
+    """1 version, 2 versions."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
 def share(value: float | None, digits: int = 0) -> str:
     """A share between 0 and 1 as a percentage; what is not nothing is never written as 0 %."""
     if value is None:

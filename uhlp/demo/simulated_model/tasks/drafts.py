@@ -3,10 +3,10 @@
 import re
 from typing import Any
 
-import yaml
-
 from uhlp import strict_json
+from uhlp.block_yaml import block_yaml
 from uhlp.demo.simulated_model.tasks.task import Dice, Task
+from uhlp.errors import UhlpError
 
 _LIST = r"(?P<list>[\w' -]+(?:,[\w' -]+)*)"
 _CHOICE = re.compile(rf"\b(?:into|as either|as one of|between|labels?:?)\s+{_LIST}", re.IGNORECASE)
@@ -44,7 +44,7 @@ def _description(text: str) -> str:
     """The description out of its fence."""
     try:
         return str(strict_json.loads(text.partition("\n")[0].encode(), subject="the description"))
-    except Exception:
+    except UhlpError:
         return text
 
 
@@ -83,9 +83,9 @@ def _files(
         "outputFormat": "json",
     }
     files = {
-        "app.yaml": _yaml({"appId": "-".join([*words, name])[:40], "displayName": description[:60]}),
-        "component_registry.yaml": _yaml({"components": [component]}),
-        f"prompts/{name}.yaml": _yaml(prompt),
+        "app.yaml": block_yaml({"appId": "-".join([*words, name])[:40], "displayName": description[:60]}),
+        "component_registry.yaml": block_yaml({"components": [component]}),
+        f"prompts/{name}.yaml": block_yaml(prompt),
         "schemas/input.json": _schema({"text": text}),
         "schemas/output.json": _schema(properties),
     }
@@ -95,10 +95,6 @@ def _files(
             for place, (given, expected) in enumerate(examples, 1)
         )
     return {"files": files}
-
-
-def _yaml(value: Any) -> str:
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=110)
 
 
 def _schema(properties: dict[str, Any]) -> str:

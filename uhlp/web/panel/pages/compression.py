@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from uhlp.optimization.compress.optimization_report import ArmFigures, Certificate, EditVerdict
+from uhlp.optimization.compress.optimization_report import ArmFigures, EditVerdict
 from uhlp.optimization.compress.optimize_run import OptimizeRun
 from uhlp.web.admin.optimize_requests import described
 from uhlp.web.panel import addresses, figures, requests
@@ -41,7 +41,7 @@ async def compression_page(visit: Visit, request_id: str) -> Page:
         return _about(visit, await read())
 
     async def certificate() -> Markup:
-        return _certificate((await read()).certificate)
+        return _certificate(await read())
 
     async def edits() -> Markup:
         found = (await read()).edits
@@ -111,9 +111,11 @@ def _about(visit: Visit, run: OptimizeRun) -> Markup:
     )
 
 
-def _certificate(one: Certificate | None) -> Markup:
+def _certificate(run: OptimizeRun) -> Markup:
+    one = run.certificate
     if one is None:
-        return empty("Not made yet.", "What is accepted together is held against samples that nobody has decided by.")
+        hint = "What is accepted together is held against samples that nobody has decided by."
+        return empty("There is none: nothing was accepted together." if run.is_over else "Not made yet.", hint)
     mark = badge("accepted", "good") if one.is_accepted else badge("refused", "bad")
     said = f" {_change(one.difference, one.at_least)}{' ' + one.reason if one.reason else ''}"
     return join([tag("p", mark, said), _arms("The certificate", one.baseline, one.candidate)])

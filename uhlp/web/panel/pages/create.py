@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from uhlp.authoring import TEMPLATES, Draft
-from uhlp.authoring.draft import MOST_CHARACTERS, MOST_DESCRIPTION_CHARACTERS
+from uhlp.authoring.draft import MOST_CHARACTERS, MOST_DESCRIPTION_CHARACTERS, Draft
+from uhlp.authoring.templates_of_applications import TEMPLATES
 from uhlp.errors import BadInput, PermissionDenied
 from uhlp.web.admin.role_table import needed_role
-from uhlp.web.panel import addresses, requests
+from uhlp.web.panel import addresses, figures, requests
 from uhlp.web.panel.markup import EMPTY, Markup, empty, form, join, link, mono, note, tag
 from uhlp.web.panel.page import Action, Fields, Page, Section, Visit
 
@@ -46,13 +46,17 @@ async def create_page(visit: Visit) -> Page:
     async def check(fields: Fields) -> str:
         bench.files = _files(fields)
         bench.problems = await author.problems(bench.files)
-        return f"{len(bench.problems)} problems." if bench.problems else "It can be registered."
+        return (
+            f"It has {figures.number_of(len(bench.problems), 'problem')}."
+            if bench.problems
+            else "It can be registered."
+        )
 
     async def register(fields: Fields) -> str:
         bench.files = _files(fields)
         bench.problems = await author.problems(bench.files)
         if bench.problems:
-            raise BadInput(f"It has {len(bench.problems)} problems: they are listed above the files.")
+            raise BadInput(f"It has {figures.number_of(len(bench.problems), 'problem')}: see the list above the files.")
         bench.registered = (await author.register(bench.files, actor=visit.actor)).app_id
         return f"{bench.registered} is registered."
 
@@ -113,7 +117,7 @@ def _review(bench: _Bench) -> Markup:
     by = "A model wrote it" if bench.draft.source == "model" else f"It is the template {bench.draft.template}"
     problems = [tag("li", mono(_place(one)), f" {one['message']}") for one in bench.problems]
     told = (
-        join([note(f"{len(problems)} problems keep it from being registered.", "bad"),
+        join([note(f"What keeps it from being registered: {figures.number_of(len(problems), 'problem')}.", "bad"),
               tag("ul", *problems, class_="sentences")])
         if problems
         else note("It can be registered.", "good")

@@ -141,7 +141,11 @@ async def _set(visit: Visit, app_id: str, name: str, one: dict[str, Any]) -> Mar
         mono(label),
         " ",
         badge("in service", "good") if label == STABLE else None,
-        tag("span", f" {len(one['sections']):,} sections, on {one['parent'] or 'the file'}", class_="quiet"),
+        tag(
+            "span",
+            f" {figures.number_of(len(one['sections']), 'section')}, on {one['parent'] or 'the file'}",
+            class_="quiet",
+        ),
     )
     stale = one["stale"]
     passed_over = note(f"Passed over, because the file changed below it: {', '.join(stale)}", "warn") if stale else None
@@ -159,7 +163,9 @@ async def _set(visit: Visit, app_id: str, name: str, one: dict[str, Any]) -> Mar
         tone="danger",
         asks=Question(f"Remove the overrides under {label}", "The prompt is as its parent, or its file, has it."),
     )
-    was = details(f"{len(history)} versions", tag("ol", *versions, class_="timeline"), key=f"history-{label}")
+    was = details(
+        figures.number_of(len(history), "version"), tag("ol", *versions, class_="timeline"), key=f"history-{label}"
+    )
     return tag("article", head, passed_over, until, *bodies, was, tag("div", first, class_="buttons"), class_="card")
 
 
