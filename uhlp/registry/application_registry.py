@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from uhlp.errors import (
@@ -102,7 +103,8 @@ class ApplicationRegistry(RegistryReads):
         revisions, known = await self._state.revisions(), self._snapshots.known_revisions()
         for app_id, revision in revisions.items():
             if known.get(app_id) != revision and not self._snapshots.is_inactive(app_id):
-                await self.refresh(app_id)
+                with suppress(AppNotFound):  # it has gone since it was listed, as one whose registration failed
+                    await self.refresh(app_id)
         for app_id in known.keys() - revisions.keys():
             if app_id not in await self._state.list_repositories():
                 self._snapshots.remove(app_id, inactive=False)

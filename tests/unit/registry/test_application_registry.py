@@ -7,6 +7,7 @@ import pygit2
 import pytest
 
 from tests.unit.registry.conftest import CHEAP, FILES
+from uhlp.clock import FakeClock
 from uhlp.errors import (
     AppExists,
     AppNotFound,
@@ -21,6 +22,9 @@ from uhlp.errors import (
 )
 from uhlp.models.definition import AppDefinition, ComponentDefinition, ComponentRegistry, HandlerType, TaskDetails
 from uhlp.registry.application_registry import ApplicationRegistry
+from uhlp.state.definition_store import DefinitionStore
+from uhlp.state.sqlite_runtime_store import SqliteRuntimeStore
+from uhlp.state.state_manager import StateManager
 
 HANDLER = b"def handle(inputs, context):\n    return {'team': 'billing'}\n"
 
@@ -255,6 +259,23 @@ async def test_repositories_made_and_removed_outside_are_noticed(registry, state
     assert registry.app_ids() == ["desk"]
     await registry.run_cycle()
     assert seen == ["other", "other"]
+
+
+class ListsWhatIsGone(StateManager):
+    async def revisions(self) -> dict[str, str]:
+        return {"gone": "a" * 40, **await super().revisions()}
+
+
+async def test_an_application_that_goes_while_repositories_are_looked_at_holds_up_no_other(tmp_path):
+    runtime = SqliteRuntimeStore(":memory:")
+    state = ListsWhatIsGone(definitions=DefinitionStore(tmp_path, clock=FakeClock()), runtime=runtime)
+    registry = ApplicationRegistry(state=state, config=CHEAP)
+    await state.create_repository("other")
+    await state.commit("other", {"app.yaml": b"appId: other\n"}, message="made")
+    await registry.run_cycle()
+    assert registry.app_ids() == ["other"]
+    registry.close()
+    await runtime.aclose()
 
 
 async def test_a_deregistered_application_stays_away_until_it_is_registered_again(registry, state):
