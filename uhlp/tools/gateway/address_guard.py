@@ -21,6 +21,7 @@ _NEVER = tuple(
 )
 """Link-local, "any", and where clouds keep metadata and credentials of the machine. Nobody may name them."""
 
+_GLOBAL_UNICAST = IPv6Network("2000::/3")
 _NAT64 = IPv6Network("64:ff9b::/96")
 _KNOWN_FOR_S = 30.0
 
@@ -64,7 +65,7 @@ class AddressGuard:
             return None
         if not self._settings.public_hosts:
             return f"the host {host} is none of those that this server allows (mcp.allow_hosts)"
-        if not address.is_global:
+        if not _is_public(address):
             return f"{host} is no public address: the operator can allow it (mcp.allow_hosts)"
         return None
 
@@ -97,6 +98,12 @@ def _is_listed(entries: Sequence[str], host: str, port: int, address: Address | 
             except (ValueError, TypeError):
                 continue
     return False
+
+
+def _is_public(address: Address) -> bool:
+    """By the registries, and of IPv6 only what is given out for unicast: the library calls site-local addresses, and
+    the NAT64 of one's own network, global."""
+    return address.is_global and (isinstance(address, IPv4Address) or address in _GLOBAL_UNICAST)
 
 
 def _unwrapped(address: Address) -> Address:
