@@ -21,7 +21,7 @@ class Served:
     `model_result` is None when only the handler was. When both were, the handler declined, failed, or answered in a
     class that it is not trusted with (`is_withheld`). `beside` are handlers that this request can be put to as well.
     A prompt that is tried stands as `live`, too. `prompt` is the shorter prompt in full service that the model is asked
-    by; where that failed and the one before it answered, its failure is the `handler_result`.
+    by, `prompt_result` what came of that: where it failed, the one before it answered.
     """
 
     app: AppSnapshot
@@ -32,6 +32,7 @@ class Served:
     handler_result: ExecutionResult | None
     beside: tuple[LiveHandler, ...] = ()
     prompt: LiveHandler | None = None
+    prompt_result: ExecutionResult | None = None
 
     @property
     def is_withheld(self) -> bool:

@@ -85,8 +85,7 @@ class PromptObserver:
         """`draw` decides whether an answer that users got is audited."""
         place.standing = "trusted"
         if live is served.prompt:
-            fell_back = served.live is None and served.handler_result is not None
-            result = served.handler_result if fell_back else served.model_result
+            result = served.prompt_result
         else:
             result = served.handler_result if live is served.live else None
         if result is None and live is served.prompt:

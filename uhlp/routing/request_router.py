@@ -287,6 +287,8 @@ class RequestRouter:
         if is_cached:  # of such a request, only what the handler failed to do is news
             is_observed = choice.live is not None and handler_result is not None and handler_result.outcome != "ok"
         if is_observed:
+            model_result = result if by_model and handler_result is not result and not is_cached else None
+            is_by_prompt = choice.live is None and isinstance(choice.implementation, PromptImplementation)
             self._observations.offer(
                 Served(
                     app=request.app,
@@ -294,9 +296,10 @@ class RequestRouter:
                     live=choice.live,
                     beside=choice.beside,
                     input=request.input,
-                    model_result=result if by_model and handler_result is not result and not is_cached else None,
+                    model_result=model_result,
                     handler_result=handler_result,
                     prompt=choice.prompt,
+                    prompt_result=(handler_result if is_by_prompt else None) or model_result,
                 )
             )
 
