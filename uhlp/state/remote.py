@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from uhlp.errors import ValidationFailed
@@ -35,6 +36,12 @@ class Remote:
     @property
     def is_http(self) -> bool:
         return self.url.startswith(("https://", "http://"))
+
+    @property
+    def path(self) -> Path | None:
+        """Of a repository on this machine."""
+        local = self.url.removeprefix("file://")
+        return Path(local) if local.startswith("/") else None
 
     @classmethod
     def of(cls, params: Mapping[str, str]) -> "Remote | None":

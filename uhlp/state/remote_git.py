@@ -50,6 +50,8 @@ class RemoteGit:
         return refused[0].split("\t")[-1] if refused else None
 
     async def _run(self, repository: Path, remote: Remote, *arguments: str, refusable: bool = False) -> str:
+        if remote.path is not None and await asyncio.to_thread(_is_beside, repository, remote.path):
+            raise RemoteUnavailable("repoUrl lies among the server's own repositories, of which no other is a remote.")
         with tempfile.TemporaryDirectory(prefix="uhlp-git-") as private:
             environment = await asyncio.to_thread(self._environment, remote, Path(private))
             command = ["git", "-C", str(repository), "-c", "core.hooksPath=/dev/null", "-c", "gc.auto=0",
@@ -128,3 +130,8 @@ def _reason(stderr: str) -> str:
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     said = [line for line in lines if line.startswith(("fatal:", "error:", "remote:"))] or lines or ["git failed"]
     return said[0][:_MOST_REASON]
+
+
+def _is_beside(repository: Path, other: Path) -> bool:
+    """Whether `other` lies where this server keeps its applications' repositories."""
+    return other.resolve().is_relative_to(repository.parent.resolve())

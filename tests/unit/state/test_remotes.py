@@ -349,3 +349,17 @@ def test_what_git_could_take_for_a_command_or_a_credential_is_refused(params, me
 def test_every_usual_form_of_a_url_is_taken(url):
     assert Remote.of({"repoUrl": url}).url == url
     assert Remote.of({}) is None
+
+
+@pytest.mark.parametrize("form", ["{}", "file://{}", "{}/../other.git"])
+async def test_another_applications_repository_is_no_remote(tmp_path, form: str) -> None:
+    store = DefinitionStore(tmp_path / "apps", remote_git=RemoteGit(timeout_s=20))
+    for app_id in (APP, "other"):
+        await store.create(app_id)
+    secret = await store.commit("other", {"secret": b"theirs"}, store.note("theirs", None))
+    store.set_remote(APP, Remote(form.format(tmp_path / "apps" / "other.git")))
+    await store.commit(APP, {"a": b"1"}, store.note("a", None))
+    await store.pull(APP)
+    assert "among the server's own" in store.remote(APP).problem
+    assert set((await store.tree(APP)).files) == {"a"}
+    assert (await store.tree("other")).revision == secret
