@@ -24,6 +24,12 @@ class Admin:
     async def post(self, path: str, body: dict[str, Any]) -> Any:
         return await self._call("POST", path, json=body)
 
+    async def put(self, path: str, body: dict[str, Any]) -> Any:
+        return await self._call("PUT", path, json=body)
+
+    async def patch(self, path: str, body: dict[str, Any]) -> Any:
+        return await self._call("PATCH", path, json=body)
+
     async def register(self, folder: Path) -> str:
         """Register the application of a definition folder; its id."""
         files = await asyncio.to_thread(_files_of, folder)

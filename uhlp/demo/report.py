@@ -57,6 +57,7 @@ class ComponentReport:
     deoptimised: dict[str, int] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
     code: str | None = None
+    tokens: dict[str, Any] | None = None
     broken: list[str] = field(default_factory=list)
 
 
@@ -95,6 +96,13 @@ def print_report(console: Console, report: DemoReport) -> None:
     console.print(Text("/k: per 1,000 calls, audits included", style="dim"))
     for one in report.components:
         console.print(Text.assemble((one.component_id, "bold"), f"  {one.state}: {one.reason}"))
+        if one.tokens:
+            told = one.tokens
+            console.print(
+                f"    prompt tokens a call: {told['before']:,.0f} before, {told['after']:,.0f} after; on held-out "
+                f"samples {told['passedBefore']} of {told['ofBefore']} runs pass before, "
+                f"{told['passedAfter']} of {told['ofAfter']} after"
+            )
         for refused in one.refused:
             console.print(Text(f"    {refused}", style="yellow"))
         for broken in one.broken:
