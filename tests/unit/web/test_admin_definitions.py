@@ -159,16 +159,19 @@ async def test_recorded_calls_become_samples_and_those_that_do_not_fit_are_named
         {"input": {"text": "refund"}, "output": {"team": "billing"}, "gold": {"team": "billing"}},
         {"input": {}, "output": {"team": "billing"}},
         {"input": {"text": "late"}, "output": {"team": 7}},
+        {"input": {"text": "late"}, "output": {"team": "billing"}, "gold": {"team": "billing", "of": 2**70}},
     ]
     answer = (await desk.post(f"{APPS}/desk/samples", json={"componentId": "triage", "samples": calls})).json()
-    assert (answer["imported"], answer["refused"]) == (1, 2)
-    assert [(one["index"], one["path"]) for one in answer["problems"]] == [(1, "/input"), (2, "/output/team")]
+    assert (answer["imported"], answer["refused"]) == (1, 3)
+    assert [(one["index"], one["path"]) for one in answer["problems"]] == [
+        (1, "/input"), (2, "/output/team"), (3, "/gold"),
+    ]  # fmt: skip
     kept = (await desk.get(f"{APPS}/desk/samples", params={"componentId": "triage"})).json()
     assert (kept["counts"]["total"], kept["samples"][0]["input"]) == (1, {"text": "refund"})
     nothing = await desk.post(f"{APPS}/desk/samples", json={"componentId": "triage", "samples": calls[1:]})
     assert nothing.status_code == 422
     problems = nothing.json()["error"]["details"]["problems"]
-    assert [one["path"] for one in problems] == ["/samples/0/input", "/samples/1/output/team"]
+    assert [one["path"] for one in problems] == ["/samples/0/input", "/samples/1/output/team", "/samples/2/gold"]
 
 
 async def test_a_key_in_a_commit_message_is_refused_and_not_repeated(desk: httpx.AsyncClient) -> None:

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 from pydantic.alias_generators import to_camel
 
+from uhlp import strict_json
 from uhlp.errors import ValidationFailed
 from uhlp.metrics.windows import HANDLERS, LONGEST_WINDOW_S
 from uhlp.models.wire import WireModel
@@ -108,6 +109,11 @@ async def import_samples(app_id: str, body: ImportSamples, services: ServicesDep
 
 
 def _mismatch(component: ComponentSnapshot, call: RecordedCall) -> dict[str, Any] | None:
+    for where, value in (("input", call.input), ("output", call.output), ("gold", call.gold)):
+        try:
+            strict_json.dumps(value)
+        except TypeError:
+            return {"path": f"/{where}", "message": "it holds a whole number beyond 64 bits, which is not kept exactly"}
     for where, validator, value in (
         ("input", component.input_validator, call.input),
         ("output", component.output_validator, call.output),
