@@ -133,5 +133,5 @@ def _reason(stderr: str) -> str:
 
 
 def _is_beside(repository: Path, other: Path) -> bool:
-    """Whether `other` lies where this server keeps its applications' repositories."""
-    return other.resolve().is_relative_to(repository.parent.resolve())
+    """Whether `other` stands where this server keeps its applications' repositories."""
+    return other.resolve().parent == repository.parent.resolve()
