@@ -95,11 +95,13 @@ async def test_closing_the_driver_ends_its_commands(driver: Driver, data_dir: Pa
     assert await driver.list_owned() == []
 
 
-async def test_a_start_that_is_given_up_leaves_nothing(opened: Driver) -> None:
-    starting = asyncio.ensure_future(start(opened, "hang"))
-    await asyncio.sleep(0)  # it has begun
-    starting.cancel()
-    await asyncio.wait([starting], timeout=LIMIT_S)
-    if not starting.cancelled():
-        await starting.result().kill()  # it was faster
-    assert await opened.list_owned() == []
+async def test_starts_that_are_given_up_at_any_moment_leave_nothing(opened: Driver) -> None:
+    for moment in range(12):
+        starting = asyncio.ensure_future(start(opened, "hang"))
+        for _ in range(1 + moment):
+            await asyncio.sleep(0)  # it has begun
+        starting.cancel()
+        await asyncio.wait([starting], timeout=LIMIT_S)
+        if not starting.cancelled():
+            await starting.result().kill()  # it was faster
+        assert await opened.list_owned() == []

@@ -122,6 +122,18 @@ async def test_closing_leaves_nothing(driver: Driver) -> None:
     assert await driver.list_owned() == []
 
 
+async def test_starts_that_are_given_up_at_any_moment_leave_nothing(driver: Driver) -> None:
+    await driver.open()
+    for moment in range(12):
+        starting = asyncio.ensure_future(driver.start(spec()))
+        for _ in range(1 + moment):
+            await asyncio.sleep(0)  # it has begun
+        starting.cancel()
+        await asyncio.wait([starting], timeout=20)
+    await driver.close()
+    assert await driver.list_owned() == []
+
+
 @pytest.fixture
 async def manager(driver: Driver) -> AsyncIterator[SandboxManager]:
     manager = SandboxManager(driver=driver, config=SandboxSettings(), clock=SystemClock(), meter=NullMeter())

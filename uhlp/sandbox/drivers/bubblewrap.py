@@ -3,6 +3,8 @@
 The system call filters, the user id and the limits are set from inside, by `runner/walls.py`.
 """
 
+import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -58,6 +60,12 @@ def command_of_the_machine(
     for volume in (*folders, *programs):
         line += _bind(volume)
     return [*line, *_last()]
+
+
+def told_child(info_fd: int) -> int | None:
+    """The child's process id from bubblewrap's words; they come in pieces, it is whole in the first. None: it ended."""
+    found = re.search(rb'"child-pid": (\d+)', os.read(info_fd, 4096))
+    return int(found[1]) if found else None
 
 
 def _namespaces(bwrap: str, *, info_fd: int, is_root: bool) -> list[str]:

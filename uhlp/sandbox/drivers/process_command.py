@@ -12,6 +12,7 @@ from typing import IO
 import structlog
 
 from uhlp.errors import CommandRefused, IsolationRefused, SandboxDied
+from uhlp.sandbox.drivers import bubblewrap
 from uhlp.sandbox.drivers.process_memory import holds_more
 
 PIECE_BYTES = 64 * 1024
@@ -110,9 +111,10 @@ class ProcessCommand:
         await asyncio.shield(self._ending)
 
     async def _end(self) -> None:
-        self._send_kill()
         try:
             async with asyncio.timeout(_KILL_LIMIT_S):
+                await self._first_process_told()
+                self._send_kill()
                 await asyncio.shield(self._exited)
         except TimeoutError:  # bubblewrap hangs: process 1 goes with it
             self._process.kill()
@@ -130,12 +132,22 @@ class ProcessCommand:
         if self._exited.done():
             return
         if self._first_fd is None:
-            self._know_first_process()
-        if self._first_fd is None:
-            self._process.kill()  # bubblewrap before its child was known; --die-with-parent does the rest
+            self._process.kill()
         else:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._first_fd, signal.SIGKILL)
+
+    async def _first_process_told(self) -> None:
+        """Bubblewrap killed while it prepares its child leaves it behind, waiting for ever."""
+        if self._first_fd is not None or self._exited.done():
+            return
+        told, loop = asyncio.Event(), asyncio.get_running_loop()
+        loop.add_reader(self._info_fd, told.set)  # closed without a word, too
+        try:
+            await told.wait()
+        finally:
+            loop.remove_reader(self._info_fd)
+        self._know_first_process()
 
     async def _first_process_ended(self) -> None:
         """Bubblewrap leaves at the end of its child; process 1 stays while other processes do."""
@@ -157,8 +169,8 @@ class ProcessCommand:
         """Bubblewrap tells its child's process id, once, before the child runs. Asked before it can be another's."""
         pid = 0
         with contextlib.suppress(ProcessLookupError, BlockingIOError):
-            if said := os.read(self._info_fd, 4096):
-                pid = json.loads(said)["child-pid"]
+            if told := bubblewrap.told_child(self._info_fd):
+                pid = told
                 self._first_fd = os.pidfd_open(pid)
         return pid
 

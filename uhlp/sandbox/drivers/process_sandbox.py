@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import functools
-import json
 import os
 import signal
 import socket
@@ -12,6 +11,7 @@ from collections.abc import Callable
 
 from uhlp.errors import SandboxDied
 from uhlp.sandbox.driver import SandboxSpec, Transport
+from uhlp.sandbox.drivers import bubblewrap
 from uhlp.sandbox.drivers.zygote_link import ZygoteLink
 from uhlp.sandbox.drivers.zygote_sandbox import KILL_LIMIT_S, READY_LIMIT_S, ZygoteSandbox
 
@@ -67,23 +67,35 @@ class ProcessSandbox(ZygoteSandbox):
 
     def _kill(self, reason: str) -> None:
         self._stop_reason = self._stop_reason or reason
-        if self._zygote_fd is not None and not self.ended.done():
+        if self._zygote_fd is not None:
+            self._kill_zygote()
+        elif self._info_fd is not None:  # bubblewrap killed while it prepares its child leaves it behind, waiting
+            asyncio.get_running_loop().add_reader(self._info_fd, self._kill_zygote)
+        self.link.close()  # a zygote without a namespace of its own kills its workers at this
+
+    def _kill_zygote(self) -> None:
+        self._know_zygote()
+        if self._zygote_fd is not None:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._zygote_fd, signal.SIGKILL)
-        elif not self.ended.done() and self._info_fd is not None:
-            self._process.kill()  # bubblewrap before its child was known; --die-with-parent does the rest
-        self.link.close()  # a zygote without a namespace of its own kills its workers at this
 
     def _zygote_is_ready(self) -> None:
         """Bubblewrap has written its child's process id by now."""
-        if self._info_fd is not None:
-            pid = json.loads(os.read(self._info_fd, 4096))["child-pid"]
-            with contextlib.suppress(ProcessLookupError):
-                self._zygote_fd = os.pidfd_open(pid)
+        self._know_zygote()
+
+    def _know_zygote(self) -> None:
+        """Bubblewrap tells it once, and nothing at all when it fails before."""
+        if self._zygote_fd is None and self._info_fd is not None:
+            asyncio.get_running_loop().remove_reader(self._info_fd)
+            if pid := bubblewrap.told_child(self._info_fd):
+                with contextlib.suppress(ProcessLookupError):
+                    self._zygote_fd = os.pidfd_open(pid)
 
     def _process_ended(self) -> None:
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._process_fd)
+        if self._info_fd is not None:
+            loop.remove_reader(self._info_fd)
         self._process.wait()
         self._said = self._last_words()
         self.link.close()
