@@ -92,6 +92,9 @@ RESIDENT_MEMORY = GaugeMetric(
 )
 OPEN_FILES = GaugeMetric(name="uhlp_process_open_files", meaning="Descriptors that are open.", row="health")
 THREADS = GaugeMetric(name="uhlp_process_threads", meaning="Threads of the process.", row="health")
+TASKS = GaugeMetric(
+    name="uhlp_process_tasks", meaning="Tasks of the event loop: requests, loops, sandboxes' channels.", row="health"
+)
 CPU_SECONDS = CounterMetric(
     name="uhlp_process_cpu_seconds_total",
     meaning="Processor time of the process, user and system.",

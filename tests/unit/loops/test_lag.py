@@ -1,6 +1,7 @@
 """Loops and the event loop say how late they are."""
 
-from pathlib import Path
+import asyncio
+import socket
 
 from tests.shown_metrics import ShownMeter
 from tests.unit.loops.test_loop_group import Service, SteppedTime
@@ -43,12 +44,26 @@ async def test_the_event_loops_lag_is_what_a_cycle_comes_late() -> None:
     assert abs(meter.series(server.EVENT_LOOP_LAG, "_sum")[()] - 0.52) < 1e-6
 
 
-def test_the_process_shows_its_memory_and_its_descriptors() -> None:
+async def test_the_process_shows_how_many_tasks_there_are() -> None:
+    meter, ending = ShownMeter(), asyncio.Event()
+    process = ProcessGauges(meter=meter)
+    process.show()
+    before = meter.series(server.TASKS)[()]
+    async with asyncio.TaskGroup() as group:
+        group.create_task(ending.wait())
+        process.show()
+        assert meter.series(server.TASKS)[()] == before + 1
+        ending.set()
+    process.show()
+    assert meter.series(server.TASKS)[()] == before
+
+
+async def test_the_process_shows_its_memory_and_its_descriptors() -> None:
     meter = ShownMeter()
     process = ProcessGauges(meter=meter)
     process.show()
     before = meter.series(server.OPEN_FILES)[()]
-    with Path("/dev/null").open():
+    with socket.socket():
         process.show()
     assert meter.series(server.OPEN_FILES)[()] == before + 1
     assert 1 << 20 < meter.series(server.RESIDENT_MEMORY)[()] < 1 << 40
