@@ -4,8 +4,11 @@ What was written to standard error is whole; here are short facts, without what 
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass
+from threading import Lock
 from typing import Any, Literal
+from uuid import uuid4
 
 Level = Literal["debug", "info", "warning", "error"]
 
@@ -14,12 +17,27 @@ _SEVERITY = {"debug": 0, "info": 1, "warning": 2, "warn": 2, "error": 3, "except
 _OWN = frozenset({"event", "level", "timestamp", "app_id", "trace_id", "exception"})
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Lines, newest first, and the `cursor` behind which the next ones are. `missed` lines came after the cursor that
+    was asked with, and have been pushed out since, whatever they were about.
+    """
+
+    lines: list[dict[str, Any]]
+    cursor: str
+    missed: int = 0
+
+
 class RecentLogs:
-    """Holds the newest `lines`; `mask` takes from a text what looks like a key."""
+    """Holds the newest `lines`; `mask` takes from a text what looks like a key. Any thread may log."""
 
     def __init__(self, *, lines: int = 0, mask: Callable[[str], str] = str) -> None:
         self._mask = mask
         self._lines: deque[dict[str, Any]] = deque(maxlen=lines)
+        self._count = 0
+        self._lock = Lock()  # a line that is counted is there
+        self._name = uuid4().hex[:8]
+        """Of this start: another one's cursors say nothing here."""
 
     def keep(self, _logger: Any, _method: str, facts: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         """A processor of structlog: keeps the line and passes it on as it is.
@@ -37,24 +55,57 @@ class RecentLogs:
             "traceId": _text_or_none(facts.get("trace_id")),
             "facts": said,
         }
-        self._lines.append(line)
+        with self._lock:
+            self._lines.append(line)
+            self._count += 1
         return facts
 
     def newest(
         self, *, app_id: str | None = None, trace_id: str | None = None, level: Level = "debug", limit: int = 100
     ) -> list[dict[str, Any]]:
         """At most `limit` lines, newest first, of this application, this trace, and as severe as `level` or more."""
-        found: list[dict[str, Any]] = []
-        for line in reversed(self._lines.copy()):  # other threads log meanwhile
-            if len(found) == limit:
-                break
-            if (
+        return self.page(app_id=app_id, trace_id=trace_id, level=level, limit=limit).lines
+
+    def page(
+        self,
+        *,
+        after: str | None = None,
+        app_id: str | None = None,
+        trace_id: str | None = None,
+        level: Level = "debug",
+        limit: int = 100,
+    ) -> Page:
+        """The newest such lines; with the cursor `after` the first ones behind it. Who asks on with each page's cursor
+        gets every line once that was there when it asked; behind the cursor of another start all are.
+        """
+        with self._lock:
+            lines, count = self._lines.copy(), self._count
+        oldest = count - len(lines)
+
+        def wanted(line: Mapping[str, Any]) -> bool:
+            return (
                 (app_id is None or line["appId"] == app_id)
                 and (trace_id is None or line["traceId"] == trace_id)
                 and _severity(line) >= _SEVERITY[level]
-            ):
-                found.append(line)
-        return found
+            )
+
+        if after is None:
+            newest = _first(limit, filter(wanted, reversed(lines)))
+            return Page(newest, self._cursor(count))
+        seen = self._seen(after, count)
+        behind = [(at, line) for at, line in enumerate(lines, start=oldest + 1) if at > seen and wanted(line)]
+        found = behind[:limit]
+        reached = count if len(behind) <= limit else found[-1][0]
+        return Page([line for _, line in reversed(found)], self._cursor(reached), max(0, oldest - seen))
+
+    def _cursor(self, count: int) -> str:
+        return f"{self._name}-{count}"
+
+    def _seen(self, cursor: str, count: int) -> int:
+        """How many lines of this start are before the cursor."""
+        name, _, number = cursor.partition("-")
+        is_ours = name == self._name and number.isascii() and number.isdigit() and len(number) < 19
+        return min(int(number), count) if is_ours else 0
 
     def _value(self, value: Any) -> Any:
         if value is None or isinstance(value, bool | int | float):
@@ -64,6 +115,10 @@ class RecentLogs:
     def _short(self, value: Any) -> str:
         text = self._mask(str(value))
         return text if len(text) <= MOST_TEXT else text[:MOST_TEXT] + "…"
+
+
+def _first(limit: int, lines: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [line for _, line in zip(range(limit), lines, strict=False)]
 
 
 def _text_or_none(value: Any) -> str | None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -40,6 +41,60 @@ def test_the_newest_lines_are_kept_and_older_ones_go(log: Any, recent: RecentLog
         log.info(f"line_{number}")
     assert events(recent.newest()) == ["line_6", "line_5", "line_4", "line_3", "line_2"]
     assert events(recent.newest(limit=2)) == ["line_6", "line_5"]
+
+
+def test_who_asks_on_with_the_cursor_gets_every_line_once(log: Any, recent: RecentLogs) -> None:
+    log.info("before")
+    cursor = recent.page().cursor
+    assert (recent.page(after=cursor).lines, recent.page(after=cursor).cursor) == ([], cursor)
+    for number in range(4):
+        log.info("step", number=number, app_id="desk" if number % 2 else "shop")
+    first = recent.page(after=cursor, limit=3)
+    assert [line["facts"]["number"] for line in first.lines] == [2, 1, 0]
+    rest = recent.page(after=first.cursor, limit=3)
+    assert ([line["facts"]["number"] for line in rest.lines], rest.missed) == ([3], 0)
+    assert recent.page(after=rest.cursor).lines == []
+    desk = recent.page(after=cursor, app_id="desk", limit=1)
+    assert [line["facts"]["number"] for line in desk.lines] == [1]
+    desk = recent.page(after=desk.cursor, app_id="desk", limit=1)
+    assert [line["facts"]["number"] for line in desk.lines] == [3]
+
+
+def test_lines_that_were_pushed_out_are_counted(log: Any, recent: RecentLogs) -> None:
+    log.info("before")
+    cursor = recent.page().cursor
+    for number in range(8):
+        log.info("step", number=number)
+    page = recent.page(after=cursor)
+    assert [line["facts"]["number"] for line in page.lines] == [7, 6, 5, 4, 3]
+    assert page.missed == 3
+
+
+@pytest.mark.parametrize("cursor", ["", "another-3", "another", "x-9999999999999999999999"])
+def test_behind_a_cursor_of_another_start_everything_is_new(log: Any, recent: RecentLogs, cursor: str) -> None:
+    log.info("started")
+    assert [line["event"] for line in recent.page(after=cursor).lines] == ["started"]
+
+
+def test_lines_of_many_threads_are_each_followed_once(log: Any) -> None:
+    recent = RecentLogs(lines=10_000)
+
+    def logs(number: int) -> None:
+        for step in range(200):
+            recent.keep(None, "", {"event": f"{number}/{step}"})
+
+    followed: list[str] = []
+    cursor = recent.page().cursor
+    with ThreadPoolExecutor(4) as pool:
+        running = [pool.submit(logs, number) for number in range(4)]
+        while True:
+            is_over = all(one.done() for one in running)
+            page = recent.page(after=cursor, limit=50)
+            cursor = page.cursor
+            followed += [line["event"] for line in reversed(page.lines)]
+            if is_over and not page.lines:
+                break
+    assert (len(followed), len(set(followed))) == (800, 800)
 
 
 def test_lines_are_found_by_application_trace_and_severity(log: Any, recent: RecentLogs) -> None:

@@ -19,7 +19,7 @@ from uhlp.traffic.redaction import Redaction
 _LONGEST_OUTPUT = 2_000
 _MOST_FLIPS = 200
 _HIDDEN = "not shown: the component's outputs are redacted"
-State = Literal["queued", "running", "done", "failed", "interrupted"]
+State = Literal["queued", "running", "done", "failed", "interrupted", "cancelled"]
 
 
 class EvalOrder(WireModel):

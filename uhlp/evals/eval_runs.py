@@ -6,7 +6,7 @@ from uuid import uuid4
 from pydantic import ValidationError
 
 from uhlp.clock import Clock
-from uhlp.errors import NotFound, TooManyRequests, UhlpError, ValidationFailed
+from uhlp.errors import Conflict, NotFound, TooManyRequests, UhlpError, ValidationFailed
 from uhlp.evals.component_datasets import ComponentDatasets
 from uhlp.evals.dataset import Dataset
 from uhlp.evals.eval_record import EvalFigures, EvalOrder, EvalRecord, figures_of, verdicts_of
@@ -35,6 +35,7 @@ class EvalRuns:
         self._clock = clock
         self._queue: asyncio.Queue[tuple[str, str, Dataset, EvaluatorSpec]] = asyncio.Queue()
         self._live: dict[str, EvalRecord] = {}
+        self._cancelled: set[str] = set()
 
     async def order(self, app_id: str, order: EvalOrder) -> EvalRecord:
         """Queue an evaluation. ValidationFailed: there is nothing to evaluate by; TooManyRequests: too many wait."""
@@ -71,6 +72,9 @@ class EvalRuns:
     async def run_cycle(self) -> None:
         """Work on the next evaluation."""
         app_id, record_id, dataset, evaluator = await self._queue.get()
+        if record_id in self._cancelled:
+            self._cancelled.discard(record_id)
+            return
         record = self._live[record_id].model_copy(update={"state": "running"})
         self._live[record_id] = record
         try:
@@ -82,7 +86,24 @@ class EvalRuns:
             raise
         finally:
             await to_its_end(self._end(record))
+            self._cancelled.discard(record_id)
         await self._forget_the_oldest(app_id)
+
+    async def cancel(self, app_id: str, record_id: str) -> EvalRecord:
+        """End an evaluation: one that waits is over with this; one that runs ends at once, with what it has found.
+
+        Raises NotFound; Conflict when it is over.
+        """
+        record = await self.get(app_id, record_id)
+        if record_id not in self._live:
+            raise Conflict(f"The evaluation {record_id} is over: {record.state}.")
+        if record_id not in self._cancelled:
+            self._cancelled.add(record_id)
+            if record.state == "queued":
+                await to_its_end(self._end(record.model_copy(update={"state": "cancelled"})))
+            else:
+                self._evaluation.end(record_id)
+        return await self.get(app_id, record_id)
 
     async def get(self, app_id: str, record_id: str) -> EvalRecord:
         """Raises NotFound."""
@@ -123,11 +144,12 @@ class EvalRuns:
             repeats=order.repeats,
             deadline_s=order.deadline_s,
             goes_on=goes_on,
+            run_id=record.id,
         )
         redaction = self._datasets.redaction_of(record.app_id, order.component_id)
         return record.model_copy(
             update={
-                "state": "done",
+                "state": "cancelled" if record.id in self._cancelled else "done",
                 "done": report.n,
                 "figures": figures_of(report),
                 "verdicts": tuple(verdicts_of(report, redaction)),

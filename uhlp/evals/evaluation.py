@@ -46,6 +46,7 @@ class Evaluation:
         self._clock = clock
         self._window = window
         self._waiting: dict[str, asyncio.Queue[EvalResult]] = {}
+        self._limits: dict[str, asyncio.Timeout] = {}
         self._patience = Patience()
 
     async def evaluate(
@@ -62,14 +63,16 @@ class Evaluation:
         sample_deadline_s: float | None = None,
         most_runs: int | None = None,
         goes_on: GoesOn = _always,
+        run_id: str | None = None,
     ) -> list[EvalReport]:
         """Run every sample `repeats` times in every arm, interleaved, and score it; a report an arm.
 
         Ends after `deadline_s` seconds, after `most_runs`, or when `goes_on` says no to a result (a budget is spent),
         with what there is: the reports say what is missing. Of the requests under way then, at most `window`, those
         that nobody has begun are dropped: by this process at once (`is_unwanted`), by others after the deadline.
+        `run_id`, never used before, is the name by which `end` ends it.
         """
-        run_id = uuid4().hex
+        run_id = run_id or uuid4().hex
         runs = [
             (arm, sample, first_attempt + attempt)
             for sample in dataset
@@ -81,7 +84,7 @@ class Evaluation:
         arrived = self._waiting[run_id] = asyncio.Queue()
         try:
             with suppress(TimeoutError):
-                async with asyncio.timeout(deadline_s):
+                async with asyncio.timeout(deadline_s) as self._limits[run_id]:
                     requests = (
                         EvalRequest(
                             app_id=app_id,
@@ -100,11 +103,18 @@ class Evaluation:
                     await self._exchange(requests, arrived, found, goes_on)
         finally:
             del self._waiting[run_id]
+            self._limits.pop(run_id, None)
         in_order = [found[key] for arm, sample, attempt in runs if (key := (arm, sample.id, attempt)) in found]
         return [
             EvalReport(arm=arm, asked=len(dataset) * repeats, results=tuple(one for one in in_order if one.arm == arm))
             for arm in range(len(arms))
         ]
+
+    def end(self, run_id: str) -> None:
+        """End an evaluation of this process now, as its deadline would; nothing when it is not under way."""
+        limit = self._limits.get(run_id)
+        if limit is not None and not limit.expired():
+            limit.reschedule(asyncio.get_running_loop().time())
 
     def is_unwanted(self, request: EvalRequest, reply_to: str | None) -> bool:
         """Whether an evaluation of this process asked it and has ended meanwhile."""

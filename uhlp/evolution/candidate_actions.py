@@ -36,10 +36,12 @@ class CandidateActions:
                 if candidate.is_serving:
                     raise StateConflict(f"Candidate {candidate_id} is {candidate.state} and answers; use rollback.")
                 await self._governor.reject(candidate_id, cause="person", reason=reason, actor=actor)
+                await self._compiler.abandon(candidate_id)
             case "rollback":
                 await self._governor.roll_back(candidate_id, cause="person", reason=reason, actor=actor)
             case "quarantine":
                 await self._governor.quarantine(candidate_id, cause="person", reason=reason, actor=actor)
+                await self._compiler.abandon(candidate_id)
             case "clear-quarantine":
                 await self._governor.clear_quarantine(candidate_id, actor=actor, reason=reason)
             case "pause" | "resume":

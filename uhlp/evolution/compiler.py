@@ -18,7 +18,7 @@ import asyncio
 import structlog
 
 from uhlp.backoff import backoff_s
-from uhlp.errors import NotFound, StateConflict, Unavailable
+from uhlp.errors import NotFound, StateConflict, UhlpError, Unavailable
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate, CandidateState, Kind
 from uhlp.evolution.compression import Compression
@@ -120,6 +120,7 @@ class Compiler:
         try:
             if candidate.is_prompt:
                 await self._shorten(candidate)
+                await self.abandon(candidate_id)
                 return
             if candidate.state is S.DISCOVERED and self._may_work_on(candidate):
                 candidate = await self._synthesis.synthesize(candidate)
@@ -133,6 +134,17 @@ class Compiler:
             self._postpone(candidate_id, str(failure))
         except (StateConflict, NotFound) as overtaken:  # a person's decision, a changed or removed definition
             log.info("compilation_overtaken", candidate=candidate_id, why=overtaken.message)
+            await self.abandon(candidate_id)
+
+    async def abandon(self, candidate_id: str) -> None:
+        """End what still runs for a candidate, if it is over: of a shorter prompt the OptimizeLoop's run."""
+        candidate = self._book.candidate(candidate_id)
+        if self._prompts is None or not candidate.is_prompt or candidate.is_open or candidate.is_serving:
+            return
+        try:
+            await self._prompts.abandon(candidate)
+        except UhlpError as error:  # its end stands; the run only spends what it was given
+            log.warning("optimisation_not_cancelled", candidate=candidate_id, why=error.message)
 
     async def _shorten(self, candidate: Candidate) -> None:
         """A run of the OptimizeLoop is looked at, not waited for; the candidate stays discovered till it is over."""

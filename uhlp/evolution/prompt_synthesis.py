@@ -75,7 +75,6 @@ class PromptSynthesis:
         finally:
             self._book.grow(candidate.id, costs=spending.costs)
         if refusal is not None:
-            await self._compression.cancel(candidate)
             return await self._governor.reject(candidate.id, cause=refusal[0], reason=refusal[1])
         run = await self._compression.run_of(
             candidate, app, component,
@@ -128,6 +127,10 @@ class PromptSynthesis:
         )  # fmt: skip
         implementation = PromptImplementation(kept.artifact, candidate.id)
         self._governor.admit(candidate, implementation, evidence, previous=kept.previous)
+
+    async def abandon(self, candidate: Candidate) -> None:
+        """End the run of a candidate that is over, if it goes on."""
+        await self._compression.cancel(candidate)
 
     async def _why_not(
         self, candidate: Candidate, app: AppSnapshot, component: ComponentSnapshot, spending: Spending

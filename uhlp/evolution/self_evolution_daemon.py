@@ -171,9 +171,11 @@ class SelfEvolutionDaemon:
         void = "the component is gone" if component is None else why_void(candidate, component)
         if void is not None:
             await self._governor.supersede(candidate.id, reason=void)
+            await self._compiler.abandon(candidate.id)
         elif candidate.state is S.DISCOVERED and self._is_expired(candidate):
             reason = "nothing came of it in time: too few samples, no approval, or no coder that answers"
             await self._book.decide(candidate.id, S.EXPIRED, actor=GOVERNOR, reason=reason)
+            await self._compiler.abandon(candidate.id)
         elif candidate.state in BEFORE_TRAFFIC:
             self._compiler.enqueue(candidate.id)
         elif candidate.state is not S.INCONCLUSIVE:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from uhlp.clock import FakeClock, SystemClock
-from uhlp.errors import NotFound, TooManyRequests, ValidationFailed
+from uhlp.errors import Conflict, NotFound, TooManyRequests, ValidationFailed
 from uhlp.evals import Dataset, EvalLoop, EvalRequest, EvalResult, Evaluation, EvaluatorSpec, Exact, Sample
 from uhlp.evals.component_datasets import Origin
 from uhlp.evals.eval_record import EvalOrder, EvalRecord, compared
@@ -53,6 +53,8 @@ class Doubling:
     def __init__(self) -> None:
         self.wrong: set[int] = set()
         self.raises: set[int] = set()
+        self.hangs_from: int | None = None
+        self.may_go_on = asyncio.Event()
         self.may_answer = asyncio.Event()
         self.may_answer.set()
         self.is_asked = asyncio.Event()
@@ -61,6 +63,8 @@ class Doubling:
         self.is_asked.set()
         await self.may_answer.wait()
         number = request.input["n"]
+        if self.hangs_from is not None and number >= self.hangs_from:
+            await self.may_go_on.wait()
         if number in self.raises:
             raise ZeroDivisionError("the user's own loop")
         output = {"card": "4711"} if number in self.wrong else number * 2
@@ -153,6 +157,39 @@ async def test_a_server_that_stops_leaves_what_it_had_not_ended_interrupted(part
     await group.stop()
     states = {one.id: one.state for one in await parts.opened().all_of(APP, COMPONENT)}
     assert states == {running.id: "interrupted", waiting.id: "interrupted"}
+
+
+async def test_an_evaluation_that_hangs_is_cancelled_with_what_it_has_found(parts: Parts) -> None:
+    parts.desk.dataset = samples(40)
+    await parts.start()
+    parts.loop.hangs_from = 3
+    record = await parts.runs.order(APP, ORDER)
+    async with asyncio.timeout(20):
+        while (await parts.runs.get(APP, record.id)).done < 3:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    await parts.runs.cancel(APP, record.id)
+    ended = await parts.ended(record)
+    assert (ended.state, ended.figures.passed, ended.figures.is_complete) == ("cancelled", 3, False)
+    assert ended.ended_at is not None
+    parts.loop.may_go_on.set()
+    parts.desk.dataset = samples(2)
+    assert (await parts.ended(await parts.runs.order(APP, ORDER))).state == "done", "the next one has its turn"
+
+
+async def test_an_evaluation_that_waits_is_cancelled_at_once_and_never_begun(parts: Parts) -> None:
+    await parts.start()
+    parts.loop.may_answer.clear()
+    running, waiting = await parts.runs.order(APP, ORDER), await parts.runs.order(APP, ORDER)
+    assert (await parts.runs.cancel(APP, waiting.id)).state == "cancelled"
+    parts.loop.may_answer.set()
+    assert (await parts.ended(running)).state == "done"
+    assert (await parts.ended(await parts.runs.order(APP, ORDER))).state == "done"
+    assert (await parts.runs.get(APP, waiting.id)).figures.n == 0
+    for over in (running, waiting):
+        with pytest.raises(Conflict, match="is over"):
+            await parts.runs.cancel(APP, over.id)
+    with pytest.raises(NotFound):
+        await parts.runs.cancel("shop", running.id)
 
 
 async def test_what_cannot_be_evaluated_is_refused(parts: Parts) -> None:

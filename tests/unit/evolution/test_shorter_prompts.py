@@ -68,6 +68,25 @@ async def test_after_a_restart_the_same_run_is_waited_for(world: PromptWorld) ->
     assert (live.label, live.weight) == (f"prompt@{candidate_id}", 0.0)
 
 
+@pytest.mark.parametrize("action", ["reject", "quarantine"])
+async def test_a_person_who_ends_the_candidate_ends_its_run(world: PromptWorld, action: str) -> None:
+    await world.record(lines(30, split="train") + lines(30, split="held_out"))
+    candidate_id = await world.compress()
+    request_id = world.book.candidate(candidate_id).measurements["compression"]["requestId"]
+    assert not await world.runs.is_cancelled(request_id)
+    await world.oversight.act(candidate_id, action, actor="ann", reason="not this prompt")
+    assert await world.runs.is_cancelled(request_id)
+
+
+async def test_a_run_that_is_asked_for_while_its_candidate_ends_is_ended_too(world: PromptWorld) -> None:
+    await world.record(lines(30, split="train") + lines(30, split="held_out"))
+    candidate_id = await world.compress()
+    candidate = world.book.candidate(candidate_id)
+    await world.governor.reject(candidate_id, cause="person", reason="not this prompt", actor="ann")
+    await world.compiler.compile(candidate_id)
+    assert await world.runs.is_cancelled(candidate.measurements["compression"]["requestId"])
+
+
 @pytest.mark.parametrize("verdict", ["not_applicable", "nothing_accepted"])
 async def test_what_came_of_nothing_is_rejected_with_the_reports_reason(world: PromptWorld, verdict: str) -> None:
     await world.record(lines(30, split="train") + lines(30, split="held_out"))

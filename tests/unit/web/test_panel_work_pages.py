@@ -197,6 +197,19 @@ async def test_an_attempt_to_shorten_a_prompt_is_begun_shown_with_its_figures_an
     assert await shop.optimize_runs.is_cancelled("r-1")
 
 
+async def test_an_evaluation_is_cancelled_while_it_is_not_over(shop: Services) -> None:
+    await shop.registry.apply_files(
+        "shop", {"evals/order.jsonl": b'{"id": "a", "input": {}, "expected": 1}\n'}, message="Know"
+    )
+    made = await shop.eval_runs.order("shop", EvalOrder(component_id="order"))
+    address = f"/apps/shop/evals/{made.id}"
+    assert 'data-action="cancel"' in await html_of(address, shop)
+    told = await (await page_of(address, shop)).act(OWNER, {"action": "cancel", "fields": {}})
+    assert "so far" in told
+    html = await html_of(address, shop)
+    assert ("cancelled" in html, 'data-action="cancel"' in html) == (True, False)
+
+
 async def test_evaluations_are_listed_compared_and_begun(shop: Services) -> None:
     assert "Two that are done" not in await text_of("/apps/shop/evals", shop)
     text = await text_of("/apps/shop/evals", shop, **{"from": "e-1", "to": "e-2"})

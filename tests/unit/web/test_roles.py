@@ -25,6 +25,7 @@ OPERATORS_MAY = {
     "POST /admin/v1/sandboxes/{sandbox_id}/recycle",
     "POST /admin/v1/apps/{app_id}/queues/{queue}/dead-letters/{message_id}/revive",
     "POST /admin/v1/apps/{app_id}/evals",
+    "POST /admin/v1/apps/{app_id}/evals/{eval_id}/cancel",
     "POST /admin/v1/optimize-requests",
     "POST /admin/v1/optimize-requests/{request_id}/cancel",
     "POST /record",

@@ -49,6 +49,12 @@ async def get_evaluation(app_id: str, eval_id: str, services: ServicesDep) -> di
     return _wire(await services.eval_runs.get(app_id, eval_id))
 
 
+@router.post("/{eval_id}/cancel")
+async def cancel_evaluation(app_id: str, eval_id: str, services: ServicesDep) -> dict[str, Any]:
+    """End it, with what it has found so far: one that runs is `cancelled` a moment later. 409 when it is over."""
+    return _wire(await services.eval_runs.cancel(app_id, eval_id))
+
+
 def _wire(record: EvalRecord) -> dict[str, Any]:
     wire: dict[str, Any] = record.model_dump(mode="json", by_alias=True)
     return wire

@@ -31,6 +31,7 @@ _TABLE = """
     operator  POST    /admin/v1/apps/{app_id}/queues/{queue}/dead-letters/{message_id}/revive
     operator  POST    /record
     operator  POST    /admin/v1/apps/{app_id}/evals
+    operator  POST    /admin/v1/apps/{app_id}/evals/{eval_id}/cancel
     operator  POST    /admin/v1/optimize-requests
     operator  POST    /admin/v1/optimize-requests/{request_id}/cancel
 

@@ -15,5 +15,6 @@ RESTORE_OVERRIDES = "POST /admin/v1/apps/{app_id}/prompts/{name}/overrides/{tag}
 COMPRESS = "POST /admin/v1/optimize-requests"
 CANCEL_COMPRESSION = "POST /admin/v1/optimize-requests/{request_id}/cancel"
 EVALUATE = "POST /admin/v1/apps/{app_id}/evals"
+CANCEL_EVALUATION = "POST /admin/v1/apps/{app_id}/evals/{eval_id}/cancel"
 DRAFT = "POST /admin/v1/drafts"
 REGISTER = "POST /admin/v1/apps"

@@ -1,10 +1,25 @@
 """One evaluation: its figures, and what became of each sample."""
 
 from uhlp.evals.eval_record import EvalRecord, SampleVerdict
-from uhlp.web.panel import addresses, figures
+from uhlp.web.panel import addresses, figures, requests
 from uhlp.web.panel.candidate_marks import state_badge
-from uhlp.web.panel.markup import Markup, block, details, empty, facts, join, mono, note, table, tag, tile, tiles, when
-from uhlp.web.panel.page import Page, Section, Visit
+from uhlp.web.panel.markup import (
+    Markup,
+    Question,
+    block,
+    details,
+    empty,
+    facts,
+    join,
+    mono,
+    note,
+    table,
+    tag,
+    tile,
+    tiles,
+    when,
+)
+from uhlp.web.panel.page import Action, Fields, Page, Section, Visit
 from uhlp.web.panel.pages.evaluations import subject
 from uhlp.web.panel.shared_read import SharedRead
 
@@ -18,10 +33,14 @@ async def evaluation_page(visit: Visit, app_id: str, eval_id: str) -> Page:
     read = SharedRead(lambda: services.eval_runs.get(app_id, eval_id), clock=services.clock)
 
     async def about() -> Markup:
-        return _about(await read())
+        return _about(visit, await read())
 
     async def samples() -> Markup:
         return _samples((await read()).verdicts)
+
+    async def cancel(fields: Fields) -> str:
+        await services.eval_runs.cancel(app_id, eval_id)
+        return "It ends with what it has found so far."
 
     component_id = found.order.component_id
     return Page(
@@ -37,11 +56,15 @@ async def evaluation_page(visit: Visit, app_id: str, eval_id: str) -> Page:
             Section(name="About", draw=about, is_plain=True),
             Section(name="Samples, the worst first", draw=samples, every_s=3),
         ),
+        actions={"cancel": Action(requests.CANCEL_EVALUATION, cancel)},
     )
 
 
-def _about(one: EvalRecord) -> Markup:
+def _about(visit: Visit, one: EvalRecord) -> Markup:
     told = one.figures
+    asks = Question("Cancel", "It ends with what it has found so far.", is_reasoned=False)
+    may_end = one.state in ("queued", "running")
+    cancel = visit.button(requests.CANCEL_EVALUATION, "Cancel", "cancel", asks=asks) if may_end else None
     return join(
         [
             note(one.error, "bad") if one.error else None,
@@ -52,6 +75,7 @@ def _about(one: EvalRecord) -> Markup:
                 tile("Cost", figures.usd(told.cost_usd), f"{told.tokens_in + told.tokens_out:,} tokens"),
                 tile("p50", figures.milliseconds(told.p50_ms), "of what was answered"),
             ),
+            tag("div", cancel, class_="buttons") if cancel else None,
             facts(
                 [
                     ("Component", one.order.component_id),
