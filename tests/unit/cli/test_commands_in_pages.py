@@ -1,4 +1,4 @@
-"""Every command line that a README shows is one that `uhlp` knows."""
+"""Every command line that a README or a page shows is one that `uhlp` knows."""
 
 import re
 import shlex
@@ -10,7 +10,12 @@ from typer.main import get_command
 from uhlp.cli.app import app
 
 CHECKOUT = Path(__file__).resolve().parents[3]
-PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "uhlp" / "demo").glob("*/README.md"))]
+WITH_COMMANDS = ("daily", "deployment", "observing", "prompts", "providers", "workflows")
+PAGES = [
+    CHECKOUT / "README.md",
+    *sorted((CHECKOUT / "uhlp" / "demo").glob("*/README.md")),
+    *(CHECKOUT / "uhlp" / "docs" / f"{name}.md" for name in WITH_COMMANDS),
+]
 _LINE = re.compile(r"^(?: {4}|\$ )?(uhlp [a-z].*)$", re.MULTILINE)
 
 
@@ -20,7 +25,7 @@ def lines_of(page: Path) -> list[str]:
     return [line for line in found if line]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.parent.name}/{page.stem}")
 def test_commands_and_their_options_exist(page: Path) -> None:
     lines = lines_of(page)
     assert lines

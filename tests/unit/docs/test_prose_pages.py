@@ -1,6 +1,7 @@
 """The pages that people wrote: every link leads somewhere, every name of a setting or command in them exists."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -8,9 +9,10 @@ from uhlp.docs.generate import FOLDER
 from uhlp.web.documentation.pages import html_pages
 
 PAGES = sorted(path.stem for path in FOLDER.glob("*.md"))
+MADE_FROM_CODE = ("commands", "endpoints", "errors", "metrics", "settings")
 _LINK = re.compile(r"\]\(([^)]+)\)")
-_NO_SETTINGS = {"llm.model", "llm.budget", "evolution.db"}
-"""What is alike to a setting: parts of a definition, and a file."""
+_NO_SETTINGS = {"llm.model", "llm.budget", "llm.judge", "llm.cache", "evolution.db", "llm.generate"}
+"""What is alike to a setting: parts of a definition, a file, and the end of a tool's name."""
 _CODE = re.compile(r"`([^`\n]+)`")
 
 
@@ -26,10 +28,23 @@ def shown() -> dict[str, str]:
 @pytest.mark.parametrize("page", PAGES)
 def test_every_link_of_a_page_leads_to_a_place_that_there_is(page: str, shown: dict[str, str]) -> None:
     for target in _LINK.findall(_text(page)):
+        if target.startswith(("http:", "https:")):
+            continue
         file, _, anchor = target.partition("#")
         there = file.removesuffix(".md") or page
         assert there in PAGES, target
         assert not anchor or f'id="{anchor}"' in shown[there], target
+
+
+def test_every_link_of_the_readme_leads_to_a_file(shown: dict[str, str]) -> None:
+    """And so do those of the examples: they are read on disk, from where the file is."""
+    checkout = FOLDER.parents[1]
+    for readme in (checkout / "README.md", *(checkout / "uhlp" / "demo").glob("*/README.md")):
+        for target in _LINK.findall(readme.read_text(encoding="utf-8")):
+            file, _, anchor = target.partition("#")
+            if not target.startswith(("http:", "https:")):
+                assert (readme.parent / file).is_file(), (readme, target)
+                assert not anchor or f'id="{anchor}"' in shown[Path(file).stem], target
 
 
 def test_the_contents_lead_to_every_page() -> None:
@@ -44,13 +59,13 @@ def test_a_file_of_the_source_that_a_page_names_exists(page: str) -> None:
     assert [one for one in missing if not any(FOLDER.parent.rglob(one))] == []
 
 
-@pytest.mark.parametrize("page", ["providers", "deployment", "security", "evidence", "extending"])
+@pytest.mark.parametrize("page", sorted(set(PAGES) - set(MADE_FROM_CODE)))
 def test_a_command_or_setting_that_a_page_names_exists(page: str) -> None:
     commands, settings = _text("commands"), _text("settings")
     words = " ".join(_CODE.findall(_text(page)))
     for command in re.findall(r"uhlp ([a-z-]+)", words):
         assert re.search(rf"^## uhlp {command}\b", commands, re.MULTILINE), command
-    variables = {one.lower().replace("__", ".") for one in re.findall(r"UHLP_([A-Z_]+)", _text(page))}
+    variables = {one.lower().replace("__", ".") for one in re.findall(r"(?<!secret:)UHLP_([A-Z_]+)", _text(page))}
     for name in variables - {"url"}:
         assert f"`{name}`" in settings, name
     for name in re.findall(r"\b(?:llm|sandbox|mcp|evolution|limits)\.[a-z_]+(?:\.[a-z_]+)*", words):
