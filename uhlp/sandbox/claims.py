@@ -203,17 +203,20 @@ class Claims:
         now_s = self._clock.monotonic()
         if first.first_since_s is None:
             first.first_since_s = now_s
-        if lane.starting == lane.ending == 0 and now_s - first.first_since_s >= PATIENCE_S:
+        if self._is_full(lane) and lane.starting == lane.ending == 0 and now_s - first.first_since_s >= PATIENCE_S:
             self._retire_idle(lane)
         self._serve_others(lane)
         wanted = -(-len(lane.waiters) // lane.each) - lane.starting - workforce.spares_starting
         for _ in range(min(wanted, self.definition.max_instances - lane.size)):
             workforce.start_for(lane)
-        if len(lane.idle):
+        if len(lane.idle) and self._is_full(lane):
             for _ in range(min(lane.needed - lane.starting - lane.ending, len(lane.idle))):
                 self._retire_idle(lane)
             if lane.starting == lane.ending == 0 and lane.second_look is None:
                 lane.second_look = asyncio.get_running_loop().call_later(PATIENCE_S, self._look_again, lane)
+
+    def _is_full(self, lane: Lane) -> bool:
+        return lane.size >= self.definition.max_instances
 
     def _look_again(self, lane: Lane) -> None:
         lane.second_look = None

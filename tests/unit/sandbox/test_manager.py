@@ -116,6 +116,28 @@ async def test_at_the_maximum_the_least_recently_used_idle_worker_makes_room() -
     await manager.close()
 
 
+async def test_one_worker_makes_room_for_one_however_long_its_end_takes() -> None:
+    driver, clock, may_end = FakeDriver(where), FakeClock(), asyncio.Event()
+    manager = manager_of(driver, clock=clock)
+    await manager.open()
+    for name in ("a", "b"):
+        await run(manager, component_id=name)
+    kill = driver.workers[0].kill
+
+    async def slow_kill() -> Any:
+        await may_end.wait()
+        return await kill()
+
+    driver.workers[0].kill = slow_kill
+    call = run(manager, component_id="c")
+    await settle()
+    clock.advance(1)  # out of patience
+    may_end.set()
+    await call
+    assert [worker.is_alive for worker in driver.workers] == [False, True, True]
+    await manager.close()
+
+
 async def test_a_worker_goes_on_with_its_own_callers_until_the_one_before_them_is_out_of_patience() -> None:
     gate, clock = Gate(), FakeClock()
     driver = FakeDriver(gate)
@@ -652,7 +674,7 @@ async def test_a_worker_that_outlives_its_kill_takes_its_sandbox_down() -> None:
     driver = FakeDriver(gate)
     manager = manager_of(driver, kill_timeout_s=0.02)
     await manager.open()
-    call = run(manager, {"name": "stubborn"}, timeout_s=0.05)
+    call = run(manager, {"name": "stubborn"}, timeout_s=0.5)
     await gate.until(1)
     sandbox, kill = driver.sandboxes[0], driver.workers[0].kill
     driver.workers[0].kill = lambda: kill() if sandbox.ended.is_set() else asyncio.Event().wait()
