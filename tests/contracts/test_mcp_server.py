@@ -2,13 +2,13 @@
 
 import asyncio
 import os
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.free_port import free_port
 from tests.node_programs import FOLDER, node, node_program
 from tests.unit.tools.gateway import gateway_parts
 from tests.unit.tools.gateway.gateway_parts import Applications, context, gateway_of
@@ -30,9 +30,7 @@ class HttpServer:
     """The program on a port of this machine."""
 
     def __init__(self) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = free.getsockname()[1]
+        self._port = free_port()
         self._process: asyncio.subprocess.Process | None = None
         self.settings = {"url": f"http://127.0.0.1:{self._port}/mcp"}
 

@@ -4,13 +4,13 @@ import asyncio
 import os
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from tests.free_port import free_port
 from uhlp.clock import FakeClock
 from uhlp.errors import Conflict, RuntimeStoreUnavailable, ValidationFailed
 from uhlp.state.reconnecting import Reconnecting
@@ -23,9 +23,7 @@ class RedisServer:
     """A Redis server of the test's own on a free port of 127.0.0.1."""
 
     def __init__(self, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self._folder = folder
         self.start()
 

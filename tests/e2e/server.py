@@ -10,7 +10,6 @@ import hashlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,8 @@ from typing import Any, Self, TypeVar
 
 import httpx
 import pytest
+
+from tests.free_port import free_port
 
 T = TypeVar("T")
 
@@ -45,14 +46,6 @@ def need(program: str) -> None:
     if shutil.which(program) is None:
         give_up = pytest.fail if os.environ.get("UHLP_REQUIRE_SERVICES") == "1" else pytest.skip
         give_up(f"{program} is not installed")
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 class Server:

@@ -12,7 +12,8 @@ from random import Random
 import httpx
 import pytest
 
-from tests.e2e.server import CHECKOUT, free_port, need, wait_until
+from tests.e2e.server import CHECKOUT, need, wait_until
+from tests.free_port import free_port
 from uhlp.demo.simulated_model.tasks.amounts import answer
 from uhlp.demo.traffic import generator
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.server import CHECKOUT, Server, free_port
+from tests.e2e.server import CHECKOUT, Server
 from tests.e2e.test_order_workflow import GIFT, Program
+from tests.free_port import free_port
 from tests.node_programs import node_program
 
 EXAMPLES = CHECKOUT / "uhlp" / "demo"

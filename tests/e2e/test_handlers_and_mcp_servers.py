@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.server import Server, free_port, wait_until
+from tests.e2e.server import Server, wait_until
+from tests.free_port import free_port
 from tests.node_programs import FOLDER, node, node_program
 
 SCRIPT = "_jit_code/ask/v1/handler.py"

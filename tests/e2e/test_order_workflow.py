@@ -12,7 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.server import CHECKOUT, Server, free_port, wait_until
+from tests.e2e.server import CHECKOUT, Server, wait_until
+from tests.free_port import free_port
 from tests.node_programs import node_program
 
 APP = "order-workflow"

@@ -13,7 +13,8 @@ import pytest
 
 from tests.e2e.applications import BILLING, PARCEL, SHIPPING, TICKET, desk
 from tests.e2e.model import started_model
-from tests.e2e.server import Server, free_port, need, wait_until
+from tests.e2e.server import Server, need, wait_until
+from tests.free_port import free_port
 
 ODD = 'a "quoted"\\, zwölf\nlines'
 CAMEL_CASE = "label names should be written in 'snake_case' not 'camelCase'"

@@ -9,7 +9,8 @@ import pytest
 
 from tests.e2e.applications import BILLING, PARCEL, SHIPPING, TICKET, desk
 from tests.e2e.model import Model
-from tests.e2e.server import Server, free_port, need, wait_until
+from tests.e2e.server import Server, need, wait_until
+from tests.free_port import free_port
 
 
 def test_applications_samples_windows_candidates_and_ledger_survive(server: Server, model: Model) -> None:
