@@ -213,10 +213,10 @@ async def test_nobody_settles_a_message_under_a_lease_that_is_over(box, clock) -
 
 async def test_extending_holds_the_lease_and_never_shortens_it(box, clock) -> None:
     await send(box, 1, 2)
-    held = await one(box, visibility_timeout=0.5)
+    held = await one(box, visibility_timeout=0.9)  # of Redis' own time: enough to ask for more
     await held.extend(LONG_S)
     await held.extend(0.01)
-    await one(box, visibility_timeout=0.5)
+    await one(box, visibility_timeout=0.9)
     await lapse(box, clock, MailboxCounts(1, 1, 0, 0))
     await held.acknowledge()
 
@@ -662,7 +662,7 @@ async def test_redis_down_is_unavailable_and_what_it_had_is_there_when_it_is_bac
 
 async def test_a_redis_that_hangs_is_given_up(tmp_path, server) -> None:
     own = RedisServer(tmp_path)
-    client = MailboxRedis(own.url, timeout_s=0.2)
+    client = MailboxRedis(own.url, timeout_s=0.5)
     await until_up(client)
     box = RedisMailbox(name="work", body=Order, client=client)
     own.process.send_signal(signal.SIGSTOP)

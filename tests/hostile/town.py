@@ -34,7 +34,7 @@ KEEPS_A_SECRET = (
     "    return call_tool('wait', inputs)\n"
 )
 POOL = PoolDefinition(pool_name="default", max_instances=4, resource_limits=ResourceLimits(memory_limit="96M"))
-STEADY_WITHIN_S = 3.0
+STEADY_WITHIN_S = 30.0
 _ids = itertools.count(1)
 
 

@@ -131,7 +131,7 @@ def serve(world: World, **fields: Any) -> None:
 async def test_after_a_call_was_made_what_writes_is_not_run_again(empty_world: World, fault: str) -> None:
     world = empty_world
     await world.register(component(tools=[LOG_TOOL]))
-    serve(world, timeout_s=0.1)
+    serve(world, timeout_s=0.5)
     world.runner.tool_calls = {"JIT": [(LOG_TOOL, {"message": "charged the card"})]}
     world.runner.faults = {"3 pears": fault}
     with pytest.raises(NotRepeated) as raised:

@@ -392,7 +392,6 @@ class World:
     make_rollouts: Callable[..., Rollouts] = Rollouts
     make_samples: Callable[..., SampleStore] = SampleStore
     leases: RuntimeStore | None = None
-    lease_s: float = LEASE_S
 
     def __init__(self, folder: Path, clock: FakeClock, config: EvolutionConfig = CONFIG, **oracle: Any) -> None:
         self.folder, self.clock, self.config = folder, clock, config
@@ -440,7 +439,7 @@ class World:
             step=lambda name: self.step(name),
         )  # fmt: skip
         await stack.enter_async_context(self.store)
-        self.leadership = Leadership(leases=self.leases, holder=uuid4().hex, ttl_s=self.lease_s, clock=clock)
+        self.leadership = Leadership(leases=self.leases, holder=uuid4().hex, ttl_s=LEASE_S, clock=clock)
         await self.leadership.open(above=await self.store.newest_token())
         self.usage = await stack.enter_async_context(
             UsageStore(path=self.folder / "evolution.db", book=self.usage_book)

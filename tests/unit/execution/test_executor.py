@@ -149,7 +149,7 @@ async def test_failures_have_a_reason_and_an_error_made_on_the_host(
     parts: MakeParts, implementation: Any, behaviour: Behaviour, failure: str, error: type[Exception]
 ) -> None:
     made = await parts(behaviour)
-    result = await made.executor.run(call_of(implementation, timeout_s=0.05 if behaviour is hang else 2.0))
+    result = await made.executor.run(call_of(implementation, timeout_s=0.5 if behaviour is hang else 2.0))
     assert (result.outcome, result.failure) == ("failed", failure)
     assert isinstance(result.error, error)
     assert result.error.status in (413, 502, 504)
@@ -228,10 +228,15 @@ async def test_no_sandbox_is_a_refusal_that_says_nothing_of_the_handler(parts: M
     result = await made.executor.run(call_of())
     assert (result.outcome, result.failure) == ("failed", "sandbox")
     assert result.is_refusal
-    made = await parts(hang)
+    began = asyncio.Event()
+
+    async def hang_when_begun(worker: FakeWorker, request: dict[str, Any]) -> None:
+        began.set()
+
+    made = await parts(hang_when_begun)
     pool = {"sandboxPools": {"pools": [{"poolName": "default", "maxInstances": 1}]}}
-    first = asyncio.ensure_future(made.executor.run(call_of(app=app_of(**pool), timeout_s=0.2)))
-    await asyncio.sleep(0)
+    first = asyncio.ensure_future(made.executor.run(call_of(app=app_of(**pool), timeout_s=1.0)))
+    await began.wait()
     second = await made.executor.run(call_of(app=app_of(**pool), timeout_s=0.05))
     assert isinstance(second.error, NoSandboxAvailable)
     assert (await first).failure == "timeout"

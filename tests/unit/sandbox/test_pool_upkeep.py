@@ -25,7 +25,7 @@ def serving(driver: FakeDriver, clock: FakeClock, pool: PoolDefinition = POOL, *
 async def test_an_idle_worker_that_does_not_answer_is_replaced() -> None:
     driver, clock = FakeDriver(), FakeClock()
     pool = PoolDefinition(pool_name="default", min_instances=2)
-    manager = serving(driver, clock, pool, ping_timeout_s=0.05)
+    manager = serving(driver, clock, pool, ping_timeout_s=0.5)
     await manager.open()
     await manager.run_cycle()
     driver.workers[0].is_deaf = True
@@ -42,7 +42,7 @@ async def test_an_idle_worker_that_does_not_answer_is_replaced() -> None:
 async def test_a_pool_whose_upkeep_fails_keeps_no_other_from_its_own() -> None:
     driver, clock = FakeDriver(), FakeClock()
     pool = PoolDefinition(pool_name="default", min_instances=1)
-    manager = manager_of(driver, clock=clock, desired=lambda: [("broken", pool), ("shop", pool)], ping_timeout_s=0.05)
+    manager = manager_of(driver, clock=clock, desired=lambda: [("broken", pool), ("shop", pool)], ping_timeout_s=0.5)
     await manager.open()
     await manager.run_cycle()
     driver.workers[0].resident_bytes = "many"  # type: ignore[assignment]  # what only a broken driver says
@@ -58,7 +58,7 @@ async def test_a_pool_whose_upkeep_fails_keeps_no_other_from_its_own() -> None:
 async def test_a_worker_that_is_called_while_it_is_asked_is_left_alone() -> None:
     gate = Gate()
     driver, clock = FakeDriver(gate), FakeClock()
-    manager = serving(driver, clock, ping_timeout_s=0.05)
+    manager = serving(driver, clock, ping_timeout_s=0.5)
     await manager.open()
     gate.open("first")
     await run(manager, {"name": "first"}, pool=POOL)

@@ -195,7 +195,7 @@ async def test_recycles_are_counted_by_reason() -> None:
     meter, driver, clock = CountingMeter(), FakeDriver(), FakeClock()
     pool = PoolDefinition(pool_name="default", max_requests_per_instance=2, idle_timeout_s=1e6)
     manager = manager_of(
-        driver, clock=clock, meter=meter, max_worker_age_s=100, ping_timeout_s=0.05, desired=lambda: [("shop", pool)],
+        driver, clock=clock, meter=meter, max_worker_age_s=100, ping_timeout_s=0.5, desired=lambda: [("shop", pool)],
         warm_pools=0,
     )  # fmt: skip
     await manager.open()

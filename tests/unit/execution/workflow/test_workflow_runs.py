@@ -303,7 +303,7 @@ async def test_a_run_that_takes_longer_than_its_time_is_cancelled_with_its_steps
     root = sequence(("slow", ask("never")), on_failure=(END,))
     async with running(Parts(tmp_path / "w.db", app_of(root), components=components)) as parts:
         with pytest.raises(DeadlineExceeded) as raised:
-            await parts.runs.answer(parts.call(timeout_s=0.02))
+            await parts.runs.answer(parts.call(timeout_s=0.5))  # time enough to reach the step
         assert left.is_set()
         run = await parts.journal.ask(lambda db: select_run(db, "shop", raised.value.details["executionId"]))
         assert (run.state, run.error["code"]) == ("cancelled", "DEADLINE_EXCEEDED")
