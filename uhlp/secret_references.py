@@ -32,11 +32,6 @@ def secret_reader(environment: Mapping[str, str], directory: Path | None = None)
     return read
 
 
-def for_definitions(read: SecretReader, *, own: Collection[str]) -> SecretReader:
-    """The secrets that definitions may refer to: all but the server's own. Whoever writes one says where it is sent."""
-    return lambda name: None if is_servers_own(name, own) else read(name)
-
-
 def is_servers_own(name: str, own: Collection[str]) -> bool:
     """Whether a secret is for the server alone: `UHLP_…`, and `own`, what its settings refer to (`references_in`)."""
     return name.upper().startswith("UHLP_") or name in own

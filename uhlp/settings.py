@@ -23,6 +23,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from uhlp.access.definition_secrets import SecretSettings
 from uhlp.errors import ValidationFailed
 from uhlp.evals.config import EvalSettings
 from uhlp.evolution.alerts_config import AlertSettings
@@ -108,6 +109,7 @@ class Settings(BaseSettings):
     commands: CommandSettings = CommandSettings()
     llm: LlmSettings = LlmSettings()
     mcp: McpSettings = McpSettings()
+    secrets: SecretSettings = SecretSettings()
     evolution: EvolutionConfig = EvolutionConfig()
     alerts: AlertSettings = AlertSettings()
     optimization: OptimizationSettings = OptimizationSettings()

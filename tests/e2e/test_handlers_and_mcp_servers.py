@@ -57,6 +57,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, port: int) -> Iterator[Serv
         "UHLP_MCP__SERVERS": json.dumps({"everything": started}),
         "UHLP_MCP__ALLOW_HOSTS": json.dumps([f"127.0.0.1:{port}"]),
         "CRM_TOKEN": "hush-hush-42",
+        "UHLP_SECRETS__APPLICATIONS": json.dumps({"shop": ["CRM_TOKEN"]}),
         "COLUMNS": "80",
     }
     with Server(tmp_path_factory.mktemp("mcp") / "data", environment=environment) as server:

@@ -43,7 +43,8 @@ def started_by(*triggers: dict[str, Any], sort: tuple[dict[str, Any], ...] = (),
 
 @pytest.fixture
 def server(tmp_path: Path, model: Model) -> Iterator[Server]:
-    with Server(tmp_path / "data", environment=model.environment | {"PAYMENTS": SECRET}) as server:
+    environment = {"PAYMENTS": SECRET, "UHLP_SECRETS__APPLICATIONS": json.dumps({"desk": ["PAYMENTS"]})}
+    with Server(tmp_path / "data", environment=model.environment | environment) as server:
         yield server
 
 

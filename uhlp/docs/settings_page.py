@@ -21,7 +21,7 @@ A setting is an environment variable or a key of `uhlp.toml` in the working dire
 `sandbox.docker.url` is `UHLP_SANDBOX__DOCKER__URL`: `UHLP_`, and two underscores between levels. Lists and tables are
 written as JSON in variables. A name that is not known is refused at start. `uhlp settings` prints what a running server
 uses, and where each value comes from; secrets are masked. Where a value may be `secret:NAME`, it is the environment
-variable `NAME`, or the file `<data_dir>/secrets/NAME`.
+variable `NAME`, or the file `<data_dir>/secrets/NAME`; in definitions it is what `secrets.applications` gives.
 
 `OPENAI_API_KEY`, `ANTHROPIC_API_KEY` or `OLLAMA_HOST` alone configure a model provider ([providers](providers.md)).
 What `uhlp evolution config` and `uhlp config` change while the server runs is kept and wins over both.

@@ -7,13 +7,13 @@ from typing import Any, Protocol
 
 import structlog
 
+from uhlp.access.definition_secrets import DefinitionSecrets
 from uhlp.clock import Clock
 from uhlp.errors import CallbackUnderWay, ListenerNotFound, Unauthorized, Unavailable
 from uhlp.models.trigger import CallbackTrigger
 from uhlp.registry.application_registry import ApplicationRegistry
 from uhlp.routing.component_requests import ComponentRequests
 from uhlp.routing.request import RoutedAnswer
-from uhlp.secret_references import SecretReader, resolve
 from uhlp.sources.callback_signature import check_signature
 from uhlp.sources.input_mapping import mapped_input
 from uhlp.state.framework_values import FrameworkValues
@@ -52,14 +52,14 @@ class Callbacks:
         requests: ComponentRequests,
         values: FrameworkValues,
         waiting: WaitingWorkflows,
-        read_secret: SecretReader,
+        secrets: DefinitionSecrets,
         clock: Clock,
     ) -> None:
         self._registry = registry
         self._requests = requests
         self._values = values
         self._waiting = waiting
-        self._read_secret = read_secret
+        self._secrets = secrets
         self._clock = clock
 
     def listener(self, app_id: str, name: str) -> tuple[str, CallbackTrigger] | None:
@@ -70,14 +70,16 @@ class Callbacks:
                     return component_id, trigger
         return None
 
-    async def check_signature(self, trigger: CallbackTrigger, headers: Mapping[bytes, bytes], body: bytes) -> str:
+    async def check_signature(
+        self, app_id: str, trigger: CallbackTrigger, headers: Mapping[bytes, bytes], body: bytes
+    ) -> str:
         """What stands for this call, and only this one. Raises Unauthorized, Unavailable."""
         if trigger.verification is None:
             raise Unauthorized("This callback needs an application key: send X-API-Key, or Authorization: Bearer.")
-        secret = await asyncio.to_thread(resolve, trigger.verification.secret, self._read_secret)
+        secret = await asyncio.to_thread(self._secrets.resolve, app_id, trigger.verification.secret)
         if secret is None:
             log.error("callback_secret_missing", callback=trigger.name, secret=trigger.verification.secret)
-            raise Unavailable("The callback cannot be verified now: its secret is not set on the server.")
+            raise Unavailable("The callback cannot be verified now: the server has no such secret for it.")
         digest = check_signature(trigger.verification, secret=secret, headers=headers, body=body, now=self._clock.now())
         return f"signature:{digest.hex()}"
 

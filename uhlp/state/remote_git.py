@@ -9,8 +9,8 @@ from base64 import b64encode
 from contextlib import suppress
 from pathlib import Path
 
+from uhlp.access.definition_secrets import DefinitionSecrets
 from uhlp.errors import RemoteUnavailable
-from uhlp.secret_references import SecretReader, resolve
 from uhlp.state.remote import Remote
 
 FETCHED = "refs/uhlp/remote"
@@ -28,8 +28,8 @@ class RemoteGit:
     `timeout_s`. Raises RemoteUnavailable when the remote does not answer or does not let us in.
     """
 
-    def __init__(self, *, read_secret: SecretReader | None = None, timeout_s: float = 30.0) -> None:
-        self._read_secret = read_secret or (lambda name: None)
+    def __init__(self, *, secrets: DefinitionSecrets | None = None, timeout_s: float = 30.0) -> None:
+        self._secrets = secrets
         self._timeout_s = timeout_s
 
     async def fetch(self, repository: Path, remote: Remote) -> None:
@@ -53,7 +53,7 @@ class RemoteGit:
         if remote.path is not None and await asyncio.to_thread(_is_beside, repository, remote.path):
             raise RemoteUnavailable("repoUrl lies among the server's own repositories, of which no other is a remote.")
         with tempfile.TemporaryDirectory(prefix="uhlp-git-") as private:
-            environment = await asyncio.to_thread(self._environment, remote, Path(private))
+            environment = await asyncio.to_thread(self._environment, repository.stem, remote, Path(private))
             command = ["git", "-C", str(repository), "-c", "core.hooksPath=/dev/null", "-c", "gc.auto=0",
                        "-c", "http.followRedirects=false", *arguments]  # fmt: skip
             try:
@@ -82,7 +82,7 @@ class RemoteGit:
             raise RemoteUnavailable(f"{remote.url}: {_reason(err.decode(errors='replace'))}")
         return told
 
-    def _environment(self, remote: Remote, private: Path) -> dict[str, str]:
+    def _environment(self, app_id: str, remote: Remote, private: Path) -> dict[str, str]:
         inherited = os.environ.items()
         environment = {name: value for name, value in inherited if name in _KEPT or not name.startswith("GIT_")}
         environment |= {
@@ -94,9 +94,9 @@ class RemoteGit:
         }
         secret = None
         if remote.credential is not None:
-            secret = resolve(remote.credential, self._read_secret)
+            secret = None if self._secrets is None else self._secrets.resolve(app_id, remote.credential)
             if secret is None:
-                raise RemoteUnavailable(f"{remote.url}: there is no {remote.credential} for definitions")
+                raise RemoteUnavailable(f"{remote.url}: there is no {remote.credential} for {app_id}")
         if remote.is_ssh:
             environment["GIT_SSH_COMMAND"] = _ssh(remote, secret, private)
         elif remote.is_http and secret is not None:

@@ -50,10 +50,12 @@ class SourceAccess:
         if not any(grants(identity.permissions, one) for one in wanted):
             raise PermissionDenied(f"The key lacks the permission {' or '.join(wanted)}.")
 
-    async def check_signature(self, trigger: "CallbackTrigger", headers: Headers, body: bytes, *, client: str) -> str:
+    async def check_signature(
+        self, app_id: str, trigger: "CallbackTrigger", headers: Headers, body: bytes, *, client: str
+    ) -> str:
         """What stands for a signed callback. Who fails too often is told to wait; what is signed rightly never is."""
         try:
-            return await self._callbacks.check_signature(trigger, headers, body)
+            return await self._callbacks.check_signature(app_id, trigger, headers, body)
         except Unauthorized:
             self._limiter.check(client)
             self._limiter.failed(client)

@@ -134,7 +134,7 @@ class SourcesLane:
             idempotency = f"key:{sent.decode('latin-1')}" if sent else None
         values, body = await self._input(scope, receive, headers)
         if is_signed and trigger is not None:
-            idempotency = await self._access.check_signature(trigger, headers, body, client=client)
+            idempotency = await self._access.check_signature(app_id, trigger, headers, body, client=client)
         return await self._sources.callbacks.receive(
             app_id, name, values, correlation=_correlation(scope), idempotency=idempotency, trace=trace
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from uhlp.access.definition_secrets import DefinitionSecrets
 from uhlp.access.sandbox_tokens import SandboxTokens
 from uhlp.clock import Clock, SystemClock
 from uhlp.errors import UhlpError
@@ -27,7 +28,7 @@ from uhlp.registry.registry_gauges import RegistryGauges
 from uhlp.sandbox.client import Identity
 from uhlp.sandbox.drivers.choice import make_driver
 from uhlp.sandbox.manager import SandboxManager
-from uhlp.secret_references import SecretReader, for_definitions, references_in, secret_reader
+from uhlp.secret_references import SecretReader, references_in, secret_reader
 from uhlp.settings import Settings, describe
 from uhlp.state.definition_store import DefinitionStore
 from uhlp.state.remote_git import RemoteGit
@@ -65,7 +66,7 @@ class Foundation:
     registry_gauges: RegistryGauges
     samples: SampleStore
     read_secret: SecretReader
-    read_definition_secret: SecretReader
+    definition_secrets: DefinitionSecrets
     gateway: ModelGateway
     cassette: CassetteRecorder | None
     answer_cache: AnswerCache
@@ -97,13 +98,17 @@ async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitSt
     mailboxes = make_mailboxes(settings, data_dir, clock)
     stack.push_async_callback(mailboxes.aclose)
     read_secret = secret_reader(os.environ, data_dir / "secrets")
-    own_secrets = references_in(settings.model_dump())
-    read_definition_secret = for_definitions(read_secret, own=own_secrets)
+    definition_secrets = DefinitionSecrets(
+        settings=settings.secrets,
+        read=read_secret,
+        own=references_in(settings.model_dump()),
+        folder=data_dir / "secrets",
+    )
     tracer = await asyncio.to_thread(make_tracer, settings.tracing, read_secret)
     if tracer is not None:
         stack.push_async_callback(tracer.aclose)
     state = StateManager(
-        definitions=DefinitionStore(data_dir / "apps", remote_git=RemoteGit(read_secret=read_definition_secret)),
+        definitions=DefinitionStore(data_dir / "apps", remote_git=RemoteGit(secrets=definition_secrets)),
         runtime=runtime,
         limits=settings.runtime.limits,
         meter=metrics,
@@ -113,7 +118,7 @@ async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitSt
         config=settings.registry,
         meter=metrics,
         global_configuration=lambda: global_settings.configuration,
-        offers=lambda: Offers(settings.mcp.servers.keys(), tools.tool_names),
+        offers=lambda: Offers(settings.mcp.servers.keys(), tools.tool_names, definition_secrets),
         check_comparator=Comparator,
     )
     stack.callback(registry.close)
@@ -175,10 +180,10 @@ async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitSt
         servers_of=lambda app_id: _mcp_servers(registry, app_id),
         settings=settings.mcp,
         read_secret=read_secret,
+        secrets=definition_secrets,
         open_command=sandboxes.open_command,
         clock=clock,
         meter=metrics,
-        own_secrets=own_secrets,
     )
     stack.push_async_callback(mcp_servers.aclose)
     namespaces = ToolNamespaces(core=tools, gateway=mcp_servers, clock=clock, tracer=tracer)
@@ -207,7 +212,7 @@ async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitSt
         registry_gauges=registry_gauges,
         samples=samples,
         read_secret=read_secret,
-        read_definition_secret=read_definition_secret,
+        definition_secrets=definition_secrets,
         gateway=gateway,
         cassette=cassette,
         answer_cache=answer_cache,

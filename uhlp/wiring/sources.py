@@ -2,12 +2,12 @@
 
 from contextlib import AsyncExitStack
 
+from uhlp.access.definition_secrets import DefinitionSecrets
 from uhlp.clock import Clock
 from uhlp.mailbox.mailboxes import Mailboxes
 from uhlp.metering import Meter
 from uhlp.registry.application_registry import ApplicationRegistry
 from uhlp.routing.component_requests import ComponentRequests
-from uhlp.secret_references import SecretReader
 from uhlp.sources.app_queues import AppQueues
 from uhlp.sources.callbacks import Callbacks, NoWaitingWorkflows, WaitingWorkflows
 from uhlp.sources.cron_source import CronSource
@@ -33,7 +33,7 @@ async def open_sources(
         requests=requests,
         mailboxes=ground.mailboxes,
         waiting=waiting or NoWaitingWorkflows(),
-        read_secret=ground.read_definition_secret,
+        secrets=ground.definition_secrets,
         clock=ground.clock,
         meter=ground.metrics,
         stop_within_s=ground.settings.mailbox.stop_within_s,
@@ -49,7 +49,7 @@ def make_sources(
     requests: ComponentRequests,
     mailboxes: Mailboxes,
     waiting: WaitingWorkflows,
-    read_secret: SecretReader,
+    secrets: DefinitionSecrets,
     clock: Clock,
     meter: Meter,
     stop_within_s: float,
@@ -67,7 +67,7 @@ def make_sources(
         ),
         events=Events(registry=registry, requests=requests, queues=queues),
         callbacks=Callbacks(
-            registry=registry, requests=requests, values=values, waiting=waiting, read_secret=read_secret, clock=clock
+            registry=registry, requests=requests, values=values, waiting=waiting, secrets=secrets, clock=clock
         ),
         cron=CronSource(registry=registry, queues=queues, values=values, clock=clock, meter=meter),
     )

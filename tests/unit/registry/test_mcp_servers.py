@@ -4,6 +4,7 @@ import pytest
 
 from tests.unit.registry.conftest import FILES
 from tests.unit.registry.test_application_compiler import compiled, problems
+from uhlp.access.definition_secrets import DefinitionSecrets, SecretSettings
 from uhlp.errors import DefinitionInvalid
 from uhlp.models.definition import AppDefinition
 from uhlp.registry.application_registry import ApplicationRegistry
@@ -19,7 +20,8 @@ mcpServers:
   everything:
     ref: everything
 """
-OFFERS = Offers({"everything"}, {"core.llm.generate", "core.metrics.record"})
+LISTED = DefinitionSecrets(settings=SecretSettings(applications={"desk": ("CRM_TOKEN",)}), read={}.get)
+OFFERS = Offers({"everything"}, {"core.llm.generate", "core.metrics.record"}, LISTED)
 TOOLS = b"    tools: [%s]\n    inputSchema"
 
 
@@ -116,4 +118,46 @@ async def test_a_tool_of_core_must_be_one_that_there_is(state: StateManager):
     assert (problem["file"], problem["path"]) == ("component_registry.yaml", "/components/0/tools/0")
     assert "did you mean `core.llm.generate`?" in problem["message"]
     assert "line" in problem
+    registry.close()
+
+
+CALLBACK = {"source": "callback", "name": "paid", "verification": {"secret": "secret:PAY"}}
+
+
+async def test_secrets_of_another_application_are_refused_wherever_a_definition_names_them(state: StateManager):
+    registry = ApplicationRegistry(state=state, offers=lambda: OFFERS)
+    component = {"componentId": "find", "taskDetails": {"prompt_template": "p"}, "triggers": [CALLBACK]}
+    headers = {"X-One": "secret:CRM_TOKEN", "X-Two": "Bearer secret:SHOPS"}
+    definition = {
+        "appId": "desk",
+        "mcpServers": {"crm": {"url": "https://crm.example/mcp", "headers": headers}},
+        "stateStoreConfig": {"params": {"repoUrl": "https://git.example/x.git", "credential": "secret:DEPLOY"}},
+        "initialComponentRegistry": {"components": [component]},
+    }
+    with pytest.raises(DefinitionInvalid, match=r"secrets\.applications") as refused:
+        await registry.register_application(
+            AppDefinition.model_validate(definition), files={"prompts/p.yaml": b"template: x\n"}
+        )
+    problems = refused.value.details["problems"]
+    assert [one["path"] for one in problems] == [
+        "/mcpServers/crm/headers/X-Two",
+        "/stateStoreConfig/params/credential",
+        "/components/0/triggers/0/verification/secret",
+    ]
+    assert all("line" in one for one in problems)
+    assert await state.list_repositories() == []
+    registry.close()
+
+
+async def test_a_change_of_something_else_is_taken_when_a_secret_is_listed_no_more(state: StateManager):
+    registry = ApplicationRegistry(state=state, offers=lambda: OFFERS)
+    headers = {"Authorization": "Bearer secret:CRM_TOKEN"}
+    servers = {"crm": {"url": "https://crm.example/mcp", "headers": headers}}
+    await registry.register_application(AppDefinition.model_validate({"appId": "desk", "mcpServers": servers}))
+    registry.close()
+    nothing = DefinitionSecrets(settings=SecretSettings(), read={}.get)
+    registry = ApplicationRegistry(state=state, offers=lambda: Offers((), (), nothing))
+    await registry.load_all()
+    await registry.update_application("desk", {"displayName": "Desk"}, update_mask=["displayName"])
+    assert registry.snapshot("desk").definition.display_name == "Desk"
     registry.close()

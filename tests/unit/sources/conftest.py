@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.definition_secrets import for_every_application
 from tests.unit.evolution.world import CountingMeter
 from tests.unit.registry.conftest import CHEAP
 from tests.unit.web.fakes import Echo
@@ -70,7 +71,8 @@ class Shop:
         self.waiting = Waiting()
         self.sources = make_sources(
             registry=self.registry, values=self.state.framework, requests=self.requests, mailboxes=mailboxes,
-            waiting=self.waiting, read_secret={"PAY": SECRET}.get, clock=clock, meter=self.meter, stop_within_s=5.0,
+            waiting=self.waiting, secrets=for_every_application({"PAY": SECRET}), clock=clock, meter=self.meter,
+            stop_within_s=5.0,
         )  # fmt: skip
         self.queues, self.consumers, self.cron = self.sources.queues, self.sources.consumers, self.sources.cron
 

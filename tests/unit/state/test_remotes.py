@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.definition_secrets import for_every_application
 from tests.unit.state.git_servers import SSHD, https_server, ssh_server
 from uhlp.errors import RevisionConflict, ValidationFailed
 from uhlp.state.definition_store import DefinitionStore
@@ -245,7 +246,8 @@ async def test_over_ssh_the_key_is_a_secret_and_the_host_is_known(tmp_path, remo
     (tmp_path / "ssh").mkdir()
     with ssh_server(tmp_path / "ssh") as server:
         store = DefinitionStore(
-            tmp_path / "apps", remote_git=RemoteGit(read_secret={"KEY": server.private_key}.get, timeout_s=20)
+            tmp_path / "apps",
+            remote_git=RemoteGit(secrets=for_every_application({"KEY": server.private_key}), timeout_s=20),
         )
         await store.create(APP)
         url = f"{server.url}{remote}"
@@ -274,7 +276,9 @@ async def test_over_https_the_password_is_a_secret_and_never_told(tmp_path, remo
     with https_server(tmp_path, tmp_path, password="open-sesame") as (url, certificate):
         monkeypatch.setenv("GIT_SSL_CAINFO", str(certificate))
         secrets = {"PASSWORD": "open-sesame", "WRONG": "open-barley"}
-        store = DefinitionStore(tmp_path / "apps", remote_git=RemoteGit(read_secret=secrets.get, timeout_s=20))
+        store = DefinitionStore(
+            tmp_path / "apps", remote_git=RemoteGit(secrets=for_every_application(secrets), timeout_s=20)
+        )
         await store.create(APP)
         store.set_remote(APP, Remote(f"{url}/remote.git", credential="secret:PASSWORD", username="ann"))
         first = await store.commit(APP, {"a": b"1"}, store.note("a", None))

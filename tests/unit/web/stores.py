@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.definition_secrets import for_every_application
 from uhlp.access.access_tokens import AccessTokens
 from uhlp.authoring.application_author import ApplicationAuthor
 from uhlp.clock import FakeClock
@@ -57,7 +58,8 @@ async def stored_services(
     opened |= {"router": router, "requests": ComponentRequests(registry=registry, router=router, clock=clock)}
     opened["sources"] = make_sources(
         registry=registry, values=state.framework, requests=opened["requests"], mailboxes=mailboxes,
-        waiting=NoWaitingWorkflows(), read_secret={}.get, clock=clock, meter=NullMeter(), stop_within_s=1.0,
+        waiting=NoWaitingWorkflows(), secrets=for_every_application({}), clock=clock, meter=NullMeter(),
+        stop_within_s=1.0,
     )  # fmt: skip
     opened["author"] = ApplicationAuthor(mcp_client=NoModel(), models=NoModel(), registry=registry, clock=clock)
     try:

@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.definition_secrets import for_every_application
 from tests.unit.tools.gateway.odd_server import OddServer, odd_server
 from uhlp.clock import FakeClock
 from uhlp.metering import NullMeter
@@ -34,6 +35,7 @@ async def with_servers(tmp_path: Path, odd: OddServer) -> AsyncIterator[Services
         servers_of=lambda app_id: services[0].registry.snapshot(app_id).definition.mcp_servers,
         settings=McpSettings(allow_hosts=("127.0.0.1",)),
         read_secret={}.get,
+        secrets=for_every_application({}),
         open_command=FakeDriver().open_command,
         clock=FakeClock(),
         meter=NullMeter(),

@@ -2,14 +2,14 @@
 
 import asyncio
 import ssl
-from collections.abc import Collection
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 
 from mcp.client._transport import TransportStreams
 
+from uhlp.access.definition_secrets import DefinitionSecrets
 from uhlp.clock import Clock
-from uhlp.secret_references import SecretReader
+from uhlp.secret_references import SecretReader, is_servers_own
 from uhlp.tools.gateway.address_guard import AddressGuard
 from uhlp.tools.gateway.config import McpSettings
 from uhlp.tools.gateway.http_transport import http_streams
@@ -19,8 +19,8 @@ from uhlp.tools.gateway.stdio_transport import OpenCommand, stdio_streams
 
 
 class LinkMaker:
-    """Made in a thread: it reads certificates. `open_command` starts a program in a sandbox; `own_secrets` are names
-    that no definition may send anywhere."""
+    """Made in a thread: it reads certificates. `open_command` starts a program in a sandbox; `secrets` are those of
+    definitions, `read_secret` reads those of the settings."""
 
     def __init__(
         self,
@@ -28,13 +28,13 @@ class LinkMaker:
         settings: McpSettings,
         read_secret: SecretReader,
         open_command: OpenCommand,
-        own_secrets: Collection[str],
+        secrets: DefinitionSecrets,
         clock: Clock,
     ) -> None:
         self._settings = settings
         self._read_secret = read_secret
         self._open_command = open_command
-        self._own_secrets = frozenset(own_secrets)
+        self._secrets = secrets
         self._clock = clock
         self._guard = AddressGuard(settings=settings, clock=clock)
         self._tls = ssl.create_default_context()  # the machine's authorities, or SSL_CERT_FILE; 20 ms, so made once
@@ -44,15 +44,17 @@ class LinkMaker:
         return ServerLink(
             app_id=app_id,
             spec=spec,
-            credentials=partial(self._credentials, spec),
+            credentials=partial(self._credentials, app_id, spec),
             open_streams=partial(self._streams, app_id, spec),
             settings=self._settings,
             clock=self._clock,
         )
 
-    async def _credentials(self, spec: ServerSpec) -> Credentials:
-        forbidden = () if spec.is_shared else self._own_secrets
-        return await asyncio.to_thread(read_credentials, spec.secrets, self._read_secret, forbidden=forbidden)
+    async def _credentials(self, app_id: str, spec: ServerSpec) -> Credentials:
+        if spec.is_shared:
+            return await asyncio.to_thread(read_credentials, spec.secrets, self._read_secret, refusal=_refusal)
+        read, refusal = partial(self._secrets.read, app_id), partial(self._secrets.refusal, app_id)
+        return await asyncio.to_thread(read_credentials, spec.secrets, read, refusal=refusal)
 
     def _streams(
         self, app_id: str, spec: ServerSpec, credentials: Credentials
@@ -74,3 +76,8 @@ class LinkMaker:
             tls=self._tls,
             settings=self._settings,
         )
+
+
+def _refusal(name: str) -> str | None:
+    """Of a secret that the settings give to a server; the operator may send it, but nothing that UHLP itself reads."""
+    return f"secret:{name} is this server's own and goes to nobody" if is_servers_own(name, ()) else None

@@ -1,11 +1,12 @@
 """McpGateway: the MCP servers of all applications, behind the names of their tools."""
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import structlog
 
+from uhlp.access.definition_secrets import DefinitionSecrets
 from uhlp.catalogue import traffic
 from uhlp.clock import Clock
 from uhlp.errors import InternalError, ToolNotFound, UhlpError
@@ -33,7 +34,8 @@ class McpGateway:
     """A ToolServer for `community.<server>.<tool>` and `app.<server>.<tool>`.
 
     Each application has its own session, credentials and process for each server: nothing of one reaches another.
-    `open_command` starts a program in a sandbox; `own_secrets` names secrets that no definition may send anywhere.
+    `open_command` starts a program in a sandbox; `secrets` are those of definitions, `read_secret`
+    reads those of the settings.
     """
 
     def __init__(
@@ -42,10 +44,10 @@ class McpGateway:
         servers_of: ServersOf,
         settings: McpSettings,
         read_secret: SecretReader,
+        secrets: DefinitionSecrets,
         open_command: "OpenCommand",
         clock: Clock,
         meter: Meter,
-        own_secrets: Collection[str] = (),
     ) -> None:
         self._servers_of = servers_of
         self._settings = settings
@@ -59,7 +61,7 @@ class McpGateway:
                 settings=settings,
                 read_secret=read_secret,
                 open_command=open_command,
-                own_secrets=own_secrets,
+                secrets=secrets,
                 clock=clock,
             )
 

@@ -1,12 +1,12 @@
 """ServerSpec: the MCP server that a name of a definition means."""
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from uhlp.models.mcp_server import McpServerDefinition
 from uhlp.sandbox.command import CommandLimits, CommandSpec
-from uhlp.secret_references import REFERENCE, SecretReader, is_servers_own
+from uhlp.secret_references import REFERENCE, SecretReader
 from uhlp.tools.gateway.config import SharedServer
 from uhlp.tools.gateway.faults import ServerFault
 
@@ -76,18 +76,18 @@ def command_of(app_id: str, program: SharedServer, credentials: Credentials) -> 
 
 
 def read_credentials(
-    pairs: Iterable[tuple[str, str]], read: SecretReader, *, forbidden: Collection[str] = ()
+    pairs: Iterable[tuple[str, str]], read: SecretReader, *, refusal: Callable[[str], str | None]
 ) -> Credentials:
     """The pairs with their references replaced. Reads files: call it in a thread.
 
-    Raises ServerFault for a secret that is not there, or is the server's own (`forbidden`, UHLP_…).
+    `refusal` says why a secret goes to nobody. Raises ServerFault with it, or for a secret that is not there.
     """
     hidden: list[str] = []
 
     def secret(found: re.Match[str]) -> str:
         name = found[1]
-        if is_servers_own(name, forbidden):
-            raise ServerFault(f"secret:{name} is this server's own and goes to nobody")
+        if reason := refusal(name):
+            raise ServerFault(reason)
         value = (read(name) or "").strip()
         if not value:
             raise ServerFault(f"there is no secret {name}")

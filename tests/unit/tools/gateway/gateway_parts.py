@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from tests.definition_secrets import for_every_application
 from tests.unit.tools.gateway.odd_server import OddServer
 from uhlp.clock import Clock, FakeClock
 from uhlp.metering import NullMeter
@@ -49,7 +50,7 @@ async def gateway_of(
         open_command=(driver or FakeDriver()).open_command,
         clock=clock or FakeClock(),
         meter=meter or NullMeter(),
-        own_secrets=("MODEL_KEY",),
+        secrets=for_every_application(SECRETS, own=("MODEL_KEY",)),
     )
     try:
         yield gateway
