@@ -37,7 +37,7 @@ from uhlp.prompts.overrides.config import OverrideSettings
 from uhlp.registry.config import RegistrySettings
 from uhlp.routing.config import SlotSettings
 from uhlp.sandbox.config import SandboxSettings
-from uhlp.state.config import RuntimeSettings
+from uhlp.state.config import RemoteSettings, RuntimeSettings
 from uhlp.tools.command_settings import CommandSettings
 from uhlp.tools.gateway.config import McpSettings
 from uhlp.tracing.config import TracingSettings
@@ -110,6 +110,7 @@ class Settings(BaseSettings):
     llm: LlmSettings = LlmSettings()
     mcp: McpSettings = McpSettings()
     secrets: SecretSettings = SecretSettings()
+    remotes: RemoteSettings = RemoteSettings()
     evolution: EvolutionConfig = EvolutionConfig()
     alerts: AlertSettings = AlertSettings()
     optimization: OptimizationSettings = OptimizationSettings()

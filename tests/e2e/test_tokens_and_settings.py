@@ -55,7 +55,7 @@ def test_a_definition_sends_no_secret_of_the_servers_own(tmp_path: Path) -> None
     elsewhere = HTTPServer(("127.0.0.1", 0), Elsewhere)
     threading.Thread(target=elsewhere.serve_forever, daemon=True).start()
     remote = {"repoUrl": f"http://127.0.0.1:{elsewhere.server_port}/x.git", "username": "me"}
-    allowed = {"UHLP_SECRETS__APPLICATIONS": '{"*": ["*"]}'}
+    allowed = {"UHLP_SECRETS__APPLICATIONS": '{"*": ["*"]}', "UHLP_REMOTES__ALLOW_HOSTS": '["127.0.0.1"]'}
     with Server(
         tmp_path / "data", environment={"UHLP_ADMIN_TOKEN": "the-owners", "THEIRS": "harmless"} | allowed
     ) as server:

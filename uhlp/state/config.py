@@ -1,8 +1,12 @@
 """Numbers of the state room."""
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from uhlp.access.address_guard import AddressRules
+from uhlp.access.definition_secrets import Owner
 
 
 class RuntimeLimits(BaseModel):
@@ -36,3 +40,13 @@ class RuntimeSettings(BaseModel):
 
     limits: RuntimeLimits = RuntimeLimits()
     lease_s: Annotated[float, Field(ge=1, le=3600)] = 15.0
+
+
+class RemoteSettings(AddressRules):
+    """Where definitions may have their remote (`stateStoreConfig.params.repoUrl`); this machine's git goes there."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    paths: dict[Owner, tuple[Path, ...]] = Field(default_factory=dict)
+    """Repositories of this machine, or folders of them, by the application that may name them (`*`: every one). Without
+    it a path is refused."""

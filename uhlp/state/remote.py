@@ -12,6 +12,7 @@ _PARAMS = {"repoUrl", "branch", "credential", "username", "knownHosts"}
 _BRANCH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,127}")
 _SCP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*@[A-Za-z0-9_][A-Za-z0-9_.-]*:[^-:\s][^:\s]*")
 _SECRET = re.compile(r"secret:[A-Za-z_][A-Za-z0-9_.-]{0,127}")
+_SSH_PORT = 22
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -36,6 +37,14 @@ class Remote:
     @property
     def is_http(self) -> bool:
         return self.url.startswith(("https://", "http://"))
+
+    @property
+    def host_and_port(self) -> tuple[str, int]:
+        """Of a repository elsewhere."""
+        if _SCP.fullmatch(self.url):
+            return self.url.partition("@")[2].partition(":")[0], _SSH_PORT
+        parts = urlsplit(self.url)
+        return parts.hostname or "", parts.port or {"https": 443, "http": 80}.get(parts.scheme, _SSH_PORT)
 
     @property
     def path(self) -> Path | None:
@@ -72,9 +81,11 @@ def _fault_of_url(url: str) -> str | None:
         return None
     try:
         parts = urlsplit(url)
-        host, user, password = parts.hostname or "", parts.username or "", parts.password
+        host, user, password, port = parts.hostname or "", parts.username or "", parts.password, parts.port
     except ValueError:
         return "is no URL"
+    if port == 0 or not host.isascii():
+        return "has no port 0, and a host in ASCII"
     if password is not None or (parts.scheme in ("http", "https") and user):
         return "holds a credential: write `credential: secret:NAME`, and `username`"
     if parts.scheme == "file" and not host and parts.path.startswith("/"):

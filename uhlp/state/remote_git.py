@@ -12,6 +12,7 @@ from pathlib import Path
 from uhlp.access.definition_secrets import DefinitionSecrets
 from uhlp.errors import RemoteUnavailable
 from uhlp.state.remote import Remote
+from uhlp.state.remote_reach import RemoteReach
 
 FETCHED = "refs/uhlp/remote"
 """Where the remote's branch stands as it was fetched last."""
@@ -24,11 +25,19 @@ _MOST_REASON = 300
 class RemoteGit:
     """Fetches and pushes with `git`, which reads no configuration of this machine and asks nobody.
 
-    Credentials reach it through a private file or its environment, never its arguments. Every call ends within
-    `timeout_s`. Raises RemoteUnavailable when the remote does not answer or does not let us in.
+    Credentials reach it through a private file or its environment, never its arguments. It dials the address that
+    `reach` has checked, whatever the host's name means a moment later; without `reach` remotes are the operator's own.
+    Every call ends within `timeout_s`. Raises RemoteUnavailable when the remote does not answer or does not let us in.
     """
 
-    def __init__(self, *, secrets: DefinitionSecrets | None = None, timeout_s: float = 30.0) -> None:
+    def __init__(
+        self,
+        *,
+        secrets: DefinitionSecrets | None = None,
+        reach: RemoteReach | None = None,
+        timeout_s: float = 30.0,
+    ) -> None:
+        self._reach = reach
         self._secrets = secrets
         self._timeout_s = timeout_s
 
@@ -52,10 +61,11 @@ class RemoteGit:
     async def _run(self, repository: Path, remote: Remote, *arguments: str, refusable: bool = False) -> str:
         if remote.path is not None and await asyncio.to_thread(_is_beside, repository, remote.path):
             raise RemoteUnavailable("repoUrl lies among the server's own repositories, of which no other is a remote.")
+        addresses = await self._addresses(repository.stem, remote)
         with tempfile.TemporaryDirectory(prefix="uhlp-git-") as private:
-            environment = await asyncio.to_thread(self._environment, repository.stem, remote, Path(private))
+            environment = await asyncio.to_thread(self._environment, repository.stem, remote, addresses, Path(private))
             command = ["git", "-C", str(repository), "-c", "core.hooksPath=/dev/null", "-c", "gc.auto=0",
-                       "-c", "http.followRedirects=false", *arguments]  # fmt: skip
+                       "-c", "http.followRedirects=false", *_resolved(remote, addresses), *arguments]  # fmt: skip
             try:
                 process = await asyncio.create_subprocess_exec(
                     *command,
@@ -82,7 +92,15 @@ class RemoteGit:
             raise RemoteUnavailable(f"{remote.url}: {_reason(err.decode(errors='replace'))}")
         return told
 
-    def _environment(self, app_id: str, remote: Remote, private: Path) -> dict[str, str]:
+    async def _addresses(self, app_id: str, remote: Remote) -> tuple[str, ...]:
+        """Those that git may dial; none where it looks for them itself, or for a path."""
+        if self._reach is None:
+            return ()
+        if reason := await asyncio.to_thread(self._reach.refusal, app_id, remote):
+            raise RemoteUnavailable(reason)
+        return () if remote.path is not None else await self._reach.addresses(remote)
+
+    def _environment(self, app_id: str, remote: Remote, addresses: tuple[str, ...], private: Path) -> dict[str, str]:
         inherited = os.environ.items()
         environment = {name: value for name, value in inherited if name in _KEPT or not name.startswith("GIT_")}
         environment |= {
@@ -98,7 +116,7 @@ class RemoteGit:
             if secret is None:
                 raise RemoteUnavailable(f"{remote.url}: there is no {remote.credential} for {app_id}")
         if remote.is_ssh:
-            environment["GIT_SSH_COMMAND"] = _ssh(remote, secret, private)
+            environment["GIT_SSH_COMMAND"] = _ssh(remote, secret, addresses, private)
         elif remote.is_http and secret is not None:
             basic = b64encode(f"{remote.username}:{secret}".encode()).decode()
             environment |= {
@@ -109,8 +127,21 @@ class RemoteGit:
         return environment
 
 
-def _ssh(remote: Remote, secret: str | None, private: Path) -> str:
+def _resolved(remote: Remote, addresses: tuple[str, ...]) -> list[str]:
+    """Has git's HTTP client dial these addresses; TLS and the Host header keep the name. Of git 2.37 and newer."""
+    if not remote.is_http or not addresses:
+        return []
+    host, port = remote.host_and_port
+    listed = ",".join(f"[{one}]" if ":" in one else one for one in addresses)
+    return ["-c", f"http.curloptResolve={host}:{port}:{listed}"]
+
+
+def _ssh(remote: Remote, secret: str | None, addresses: tuple[str, ...], private: Path) -> str:
     options = ["ssh", "-oBatchMode=yes", "-oStrictHostKeyChecking=yes", "-oConnectTimeout=10"]
+    if addresses:
+        host, port = remote.host_and_port
+        known_as = host if port == 22 else f"[{host}]:{port}"
+        options += [f"-oHostName={addresses[0]}", f"-oHostKeyAlias={known_as}", "-oCheckHostIP=no"]
     if secret is not None:
         key = private / "key"
         key.touch(mode=0o600)

@@ -32,6 +32,7 @@ from uhlp.secret_references import SecretReader, references_in, secret_reader
 from uhlp.settings import Settings, describe
 from uhlp.state.definition_store import DefinitionStore
 from uhlp.state.remote_git import RemoteGit
+from uhlp.state.remote_reach import RemoteReach
 from uhlp.state.runtime_store import RuntimeStore
 from uhlp.state.state_manager import StateManager
 from uhlp.tools import CoreMCPServer, ToolNamespaces
@@ -104,11 +105,12 @@ async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitSt
         own=references_in(settings.model_dump()),
         folder=data_dir / "secrets",
     )
+    reach = RemoteReach(settings=settings.remotes, clock=clock)
     tracer = await asyncio.to_thread(make_tracer, settings.tracing, read_secret)
     if tracer is not None:
         stack.push_async_callback(tracer.aclose)
     state = StateManager(
-        definitions=DefinitionStore(data_dir / "apps", remote_git=RemoteGit(secrets=definition_secrets)),
+        definitions=DefinitionStore(data_dir / "apps", remote_git=RemoteGit(secrets=definition_secrets, reach=reach)),
         runtime=runtime,
         limits=settings.runtime.limits,
         meter=metrics,
@@ -118,7 +120,7 @@ async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitSt
         config=settings.registry,
         meter=metrics,
         global_configuration=lambda: global_settings.configuration,
-        offers=lambda: Offers(settings.mcp.servers.keys(), tools.tool_names, definition_secrets),
+        offers=lambda: Offers(settings.mcp.servers.keys(), tools.tool_names, definition_secrets, reach),
         check_comparator=Comparator,
     )
     stack.callback(registry.close)

@@ -5,10 +5,13 @@ import pytest
 from tests.unit.registry.conftest import FILES
 from tests.unit.registry.test_application_compiler import compiled, problems
 from uhlp.access.definition_secrets import DefinitionSecrets, SecretSettings
+from uhlp.clock import FakeClock
 from uhlp.errors import DefinitionInvalid
 from uhlp.models.definition import AppDefinition
 from uhlp.registry.application_registry import ApplicationRegistry
 from uhlp.registry.offers import Offers
+from uhlp.state.config import RemoteSettings
+from uhlp.state.remote_reach import RemoteReach
 from uhlp.state.state_manager import StateManager
 
 SERVERS = b"""\
@@ -160,4 +163,22 @@ async def test_a_change_of_something_else_is_taken_when_a_secret_is_listed_no_mo
     await registry.load_all()
     await registry.update_application("desk", {"displayName": "Desk"}, update_mask=["displayName"])
     assert registry.snapshot("desk").definition.display_name == "Desk"
+    registry.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "setting"),
+    [("ssh://git@10.0.0.1/x.git", r"remotes\.allow_hosts"), ("/etc/other.git", r"remotes\.paths")],
+)
+async def test_a_remote_where_the_operator_allows_none_is_refused_with_its_line(
+    state: StateManager, url: str, setting: str
+):
+    reach = RemoteReach(settings=RemoteSettings(), clock=FakeClock())
+    registry = ApplicationRegistry(state=state, offers=lambda: Offers((), (), LISTED, reach))
+    definition = {"appId": "desk", "stateStoreConfig": {"params": {"repoUrl": url}}}
+    with pytest.raises(DefinitionInvalid, match=setting) as refused:
+        await registry.register_application(AppDefinition.model_validate(definition))
+    (problem,) = refused.value.details["problems"]
+    assert (problem["file"], problem["path"]) == ("app.yaml", "/stateStoreConfig/params/repoUrl")
+    assert "line" in problem
     registry.close()

@@ -126,11 +126,13 @@ class _Backend(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def https_server(root: Path, folder: Path, *, password: str) -> Iterator[tuple[str, Path]]:
-    """Serves the repositories below `root` to `ann`; its URL, and the certificate to trust."""
+def https_server(root: Path, folder: Path, *, password: str, host: str = "127.0.0.1") -> Iterator[tuple[str, Path]]:
+    """Serves the repositories below `root` to `ann`; its URL, and the certificate of `host` to trust."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    alternatives = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    is_address = host == "127.0.0.1"
+    alternative = x509.IPAddress(ip_address(host)) if is_address else x509.DNSName(host)
+    alternatives = x509.SubjectAlternativeName([alternative])
     made = (
         x509.CertificateBuilder()
         .subject_name(name)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
+from uhlp.access.address_guard import AddressRules
 from uhlp.models.definition import RUNNER_IMAGE
 from uhlp.models.image_name import ImageName
 from uhlp.models.mcp_server import Headers, ServerName, ServerUrl
@@ -86,22 +87,11 @@ class SharedServer(_Settings):
         return (*self.command, *self.args)
 
 
-class McpSettings(_Settings):
+class McpSettings(_Settings, AddressRules):
     """Where definitions may reach, and how long and how much."""
 
     servers: dict[ServerName, SharedServer] = {}
     """By the name that definitions refer to."""
-
-    allow_hosts: tuple[str, ...] = ()
-    """Hosts that definitions may name although their address is not public: names (`*` matches within them), with a
-    port (`127.0.0.1:8900`) or without, and networks (`10.1.0.0/16`). Addresses of this machine, of private networks and
-    of neither are refused otherwise; link-local ones (a cloud's metadata service) always are."""
-
-    deny_hosts: tuple[str, ...] = ()
-    """Hosts and networks that no definition may name; it wins over `allow_hosts`."""
-
-    public_hosts: bool = True
-    """False: definitions may name the hosts of `allow_hosts` alone."""
 
     connect_timeout_s: Seconds = 5.0
     """From nothing to a session."""

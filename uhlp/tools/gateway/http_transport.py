@@ -10,7 +10,7 @@ import httpx2
 from mcp.client._transport import TransportStreams
 from mcp.client.streamable_http import streamable_http_client
 
-from uhlp.tools.gateway.address_guard import AddressGuard
+from uhlp.access.address_guard import AddressGuard, AddressRefused
 from uhlp.tools.gateway.bounded_stream import BoundedStream
 from uhlp.tools.gateway.config import McpSettings
 from uhlp.tools.gateway.faults import ServerFault
@@ -91,7 +91,11 @@ class BoundedTransport(httpx2.AsyncBaseTransport):
         port = url.port or (443 if url.scheme == "https" else 80)
         refused: httpx2.TransportError | None = None
         request.extensions = {**request.extensions, "sni_hostname": host}
-        for address in await self._guard.addresses(host, port, is_shared=self._is_shared):
+        try:
+            addresses = await self._guard.addresses(host, port, is_shared=self._is_shared)
+        except AddressRefused as reason:
+            raise ServerFault(str(reason)) from None
+        for address in addresses:
             request.url = url.copy_with(host=address)
             had_been_sent, outgoing.was_sent = outgoing.was_sent, True
             try:

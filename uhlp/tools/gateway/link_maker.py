@@ -7,10 +7,10 @@ from functools import partial
 
 from mcp.client._transport import TransportStreams
 
+from uhlp.access.address_guard import AddressGuard, Resolve, ask_system
 from uhlp.access.definition_secrets import DefinitionSecrets
 from uhlp.clock import Clock
 from uhlp.secret_references import SecretReader, is_servers_own
-from uhlp.tools.gateway.address_guard import AddressGuard
 from uhlp.tools.gateway.config import McpSettings
 from uhlp.tools.gateway.http_transport import http_streams
 from uhlp.tools.gateway.server_link import ServerLink
@@ -30,13 +30,14 @@ class LinkMaker:
         open_command: OpenCommand,
         secrets: DefinitionSecrets,
         clock: Clock,
+        resolve: Resolve = ask_system,
     ) -> None:
         self._settings = settings
         self._read_secret = read_secret
         self._open_command = open_command
         self._secrets = secrets
         self._clock = clock
-        self._guard = AddressGuard(settings=settings, clock=clock)
+        self._guard = AddressGuard(rules=settings, prefix="mcp", clock=clock, resolve=resolve)
         self._tls = ssl.create_default_context()  # the machine's authorities, or SSL_CERT_FILE; 20 ms, so made once
 
     def link(self, app_id: str, spec: ServerSpec) -> ServerLink:

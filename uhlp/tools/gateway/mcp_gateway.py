@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from uhlp.access.address_guard import Resolve, ask_system
 from uhlp.access.definition_secrets import DefinitionSecrets
 from uhlp.catalogue import traffic
 from uhlp.clock import Clock
@@ -48,6 +49,7 @@ class McpGateway:
         open_command: "OpenCommand",
         clock: Clock,
         meter: Meter,
+        resolve: Resolve = ask_system,
     ) -> None:
         self._servers_of = servers_of
         self._settings = settings
@@ -63,6 +65,7 @@ class McpGateway:
                 open_command=open_command,
                 secrets=secrets,
                 clock=clock,
+                resolve=resolve,
             )
 
         self._make_maker = maker

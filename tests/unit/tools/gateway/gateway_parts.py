@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.definition_secrets import for_every_application
 from tests.unit.tools.gateway.odd_server import OddServer
+from uhlp.access.address_guard import Resolve, ask_system
 from uhlp.clock import Clock, FakeClock
 from uhlp.metering import NullMeter
 from uhlp.models.definition import AppDefinition, LlmConfig
@@ -41,7 +42,13 @@ class Applications:
 
 @asynccontextmanager
 async def gateway_of(
-    applications: Applications, *, clock: Any = None, meter: Any = None, driver: Driver | None = None, **settings: Any
+    applications: Applications,
+    *,
+    clock: Any = None,
+    meter: Any = None,
+    driver: Driver | None = None,
+    resolve: Resolve = ask_system,
+    **settings: Any,
 ) -> AsyncIterator[McpGateway]:
     gateway = McpGateway(
         servers_of=applications.servers_of,
@@ -50,6 +57,7 @@ async def gateway_of(
         open_command=(driver or FakeDriver()).open_command,
         clock=clock or FakeClock(),
         meter=meter or NullMeter(),
+        resolve=resolve,
         secrets=for_every_application(SECRETS, own=("MODEL_KEY",)),
     )
     try:

@@ -13,6 +13,7 @@ from cryptography.x509.oid import NameOID
 
 from tests.unit.tools.gateway.gateway_parts import Applications, context, gateway_of, named
 from tests.unit.tools.gateway.odd_server import OddServer
+from uhlp.clock import FakeClock
 from uhlp.errors import (
     McpServerUnavailable,
     ToolNotFound,
@@ -109,3 +110,32 @@ def self_signed(name: str, folder: Path) -> tuple[Path, Path]:
     certificate.write_bytes(made.public_bytes(Encoding.PEM))
     private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     return certificate, private
+
+
+async def test_a_name_that_changes_its_meaning_leads_nowhere_else(odd: OddServer):
+    answers = [["127.0.0.1"], ["169.254.169.254"]]
+
+    async def resolve(host: str, port: int) -> list[str]:
+        return answers.pop(0) if len(answers) > 1 else answers[0]
+
+    clock = FakeClock()
+    url = odd.url.replace("127.0.0.1", "crm.example")
+    applications = Applications(odd={"url": url})
+    async with gateway_of(applications, clock=clock, allow_hosts=["crm.example"], resolve=resolve) as gateway:
+        await gateway.call_tool("app.odd.echo", {}, context(clock=clock))
+        dialled = len(odd.requests)
+        assert dialled, "the address that was checked is dialled; nobody else knows the name"
+        clock.advance(60)
+        with pytest.raises(McpServerUnavailable, match="nobody may name"):
+            await gateway.call_tool("app.odd.echo", {}, context(clock=clock))
+    assert len(odd.requests) == dialled
+
+
+async def test_of_several_addresses_those_that_are_refused_are_not_dialled(odd: OddServer):
+    async def resolve(host: str, port: int) -> list[str]:
+        return ["169.254.169.254", "127.0.0.1"]
+
+    url = odd.url.replace("127.0.0.1", "crm.example")
+    async with gateway_of(Applications(odd={"url": url}), allow_hosts=["crm.example"], resolve=resolve) as gateway:
+        await gateway.call_tool("app.odd.echo", {}, context())
+    assert odd.requests
