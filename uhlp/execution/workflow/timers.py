@@ -8,6 +8,8 @@ from uhlp.clock import Clock
 
 Action = Callable[[], None]
 
+_FEWEST_SWEPT = 64
+
 
 class Timer:
     """One thing to be done at `due`, seconds since the epoch."""
@@ -26,9 +28,10 @@ class Timer:
         self._action = None
 
     def fire(self) -> None:
-        action, self._action = self._action, None
-        if action is not None:
-            action()
+        """Do it; what raises has not been done, and may be fired again."""
+        if self._action is not None:
+            self._action()
+            self._action = None
 
 
 class Timers:
@@ -38,7 +41,12 @@ class Timers:
         self._clock = clock
         self._heap: list[tuple[float, int, Timer]] = []
         self._numbers = count()
+        self._sweep_at = _FEWEST_SWEPT
         self._on_earlier: Action = lambda: None
+
+    def __len__(self) -> int:
+        """How many are kept, cancelled ones among them until they are swept."""
+        return len(self._heap)
 
     def on_earlier(self, listener: Action) -> None:
         self._on_earlier = listener
@@ -46,6 +54,8 @@ class Timers:
     def at(self, due: float, action: Action) -> Timer:
         """Do `action` at `due`, or soon after when that is over already."""
         timer = Timer(due, action)
+        if len(self._heap) >= self._sweep_at:
+            self._sweep()
         is_next = not self._heap or due < self._heap[0][0]
         heapq.heappush(self._heap, (due, next(self._numbers), timer))
         if is_next:
@@ -59,7 +69,18 @@ class Timers:
         return at_most if not self._heap else min(at_most, max(0.0, self._heap[0][0] - self._clock.now()))
 
     def fire_due(self) -> None:
-        """Do everything that is due now."""
+        """Do everything that is due now. What raises is due still, and so is all that comes after it."""
         now = self._clock.now()
         while self._heap and self._heap[0][0] <= now:
-            heapq.heappop(self._heap)[2].fire()
+            entry = heapq.heappop(self._heap)
+            try:
+                entry[2].fire()
+            except BaseException:
+                heapq.heappush(self._heap, entry)
+                raise
+
+    def _sweep(self) -> None:
+        """Forget what was cancelled: most are long before they are due, the ends of runs by 30 days."""
+        self._heap = [entry for entry in self._heap if not entry[2].is_over]
+        heapq.heapify(self._heap)
+        self._sweep_at = max(_FEWEST_SWEPT, 2 * len(self._heap))
