@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from uhlp import strict_json
 from uhlp.clock import Clock
-from uhlp.errors import DeadlineExceeded
+from uhlp.errors import DeadlineExceeded, Unavailable
 from uhlp.execution.workflow.live_run import LiveRun, Parked
 from uhlp.execution.workflow.outcome import Outcome, failed
 from uhlp.execution.workflow.records import StepEnded, StepRecord
@@ -97,19 +98,26 @@ class Waits:
             self._drop(wait)
 
     def forget_below(self, run_id: str, path: str) -> None:
-        """A step has ended before what it holds: nothing in it waits any more."""
+        """A step has ended before what it holds: nothing in it waits any more, in the next server neither."""
         of_run = self._of_run.get(run_id, [])
         for wait in [wait for wait in of_run if _is_within(wait.step.path, path)]:
             of_run.remove(wait)
             self._drop(wait)
+            step = wait.step
+            with suppress(Unavailable):  # then it is the end of its run that tells
+                self._journal.append(
+                    StepEnded(
+                        run_id=run_id, path=step.path, attempt=step.attempt, state="cancelled", ended=self._clock.now()
+                    )
+                )
 
     def _end(self, wait: _Wait, outcome: Outcome) -> None:
         step, run, walker = wait.step, wait.run, wait.walker
+        self._journal.append(wait_ended(step, outcome, self._clock.now()))  # refused: it waits on
         self._drop(wait)
         of_run = self._of_run.get(step.run_id, [])
         if wait in of_run:
             of_run.remove(wait)
-        self._journal.append(wait_ended(step, outcome, self._clock.now()))
         if run is not None and walker is not None and not walker.done():
             run.moving += 1
             walker.set_result(outcome)

@@ -210,7 +210,45 @@ async def test_a_branch_that_has_lost_takes_no_callback(tmp_path):
         run_id = await parts.runs.start(parts.call())
         await parts.until(lambda: len(components.asked) == 2)
         assert await parts.runs.signal("shop", "paid", "1", {}) is False
-        gate.set()
+        assert ("first.waits/paid", "cancelled") in await states(parts, run_id)
+    gate.set()
+    next_server = Parts(tmp_path / "w.db", app_of(root), components=components, clock=parts.clock)
+    await next_server.runs.open()
+    assert await next_server.runs.signal("shop", "paid", "1", {}) is False
+    await next_server.runs.aclose()
+    async with running(Parts(tmp_path / "w.db", app_of(root), components=components, clock=parts.clock)) as parts:
+        await is_state(parts, run_id, "succeeded")
+
+
+async def test_a_wait_whose_end_the_journal_refuses_ends_when_it_takes_it(tmp_path):
+    class Refusing(RunJournal):
+        refuses = False
+
+        def append(self, entry):
+            if self.refuses:
+                raise Unavailable
+            super().append(entry)
+
+    root = sequence(("pause", WaitForTime(mapping(1_000))), ("paid", WaitForCallback("paid", expression("1"), 3_600.0)))
+    journal = Refusing(tmp_path / "w.db")
+    async with running(
+        Parts(tmp_path / "w.db", app_of(root), components=ScriptedComponents(), journal=journal)
+    ) as parts:
+        run_id = await parts.runs.start(parts.call())
+        await is_state(parts, run_id, "waiting")
+        parts.clock.advance(2)
+        journal.refuses = True
+        with pytest.raises(Unavailable):
+            await parts.runs.run_cycle()
+        journal.refuses = False
+        async with asyncio.timeout(10):
+            while ("paid", "waiting") not in await states(parts, run_id):
+                await parts.runs.run_cycle()
+        journal.refuses = True
+        with pytest.raises(Unavailable):
+            await parts.runs.signal("shop", "paid", "1", "yes")
+        journal.refuses = False
+        assert await parts.runs.signal("shop", "paid", "1", "yes")
         await is_state(parts, run_id, "succeeded")
 
 
