@@ -31,6 +31,7 @@ from uhlp.execution.workflow.run_journal import RunJournal
 from uhlp.execution.workflow.timers import Timers
 from uhlp.execution.workflow.waits import Waits
 from uhlp.metering import Meter
+from uhlp.sandbox.untrusted import MAX_DEPTH, is_deeper_than
 from uhlp.workflows import Step
 
 MOST_UNENDED = 2
@@ -158,6 +159,8 @@ class Attempts:
             text = strict_json.dumps(outcome.output)
         except TypeError:
             return failed(OutputInvalid("The step's output is no JSON.")), None
+        if is_deeper_than(outcome.output, MAX_DEPTH):
+            return failed(OutputInvalid(f"The step's output is nested deeper than {MAX_DEPTH} levels.")), None
         if len(text) > self._max_output_bytes:
             message = f"The step's output has {len(text)} bytes; {self._max_output_bytes} may be kept."
             return failed(PayloadTooLarge(message)), None

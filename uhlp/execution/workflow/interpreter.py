@@ -20,6 +20,7 @@ from uhlp.execution.workflow.scope import Scope, rfc3339
 from uhlp.execution.workflow.step_calls import StepCalls, StepPlace, told_error
 from uhlp.execution.workflow.turns import Turns
 from uhlp.execution.workflow.waiting import Waiting
+from uhlp.sandbox.untrusted import MAX_DEPTH, is_deeper_than
 from uhlp.workflows import (
     Block,
     Branch,
@@ -150,6 +151,9 @@ class Interpreter:
             return Work(kind=kind, run=partial(_raise, error))
         if not isinstance(given, dict):
             return Work(kind=kind, run=partial(_raise, InputInvalid("The input of a step is an object.")))
+        if is_deeper_than(given, MAX_DEPTH):
+            refusal = InputInvalid(f"The input of a step is nested at most {MAX_DEPTH} levels deep.")
+            return Work(kind=kind, run=partial(_raise, refusal))
         place = StepPlace(workflow_id=scope.plan.workflow_id, step_id=step.step_id, idempotency_key=key)
 
         async def ask(attempt: int, timeout_s: float | None) -> Outcome:

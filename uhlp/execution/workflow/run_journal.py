@@ -25,15 +25,23 @@ T = TypeVar("T")
 Question = Callable[[sqlite3.Connection], T]
 
 _BATCH = 500
-_MOST_WAITING = 100_000
+MOST_WAITING = 100_000
 """Entries that wait for a disk which fails; then runs are told at once."""
 
 
 class RunJournal:
     """`append` never waits; `flush` returns when everything appended before is in the file."""
 
-    def __init__(self, path: Path, *, kept_value_bytes: int = 16 * 1024, survive_power_cuts: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        kept_value_bytes: int = 16 * 1024,
+        survive_power_cuts: bool = False,
+        most_waiting: int = MOST_WAITING,
+    ) -> None:
         self._path = path
+        self._most_waiting = most_waiting
         self._kept_value_bytes = kept_value_bytes
         self._synchronous = "FULL" if survive_power_cuts else "NORMAL"
         self._queue: SimpleQueue[Entry | _Question | None] = SimpleQueue()
@@ -63,7 +71,7 @@ class RunJournal:
         """Write it after everything appended before. Raises Unavailable when the file takes nothing any more."""
         if self._thread is None:
             raise Unavailable("the journal of workflows is closed")
-        if self._queue.qsize() > _MOST_WAITING:
+        if self._queue.qsize() + len(self._unwritten) > self._most_waiting:
             raise Unavailable(f"the workflows in {self._path} are not written", retry_after_s=5.0)
         self._queue.put(entry)
 
@@ -112,7 +120,7 @@ class RunJournal:
         try:
             db.execute("BEGIN IMMEDIATE")
             for entry in self._unwritten:
-                write_entry(db, entry, self._kept_value_bytes)
+                self._write_one(db, entry)
             db.execute("COMMIT")
         except sqlite3.Error as error:
             if db.in_transaction:  # a full disk has ended it already
@@ -121,6 +129,15 @@ class RunJournal:
             return Unavailable(f"the workflows in {self._path} are not written: {error}", retry_after_s=5.0)
         self._unwritten.clear()
         return None
+
+    def _write_one(self, db: sqlite3.Connection, entry: Entry) -> None:
+        """What no disk would ever take is left out: all others would wait for it."""
+        try:
+            write_entry(db, entry, self._kept_value_bytes)
+        except Exception as error:
+            if isinstance(error, sqlite3.Error) and not isinstance(error, sqlite3.IntegrityError | sqlite3.DataError):
+                raise
+            log.exception("workflow_entry_left_out", kind=type(entry).__name__)
 
 
 class _Question:

@@ -163,6 +163,35 @@ async def test_a_disk_that_refuses_is_told_and_what_it_refused_is_written_later(
     assert len(await journal.ask(select_open_runs)) == 1
 
 
+async def test_so_many_entries_wait_for_a_disk_that_refuses_and_no_more(tmp_path):
+    journal = RunJournal(tmp_path / "workflows.db", most_waiting=10)
+    await journal.open()
+    await journal.ask(lambda db: db.execute("PRAGMA busy_timeout = 1"))
+    other = sqlite3.connect(tmp_path / "workflows.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    for number in range(11):
+        journal.append(RunBegun(run_of(f"r{number}")))
+        with pytest.raises(Unavailable, match="not written"):
+            await journal.flush()
+    with pytest.raises(Unavailable, match="not written"):
+        journal.append(RunBegun(run_of("one too many")))
+    other.execute("ROLLBACK")
+    other.close()
+    await journal.flush()
+    assert len(await journal.ask(select_open_runs)) == 11
+    await journal.aclose()
+
+
+async def test_an_entry_that_cannot_be_written_holds_up_no_other(journal):
+    journal.append(RunBegun(run_of("r1")))
+    journal.append(StepBegun(step_of("odd", input=object())))
+    journal.append(StepBegun(step_of("huge", tokens_in=2**70)))
+    journal.append(RunBegun(run_of("r2")))
+    await journal.flush()
+    assert [run.run_id for run in await journal.ask(select_open_runs)] == ["r1", "r2"]
+    assert await journal.ask(lambda db: select_steps(db, "r1")) == []
+
+
 async def test_a_closed_journal_says_so(journal):
     await journal.aclose()
     with pytest.raises(Unavailable, match="closed"):

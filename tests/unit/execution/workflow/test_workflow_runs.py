@@ -2,6 +2,7 @@
 
 import asyncio
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -435,3 +436,27 @@ async def test_a_run_that_only_computes_lets_others_go_on(tmp_path):
     assert result.data == list(range(400))
     at_once = max(later - before for before, later in pairwise(seen))
     assert at_once <= 2 * 2 * STEPS_AT_A_TIME + 2  # a step begins and ends; two turns may follow each other
+
+
+async def test_what_steps_nest_deeper_than_an_answer_may_fails_them_and_nothing_else(tmp_path):
+    def nested(source: str) -> Any:
+        value: Any = source
+        for _ in range(60):
+            value = [value]
+        return value
+
+    root = block(
+        step("a", FormatResponse("generic", mapping(nested("=trigger.input.item"))), "b"),
+        step("b", FormatResponse("generic", mapping(nested("=steps.a.output"))), on_failure=(Transition("c"),)),
+        step("c", ask("work", x=nested("=steps.a.output"))),
+    )
+    components = ScriptedComponents(work=lambda asked: asked.input)
+    async with running(Parts(tmp_path / "w.db", app_of(root), components=components)) as parts:
+        with pytest.raises(WorkflowFailed, match="INPUT_INVALID: "):
+            await parts.runs.answer(parts.call())
+        (run,) = await parts.journal.ask(lambda db: select_runs(db, "shop", component_id=None, state=None, limit=9))
+        steps = await parts.journal.ask(lambda db: select_steps(db, run.run_id))
+        assert [(one.path, one.error and one.error["code"]) for one in steps] == [
+            ("a", None), ("b", "OUTPUT_INVALID"), ("c", "INPUT_INVALID"),
+        ]  # fmt: skip
+        assert components.asked == []
