@@ -8,6 +8,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
+venv=.venv-test
 long=no prepare=no
 for argument in "$@"; do
   shift
@@ -34,6 +35,30 @@ chromium_is_there() {
 # What a Docker engine of the tests' own needs; one that UHLP_TEST_DOCKER_HOST names is taken as it is.
 may_start_an_engine() { [ "$(id -u)" = 0 ] && unshare --mount --net true 2>/dev/null; }
 
+# Compose, new enough for our file, on the path or beside the tests' Python.
+compose_is_there() {
+  for compose in "$venv/bin/docker-compose" docker-compose "docker compose"; do
+    case "$($compose version --short 2>/dev/null)" in "" | 1.* | v1.*) ;; *) return ;; esac
+  done
+  return 1
+}
+
+# Debian 12 has a Compose 1.x alone: the next release's program, put into the venv. The system's apt stays as it is.
+fetch_compose() (
+  folder=$(mktemp -d)
+  trap 'rm -rf "$folder"' EXIT
+  mkdir -p "$folder/lists/partial" "$folder/archives/partial"
+  from=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Release: bookworm' | head -n 1)
+  echo "deb ${from:-http://deb.debian.org/debian/} trixie main" >"$folder/sources.list"
+  set -- -qq -o Dir::Etc::SourceList="$folder/sources.list" -o Dir::Etc::SourceParts=- -o APT::Sandbox::User= \
+    -o Dir::State::Lists="$folder/lists" -o Dir::Cache="$folder"
+  cd "$folder"
+  apt-get "$@" update && apt-get "$@" download docker-compose && dpkg-deb -x docker-compose_*.deb unpacked &&
+    cp unpacked/usr/libexec/docker/cli-plugins/docker-compose "$OLDPWD/$venv/bin/docker-compose"
+)
+
+is_debian_12() { grep -q '^VERSION_CODENAME=bookworm$' /etc/os-release 2>/dev/null; }
+
 is_ubuntu() { grep -q '^ID=ubuntu$' /etc/os-release 2>/dev/null; }
 
 # Packages whose programs are not here and that apt can bring; and what it cannot.
@@ -55,6 +80,9 @@ look_for_missing() {
     command -v ip >/dev/null || missing="$missing iproute2"
     command -v docker-registry >/dev/null || missing="$missing docker-registry"
   else not_by_apt=" a Docker engine (root may start one, or UHLP_TEST_DOCKER_HOST name one)"; fi
+  if compose_is_there || is_debian_12; then :
+  elif is_ubuntu; then missing="$missing docker-compose-v2"
+  else missing="$missing docker-compose"; fi
   if chromium_is_there; then :
   elif is_ubuntu; then not_by_apt="$not_by_apt chromium (a snap on Ubuntu, which the tests cannot drive)"
   else missing="$missing chromium"; fi
@@ -91,13 +119,17 @@ if ! python_is_there; then
   exit 1
 fi
 
-venv=.venv-test
 stamp="$venv/installed-$({ "$python" -VV; pwd; cat requirements.txt pyproject.toml; } | cksum | cut -d' ' -f1)"
 if [ ! -e "$stamp" ]; then
   "$python" -m venv --clear "$venv"
   "$venv/bin/pip" install -q --disable-pip-version-check -r requirements.txt
   "$venv/bin/pip" install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
   touch "$stamp"
+fi
+
+if ! compose_is_there && is_debian_12; then
+  echo "fetching docker-compose"
+  fetch_compose || not_by_apt="$not_by_apt docker-compose (2 or newer could not be fetched)"
 fi
 
 # Programs that the tests talk to and that npm brings; its Node.js is one of the venv's packages.

@@ -1,15 +1,14 @@
-"""The Dockerfile and the compose file, built and started: a server and a Redis, as a stranger would run them.
+"""The Dockerfile and the compose file, built and started as a stranger would: by the compose program.
 
 No registry is asked: the base image is this machine's Python with what a build would bring from elsewhere.
 """
 
 import importlib.metadata
-import io
 import json
+import os
 import shutil
+import signal
 import ssl
-import subprocess
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,26 +16,36 @@ import httpx
 import pytest
 from packaging.requirements import Requirement
 
-from tests.compose_file import ComposedServices, read_compose_file
+from tests.composed_project import ComposedProject
 from tests.e2e.applications import PARCEL, SHIPPING, desk
-from tests.e2e.server import CHECKOUT, need
-from tests.machine_image import http_client, installed_wheels, python_image
+from tests.e2e.server import CHECKOUT, free_port, need, wait_until
+from tests.machine_image import installed_wheels, python_image
+from uhlp.cli.serve import DRAIN_S
 
 DEPLOY = CHECKOUT / "uhlp" / "deploy"
+COMPOSE_FILE = DEPLOY / "compose.yaml"
+PROJECT = "uhlp-test"
 TOKEN = "a-token-of-the-tests-own"
 _USER = 10001
 
 
-def test_the_compose_file_needs_an_admin_token_and_nothing_else() -> None:
-    document = read_compose_file(DEPLOY / "compose.yaml", {"UHLP_ADMIN_TOKEN": TOKEN})
-    server, redis = document["services"]["server"], document["services"]["redis"]
+def test_the_compose_file_needs_an_admin_token_and_nothing_else(tmp_path: Path) -> None:
+    told = {"UHLP_ADMIN_TOKEN": TOKEN}
+    services = ComposedProject(COMPOSE_FILE, name=PROJECT, folder=tmp_path, variables=told).services()
+    server, redis = services["server"], services["redis"]
     assert server["environment"]["UHLP_ADMIN_TOKEN"] == TOKEN
+    assert [(port["host_ip"], port["published"]) for port in server["ports"]] == [("127.0.0.1", "8080")]
+    assert server["stop_grace_period"] == "40s"
+    assert DRAIN_S < 40, "requests in flight may finish before the engine kills"
     assert {"--appendonly", "yes"} <= set(redis["command"])
-    assert all(port.startswith("127.0.0.1:") for port in server["ports"])
-    with pytest.raises(AssertionError, match="UHLP_ADMIN_TOKEN: set a token"):
-        read_compose_file(DEPLOY / "compose.yaml", {})
-    context = DEPLOY / server["build"]["context"]
+    assert "ports" not in redis
+    context = Path(server["build"]["context"])
+    assert context.samefile(CHECKOUT)
     assert (context / server["build"]["dockerfile"]).samefile(DEPLOY / "Dockerfile")
+    untold = ComposedProject(COMPOSE_FILE, name=PROJECT, folder=tmp_path).run("config")
+    assert untold.returncode != 0
+    assert "UHLP_ADMIN_TOKEN" in untold.stderr
+    assert "set a token of your own" in untold.stderr
 
 
 @pytest.fixture(scope="module")
@@ -70,68 +79,56 @@ def _dependencies() -> Iterator[importlib.metadata.Distribution]:
 
 
 @pytest.fixture(scope="module")
-def images(docker_engine: str, base: str) -> dict[str, str]:
-    """The server's image from its Dockerfile, and one of Redis that keeps its data as the official one does."""
-    files = ["pyproject.toml", "requirements.txt", "README.md", "LICENSE", "schemas", "uhlp"]
-    listed = ["git", "-C", str(CHECKOUT), "ls-files", "--cached", "--others", "--exclude-standard", *files]
-    context = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.splitlines()
+def variables(docker_engine: str, base: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What the compose file is told, once both images are there: the server's by its Dockerfile, and one of Redis that
+    keeps its data as the official one does."""
+    folder = tmp_path_factory.mktemp("images")
+    names = {"UHLP_ADMIN_TOKEN": TOKEN, "SERVER_PORT": str(free_port())}
+    names |= {"SERVER_IMAGE": "uhlp-test-server", "REDIS_IMAGE": "uhlp-test-redis"}
     arguments = {"BASE_IMAGE": base, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/wheels", "EXTRAS": "panel"}
-    packed = {name: (CHECKOUT / name).read_bytes() for name in context if (CHECKOUT / name).is_file()}
-    server = _build(docker_engine, "uhlp-test-server", packed, "uhlp/deploy/Dockerfile", arguments)
-    owned = f'FROM {base}\nRUN ["python3", "-c", "import os; os.makedirs(\'/data\'); os.chown(\'/data\', 999, 999)"]\n'
-    redis = _build(docker_engine, "uhlp-test-redis", {"Dockerfile": owned.encode()}, "Dockerfile", {})
-    return {"UHLP_IMAGE": server, "REDIS_IMAGE": redis}
-
-
-def _build(engine_url: str, tag: str, files: dict[str, bytes], dockerfile: str, arguments: dict[str, str]) -> str:
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as tar:
-        for name, content in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size, entry.mode = len(content), 0o644
-            tar.addfile(entry, io.BytesIO(content))
-    query = {"t": tag, "dockerfile": dockerfile, "buildargs": json.dumps(arguments), "rm": "1", "forcerm": "1"}
-    query["networkmode"] = "none"
-    with http_client(engine_url) as engine:
-        answer = engine.post(
-            "/build", params=query, content=packed.getvalue(), headers={"Content-Type": "application/x-tar"}
-        )
-    assert answer.status_code == 200, answer.text
-    assert '"errorDetail"' not in answer.text, answer.text[-3_000:]
-    return tag
+    owned = ["python3", "-c", "import os; os.makedirs('/data'); os.chown('/data', 999, 999)"]
+    (folder / "Dockerfile").write_text(f"FROM {base}\nRUN {json.dumps(owned)}\n")
+    without_registry = folder / "without_registry.yaml"
+    builds = {"server": {"build": {"args": arguments}}, "redis": {"build": {"context": str(folder)}}}
+    without_registry.write_text(json.dumps({"services": builds}))
+    project = ComposedProject(COMPOSE_FILE, name=PROJECT, folder=folder, engine_url=docker_engine, variables=names)
+    project.must("build", "--quiet", beside=without_registry)
+    return names
 
 
 @pytest.fixture(scope="module")
-def services(docker_engine: str, images: dict[str, str]) -> Iterator[ComposedServices]:
-    document = read_compose_file(DEPLOY / "compose.yaml", {"UHLP_ADMIN_TOKEN": TOKEN, **images})
-    with http_client(docker_engine) as engine:
-        services = ComposedServices(engine, document, project="uhlp-test")
-        try:
-            services.up(within_s=60)
-            services.wait_until_healthy("server", within_s=60)
-            yield services
-        finally:
-            services.remove()
+def services(
+    docker_engine: str, variables: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ComposedProject]:
+    folder = tmp_path_factory.mktemp("project")
+    project = ComposedProject(COMPOSE_FILE, name=PROJECT, folder=folder, engine_url=docker_engine, variables=variables)
+    try:
+        project.up()
+        yield project
+    finally:
+        project.remove()
 
 
-def _client(services: ComposedServices) -> httpx.Client:
+@pytest.fixture
+def http(services: ComposedProject, variables: dict[str, str]) -> Iterator[httpx.Client]:
+    """Speaks to the server as its owner, by the port that the compose file publishes."""
     headers = {"Authorization": f"Bearer {TOKEN}"}
-    return httpx.Client(base_url=f"http://{services.address('server')}:8080", headers=headers, timeout=30)
+    with httpx.Client(base_url=f"http://127.0.0.1:{variables['SERVER_PORT']}", headers=headers, timeout=30) as client:
+        yield client
 
 
 @pytest.mark.long
-def test_the_two_containers_serve_behind_every_wall(services: ComposedServices) -> None:
-    with _client(services) as http:
-        ready = http.get("/readyz").json()
-        assert ready["status"] == "ready"
-        assert ready["sandboxes"] == {"driver": "process", "isolation": "namespaces", "missing": []}
-        assert ready["evolution"]["isShared"], "the lease is in Redis"
-        assert "UHLP" in http.get("/docs/uhlp").text
-        assert http.get("/openapi.json").json()["info"]["version"] == importlib.metadata.version("uhlp")
+def test_the_two_containers_serve_behind_every_wall(services: ComposedProject, http: httpx.Client) -> None:
+    ready = http.get("/readyz").json()
+    assert ready["status"] == "ready"
+    assert ready["sandboxes"] == {"driver": "process", "isolation": "namespaces", "missing": []}
+    assert ready["evolution"]["isShared"], "the lease is in Redis"
+    assert "UHLP" in http.get("/docs/uhlp").text
+    assert http.get("/openapi.json").json()["info"]["version"] == importlib.metadata.version("uhlp")
 
 
 @pytest.mark.long
-def test_the_server_is_no_root_and_writes_to_its_volume_alone(services: ComposedServices) -> None:
+def test_the_server_is_no_root_and_writes_to_its_volume_alone(services: ComposedProject) -> None:
     container = services.inspect("server")
     assert container["Config"]["User"] == f"{_USER}:{_USER}"
     assert container["HostConfig"]["ReadonlyRootfs"]
@@ -144,21 +141,36 @@ def test_the_server_is_no_root_and_writes_to_its_volume_alone(services: Composed
 
 
 @pytest.mark.long
-def test_what_was_kept_outlives_both_containers(services: ComposedServices) -> None:
-    """A handler answers, a runtime value is kept, and both are there when other processes have taken over."""
-    with _client(services) as http:
-        made = http.post("/admin/v1/apps", json=desk())
-        assert made.status_code == 201, made.text
-        answer = http.post("/apps/desk/sort", json=PARCEL)
-        assert answer.json() == SHIPPING, answer.text
-        assert answer.headers["x-uhlp-handler"] == "jit"
-        kept = http.put("/admin/v1/apps/desk/runtime/colour", json={"value": "blue"})
-        assert kept.status_code == 200, kept.text
-    for name in ("server", "redis"):
-        services.stop(name)
+def test_what_was_kept_outlives_both_containers(services: ComposedProject, http: httpx.Client) -> None:
+    """A handler answers and a runtime value is kept; both are there in new containers, and after a death of both."""
+    made = http.post("/admin/v1/apps", json=desk())
+    assert made.status_code == 201, made.text
+    answer = http.post("/apps/desk/sort", json=PARCEL)
+    assert answer.json() == SHIPPING, answer.text
+    assert answer.headers["x-uhlp-handler"] == "jit"
+    kept = http.put("/admin/v1/apps/desk/runtime/colour", json={"value": "blue"})
+    assert kept.status_code == 200, kept.text
+    services.must("down")
+    services.up()
+    assert http.get("/admin/v1/apps/desk/runtime/colour").json()["value"] == "blue"
+    assert http.post("/apps/desk/sort", json=PARCEL).json() == SHIPPING
+
+    http.put("/admin/v1/apps/desk/runtime/colour", json={"value": "green"}).raise_for_status()
     for name in ("redis", "server"):
-        services.start(name)
-        services.wait_until_healthy(name, within_s=60)
-    with _client(services) as http:
-        assert http.get("/admin/v1/apps/desk/runtime/colour").json()["value"] == "blue"
-        assert http.post("/apps/desk/sort", json=PARCEL).json() == SHIPPING
+        os.kill(services.inspect(name)["State"]["Pid"], signal.SIGKILL)
+    for name in ("redis", "server"):
+        wait_until(lambda name=name: services.inspect(name)["RestartCount"] == 1, f"{name} starts again")  # type: ignore[misc]
+    services.up()
+    assert http.get("/admin/v1/apps/desk/runtime/colour").json()["value"] == "green"
+
+
+@pytest.mark.long
+def test_with_an_engines_own_filters_the_server_says_that_nothing_is_isolated(
+    services: ComposedProject, http: httpx.Client, tmp_path: Path
+) -> None:
+    filtered = tmp_path / "filtered.yaml"
+    filtered.write_text("services: {server: {security_opt: !override ['no-new-privileges:true']}}")
+    services.up(beside=filtered)
+    sandboxes = http.get("/readyz").json()["sandboxes"]
+    assert sandboxes["isolation"] == "none"
+    assert "bubblewrap does not work here" in sandboxes["missing"][0]
