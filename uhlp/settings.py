@@ -10,6 +10,7 @@ import secrets
 import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -152,7 +153,9 @@ def read_settings(environment: Mapping[str, str] = os.environ, file: Path = SETT
         settings = Settings(**values)
     except ValidationError as error:
         problems = [
-            {"path": ".".join(str(part) for part in one["loc"]), "message": one["msg"]} for one in error.errors()
+            {"path": path, "message": _no_setting(path) if one["type"] == "extra_forbidden" else one["msg"]}
+            for one in error.errors()
+            for path in [".".join(str(part) for part in one["loc"])]
         ]
         text = "; ".join(f"{problem['path']}: {problem['message']}" for problem in problems)
         raise ValidationFailed(f"The settings are not valid: {text}", details={"problems": problems}) from None
@@ -215,6 +218,14 @@ def _from_variables(environment: Mapping[str, str]) -> dict[str, Any]:
         return source()
     except SettingsError as error:
         raise ValidationFailed(f"The settings are not valid: {error}.") from None
+
+
+def _no_setting(path: str) -> str:
+    """What is said of an unknown name within a known one."""
+    above, _, last = path.rpartition(".")
+    names = (name.removeprefix(f"{above}.") for name, _ in _leaves(Settings.model_construct().model_dump()))
+    close = [f"{above}.{name}" for name in get_close_matches(last, names, n=1)]
+    return f"there is no such setting; {f'did you mean {close[0]}? ' if close else ''}`uhlp settings` lists all"
 
 
 def _from_file(file: Path) -> dict[str, Any]:

@@ -45,7 +45,12 @@ def test_a_provider_is_configured_by_variables_alone(file: Path) -> None:
     ("variable", "value", "said"),
     [
         ("UHLP_COLOUR", "red", "UHLP_COLOUR is not a setting"),
-        ("UHLP_RUNTIME__COLOUR", "red", "runtime.colour"),
+        ("UHLP_RUNTIME__COLOUR", "red", r"runtime\.colour: there is no such setting; `uhlp settings` lists all"),
+        (
+            "UHLP_EVOLUTION__CYCLES",
+            "1",
+            r"evolution\.cycles: there is no such setting; did you mean evolution\.cycle_s\?",
+        ),
         ("UHLP_EVOLUTION__CYCLE_S", "soon", "evolution.cycle_s"),
         ("UHLP_DEPLOYMENT_MODE", "prod", "deployment_mode"),
         ("UHLP_OPTIMIZATION__RULES", "[", "optimization"),

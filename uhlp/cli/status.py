@@ -11,14 +11,17 @@ if TYPE_CHECKING:
 
 
 def status(
+    app_id: Annotated[
+        str | None, typer.Argument(help="One application; all of them without it.", metavar="[APP]")
+    ] = None,
     window_s: Annotated[int, typer.Option("--window", help="Seconds that the figures look back.")] = 3_600,
     json_: AsJson = False,
 ) -> None:
-    """Applications and their components: what runs, how it does, and how its sandboxes are walled."""
+    """Applications, or one, and their components: what runs, how it does, and how its sandboxes are walled."""
     from uhlp.cli.admin_client import AdminClient
 
     with AdminClient() as client:
-        applications = client.get("/apps")["applications"]
+        applications = client.get("/apps")["applications"] if app_id is None else [client.get(f"/apps/{app_id}/status")]
         for application in applications:
             application["componentList"] = _components(client, application, window_s)
         walls = client.get("/sandboxes") if not json_ else {}

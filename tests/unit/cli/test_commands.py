@@ -65,6 +65,9 @@ async def test_the_starter_application_is_accepted_and_applied_again(uhlp: Run, 
     shown = await uhlp("status", **server)
     assert "classify-ticket" in shown.out
     assert json.loads((await uhlp("status", "--json", **server)).out)[0]["appId"] == "my-shop"
+    assert (await uhlp("status", "my-shop", **server)).out == shown.out
+    unknown = await uhlp("status", "my-shp", **server)
+    assert (unknown.status, "did you mean my-shop?" in unknown.err) == (1, True)
 
 
 async def test_sandboxes_are_told_with_their_walls_and_problems(uhlp: Run, services: Services, tmp_path: Path) -> None:
