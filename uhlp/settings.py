@@ -82,6 +82,14 @@ def _domain(given: str) -> str:
     return domain
 
 
+_OF_DEVELOPMENT: dict[tuple[str, str], Any] = {
+    ("mcp", "allow_hosts"): ["*"],
+    ("remotes", "allow_hosts"): ["*"],
+    ("remotes", "paths"): {"*": ["/"]},
+    ("secrets", "applications"): {"*": ["*"]},
+}
+
+
 class Settings(BaseSettings):
     """Everything that can be set before start."""
 
@@ -101,7 +109,9 @@ class Settings(BaseSettings):
 
     deployment_mode: Literal["development", "staging", "production"] = "development"
     """`production` makes no token, refuses sandboxes without walls, and closes /metrics and /record to those without a
-    token. Components read the mode in their context."""
+    token. In `development` whoever writes a definition is trusted: unless they are set, `mcp.allow_hosts`,
+    `remotes.allow_hosts`, `remotes.paths` and `secrets.applications` allow everything, elsewhere nothing. Components
+    read the mode in their context."""
 
     base_domain: Annotated[str, AfterValidator(_domain)] | None = None
     """Applications are reached at `<appId>.<base_domain>` too, whatever the port; a wildcard in DNS leads there."""
@@ -149,6 +159,8 @@ def read_settings(environment: Mapping[str, str] = os.environ, file: Path = SETT
     """The settings in force. ValidationFailed names every variable or key that is unknown or wrong."""
     _refuse_unknown_variables(environment)
     values = _merged(_from_file(file), _from_variables(environment))
+    if values.get("deployment_mode", "development") == "development":
+        _trust_definitions(values)
     try:
         settings = Settings(**values)
     except ValidationError as error:
@@ -218,6 +230,14 @@ def _from_variables(environment: Mapping[str, str]) -> dict[str, Any]:
         return source()
     except SettingsError as error:
         raise ValidationFailed(f"The settings are not valid: {error}.") from None
+
+
+def _trust_definitions(values: dict[str, Any]) -> None:
+    """What is said nowhere else is allowed: on a developer's own machine MCP servers and remotes are there, too."""
+    for (section, name), allowed in _OF_DEVELOPMENT.items():
+        within = values.setdefault(section, {})
+        if isinstance(within, dict):
+            within.setdefault(name, allowed)
 
 
 def _no_setting(path: str) -> str:

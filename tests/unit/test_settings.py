@@ -129,3 +129,14 @@ def test_a_base_domain_is_a_name_alone(file: Path, given: str, domain: str) -> N
 def test_what_is_no_base_domain_is_refused(file: Path, given: str) -> None:
     with pytest.raises(ValidationFailed, match=r"base_domain.*domain alone"):
         read_settings({"UHLP_BASE_DOMAIN": given}, file)
+
+
+def test_definitions_are_trusted_in_development_alone_and_as_far_as_nothing_is_set(file: Path) -> None:
+    here = read_settings({"UHLP_REMOTES__PATHS": '{"desk": ["/srv/git"]}'}, file)
+    assert here.mcp.allow_hosts == here.remotes.allow_hosts == ("*",)
+    assert here.secrets.applications == {"*": ("*",)}
+    assert here.remotes.paths == {"desk": (Path("/srv/git"),)}
+    for mode in ("staging", "production"):
+        there = read_settings({"UHLP_DEPLOYMENT_MODE": mode}, file)
+        assert there.mcp.allow_hosts == there.remotes.allow_hosts == ()
+        assert (there.secrets.applications, there.remotes.paths) == ({}, {})
