@@ -312,6 +312,67 @@ async def test_capacity_holds_however_many_send_at_once(box) -> None:
     await box.send(Order(number=1))
 
 
+async def test_the_bytes_of_all_messages_are_bounded(open_box, name) -> None:
+    box = open_box(name, max_deliveries=3, total_bytes=1_000)
+    body = Order(number=1, note="x" * 370)  # 2 of them, and not 3
+    await box.send(body)
+    await box.send(body, delay_s=LONG_S)
+    with pytest.raises(MailboxFull, match="1000 bytes") as refused:
+        await box.send(body)
+    assert refused.value.retryable
+    await box.send(Order(number=2, note="x" * 40))
+    first = await one(box)
+    with pytest.raises(MailboxFull):  # a leased message takes its room
+        await box.send(body)
+    await first.acknowledge()
+    await box.send(body)
+    assert (await one(box)).body.number == 2
+    sent = await asyncio.gather(*(open_box(f"{name}-2", total_bytes=1_000).send(body) for _ in range(9)),
+                                return_exceptions=True)  # fmt: skip
+    assert len([each for each in sent if isinstance(each, str)]) == 2
+
+
+async def test_the_bytes_of_dead_letters_are_bounded_for_themselves(open_box, name) -> None:
+    box = open_box(name, total_bytes=1_000)
+    body = Order(number=1, note="x" * 500)
+    for _ in range(2):
+        await box.send(body)
+        await (await one(box)).reject("no")
+    with pytest.raises(MailboxFull, match="dead letters"):
+        await box.send(Order(number=2))
+    (letter, _) = await box.dead_letters()
+    assert await box.revive(letter.id)
+    await box.send(Order(number=2))
+    assert await box.purge_dead_letters() == 1
+    assert await box.clear() == 2
+    await box.send(body)
+    await box.send(Order(number=2))
+
+
+async def test_a_dead_letter_comes_back_when_there_is_room_for_its_bytes(open_box, name) -> None:
+    box = open_box(name, total_bytes=1_000)
+    body = Order(number=1, note="x" * 500)
+    await box.send(body)
+    await (await one(box)).reject("no")
+    await box.send(body)
+    (letter,) = await box.dead_letters()
+    with pytest.raises(MailboxFull):
+        await box.revive(letter.id)
+    await (await one(box)).acknowledge()
+    assert await box.revive(letter.id)
+
+
+async def test_replies_to_who_does_not_listen_are_bounded_in_bytes_too(open_box, name) -> None:
+    box = open_box(name, reply=Order, total_bytes=1_000)
+    gone, heard = f"reply:{uuid4().hex}", []
+    for number in range(3):
+        await box.send(Order(number=number), reply_to=gone)
+        message = await one(box)
+        heard.append(await message.reply(Order(number=number, note="x" * 400)))
+        await message.acknowledge()
+    assert heard == [True, True, False]
+
+
 async def test_dead_letters_are_bounded_and_none_is_dropped(box) -> None:
     for number in range(5):
         await send(box, number)
@@ -567,7 +628,9 @@ async def test_numbers_out_of_range_are_refused_and_change_nothing(box, how) -> 
     await held.acknowledge()
 
 
-@pytest.mark.parametrize("wrong", [{"capacity": 0}, {"max_deliveries": 0}, {"reply_ttl_s": 0}, {"body_bytes": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"capacity": 0}, {"max_deliveries": 0}, {"reply_ttl_s": 0}, {"body_bytes": 0}, {"total_bytes": 0}]
+)
 def test_limits_are_above_zero(wrong) -> None:
     with pytest.raises(ValidationFailed):
         QueueLimits(**wrong)

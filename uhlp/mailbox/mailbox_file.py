@@ -12,30 +12,41 @@ from uhlp.clock import Clock, SystemClock
 from uhlp.errors import MailboxClosed, MailboxUnavailable
 
 T = TypeVar("T")
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS mailboxes (
-    name TEXT PRIMARY KEY, counter INTEGER NOT NULL DEFAULT 0, kept INTEGER NOT NULL DEFAULT 0, expires_at REAL
-) STRICT, WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS mailboxes_that_end ON mailboxes (expires_at) WHERE expires_at IS NOT NULL;
-CREATE TABLE IF NOT EXISTS messages (
-    id TEXT NOT NULL, mailbox TEXT NOT NULL, position INTEGER NOT NULL, due_at REAL, token INTEGER,
-    deliveries INTEGER NOT NULL DEFAULT 0, body BLOB NOT NULL, reply_to TEXT NOT NULL, in_reply_to TEXT NOT NULL,
-    enqueued_at REAL NOT NULL, reason TEXT, died_at REAL, PRIMARY KEY (mailbox, id)
-) STRICT;
-CREATE INDEX IF NOT EXISTS messages_ready ON messages (mailbox, position) WHERE due_at IS NULL;
-CREATE INDEX IF NOT EXISTS messages_due ON messages (mailbox, due_at) WHERE due_at IS NOT NULL;
-CREATE TRIGGER IF NOT EXISTS message_added AFTER INSERT ON messages
-BEGIN UPDATE mailboxes SET kept = kept + 1 WHERE name = new.mailbox; END;
-CREATE TRIGGER IF NOT EXISTS message_removed AFTER DELETE ON messages
-BEGIN UPDATE mailboxes SET kept = kept - 1 WHERE name = old.mailbox; END;
-CREATE TRIGGER IF NOT EXISTS message_moved AFTER UPDATE OF mailbox ON messages
-BEGIN
-    UPDATE mailboxes SET kept = kept - 1 WHERE name = old.mailbox;
-    UPDATE mailboxes SET kept = kept + 1 WHERE name = new.mailbox;
-END;
-"""
+_SCHEMA = (
+    """CREATE TABLE IF NOT EXISTS mailboxes (
+        name TEXT PRIMARY KEY, counter INTEGER NOT NULL DEFAULT 0, kept INTEGER NOT NULL DEFAULT 0, expires_at REAL,
+        bytes INTEGER NOT NULL DEFAULT 0
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX IF NOT EXISTS mailboxes_that_end ON mailboxes (expires_at) WHERE expires_at IS NOT NULL",
+    """CREATE TABLE IF NOT EXISTS messages (
+        id TEXT NOT NULL, mailbox TEXT NOT NULL, position INTEGER NOT NULL, due_at REAL, token INTEGER,
+        deliveries INTEGER NOT NULL DEFAULT 0, body BLOB NOT NULL, reply_to TEXT NOT NULL, in_reply_to TEXT NOT NULL,
+        enqueued_at REAL NOT NULL, reason TEXT, died_at REAL, PRIMARY KEY (mailbox, id)
+    ) STRICT""",
+    "CREATE INDEX IF NOT EXISTS messages_ready ON messages (mailbox, position) WHERE due_at IS NULL",
+    "CREATE INDEX IF NOT EXISTS messages_due ON messages (mailbox, due_at) WHERE due_at IS NOT NULL",
+    """CREATE TRIGGER IF NOT EXISTS message_added AFTER INSERT ON messages BEGIN
+        UPDATE mailboxes SET kept = kept + 1, bytes = bytes + length(new.body) WHERE name = new.mailbox;
+    END""",
+    """CREATE TRIGGER IF NOT EXISTS message_removed AFTER DELETE ON messages BEGIN
+        UPDATE mailboxes SET kept = kept - 1, bytes = bytes - length(old.body) WHERE name = old.mailbox;
+    END""",
+    """CREATE TRIGGER IF NOT EXISTS message_moved AFTER UPDATE OF mailbox ON messages BEGIN
+        UPDATE mailboxes SET kept = kept - 1, bytes = bytes - length(old.body) WHERE name = old.mailbox;
+        UPDATE mailboxes SET kept = kept + 1, bytes = bytes + length(new.body) WHERE name = new.mailbox;
+    END""",
+)
 # A row of `messages` is in one place: dead when its mailbox is `<name>:dead`; else leased when it has a token, delayed
-# when it has only a time, ready when it has neither. `kept` counts the rows of a mailbox.
+# when it has only a time, ready when it has neither. `kept` counts the rows of a mailbox, `bytes`
+# those of their bodies.
+
+_COUNT_BYTES = (
+    "ALTER TABLE mailboxes ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0",
+    """UPDATE mailboxes SET bytes =
+        (SELECT coalesce(sum(length(body)), 0) FROM messages WHERE messages.mailbox = mailboxes.name)""",
+    *(f"DROP TRIGGER message_{name}" for name in ("added", "removed", "moved")),
+)
+"""Of a file that was made before bytes were counted."""
 
 
 class MailboxFile:
@@ -108,7 +119,11 @@ class MailboxFile:
             db = sqlite3.connect(self._path, isolation_level=None, timeout=5.0)
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = NORMAL")
-            db.executescript(_SCHEMA)
+            with db:
+                db.execute("BEGIN IMMEDIATE")
+                columns = {row[1] for row in db.execute("PRAGMA table_info (mailboxes)")}
+                for statement in (*(_COUNT_BYTES if columns and "bytes" not in columns else ()), *_SCHEMA):
+                    db.execute(statement)
             self._connection = db
         return self._connection
 

@@ -26,7 +26,9 @@ class Mailboxes:
     def __init__(self, opened: _Open, store: "MailboxFile | MailboxRedis", *, settings: MailboxSettings) -> None:
         self._opened = opened
         self._store = store
-        self._limits = QueueLimits(capacity=settings.capacity, body_bytes=settings.body_bytes)
+        self._limits = QueueLimits(
+            capacity=settings.capacity, body_bytes=settings.body_bytes, total_bytes=settings.total_bytes
+        )
 
     @classmethod
     def in_file(cls, path: Path | str, *, settings: MailboxSettings, clock: Clock) -> "Mailboxes":

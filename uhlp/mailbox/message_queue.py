@@ -20,18 +20,20 @@ MOST_LISTED = 1_000
 class QueueLimits:
     """The same for all who open one name.
 
-    `capacity` bounds messages that wait or are worked on, and the dead letters for themselves. A reply queue goes as a
-    whole when nobody has put into it or asked it for `reply_ttl_s`.
+    `capacity` and `total_bytes` (of their bodies) bound messages that wait or are worked on, and the dead letters for
+    themselves. A reply queue goes as a whole when nobody has put into it or asked it for `reply_ttl_s`.
     """
 
     capacity: int = 10_000
     max_deliveries: int = 5
     reply_ttl_s: float = 3_600.0
     body_bytes: int = 1024 * 1024
+    total_bytes: int = 128 * 1024 * 1024
 
     def __post_init__(self) -> None:
-        if min(self.capacity, self.max_deliveries, self.body_bytes) < 1 or not 0 < self.reply_ttl_s <= _LONGEST_S:
-            raise ValidationFailed("capacity, max_deliveries, body_bytes and reply_ttl_s must be above 0")
+        counts = (self.capacity, self.max_deliveries, self.body_bytes, self.total_bytes)
+        if min(counts) < 1 or not 0 < self.reply_ttl_s <= _LONGEST_S:
+            raise ValidationFailed("capacity, max_deliveries, body_bytes, total_bytes and reply_ttl_s must be above 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,8 @@ def dead_name(name: str) -> str:
 
 def full(name: str, limits: QueueLimits) -> MailboxFull:
     return MailboxFull(
-        f"the mailbox {name} holds {limits.capacity} messages or dead letters, as many as it may;"
+        f"the mailbox {name} holds as many messages or dead letters as it may, {limits.capacity} of them or"
+        f" {limits.total_bytes} bytes;"
         " send again when some are done, and see to its dead letters",
         details={"mailbox": name},
         retry_after_s=1.0,

@@ -68,7 +68,7 @@ class RedisQueue:
         return [(_delivery(fields), reason.decode(), int(died_at) / 1e6) for reason, died_at, *fields in found]
 
     async def revive(self, message_id: str) -> bool:
-        done = int(await self._step(redis_scripts.REVIVE, message_id))
+        done = int(await self._step(redis_scripts.REVIVE, message_id, self._limits.total_bytes))
         if done < 0:
             raise full(self._name, self._limits)
         return bool(done)
@@ -88,7 +88,8 @@ class RedisQueue:
     async def _put(self, body: bytes, *, delay_s: float = 0.0, reply_to: str = "", in_reply_to: str = "") -> str | None:
         """The new message's id; None when there is no room."""
         random = secrets.token_hex(8)
-        found = await self._step(redis_scripts.PUT, body, _microseconds(delay_s), reply_to, in_reply_to, random)
+        found = await self._step(redis_scripts.PUT, body, _microseconds(delay_s), reply_to, in_reply_to, random,
+                                 self._limits.total_bytes)  # fmt: skip
         return None if found is None else found.decode()
 
     async def _step(self, script: str, *arguments: str | bytes | int) -> Any:

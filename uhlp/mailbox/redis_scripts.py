@@ -1,9 +1,9 @@
 """What Redis does with a mailbox in one atomic step each, judged by its own TIME.
 
 KEYS: `ready` (LIST of ids), `leased` and `delayed` (ZSETs of ids by microseconds since the epoch), `messages` (HASH:
-the fields of each message as `<id>:<field>`, and `counter`, from which ids and tokens are made), `dead` (LIST) and
-`dead:messages` (HASH). ARGV: max_deliveries, the milliseconds that a reply queue lives ('' for others), capacity, the
-microseconds below which a new time is rung for; then the step's own.
+the fields of each message as `<id>:<field>`, `bytes` of all bodies, and `counter`, from which ids and tokens are made),
+`dead` (LIST) and `dead:messages` (HASH, with `bytes` too). ARGV: max_deliveries, the milliseconds that a reply queue
+lives ('' for others), capacity, the microseconds below which a new time is rung for; then the step's own.
 """
 
 _STEP = """
@@ -25,8 +25,13 @@ end
 
 local function values(hash, id) return redis.call('HMGET', hash, unpack(names(id))) end
 
+local function bytes(hash) return tonumber(redis.call('HGET', hash, 'bytes') or '0') end
+local function grow(hash, by) redis.call('HSET', hash, 'bytes', whole(math.max(0, bytes(hash) + by))) end
+
 local function move(id, from, to)
   local kept = values(from, id)
+  grow(from, -#kept[1])
+  grow(to, #kept[1])
   for at, name in ipairs(names(id)) do redis.call('HSET', to, name, kept[at]) end
   redis.call('HDEL', from, id .. ':token', id .. ':reason', id .. ':died_at', unpack(names(id)))
 end
@@ -85,7 +90,10 @@ def _step(lua: str) -> str:
 
 PUT = _step("""
   local body, delay, reply_to, in_reply_to, random = ARGV[5], tonumber(ARGV[6]), ARGV[7], ARGV[8], ARGV[9]
+  local total_bytes = tonumber(ARGV[10])
   if math.max(kept(), redis.call('LLEN', DEAD)) >= CAPACITY then return false end
+  if math.max(bytes(MESSAGES) + #body, bytes(DEAD_MESSAGES) + 1) > total_bytes then return false end
+  grow(MESSAGES, #body)
   local id = string.format('%016.0f', redis.call('HINCRBY', MESSAGES, 'counter', 1)) .. '-' .. random
   redis.call('HSET', MESSAGES, id .. ':body', body, id .. ':enqueued_at', whole(now), id .. ':reply_to', reply_to,
     id .. ':in_reply_to', in_reply_to, id .. ':deliveries', 0)
@@ -122,6 +130,7 @@ ACKNOWLEDGE = _step("""
   local id, token = ARGV[5], ARGV[6]
   if not holds(id, token) then return 0 end
   end_lease(id)
+  grow(MESSAGES, -redis.call('HSTRLEN', MESSAGES, id .. ':body'))
   redis.call('HDEL', MESSAGES, unpack(names(id)))
   return 1
 """)
@@ -180,7 +189,8 @@ DEAD = _step("""
 REVIVE = _step("""
   local id = ARGV[5]
   if redis.call('HEXISTS', DEAD_MESSAGES, id .. ':body') == 0 then return 0 end
-  if kept() >= CAPACITY then return -1 end
+  local size = redis.call('HSTRLEN', DEAD_MESSAGES, id .. ':body')
+  if kept() >= CAPACITY or bytes(MESSAGES) + size > tonumber(ARGV[6]) then return -1 end
   redis.call('LREM', DEAD, 1, id)
   move(id, DEAD_MESSAGES, MESSAGES)
   redis.call('HSET', MESSAGES, id .. ':deliveries', 0)

@@ -107,7 +107,7 @@ class SqliteQueue:
         def work(db: sqlite3.Connection, now: float) -> MailboxCounts:
             statement = "SELECT count(*), count(due_at), count(token) FROM messages WHERE mailbox = ?"
             every, due, leased = db.execute(statement, (self._name,)).fetchone()
-            return MailboxCounts(every - due, leased, due - leased, self._kept(db, dead_name(self._name)))
+            return MailboxCounts(every - due, leased, due - leased, self._kept(db, dead_name(self._name))[0])
 
         return await self._run(work)
 
@@ -128,7 +128,8 @@ class SqliteQueue:
             values = (self._name, self._next_number(db), dead_name(self._name), message_id)
             if db.execute(statement, values).rowcount == 0:
                 return False
-            if self._kept(db, self._name) > self._limits.capacity:
+            kept, size = self._kept(db, self._name)
+            if kept > self._limits.capacity or size > self._limits.total_bytes:
                 raise full(self._name, self._limits)
             return True
 
@@ -152,7 +153,11 @@ class SqliteQueue:
         """The new message's id; None when there is no room."""
 
         def work(db: sqlite3.Connection, now: float) -> str | None:
-            if max(self._kept(db, self._name), self._kept(db, dead_name(self._name))) >= self._limits.capacity:
+            kept, size = self._kept(db, self._name)
+            dead, dead_size = self._kept(db, dead_name(self._name))
+            if max(kept, dead) >= self._limits.capacity:
+                return None
+            if max(size + len(body), dead_size + 1) > self._limits.total_bytes:
                 return None
             number = self._next_number(db)
             message_id = f"{number:016d}-{secrets.token_hex(8)}"
@@ -232,6 +237,7 @@ class SqliteQueue:
         )
         return int(db.execute(statement, (self._name,)).fetchone()[0])
 
-    def _kept(self, db: sqlite3.Connection, name: str) -> int:
-        row = db.execute("SELECT kept FROM mailboxes WHERE name = ?", (name,)).fetchone()
-        return 0 if row is None else int(row[0])
+    def _kept(self, db: sqlite3.Connection, name: str) -> tuple[int, int]:
+        """How many messages stand there, and the bytes of their bodies."""
+        row = db.execute("SELECT kept, bytes FROM mailboxes WHERE name = ?", (name,)).fetchone()
+        return (0, 0) if row is None else (int(row[0]), int(row[1]))
