@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -67,6 +68,7 @@ class RunWalks:
                 task = ready.task = asyncio.create_task(self._go_on(ready))
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
+                task.add_done_callback(functools.partial(self._left, ready))
         finally:
             await self._park(tasks)
 
@@ -141,6 +143,13 @@ class RunWalks:
             run.task = None
             if run.must_go_on and self._open.get(record.run_id) is not None and not run.is_queued:
                 self._open.enqueue(run)
+
+    def _left(self, run: OpenRun, task: asyncio.Task[None]) -> None:
+        """Cancelled before its first step, a task has done nothing of what `_go_on` does at its end."""
+        if run.task is task:
+            run.task = None
+            if run.end_with is not None:
+                self._open.end(run, "cancelled", run.end_with)
 
     async def _snapshot_of(self, record: RunRecord) -> AppSnapshot:
         """The application as it was when the run began."""

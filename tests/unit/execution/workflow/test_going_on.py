@@ -413,6 +413,21 @@ async def test_ended_runs_are_kept_for_a_time(tmp_path):
             await parts.runs.history.timeline("shop", ended.execution_id)
 
 
+async def test_a_run_that_is_cancelled_at_any_moment_of_its_beginning_ends(tmp_path):
+    async def never(asked):
+        await asyncio.Event().wait()
+
+    root = sequence(("slow", ask("never")))
+    async with running(Parts(tmp_path / "w.db", app_of(root), components=ScriptedComponents(never=never))) as parts:
+        for moment in range(12):
+            starting = asyncio.ensure_future(parts.runs.start(parts.call()))
+            for _ in range(1 + moment):
+                await asyncio.sleep(0)
+            await asyncio.wait_for(parts.runs.delete_application("shop"), 20)
+            await starting
+            assert parts.runs.open_runs == 0
+
+
 async def test_an_operator_ends_a_run_that_works_and_one_that_waits(tmp_path):
     reached = asyncio.Event()
 
