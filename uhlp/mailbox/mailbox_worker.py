@@ -100,6 +100,11 @@ class MailboxWorker(Generic[BodyT, ReplyT]):
             if receiving.done():
                 return receiving.result()
             return []
+        except asyncio.CancelledError:
+            if receiving.done() and not receiving.cancelled() and receiving.exception() is None:
+                for message in receiving.result():  # it came in the same moment
+                    await _given_back(message)
+            raise
         finally:
             stopped.cancel()
             if not receiving.done():
@@ -132,8 +137,7 @@ class MailboxWorker(Generic[BodyT, ReplyT]):
                 await message.nack(visibility_timeout=after_s, reason=f"{type(error).__name__}: {error}")
                 return "retried"
             except asyncio.CancelledError:
-                with suppress(LeaseLost, MailboxUnavailable, MailboxClosed):
-                    await to_its_end(message.nack(reason="its worker was stopped"))
+                await _given_back(message)
                 raise
             await message.acknowledge()
         except LeaseLost:
@@ -162,6 +166,11 @@ class MailboxWorker(Generic[BodyT, ReplyT]):
     def _backoff_s(self, deliveries: int) -> float:
         longest = backoff_s(deliveries, first_s=FIRST_BACKOFF_S, longest_s=LONGEST_BACKOFF_S)
         return longest * (1 - self._random.random() / 2)
+
+
+async def _given_back(message: Message[Any, Any]) -> None:
+    with suppress(LeaseLost, MailboxUnavailable, MailboxClosed):
+        await to_its_end(message.nack(reason="its worker was stopped"))
 
 
 async def _ended(work: "asyncio.Future[Any]") -> None:

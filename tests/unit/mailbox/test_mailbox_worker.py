@@ -182,6 +182,27 @@ async def test_a_worker_that_is_cancelled_gives_its_message_back_at_once(parts: 
     assert await parts.box.counts() == MailboxCounts(1, 0, 0, 0)
 
 
+async def test_a_worker_that_is_cancelled_in_the_moment_of_a_delivery_gives_the_message_back_at_once() -> None:
+    cycles: list[asyncio.Task[None]] = []
+
+    class CancellingMailbox(InMemoryMailbox[int, int]):
+        async def receive(self, **how: Any) -> list[Message[int, int]]:
+            messages = await super().receive(**how)
+            cycles[0].cancel()
+            return messages
+
+    async def handle(message: Message[int, int]) -> None:
+        raise AssertionError("nobody is left to work")
+
+    box = CancellingMailbox(name="work", body=int, clock=FakeClock())
+    await box.send(7)
+    cycles.append(asyncio.create_task(MailboxWorker(box, handle, clock=FakeClock()).run_cycle()))
+    await asyncio.wait(cycles, timeout=20)
+    assert cycles[0].cancelled()
+    assert await box.counts() == MailboxCounts(1, 0, 0, 0)
+    await box.aclose()
+
+
 async def test_a_handler_replies_before_its_message_is_acknowledged(parts: Parts) -> None:
     replies: InMemoryMailbox[int, Any] = InMemoryMailbox(name="reply:me", body=int, beside=parts.box)
 
