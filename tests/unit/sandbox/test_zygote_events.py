@@ -1,6 +1,7 @@
 """A supervisor that is not ours, or not ours any more, is believed in nothing that its protocol does not say."""
 
 import asyncio
+import contextlib
 import functools
 import json
 import socket
@@ -169,3 +170,20 @@ async def test_a_flood_of_events_that_nobody_asked_for_ends_the_sandbox(zygote: 
     for _ in range(5):
         zygote.say({"event": "usage", "bytes": 1, "cpu_s": 0})
     await zygote.until_let_go()
+
+
+async def test_one_that_takes_no_command_now_is_asked_again_later(zygote: Zygote) -> None:
+    with contextlib.suppress(SandboxDied):
+        while True:
+            zygote.sandbox.command("usage", "")
+    with pytest.raises(SandboxDied):
+        await zygote.sandbox.usage()
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            zygote.end.recv(65536)
+    asking = asyncio.ensure_future(zygote.sandbox.usage())
+    await asyncio.sleep(0)
+    assert json.loads(zygote.end.recv(65536))["command"] == "usage"
+    zygote.say({"event": "usage", "bytes": 5, "cpu_s": 0.25})
+    async with asyncio.timeout(LIMIT_S):
+        assert (await asking).memory_bytes == 5

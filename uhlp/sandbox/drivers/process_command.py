@@ -18,6 +18,7 @@ from uhlp.sandbox.drivers.process_memory import holds_more
 PIECE_BYTES = 64 * 1024
 _READY = b"ready"
 _STATUS_BYTES = 16 * 1024
+_TOLD_LIMIT_S = 10.0
 _KILL_LIMIT_S = 2.0
 _LOOK_EVERY_S = 0.1
 _log = structlog.get_logger(__name__)
@@ -112,8 +113,9 @@ class ProcessCommand:
 
     async def _end(self) -> None:
         try:
-            async with asyncio.timeout(_KILL_LIMIT_S):
+            async with asyncio.timeout(_TOLD_LIMIT_S):  # a busy machine takes its time to start bubblewrap
                 await self._first_process_told()
+            async with asyncio.timeout(_KILL_LIMIT_S):
                 self._send_kill()
                 await asyncio.shield(self._exited)
         except TimeoutError:  # bubblewrap hangs: process 1 goes with it

@@ -58,8 +58,9 @@ class ProcessSandbox(ZygoteSandbox):
     async def stop(self, reason: str) -> None:
         """Kill the zygote; in its own process namespace everything inside dies with it."""
         self._kill(reason)
+        is_told = self._info_fd is None or self._zygote_fd is not None
         try:
-            async with asyncio.timeout(KILL_LIMIT_S):
+            async with asyncio.timeout(KILL_LIMIT_S if is_told else READY_LIMIT_S):
                 await asyncio.shield(self.ended)
         except TimeoutError:
             self._process.kill()

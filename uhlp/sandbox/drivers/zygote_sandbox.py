@@ -51,8 +51,8 @@ class ZygoteWorker:
         if self.ended.done():
             return 0
         if self._memory is None:
+            self._sandbox.command("memory", self.worker_id)  # refused, it leaves nothing to wait for
             self._memory = asyncio.get_running_loop().create_future()
-            self._sandbox.command("memory", self.worker_id)
         return await asyncio.shield(self._memory)
 
     def take(self, event: Event) -> None:
@@ -119,8 +119,8 @@ class ZygoteSandbox:
     async def usage(self) -> Usage:
         """Memory and processor time of the zygote and its workers, as the zygote counts them."""
         if self._usage is None and self.link.is_open:
-            self._usage = asyncio.get_running_loop().create_future()
             self.command("usage", "")
+            self._usage = asyncio.get_running_loop().create_future()
         return await asyncio.shield(self._usage) if self._usage is not None else Usage(0, 0.0)
 
     async def stop(self, reason: str) -> None:
