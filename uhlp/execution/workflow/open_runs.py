@@ -80,6 +80,10 @@ class OpenRuns:
 
         self._timers.at(moment, wake)
 
+    def wake_in(self, run: OpenRun, seconds: float) -> None:
+        """The same, so many seconds from now."""
+        self.wake_at(run, self._clock.now() + seconds)
+
     async def next_ready(self) -> OpenRun:
         """Waits for a run that can be gone on with, and that nobody works on."""
         while True:

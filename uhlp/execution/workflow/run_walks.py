@@ -8,7 +8,7 @@ from typing import Protocol
 
 import structlog
 
-from uhlp.errors import InternalError, NotFound, UhlpError
+from uhlp.errors import AppNotFound, InternalError, NotFound, UhlpError, Unavailable
 from uhlp.execution.workflow.formatting import check_answer
 from uhlp.execution.workflow.interpreter import Interpreter
 from uhlp.execution.workflow.journal_table import select_steps
@@ -21,6 +21,9 @@ from uhlp.execution.workflow.run_journal import RunJournal
 from uhlp.registry.snapshot import AppSnapshot, Snapshots
 
 _SNAPSHOTS_KEPT = 16
+
+PUT_OFF_S = 10.0
+"""So long a run waits when its application or the journal cannot be read."""
 
 log = structlog.get_logger(__name__)
 
@@ -55,6 +58,7 @@ class RunWalks:
         self._park_within_s = park_within_s
         self._live: dict[str, LiveRun] = {}
         self._snapshots: dict[tuple[str, str], AppSnapshot] = {}
+        self._recalling = asyncio.Lock()
 
     async def run(self) -> None:
         """Go on with runs that nobody attends, all that are ready beside each other."""
@@ -134,6 +138,10 @@ class RunWalks:
             if run.end_with is None:
                 raise
             self._open.end(run, "cancelled", run.end_with)
+        except (Unavailable, AppNotFound) as error:  # neither is the run's fault, nor for ever
+            log.warning("workflow_run_put_off", run_id=record.run_id, app_id=record.app_id, code=error.code)
+            run.is_parked = True
+            self._open.wake_in(run, PUT_OFF_S)
         except UhlpError as error:
             self._open.end(run, "failed", failed(error))
         except Exception:
@@ -152,13 +160,15 @@ class RunWalks:
                 self._open.end(run, "cancelled", run.end_with)
 
     async def _snapshot_of(self, record: RunRecord) -> AppSnapshot:
-        """The application as it was when the run began."""
-        kept = self._snapshots.get((record.app_id, record.revision))
-        if kept is None:
-            kept = self._registry.snapshot(record.app_id)
-            if kept.revision != record.revision:
-                kept = await self._registry.snapshot_at(record.app_id, record.revision)
-        return kept
+        """The application as it was when the run began. Many runs of one revision have it compiled once."""
+        async with self._recalling:
+            kept = self._snapshots.get((record.app_id, record.revision))
+            if kept is None:
+                kept = self._registry.snapshot(record.app_id)
+                if kept.revision != record.revision:
+                    kept = await self._registry.snapshot_at(record.app_id, record.revision)
+                self.remember(kept)
+            return kept
 
     async def _park(self, tasks: "set[asyncio.Task[None]]") -> None:
         """Let every run come to the end of the step it is in, then stop what is left."""

@@ -8,6 +8,7 @@ from uhlp.clock import Clock
 from uhlp.errors import OutputInvalid
 from uhlp.execution.workflow.live_run import LiveRun
 from uhlp.execution.workflow.outcome import Outcome, failed_with
+from uhlp.execution.workflow.records import RunRecord
 from uhlp.models.execute import Source
 from uhlp.tools.allowed_tools import tools_for_user
 from uhlp.tools.context import ToolContext
@@ -51,7 +52,7 @@ class ComponentRequests(Protocol):
         trace: TraceContext | None,
         session_id: str | None,
         user_info: dict[str, Any] | None,
-        timeout_s: float | None,
+        timeout_s: float,
     ) -> StepAnswer: ...
 
 
@@ -93,7 +94,7 @@ class StepCalls:
             trace=_trace_of(run),
             session_id=record.session_id,
             user_info=record.user_info,
-            timeout_s=timeout_s,
+            timeout_s=self._left_s(record, timeout_s),
         )
         result = answer.result
         usage = getattr(result, "usage", _NO_USAGE)
@@ -111,7 +112,6 @@ class StepCalls:
     ) -> Outcome:
         """Call a tool as the workflow's component, which must be allowed it. Raises UhlpError."""
         record, definition = run.record, run.component.definition
-        left_s = record.deadline - self._clock.now()
         session = ToolSession(
             self._tools,
             ToolContext(
@@ -119,7 +119,7 @@ class StepCalls:
                 component_id=record.component_id,
                 request_id=place.idempotency_key,
                 trace_id=record.trace_id,
-                deadline=self._clock.monotonic() + (left_s if timeout_s is None else min(left_s, timeout_s)),
+                deadline=self._clock.monotonic() + self._left_s(record, timeout_s),
                 allowed_tools=tools_for_user(definition.tools, record.user_info),
                 llm=run.app.definition.llm,
                 configuration=run.component.configuration,
@@ -131,6 +131,11 @@ class StepCalls:
         )
         result = await session.call(tool, arguments)
         return Outcome(output=_content_of(tool, result), implementation=f"tool {tool}", usage=session.usage)
+
+    def _left_s(self, record: RunRecord, timeout_s: float | None) -> float:
+        """A step's own time, and no more than its run has left."""
+        left_s = record.deadline - self._clock.now()
+        return left_s if timeout_s is None else min(left_s, timeout_s)
 
 
 def _trace_of(run: LiveRun) -> TraceContext:

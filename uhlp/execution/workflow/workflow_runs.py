@@ -138,7 +138,8 @@ class WorkflowRuns:
         return woken > 0
 
     async def cancel(self, app_id: str, run_id: str, *, why: str) -> None:
-        """End an open run from outside. Raises ExecutionNotFound, StateConflict for one that has ended."""
+        """End an open run from outside; the journal has it then. Raises ExecutionNotFound, StateConflict for one that
+        has ended."""
         run = self._open.get(run_id)
         if run is None or run.record.app_id != app_id:
             record = await self.history.record(app_id, run_id)
@@ -146,6 +147,7 @@ class WorkflowRuns:
         ended = run.end_future()
         self._open.end_from_outside(run, failed(RunCancelled(why)))
         await asyncio.shield(ended)
+        await self._journal.flush()  # no next server goes on with it
 
     async def delete_application(self, app_id: str) -> int:
         """Forget everything about an application; the number of runs."""

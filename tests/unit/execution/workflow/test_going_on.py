@@ -25,6 +25,7 @@ from tests.unit.execution.workflow.workflow_parts import (
 )
 from uhlp.clock import FakeClock
 from uhlp.errors import (
+    AppNotFound,
     ExecutionNotFound,
     HandlerFailed,
     ModelProviderUnavailable,
@@ -37,6 +38,7 @@ from uhlp.errors import (
 )
 from uhlp.execution.workflow.journal_table import select_run, select_runs, select_steps
 from uhlp.execution.workflow.run_journal import RunJournal
+from uhlp.execution.workflow.run_walks import PUT_OFF_S
 from uhlp.execution.workflow.workflow_runs import MOST_INPUT_BYTES
 
 PAUSED = sequence(
@@ -332,8 +334,8 @@ async def test_a_run_keeps_its_revision_and_fails_when_that_is_gone(tmp_path):
         assert (await run_of(parts, gone)).error["code"] == "INTERNAL_ERROR"
 
 
-async def _left_behind(path, app) -> str:
-    parts = Parts(path, app, components=ScriptedComponents())
+async def _left_behind(path, app, **answers: Any) -> str:
+    parts = Parts(path, app, components=ScriptedComponents(**answers))
     async with running(parts):
         run_id = await parts.runs.start(parts.call())
         await is_state(parts, run_id, "waiting")
@@ -621,6 +623,60 @@ async def test_a_step_that_two_servers_did_not_survive_is_not_begun_a_third_time
         assert (await run_of(parts, run_id)).result == {"why": StepInterrupted.code}
         assert len(reached) == 2
         assert (await states(parts, run_id))[:2] == [("deadly", "interrupted"), ("deadly", "failed")]
+
+
+async def test_runs_of_one_revision_have_it_compiled_once_after_a_restart(tmp_path):
+    before = app_of(PAUSED, revision="a" * 40)
+    after = app_of(sequence(("new", ask("work"))), revision="b" * 40)
+    async with running(Parts(tmp_path / "w.db", before, components=ScriptedComponents(work=echo))) as parts:
+        run_ids = [await parts.runs.start(parts.call()) for _ in range(5)]
+        for run_id in run_ids:
+            await is_state(parts, run_id, "waiting")
+    parts.clock.advance(61)
+    next_server = Parts(tmp_path / "w.db", before, after, components=ScriptedComponents(work=echo), clock=parts.clock)
+    async with running(next_server) as parts:
+        async with asyncio.timeout(10):
+            while [await states(parts, one) for one in run_ids] != 5 * [
+                [("first", "succeeded"), ("pause", "succeeded"), ("paid", "waiting")]
+            ]:
+                await parts.runs.run_cycle()
+        assert parts.registry.compiled == ["a" * 40]
+
+
+async def test_a_run_whose_application_cannot_be_read_now_goes_on_when_it_can(tmp_path):
+    for refusal in (Unavailable("the repository is locked"), AppNotFound()):
+        path, app = tmp_path / f"{refusal.code}.db", app_of(PAUSED)
+        run_id = await _left_behind(path, app, work=echo)
+        parts = Parts(path, app, components=ScriptedComponents(work=echo))
+        parts.registry.refusal = refusal
+        async with running(parts):
+            parts.clock.advance(61)
+            await parts.until(lambda parts=parts: parts.registry.refused)
+            parts.registry.refusal = None
+            parts.clock.advance(PUT_OFF_S)
+            async with asyncio.timeout(10):
+                while ("paid", "waiting") not in await states(parts, run_id):
+                    await parts.runs.run_cycle()
+
+
+async def test_a_run_is_not_said_to_be_cancelled_before_the_journal_has_it(tmp_path):
+    class FullDisk(RunJournal):
+        is_full = False
+
+        async def flush(self) -> None:
+            if self.is_full:
+                raise Unavailable("the disk is full")
+            await super().flush()
+
+    journal = FullDisk(tmp_path / "w.db")
+    components = ScriptedComponents(work=echo)
+    async with running(Parts(tmp_path / "w.db", app_of(PAUSED), components=components, journal=journal)) as parts:
+        run_id = await parts.runs.start(parts.call())
+        await is_state(parts, run_id, "waiting")
+        journal.is_full = True
+        with pytest.raises(Unavailable, match="full"):
+            await parts.runs.cancel("shop", run_id, why="enough")
+        journal.is_full = False
 
 
 async def test_a_journal_that_fails_ends_the_run_before_the_step_is_done(tmp_path):

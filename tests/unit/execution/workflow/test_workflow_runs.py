@@ -460,3 +460,13 @@ async def test_what_steps_nest_deeper_than_an_answer_may_fails_them_and_nothing_
             ("a", None), ("b", "OUTPUT_INVALID"), ("c", "INPUT_INVALID"),
         ]  # fmt: skip
         assert components.asked == []
+
+
+async def test_a_step_has_its_own_time_and_no_more_than_its_run_has_left(tmp_path):
+    components = ScriptedComponents(first="one", second="two")
+    root = block(step("a", ask("first"), "b", timeout_s=2.0), step("b", ask("second"), timeout_s=500.0))
+    parts = Parts(tmp_path / "w.db", app_of(root), components=components)
+    components.answers["first"] = lambda asked: parts.clock.advance(1.5)
+    async with running(parts):
+        await parts.runs.answer(parts.call(timeout_s=20.0))
+    assert [asked.timeout_s for asked in components.asked] == [2.0, 18.5]

@@ -183,15 +183,23 @@ class ScriptedTools:
 
 
 class Registry:
-    """Snapshots by revision; the last one is in service."""
+    """Snapshots by revision; the last one is in service. `refusal` is raised instead; `refused` says that it was."""
 
     def __init__(self, *apps: AppSnapshot) -> None:
         self.apps = list(apps)
+        self.compiled: list[str] = []
+        self.refusal: Exception | None = None
+        self.refused = False
 
     def snapshot(self, app_id: str) -> AppSnapshot:
+        if self.refusal is not None:
+            self.refused = True
+            raise self.refusal
         return self.apps[-1]
 
     async def snapshot_at(self, app_id: str, revision: str) -> AppSnapshot:
+        self.compiled.append(revision)
+        await asyncio.sleep(0)
         return next(app for app in self.apps if app.revision == revision)
 
 
@@ -204,6 +212,7 @@ class Parts:
     ) -> None:  # fmt: skip
         self.clock = clock or FakeClock()
         self.app = apps[-1]
+        self.registry = Registry(*apps)
         self.components = components
         self.tools = tools or ScriptedTools(self.clock)
         self.draining = asyncio.Event()
@@ -224,7 +233,7 @@ class Parts:
         given = WorkflowSettings(**settings)
         open_runs = OpenRuns(journal=self.journal, waits=waits, timers=timers, clock=self.clock, meter=meter)
         walks = RunWalks(
-            journal=self.journal, interpreter=interpreter, open_runs=open_runs, registry=Registry(*apps),
+            journal=self.journal, interpreter=interpreter, open_runs=open_runs, registry=self.registry,
             most_steps=given.most_steps, max_run_bytes=given.max_run_bytes, park_within_s=park_within_s,
         )  # fmt: skip
         self.runs = WorkflowRuns(
