@@ -38,6 +38,7 @@ template: |
   {{ text }}
 """
 NOTE = ChangeNote("Shorten it", "Ada <ada@example.org>")
+RULES = "## Rules\nOne of {% for desk in desks %}{{ desk }} {% endfor %}.\n\n"
 SHORT = "You sort tickets for {{ company }}.\n\n"
 
 
@@ -169,12 +170,38 @@ async def test_one_edit_is_resolved_and_the_rest_comes_from_the_file(store, prom
 
 async def test_a_tag_stands_on_its_parents(store, prompt) -> None:
     await store.store(prompt, override(prompt, "preamble", SHORT))
-    rules = override(prompt, "rules", "## Rules\nOne of {% for desk in desks %}{{ desk }} {% endfor %}.\n\n")
-    await store.put(prompt, [rules], tag="next", parent="stable")
+    await store.put(prompt, [override(prompt, "rules", RULES)], tag="next", parent="stable")
     both = await store.resolve(prompt, "next")
     assert [tag for tag, _ in both.layers] == ["stable", "next"]
     assert "thorough" not in both.prompt.text
     assert "please" not in both.prompt.text
+
+
+async def test_a_parent_that_is_not_there_is_refused_whoever_names_it(store, prompt) -> None:
+    edit = override(prompt, "preamble", SHORT)
+    for parent in ("gone", "opt-gone"):
+        with pytest.raises(OverrideRefused, match="leave parent out"):
+            await store.put(prompt, [edit], tag="next", parent=parent)
+    with pytest.raises(ValidationFailed, match="no tag"):
+        await store.put(prompt, [edit], tag="next", parent="../next")
+    assert await store.list(ns="desk", prompt_key="triage") == []
+
+    await store.put(prompt, [edit], tag="half")
+    first = await store.put(prompt, [override(prompt, "rules", RULES)], tag="next", parent="half")
+    with pytest.raises(OverrideRefused, match="stands on half"):
+        await store.put(prompt, [edit], tag="next", parent="stable")
+    await store.delete(ns="desk", prompt_key="triage", tag="next")
+    await store.delete(ns="desk", prompt_key="triage", tag="half")
+    with pytest.raises(OverrideRefused, match="half"):
+        await store.restore(prompt, tag="next", revision=first.revision)
+
+
+async def test_a_copy_of_a_set_whose_parent_is_gone_is_refused(store, prompt) -> None:
+    await store.put(prompt, [override(prompt, "preamble", SHORT)], tag="half")
+    await store.put(prompt, [override(prompt, "rules", RULES)], tag="next", parent="half")
+    await store.delete(ns="desk", prompt_key="triage", tag="half")
+    with pytest.raises(OverrideRefused, match="half"):
+        await store.copy(prompt, tag="next", to_tag="other")
 
 
 async def test_an_edit_of_what_a_tag_has_already_takes_its_place(store, prompt) -> None:
@@ -194,8 +221,7 @@ async def test_an_edit_of_what_a_tag_has_already_takes_its_place(store, prompt) 
 
 async def test_an_earlier_set_is_put_back(store, prompt) -> None:
     first = await store.store(prompt, override(prompt, "preamble", SHORT))
-    rules = override(prompt, "rules", "## Rules\nOne of {% for desk in desks %}{{ desk }} {% endfor %}.\n\n")
-    second = await store.put(prompt, [rules])
+    second = await store.put(prompt, [override(prompt, "rules", RULES)])
     await store.restore(prompt, tag="stable", revision=first.revision, expected_revision=second.revision)
     assert "please" in (await store.resolve(prompt, "stable")).prompt.text
     await store.restore(prompt, tag="stable", revision=None)

@@ -114,6 +114,8 @@ def test_a_request_is_followed_and_cancelled(desk: SupportDesk) -> None:
 @pytest.mark.parametrize(
     ("more", "status"),
     [
+        ({"strategies": ["deterministic", "magic"]}, 422),
+        ({"componentId": "nobody"}, 422),
         ({"createdAt": "2026-01-01T00:00:00"}, 422),
         ({"evaluator": {"kind": "schema", "schema": {"type": "nope"}}}, 422),
         ({"dataset": {"samples": [{"id": "1", "input": {"text": "x" * 2_000_000}, "expected": 1}]}}, 413),

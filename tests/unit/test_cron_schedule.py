@@ -45,7 +45,22 @@ def test_what_is_no_schedule_is_refused(expression: str) -> None:
         CronSchedule(expression)
 
 
-@pytest.mark.parametrize("name", ["", "Mars/Base", "../etc/passwd", "/etc/localtime", "Europe", "a\0b"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "Mars/Base",
+        "../etc/passwd",
+        "/etc/localtime",
+        "Europe",
+        "a\0b",
+        "localtime",
+        "posixrules",
+        "right/UTC",
+        "posix/Europe/Paris",
+        "Factory",
+    ],
+)
 def test_what_is_no_time_zone_is_refused(name: str) -> None:
     with pytest.raises(ValidationFailed, match="no time zone"):
         time_zone(name)

@@ -23,9 +23,15 @@ class ComponentDatasets:
         self._prompts = RegisteredPrompts(registry=registry)
         self._samples = samples
 
-    def component_of(self, ns: str, prompt_key: str) -> str:
-        """The only component that runs the prompt. ValidationFailed when there is none, or several."""
+    def component_of(self, ns: str, prompt_key: str, *, wanted: str | None = None) -> str:
+        """The component that runs the prompt: the one that is wanted, or the only one. ValidationFailed when there is
+        none, or several."""
         found = [one.definition.component_id for one in self._prompts.components(ns, prompt_key)]
+        if wanted is not None and wanted in found:
+            return wanted
+        if wanted is not None:
+            who = f"it is run by {', '.join(found)}" if found else "no component runs it"
+            raise ValidationFailed(f"The component {wanted} does not run {prompt_key} of {ns}: {who}.")
         if len(found) != 1:
             who = f"{len(found)} components run it ({', '.join(found)}): name one" if found else "no component runs it"
             raise ValidationFailed(f"Whose prompt is {prompt_key}? {who}.")

@@ -17,6 +17,10 @@ InputMapping = Annotated[dict[str, Annotated[str, Field(max_length=2_000)]], Fie
 SecretReference = Annotated[str, Field(pattern=r"^secret:[A-Za-z_][A-Za-z0-9_.-]{0,127}$")]
 
 
+MOST_CORRELATION = 256
+"""Characters of what a callback brings to name the run that waits for it."""
+
+
 class EventTrigger(WireModel):
     """An event that an application sends: `POST /apps/{appId}/-/triggers/{event}`.
 

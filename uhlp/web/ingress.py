@@ -11,7 +11,15 @@ import structlog
 from starlette.types import Receive, Scope, Send
 
 from uhlp.catalogue import traffic
-from uhlp.errors import BadInput, InternalError, MethodNotAllowed, OutputInvalid, RouteNotFound, UhlpError
+from uhlp.errors import (
+    BadInput,
+    InternalError,
+    MethodNotAllowed,
+    OutputInvalid,
+    RouteNotFound,
+    UhlpError,
+    ValidationFailed,
+)
 from uhlp.routing.component_requests import check_input
 from uhlp.routing.request import RoutedAnswer, RoutedRequest
 from uhlp.routing.workflow_requests import call_of
@@ -34,10 +42,15 @@ PREFIX = "/apps/"
 RESERVED = "/-/"
 MOST_SESSION_ID = 256
 TIMEOUT = b"x-request-timeout-ms"
+IDEMPOTENCY_KEY = b"idempotency-key"
 _MOST_TIMEOUT_DIGITS = 9
 _FORWARDED = (b"content-type", b"accept", b"accept-language", b"user-agent")
 """Request headers a component may see; credentials and cookies never reach a sandbox."""
 
+_NOT_KEPT = (
+    "A route keeps no Idempotency-Key: with Prefer: respond-async the same run would be begun twice. Send it without, "
+    "or give the component a callback trigger, which runs once by its key."
+)
 _NO_JSON = " The body was not read as JSON: send Content-Type: application/json."
 
 log = structlog.get_logger(__name__)
@@ -120,6 +133,8 @@ class Ingress:
             path_params=match.path_params,
         )
         if component.workflow is not None and prefers_async(scope["headers"]):
+            if IDEMPOTENCY_KEY in headers:
+                raise ValidationFailed(_NOT_KEPT)
             execution_id = await self._workflows.start(call_of(request, 0.0))
             prefix = "" if OWN_HOST in scope else f"{PREFIX}{app_id}"
             status, own, answered = accepted_response(

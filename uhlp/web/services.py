@@ -110,6 +110,8 @@ class Services:
     tools: "ToolNamespaces"
     mcp_servers: "McpGateway"
     tool_sessions: "ToolSessions"
+    strategies: Sequence[str] = ()
+    """The names of what proposes shorter prompts."""
     core_tools: Sequence[str] = ()
     """The names of all tools of `core`."""
     reading_tools: Collection[str] = ()

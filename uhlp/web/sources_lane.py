@@ -11,7 +11,8 @@ from starlette.types import Receive, Scope, Send
 
 from uhlp import strict_json
 from uhlp.catalogue import traffic
-from uhlp.errors import InternalError, MethodNotAllowed, QueueNotFound, RouteNotFound, UhlpError
+from uhlp.errors import BadInput, InternalError, MethodNotAllowed, QueueNotFound, RouteNotFound, UhlpError
+from uhlp.models.trigger import MOST_CORRELATION
 from uhlp.routing.request import RoutedAnswer
 from uhlp.tracing import TraceContext
 from uhlp.web.answers import JSON_TYPE, WALLS, Headers, answer_response, error_response
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from uhlp.web.services import Services
 
 KINDS = ("triggers", "callbacks", "queues")
-_MOST_CORRELATION = 256
 
 log = structlog.get_logger(__name__)
 
@@ -169,7 +169,10 @@ def _is_signed(trigger: "CallbackTrigger", headers: Mapping[bytes, bytes]) -> bo
 def _correlation(scope: Scope) -> str:
     """Which of several workflows a callback is for: `?correlation=…` of the address it was given."""
     pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-    return next((value for name, value in pairs if name == "correlation"), "")[:_MOST_CORRELATION]
+    correlation = next((value for name, value in pairs if name == "correlation"), "")
+    if len(correlation) > MOST_CORRELATION:
+        raise BadInput(f"The correlation has {len(correlation)} characters; {MOST_CORRELATION} is the limit.")
+    return correlation
 
 
 def _response(answer: RoutedAnswer | dict[str, Any], trace_id: str, started: float) -> tuple[int, Headers, bytes]:

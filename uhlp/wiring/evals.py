@@ -67,6 +67,7 @@ class Evals:
     optimize_loop: OptimizeLoop
     optimize_runs: OptimizeRuns
     optimize_requests: Mailbox[OptimizeRequest, OptimizeResult]
+    strategies: tuple[str, ...]
 
 
 def make_evals(ground: Foundation, shared: Prompts, requests: ComponentRequests) -> Evals:
@@ -132,6 +133,7 @@ def make_evals(ground: Foundation, shared: Prompts, requests: ComponentRequests)
         ),
         optimize_runs=shared.optimize_runs,
         optimize_requests=shared.optimize_requests,
+        strategies=tuple(one.name for one in strategies),
     )
 
 

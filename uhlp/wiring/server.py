@@ -127,6 +127,7 @@ async def open_services() -> AsyncIterator[Services]:
             eval_runs=evals.eval_runs,
             optimize_runs=evals.optimize_runs,
             optimize_requests=evals.optimize_requests,
+            strategies=evals.strategies,
             draining=draining,
             metrics=ground.metrics,
             windows=ground.windows,

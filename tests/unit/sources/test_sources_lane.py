@@ -285,6 +285,16 @@ async def test_the_same_callback_twice_at_once_runs_once(shop: Shop, caller: Cal
     assert (await first).status_code == 200
 
 
+async def test_a_correlation_that_no_run_can_wait_for_is_refused(shop: Shop, caller: Caller) -> None:
+    await shop.register(component("settle", PAID))
+    key = await caller.key("*")
+    longest = "c" * 256
+    shop.waiting.waits = {(APP, "paid", longest)}
+    assert code(await caller.post(f"callbacks/paid?correlation={longest}d", **key)) == (400, "BAD_REQUEST")
+    assert shop.asked == []
+    assert (await caller.post(f"callbacks/paid?correlation={longest}", **key)).json() == {"delivered": True}
+
+
 async def test_a_workflow_that_waits_is_asked_first(shop: Shop, caller: Caller) -> None:
     await shop.register(component("settle", PAID))
     shop.waiting.waits = {(APP, "paid", "order-7"), (APP, "approved", "")}

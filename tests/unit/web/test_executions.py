@@ -78,6 +78,14 @@ async def test_who_does_not_wait_finds_state_and_result_where_the_answer_said(pa
     assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
 
 
+async def test_a_key_that_would_not_keep_a_run_from_beginning_twice_is_refused(parts, client_of) -> None:
+    client = await client_of(services(registry=SnapshotsOnly({"shop": shop()}), workflows=parts.runs))
+    refused = await client.post("/apps/shop/orders", json=ORDER, headers={**ASYNC, "Idempotency-Key": "order-7"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "VALIDATION_FAILED")
+    assert "callback" in refused.json()["error"]["message"]
+    assert await parts.runs.history.listed("shop", component_id=None, state=None, limit=9) == []
+
+
 async def test_only_who_may_ask_the_component_learns_of_its_runs(parts, client_of) -> None:
     keys = {
         "may": KeyIdentity("shop"),

@@ -163,6 +163,15 @@ async def test_a_handshake_is_answered_without_a_session(desk: Desk) -> None:
         assert "mcp-session-id" not in started.headers
 
 
+@pytest.mark.parametrize("request_id", [None, 1.5, True, ["a"], {"a": 1}])
+@pytest.mark.parametrize("method", ["tools/list", "initialize", "notifications/initialized"])
+async def test_an_id_that_no_answer_could_name_is_an_invalid_request(desk: Desk, request_id: Any, method: str) -> None:
+    with desk.execution() as (_, headers):
+        told = await desk.post({"jsonrpc": "2.0", "id": request_id, "method": method, "params": {}}, headers)
+        assert told.status_code == 400
+        assert (told.json()["id"], told.json()["error"]["code"]) == (None, -32600)
+
+
 async def test_the_newest_protocol_is_spoken_too(desk: Desk) -> None:
     newest = "2026-07-28"
     meta = {

@@ -12,6 +12,7 @@ from uhlp.execution.workflow.records import StepBegun, StepRecord
 from uhlp.execution.workflow.run_journal import RunJournal
 from uhlp.execution.workflow.turns import Turns
 from uhlp.execution.workflow.waits import Waits, wait_ended
+from uhlp.models.trigger import MOST_CORRELATION
 from uhlp.workflows import WaitForCallback, WaitForTime
 from uhlp.workflows.plan import LONGEST_WAIT_S
 
@@ -94,6 +95,10 @@ def _is_number(value: Any) -> bool:
 def _text(value: Any) -> str:
     """What a callback must bring: text as it is, numbers as JSON writes them."""
     if isinstance(value, str):
+        if len(value) > MOST_CORRELATION:
+            raise ExpressionFailed(
+                f"The correlation has {len(value)} characters, and no callback brings more than {MOST_CORRELATION}."
+            )
         return value
     if _is_number(value):
         return str(int(value)) if float(value).is_integer() else str(value)

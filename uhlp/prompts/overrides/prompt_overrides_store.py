@@ -122,8 +122,7 @@ class PromptOverridesStore:
         """The set under `tag` under `to_tag` too, with its parent. Without another word there must be none yet."""
         source = await self._present(override_id(prompt.ns, prompt.key, tag))
         identity = override_id(prompt.ns, prompt.key, to_tag)
-        if source.parent == to_tag:
-            raise OverrideRefused(f"{to_tag} is the parent of {tag}: it would become its own.")
+        await self._layers_below(identity, source.parent)
         now = self._clock.now()
         copied = source.model_copy(
             update={
@@ -182,6 +181,7 @@ class PromptOverridesStore:
         earlier = next((one for one in await self._documents.history(identity, 100) if one.revision == revision), None)
         if earlier is None:
             raise OverrideNotFound(f"The history of {'/'.join(identity)} holds no revision {revision}.")
+        await self._layers_below(identity, earlier.parent)
         note = note or ChangeNote(f"Restore the overrides of {prompt.key} under {tag} at {revision}")
         for _ in range(_TRIES):
             held = await self._documents.read(identity)
@@ -230,10 +230,12 @@ class PromptOverridesStore:
         ttl_s: float | None,
         provenance: Mapping[str, Any],
     ) -> OverrideSet:
+        if present is not None and parent not in (None, present.parent):
+            raise OverrideRefused(
+                f"{identity.tag} is there and stands on {present.parent or 'the file'}: remove it, or leave parent out."
+            )
         parent = parent if present is None else present.parent
-        if parent == identity.tag:
-            raise OverrideRefused(f"{parent} cannot be its own parent.")
-        layers = [] if parent is None else await self._layers(identity._replace(tag=parent), strict=True)
+        layers = await self._layers_below(identity, parent)
         if any(one.tag == identity.tag for one in layers):
             raise OverrideRefused(f"{parent} stands on {identity.tag}, which cannot stand on it.")
         if len(layers) + 1 > MOST_LAYERS:
@@ -263,6 +265,18 @@ class PromptOverridesStore:
             resolve_layers(prompt.prompt, identity.tag, [*layers, Layer(identity.tag, resulting)]).prompt, prompt.prompt
         )
         return resulting
+
+    async def _layers_below(self, identity: OverrideId, parent: str | None) -> Sequence[Layer]:
+        """The chain that a set under `identity` would stand on. Raises OverrideRefused, ValidationFailed."""
+        if parent is None:
+            return []
+        if parent == identity.tag:
+            raise OverrideRefused(f"{parent} cannot be its own parent.")
+        try:
+            return await self._layers(override_id(identity.ns, identity.key, parent), strict=True)
+        except OverrideNotFound as error:
+            told = f"{identity.tag} cannot stand on {parent}: {error.message} Put that one first, or leave parent out."
+            raise OverrideRefused(told) from None
 
     async def _layers(self, identity: OverrideId, *, strict: bool) -> Sequence[Layer]:
         """The chain of a tag, its outermost parent first."""

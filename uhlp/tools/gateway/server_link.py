@@ -284,6 +284,9 @@ class ServerLink:
         return f"{self.spec.namespace}.{self.spec.name}"
 
     def _away(self, reason: str) -> McpServerUnavailable:
+        retry_after_s = self._circuit.retry_after_s
         return McpServerUnavailable(
-            f"The MCP server {self._name} cannot be used: {reason}.", retry_after_s=self._circuit.retry_after_s
+            f"The MCP server {self._name} cannot be used: {reason}.",
+            details={"server": self._name, "retryAfterS": round(retry_after_s, 1)},
+            retry_after_s=retry_after_s,
         )

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from uhlp.errors import Conflict, UhlpError
+from uhlp.errors import Conflict, UhlpError, ValidationFailed
 from uhlp.optimization.compress import OptimizeRequest
 from uhlp.optimization.compress.optimize_run import OptimizeRun
 from uhlp.web.admin.access import ServicesDep
@@ -18,7 +18,11 @@ async def send_request(body: OptimizeRequest, services: ServicesDep) -> dict[str
     sent before is not worked on again.
     """
     services.prompts.get(body.prompt_ns, body.prompt_key)
-    component_id = body.component_id or services.datasets.component_of(body.prompt_ns, body.prompt_key)
+    component_id = services.datasets.component_of(body.prompt_ns, body.prompt_key, wanted=body.component_id)
+    for name in body.strategies:
+        if name not in services.strategies:
+            known = ", ".join(services.strategies)
+            raise ValidationFailed(f"There is no strategy {name[:80]!r}; there are {known}.")
     if body.evaluator is None:
         services.datasets.evaluator_of(body.prompt_ns, component_id)
     request = body.model_copy(update={"component_id": component_id})

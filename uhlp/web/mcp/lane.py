@@ -18,8 +18,13 @@ from uhlp.web.disconnect import DisconnectWatch
 from uhlp.web.mcp.server_names import ServerNames
 
 _PARSE_ERROR = -32700
+_INVALID_REQUEST = -32600
 
 log = structlog.get_logger(__name__)
+
+
+class _NoRequest(Exception):
+    """A message with an id that MCP does not know."""
 
 
 class McpAccess(Protocol):
@@ -58,7 +63,12 @@ class McpLane:
         except ClientDisconnected:
             return
         except MalformedJson as error:
-            await _answer(send, 400, [*self._told(trace.trace_id), JSON_TYPE], _parse_error(error))
+            told = _refusal(_PARSE_ERROR, error.message)
+            await _answer(send, 400, [*self._told(trace.trace_id), JSON_TYPE], told)
+            return
+        except _NoRequest:
+            told = _refusal(_INVALID_REQUEST, "The id of a request is a string or a whole number.")
+            await _answer(send, 400, [*self._told(trace.trace_id), JSON_TYPE], told)
             return
         except UhlpError as error:
             await self._refuse(error, scope, receive, send, trace.trace_id)
@@ -95,6 +105,8 @@ class McpLane:
         message = (
             await asyncio.to_thread(strict_json.loads, body) if len(body) > LARGE_BYTES else strict_json.loads(body)
         )
+        if isinstance(message, dict) and "id" in message and type(message["id"]) not in (str, int):
+            raise _NoRequest  # the SDK would take it for a notification, and who sent it would wait for ever
         return caller, body, message
 
     async def _forward(self, scope: Scope, receive: Receive, send: Send, body: bytes, trace_id: str) -> None:
@@ -141,8 +153,9 @@ def _replay(body: bytes) -> Receive:
     return replayed
 
 
-def _parse_error(error: MalformedJson) -> bytes:
-    return strict_json.dumps({"jsonrpc": "2.0", "id": None, "error": {"code": _PARSE_ERROR, "message": error.message}})
+def _refusal(code: int, message: str) -> bytes:
+    """JSON-RPC's answer to what has no id that could be told."""
+    return strict_json.dumps({"jsonrpc": "2.0", "id": None, "error": {"code": code, "message": message}})
 
 
 async def _answer(send: Send, status: int, headers: Headers, body: bytes) -> None:

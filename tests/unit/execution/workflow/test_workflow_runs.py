@@ -16,6 +16,7 @@ from tests.unit.execution.workflow.workflow_parts import (
     ScriptedComponents,
     Subworkflow,
     Transition,
+    WaitForCallback,
     app_of,
     ask,
     block,
@@ -119,6 +120,13 @@ async def test_an_expression_that_fails_says_in_which_step_it_stands(tmp_path):
             await parts.runs.answer(parts.call({"items": [{}]}))
         assert raised.value.details["stepId"] == "price"
         assert raised.value.details["expression"] == "item.sku"
+
+
+async def test_a_run_that_would_wait_for_what_no_callback_brings_fails_at_once(tmp_path):
+    root = sequence(("paid", WaitForCallback("paid", expression("trigger.input.order"), 3_600.0)))
+    async with running(Parts(tmp_path / "w.db", app_of(root), components=ScriptedComponents())) as parts:
+        with pytest.raises(ExpressionFailed, match="257 characters, and no callback brings more than 256"):
+            await parts.runs.answer(parts.call({"order": "o" * 257}))
 
 
 async def test_a_failure_goes_the_way_that_takes_it(tmp_path):

@@ -117,6 +117,19 @@ async def test_a_server_that_refuses_everybody_is_away_with_the_reason(odd: OddS
             await gateway.call_tool("app.odd.echo", {}, context())
 
 
+async def test_who_finds_a_server_away_is_told_when_to_ask_again(odd: OddServer):
+    clock = FakeClock()
+    await odd.stop()
+    async with gateway_of(named(odd), clock=clock, backoff_initial_s=8) as gateway:
+        with pytest.raises(McpServerUnavailable):
+            await gateway.call_tool("app.odd.echo", {}, context())
+        clock.advance(3)
+        with pytest.raises(McpServerUnavailable) as away:
+            await gateway.call_tool("app.odd.echo", {}, context(clock=clock))
+    assert away.value.details == {"server": "app.odd", "retryAfterS": 5.0}
+    assert away.value.retry_after_s == 5.0
+
+
 async def test_a_session_that_nobody_uses_is_closed(odd: OddServer):
     clock = FakeClock()
     async with gateway_of(named(odd), clock=clock) as gateway:
