@@ -9,6 +9,7 @@ from uhlp.clock import Clock, SystemClock
 from uhlp.errors import UhlpError
 from uhlp.evals.eval_request import EvalRequest, EvalResult
 from uhlp.evals.evaluators import Evaluators
+from uhlp.evals.score import all_or_nothing
 from uhlp.mailbox.mailbox import Mailbox
 from uhlp.mailbox.mailbox_loop import MailboxLoop
 from uhlp.mailbox.mailbox_worker import MailboxWorker, Retry
@@ -28,7 +29,8 @@ class Loop(Protocol):
 
 class EvalLoop(MailboxLoop[EvalRequest, EvalResult]):
     """Answers EvalRequests. What may go better another time is tried `retries` times more; then it is an error, as is
-    an evaluator that cannot say. `deadline_s` bounds one run where its request says nothing. Requests whose results
+    an evaluator that cannot say. An answer of no use is an answer: it scores 0, and is not asked for again until it is
+    of use. `deadline_s` bounds one run where its request says nothing. Requests whose results
     nobody waits for are dropped: `is_unwanted` is given a request and where its reply would go.
     """
 
@@ -71,6 +73,8 @@ class EvalLoop(MailboxLoop[EvalRequest, EvalResult]):
             tokens_out=ran.tokens_out,
             cost_usd=ran.cost_usd,
         )
+        if ran.fault is not None and ran.fault.is_own:
+            return result.model_copy(update={"fault": None, "score": all_or_nothing(False, ran.fault.message)})
         if not ran.is_ok:
             return result
         try:

@@ -8,7 +8,8 @@ from uhlp.models.wire import WireModel
 
 
 class Score(WireModel):
-    """`value` from 0 to 1; `reason` is for people. There is one only where the run was ok: errors have none.
+    """`value` from 0 to 1; `reason` is for people. There is one only where the component answered, be it with nothing
+    of use: errors have none.
 
     `tokens` and `usd` are what a judge took; no more than 0 is known of money where its price is not.
     """

@@ -32,11 +32,14 @@ class MainLoopRequest(WireModel):
 
 
 class MainLoopFault(WireModel):
-    """Why there is no output. `isRetryable`: the same request may be answered later."""
+    """Why there is no output. `isRetryable`: the same request may be answered later. `isOwn`: the component was asked,
+    and what came of it is of no use (against its schema, unreadable): that says something about the component.
+    """
 
     code: str
     message: str
     is_retryable: bool = False
+    is_own: bool = False
 
 
 class MainLoopResult(WireModel):

@@ -1,8 +1,16 @@
 """MainLoop: one request for one component, asked from inside, perhaps under an experiment (seed 004)."""
 
 from uhlp.clock import Clock, SystemClock
-from uhlp.errors import ComponentNotFound, ExecutionFailed, OverrideConflict, UhlpError, ValidationFailed
-from uhlp.execution import ExecutionCall, ExecutionResult, Executor, PromptImplementation
+from uhlp.errors import (
+    BadModelAnswer,
+    ComponentNotFound,
+    ExecutionFailed,
+    OutputInvalid,
+    OverrideConflict,
+    UhlpError,
+    ValidationFailed,
+)
+from uhlp.execution import ExecutionCall, ExecutionResult, Executor, PromptImplementation, may_be_its_own
 from uhlp.mailbox.mailbox import Mailbox
 from uhlp.mailbox.mailbox_loop import MailboxLoop
 from uhlp.mailbox.mailbox_worker import MailboxWorker
@@ -13,6 +21,7 @@ from uhlp.prompts.overrides import PromptDescriptor, PromptOverridesStore
 from uhlp.prompts.overrides.override_set import STABLE
 from uhlp.registry.snapshot import AppSnapshot, Artifact, ComponentSnapshot, Snapshots
 from uhlp.routing.component_requests import ComponentRequests, check_input
+from uhlp.tools.session import Usage
 
 
 class MainLoop:
@@ -43,9 +52,10 @@ class MainLoop:
                 return await self._served(request, started)
             return await self._tried(request, request.experiment, started)
         except UhlpError as error:
+            is_own = request.experiment is None and isinstance(error, BadModelAnswer | OutputInvalid)
             return MainLoopResult(
                 request_id=request.request_id,
-                fault=_fault(error),
+                fault=_fault(error, is_own=is_own),
                 latency_ms=(self._clock.monotonic() - started) * 1000,
             )
 
@@ -53,11 +63,15 @@ class MainLoop:
         answer = await self._requests.ask(
             request.app_id, request.component_id, request.input, source="internal", timeout_s=request.deadline_s
         )
+        usage = answer.result.usage if isinstance(answer.result, ExecutionResult) else None
         return MainLoopResult(
             request_id=request.request_id,
             output=answer.result.data,
             implementation=answer.implementation,
             latency_ms=(self._clock.monotonic() - started) * 1000,
+            tokens_in=usage.tokens_in if usage is not None else 0,
+            tokens_out=usage.tokens_out if usage is not None else 0,
+            cost_usd=_cost_of(usage) if usage is not None else None,  # what the steps of a workflow took
         )
 
     async def _tried(self, request: MainLoopRequest, experiment: Experiment, started: float) -> MainLoopResult:
@@ -126,15 +140,19 @@ def _result(
     return MainLoopResult(
         request_id=request.request_id,
         output=ran.data if is_ok else None,
-        fault=None if is_ok else _fault(ran.error or ExecutionFailed()),
+        fault=None if is_ok else _fault(ran.error or ExecutionFailed(), is_own=may_be_its_own(ran)),
         implementation=f"prompt@{experiment.overrides_tag}",
         prompt_digest=artifact.sha256,
         latency_ms=ran.latency_ms,
         tokens_in=ran.usage.tokens_in,
         tokens_out=ran.usage.tokens_out,
-        cost_usd=None if ran.usage.unpriced_calls else ran.usage.cost_usd,
+        cost_usd=_cost_of(ran.usage),
     )
 
 
-def _fault(error: UhlpError) -> MainLoopFault:
-    return MainLoopFault(code=error.code, message=error.message, is_retryable=error.retryable)
+def _cost_of(usage: Usage) -> float | None:
+    return None if usage.unpriced_calls else usage.cost_usd
+
+
+def _fault(error: UhlpError, *, is_own: bool) -> MainLoopFault:
+    return MainLoopFault(code=error.code, message=error.message, is_retryable=error.retryable, is_own=is_own)

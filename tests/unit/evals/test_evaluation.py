@@ -132,6 +132,18 @@ async def test_what_may_go_better_is_tried_again(parts: Parts) -> None:
     assert tries == {0: 1, 1: 2, 2: 2}
 
 
+async def test_an_answer_of_no_use_is_a_failure_and_is_not_asked_for_until_it_is_of_use(parts: Parts) -> None:
+    def answer(request: MainLoopRequest) -> MainLoopResult:
+        fault = MainLoopFault(code="BAD_MODEL_ANSWER", message="not JSON", is_retryable=True, is_own=True)
+        return MainLoopResult(request_id=request.request_id, fault=fault, tokens_in=7)
+
+    loop = await parts.start(answer, retries=2)
+    (report,) = await evaluate(parts, dataset(3))
+    assert (report.failed, report.errored, len(loop.asked)) == (3, 0, 3)
+    assert {one.score.reason for one in report.results if one.score} == {"not JSON"}
+    report.gate()
+
+
 async def test_a_score_function_that_raises_is_an_error_of_its_own(parts: Parts) -> None:
     await parts.start(doubled, evaluators=Evaluators(functions={"bad": lambda sample, output: 1 / 0}))
     (report,) = await evaluate(parts, dataset(2), evaluator=OfFunction(name="bad"))

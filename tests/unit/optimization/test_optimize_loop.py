@@ -225,6 +225,21 @@ async def test_h_errors_in_the_screening_refuse_nothing(world: CompressWorld) ->
     assert outcomes_of(report) == ["accepted"]
 
 
+async def test_one_sample_that_gets_no_usable_answer_any_more_refuses_an_edit(world: CompressWorld) -> None:
+    broken = world.dataset.of_split("train").samples[-1].input["text"]
+
+    def fails(number: int) -> MainLoopFault | None:
+        asked = world.loop.asked[-1]
+        is_candidate = asked.experiment.name != "baseline"  # type: ignore[union-attr]
+        if is_candidate and asked.input["text"] == broken:
+            return MainLoopFault(code="BAD_MODEL_ANSWER", message="not JSON", is_retryable=True, is_own=True)
+        return None
+
+    world.loop.fails = fails
+    report = (await world.optimize(ScriptedStrategy({"ending": SHORT["ending"]}))).report
+    assert outcomes_of(report) == ["regressed"]
+
+
 async def test_h_too_many_errors_decide_nothing(world: CompressWorld) -> None:
     world.loop.fails = lambda number: MainLoopFault(code="DOWN", message="down") if number % 3 == 0 else None
     report = (await world.optimize(ScriptedStrategy(SHORT))).report

@@ -109,7 +109,21 @@ async def test_faults_come_as_results(parts: Parts) -> None:
     down = await parts.ask(Experiment(name="base"))
     assert _code(down) == "MODEL_PROVIDER_UNAVAILABLE"
     assert down.fault is not None
-    assert down.fault.is_retryable
+    assert (down.fault.is_retryable, down.fault.is_own) == (True, False)
+
+
+@pytest.mark.parametrize("experiment", [None, Experiment(name="base")])
+async def test_an_answer_of_no_use_is_the_components_own_fault(parts: Parts, experiment: Experiment | None) -> None:
+    parts.world.model.answer = lambda inputs: "no order line"
+    useless = await parts.ask(experiment)
+    assert useless.fault is not None
+    assert useless.fault.is_own
+
+
+async def test_what_is_served_tells_what_it_took(parts: Parts) -> None:
+    served = await parts.ask()
+    assert (served.tokens_in, served.tokens_out) == (100, 10)
+    assert served.cost_usd == (await parts.ask(Experiment(name="base"))).cost_usd
 
 
 def tagged(tag: str) -> Experiment:
