@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from uhlp.access.access_tokens import AccessTokens
+from uhlp.evals.eval_runs import AT_ONCE
 from uhlp.execution.workflow.workflow_runs import WorkflowRuns
 from uhlp.loops import LoopGroup, PeriodicLoop
 from uhlp.loops.event_loop_lag import EventLoopLag
@@ -91,7 +92,7 @@ def make_loops(
             ),
             *workers("eval", evals.eval_loop.run_cycle, evals.eval_loop.concurrency),
             *workers("eval-replies", evals.evaluation.run_cycle, 1),
-            *workers("evaluations", evals.eval_runs.run_cycle, 1),
+            *workers("evaluations", evals.eval_runs.run_cycle, AT_ONCE),
             *workers("optimize", evals.optimize_loop.run_cycle, 1),
             *workers("compiler", evolution.leadership.once_leading(evolution.compiler.run_cycle), _COMPILERS),
             *workers("observer", evolution.leadership.measuring(evolution.observer.run_cycle), _OBSERVERS),

@@ -12,7 +12,7 @@ from uhlp.errors import Conflict, NotFound, TooManyRequests, ValidationFailed
 from uhlp.evals import Dataset, EvalLoop, EvalRequest, EvalResult, Evaluation, EvaluatorSpec, Exact, Sample
 from uhlp.evals.component_datasets import Origin
 from uhlp.evals.eval_record import EvalOrder, EvalRecord, compared
-from uhlp.evals.eval_runs import EvalRuns
+from uhlp.evals.eval_runs import AT_ONCE, EvalRuns
 from uhlp.loops import LoopGroup, PeriodicLoop
 from uhlp.mailbox import InMemoryMailbox
 from uhlp.models.main_loop import MainLoopRequest, MainLoopResult
@@ -58,10 +58,14 @@ class Doubling:
         self.may_answer = asyncio.Event()
         self.may_answer.set()
         self.is_asked = asyncio.Event()
+        self.asked_of: list[str] = []
+        self.has_to_wait: set[str] = set()
 
     async def execute(self, request: MainLoopRequest) -> MainLoopResult:
         self.is_asked.set()
-        await self.may_answer.wait()
+        self.asked_of.append(request.app_id)
+        if not self.has_to_wait or request.app_id in self.has_to_wait:
+            await self.may_answer.wait()
         number = request.input["n"]
         if self.hangs_from is not None and number >= self.hangs_from:
             await self.may_go_on.wait()
@@ -95,13 +99,16 @@ class Parts:
         )
 
     async def start(self) -> LoopGroup:
-        working = PeriodicLoop("evaluations", self.runs.run_cycle, 0.0, SystemClock(), waits_for_work=True)
-        return await self._stack.enter_async_context(LoopGroup([self.evals, self.evaluation, working]))
+        working = [
+            PeriodicLoop(f"evaluations-{n}", self.runs.run_cycle, 0.0, SystemClock(), waits_for_work=True)
+            for n in range(AT_ONCE)
+        ]
+        return await self._stack.enter_async_context(LoopGroup([self.evals, self.evaluation, *working]))
 
     async def ended(self, record: EvalRecord) -> EvalRecord:
         """Followed as the command line does it, but without a pause: no state on the way may look like an end."""
         async with asyncio.timeout(20):
-            while (found := await self.runs.get(APP, record.id)).state in ("queued", "running"):  # noqa: ASYNC110
+            while (found := await self.runs.get(record.app_id, record.id)).state in ("queued", "running"):  # noqa: ASYNC110
                 await asyncio.sleep(0)
         return found
 
@@ -199,10 +206,31 @@ async def test_what_cannot_be_evaluated_is_refused(parts: Parts) -> None:
     with pytest.raises(ValidationFailed, match=r"evals/double\.jsonl"):
         await parts.runs.order(APP, ORDER)
     parts.desk.dataset = samples(1)
-    for _ in range(100):
+    for _ in range(20):
         await parts.runs.order(APP, ORDER)
     with pytest.raises(TooManyRequests):
         await parts.runs.order(APP, ORDER)
+    await parts.runs.order("another", ORDER)
+
+
+async def test_nobody_waits_for_all_that_another_application_has_asked_for(parts: Parts) -> None:
+    parts.loop.may_answer.clear()
+    parts.loop.has_to_wait = {APP}
+    parts.desk.dataset = samples(3)  # one of the EvalLoop's workers is left
+    await parts.start()
+    flood = [await parts.runs.order(APP, ORDER) for _ in range(2 * AT_ONCE)]
+    other = await parts.ended(await parts.runs.order("another", EvalOrder(component_id=COMPONENT, repeats=2)))
+    assert (other.state, other.figures.passed) == ("done", 6)
+    assert [one.state for one in await parts.runs.all_of(APP)].count("running") == 1
+    parts.loop.may_answer.set()
+    assert {(await parts.ended(one)).state for one in flood} == {"done"}
+
+
+async def test_a_list_of_evaluations_is_without_what_came_of_each_sample(parts: Parts) -> None:
+    await parts.start()
+    done = await parts.ended(await parts.runs.order(APP, ORDER))
+    (listed,) = await parts.runs.all_of(APP)
+    assert (listed.figures, listed.verdicts) == (done.figures, ())
 
 
 async def test_an_application_that_is_gone_leaves_no_evaluations(parts: Parts) -> None:
@@ -210,3 +238,18 @@ async def test_an_application_that_is_gone_leaves_no_evaluations(parts: Parts) -
     await parts.ended(await parts.runs.order(APP, ORDER))
     await parts.runs.forget(APP)
     assert await parts.runs.all_of(APP) == []
+
+
+async def test_what_runs_and_waits_of_an_application_that_goes_is_given_up(parts: Parts) -> None:
+    parts.loop.may_answer.clear()
+    await parts.start()
+    for _ in range(3):
+        await parts.runs.order(APP, ORDER)
+    async with asyncio.timeout(20):
+        await parts.loop.is_asked.wait()
+    await parts.runs.forget(APP)
+    parts.loop.may_answer.set()
+    other = await parts.ended(await parts.runs.order("another", ORDER))
+    assert other.state == "done"
+    assert parts.loop.asked_of.count(APP) <= len(parts.desk.dataset)
+    assert await parts.opened().all_of(APP) == []
