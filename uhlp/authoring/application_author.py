@@ -6,9 +6,7 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 import structlog
-from jinja2 import Environment, StrictUndefined
 
-from uhlp import strict_json
 from uhlp.authoring.draft import MOST_CHARACTERS, MOST_DESCRIPTION_CHARACTERS, MOST_FILES, README, Draft, app_id_for
 from uhlp.authoring.draft_answer import ANSWER_SCHEMA, UnreadableDraft, read_answer, taken_liberties
 from uhlp.authoring.templates_of_applications import template_files, template_for
@@ -16,33 +14,23 @@ from uhlp.clock import Clock
 from uhlp.errors import AppExists, BadModelAnswer, DefinitionInvalid, ValidationFailed
 from uhlp.llm.usage import AUTHOR
 from uhlp.models.definition import AppDefinition, LlmConfig
+from uhlp.prompts.own_template import fenced_json, own_template
 from uhlp.registry.application_registry import ApplicationRegistry
 from uhlp.registry.definition_files import APP_FILE, DefinitionReader
 from uhlp.registry.problems import Problems
 from uhlp.registry.secret_scan import find_secrets
 from uhlp.tools.context import ToolContext
 from uhlp.tools.core.llm_generate import LLM_GENERATE
+from uhlp.tools.mcp_client import McpClient
 
 log = structlog.get_logger(__name__)
 
-_ENVIRONMENT = Environment(
-    undefined=StrictUndefined,
-    autoescape=False,  # noqa: S701  the text goes to a model, not to a browser
-    keep_trailing_newline=True,
-)
-_FOLDER = Path(__file__).parent
-_DRAFT = _ENVIRONMENT.from_string((_FOLDER / "draft.md.j2").read_text(encoding="utf-8"))
-_REPAIR = _ENVIRONMENT.from_string((_FOLDER / "repair.md.j2").read_text(encoding="utf-8"))
+_DRAFT = own_template(Path(__file__).with_name("draft.md.j2"))
+_REPAIR = own_template(Path(__file__).with_name("repair.md.j2"))
 _EXAMPLE = "classify"
 _ASKED = 2
 """Times: the draft, and one repair."""
 _MOST_PROBLEMS_SHOWN = 20
-
-
-class McpClient(Protocol):
-    """What the author needs of CoreMCPServer: so audit and recording apply to it too."""
-
-    async def call_tool(self, name: str, params: dict[str, Any], context: ToolContext) -> dict[str, Any]: ...
 
 
 class ModelProviders(Protocol):
@@ -118,8 +106,8 @@ class ApplicationAuthor:
         return app
 
     async def _written(self, description: str) -> Draft:
-        example = strict_json.dumps({"files": _without_readme(template_files(_EXAMPLE, "example-app"))})
-        text = _DRAFT.render(example=_fenced(example), description=_fenced(strict_json.dumps(description)))
+        example = {"files": _without_readme(template_files(_EXAMPLE, "example-app"))}
+        text = _DRAFT.render(example=fenced_json(example), description=fenced_json(description))
         messages = [{"role": "user", "content": text}]
         deadline = self._clock.monotonic() + self._timeout_s
         draft, unreadable = None, ""
@@ -137,7 +125,7 @@ class ApplicationAuthor:
             if not complaint:
                 break
             log.info("draft_has_problems", count=len(complaint), why=complaint[0]["message"])
-            repair = _REPAIR.render(problems=_fenced(strict_json.dumps(complaint)))
+            repair = _REPAIR.render(problems=fenced_json(complaint))
             said = generation["text"][:MOST_CHARACTERS].encode(errors="replace").decode()
             messages = [messages[0], {"role": "assistant", "content": said}, {"role": "user", "content": repair}]
         if draft is None:
@@ -184,8 +172,3 @@ def _without_readme(files: Mapping[str, str]) -> dict[str, str]:
 def _encoded(files: Mapping[str, str]) -> dict[str, bytes]:
     """As the registry takes them: what is beside the definition (the README) stays out."""
     return {path: text.encode(errors="replace") for path, text in _without_readme(files).items()}
-
-
-def _fenced(json: bytes) -> str:
-    """JSON on one line; a fence in a text cannot end the block it stands in."""
-    return json.decode().replace("`", "\\u0060")

@@ -73,7 +73,7 @@ class EvalReport(WireModel):
     @property
     def cost_usd(self) -> float:
         """Of the runs whose price is known, and of judging them."""
-        return sum((one.cost_usd or 0.0) + (one.score.usd if one.score else 0.0) for one in self.results)
+        return sum((one.cost_usd or 0.0) + ((one.score.usd or 0.0) if one.score else 0.0) for one in self.results)
 
     @property
     def prompt_digests(self) -> frozenset[str]:

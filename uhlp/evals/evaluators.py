@@ -103,12 +103,12 @@ class Evaluator(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """What a judge says: from 0 to 1, and why; and what asking it took."""
+    """What a judge says: from 0 to 1, and why; and what asking it took (`usd` None: nobody knows its price)."""
 
     value: float
     why: str = ""
     tokens: int = 0
-    usd: float = 0.0
+    usd: float | None = 0.0
 
 
 class JudgeModel(Protocol):

@@ -2,38 +2,27 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from uuid import uuid4
 
-from jinja2 import Environment, StrictUndefined
-
-from uhlp import strict_json
 from uhlp.clock import Clock
 from uhlp.errors import BadModelAnswer
 from uhlp.evals.dataset import Sample
 from uhlp.evals.evaluators import Judged, Points
 from uhlp.llm.usage import JUDGE
 from uhlp.models.definition import LlmConfig
+from uhlp.prompts.own_template import fenced_json, own_template
 from uhlp.tools.context import ToolContext
 from uhlp.tools.core.llm_generate import LLM_GENERATE
+from uhlp.tools.mcp_client import McpClient
 
-_TEMPLATE = Environment(
-    undefined=StrictUndefined,
-    autoescape=False,  # noqa: S701  the text goes to a model, not to a browser
-    keep_trailing_newline=True,
-).from_string(Path(__file__).with_name("points.md.j2").read_text(encoding="utf-8"))
+_TEMPLATE = own_template(Path(__file__).with_name("points.md.j2"))
 _ANSWER_SCHEMA = {
     "type": "object",
     "properties": {"points": {"type": "number", "minimum": 0, "maximum": 10}, "why": {"type": "string"}},
     "required": ["points"],
     "additionalProperties": False,
 }
-
-
-class McpClient(Protocol):
-    """What a judge needs of CoreMCPServer: so budget, audit and recording apply to it too."""
-
-    async def call_tool(self, name: str, params: dict[str, Any], context: ToolContext) -> dict[str, Any]: ...
 
 
 class JudgePoints:
@@ -78,17 +67,15 @@ class JudgePoints:
             parsed["points"] / 10,
             str(parsed.get("why", "")),
             tokens=usage["tokensIn"] + usage["tokensOut"],
-            usd=generation["costUsd"] or 0.0,
+            usd=generation["costUsd"],
         )
 
 
 def write_question(spec: Judged, sample: Sample, output: Any) -> str:
     """The text that asks for points: every value as JSON, so that none can leave its place."""
     return _TEMPLATE.render(
-        rubric=_json(spec.rubric), input=_json(sample.input), expected=_json(sample.expected), output=_json(output)
+        rubric=fenced_json(spec.rubric),
+        input=fenced_json(sample.input),
+        expected=fenced_json(sample.expected),
+        output=fenced_json(output),
     )
-
-
-def _json(value: Any) -> str:
-    """JSON on one line; a fence in a text cannot end the block it stands in."""
-    return strict_json.dumps(value).decode().replace("`", "\\u0060")

@@ -11,14 +11,14 @@ class Score(WireModel):
     """`value` from 0 to 1; `reason` is for people. There is one only where the component answered, be it with nothing
     of use: errors have none.
 
-    `tokens` and `usd` are what a judge took; no more than 0 is known of money where its price is not.
+    `tokens` and `usd` are what a judge took; `usd` is None where its price is not known.
     """
 
     value: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
     passed: bool
     reason: Annotated[str, Field(max_length=2_000)] = ""
     tokens: Annotated[int, Field(ge=0)] = 0
-    usd: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    usd: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = 0.0
 
 
 def all_or_nothing(is_right: bool, reason: str = "") -> Score:

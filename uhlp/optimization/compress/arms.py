@@ -12,15 +12,11 @@ from uhlp.models.experiment import Experiment
 from uhlp.optimization.compress.acceptance import PairedTrial, Rule
 from uhlp.optimization.compress.optimization_report import ArmFigures, Spent
 from uhlp.optimization.compress.optimize_request import OptimizeBudget
-from uhlp.optimization.compress.strategy import SectionEdit, StrategyUse
+from uhlp.optimization.compress.strategy import SectionEdit, StrategyUse, priced
 from uhlp.prompts.overrides import PromptDescriptor, PromptOverridesStore
 
 _LONGER_S = 3_600.0
 """What a crash leaves of temporary tags ends by itself, so many seconds after the time of the run."""
-
-
-UNPRICED_USD_PER_MTOK = 10.0
-"""Stands in for a price that nobody knows, as in evolution's budget."""
 
 
 class RunEnded(Exception):
@@ -150,13 +146,14 @@ class Arms:
         return self._began + self._budget.seconds
 
     async def _note(self, result: EvalResult) -> bool:
-        spent, score = self.spent, result.score
+        tokens = result.tokens_in + result.tokens_out
+        usd = priced(result.cost_usd, tokens)
+        if result.score is not None:
+            tokens += result.score.tokens
+            usd += priced(result.score.usd, result.score.tokens)
+        spent = self.spent
         self.spent = spent.model_copy(
-            update={
-                "calls": spent.calls + 1,
-                "tokens": spent.tokens + result.tokens_in + result.tokens_out + (score.tokens if score else 0),
-                "usd": spent.usd + _usd(result) + (score.usd if score else 0.0),
-            }
+            update={"calls": spent.calls + 1, "tokens": spent.tokens + tokens, "usd": spent.usd + usd}
         )
         return await self._why_over() is None
 
@@ -178,13 +175,6 @@ class Arms:
 
     def _seconds(self) -> float:
         return self._clock.monotonic() - self._began
-
-
-def _usd(result: EvalResult) -> float:
-    """What a run took; an unknown price is not free."""
-    if result.cost_usd is not None:
-        return result.cost_usd
-    return (result.tokens_in + result.tokens_out) * UNPRICED_USD_PER_MTOK / 1e6
 
 
 async def remove_arms(store: PromptOverridesStore, ns: str, key: str, *, experiment_id: str, delivery: int) -> None:

@@ -10,7 +10,7 @@ import structlog
 from uhlp.errors import UhlpError
 from uhlp.llm.usage import COMPRESS
 from uhlp.models.definition import LlmConfig
-from uhlp.optimization.compress.strategy import SectionEdit, StrategyUse, edit_of
+from uhlp.optimization.compress.strategy import SectionEdit, StrategyUse, edit_of, priced
 from uhlp.prompts import Section
 from uhlp.prompts.overrides import PromptDescriptor
 from uhlp.prompts.own_template import fenced_json, own_template
@@ -67,12 +67,8 @@ class LLMCompressStrategy:
                     raise
                 log.warning("compression_broken_off", app_id=prompt.ns, prompt=prompt.key, why=error.message)
                 break  # what was paid for is tried
-            usage = generation["usage"]
-            use = StrategyUse(
-                use.tokens + usage["tokensIn"] + usage["tokensOut"],
-                use.usd + (generation["costUsd"] or 0.0),
-                use.calls + 1,
-            )
+            tokens = generation["usage"]["tokensIn"] + generation["usage"]["tokensOut"]
+            use = StrategyUse(use.tokens + tokens, use.usd + priced(generation["costUsd"], tokens), use.calls + 1)
             if "parsed" not in generation:
                 log.info("compression_unreadable", app_id=prompt.ns, prompt=prompt.key, section=section.key)
                 continue

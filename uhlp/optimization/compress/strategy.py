@@ -12,6 +12,8 @@ from uhlp.prompts.overrides import PromptDescriptor, SectionOverride
 from uhlp.prompts.overrides.override_set import Digest
 
 _CHARACTERS_A_TOKEN = 4
+_UNPRICED_USD_PER_MTOK = 10.0
+"""Stands in for a price that nobody knows, as in evolution's budget."""
 
 
 class SectionEdit(WireModel):
@@ -44,7 +46,7 @@ class SectionEdit(WireModel):
 
 @dataclass(frozen=True, slots=True)
 class StrategyUse:
-    """What a strategy took of models."""
+    """What a strategy took of models; money as `priced` says."""
 
     tokens: int = 0
     usd: float = 0.0
@@ -81,3 +83,8 @@ def edit_of(section_key: str, body: str, original_hash: str, proposed: str, *, s
 def estimated_tokens(text: str) -> int:
     """About how many tokens a text has: a quarter of its bytes, which suits English and counts other scripts higher."""
     return -(-len(text.encode()) // _CHARACTERS_A_TOKEN)
+
+
+def priced(usd: float | None, tokens: int) -> float:
+    """What a call took, in US dollars; an unknown price (None) is not free."""
+    return tokens * _UNPRICED_USD_PER_MTOK / 1e6 if usd is None else usd
