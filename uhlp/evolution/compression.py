@@ -7,7 +7,6 @@ restart too, finds it where it is. Nobody waits for it: it is looked at in every
 from hashlib import sha256
 from typing import Protocol
 
-from uhlp.clock import Clock
 from uhlp.errors import UhlpError
 from uhlp.evals.comparator import Comparator
 from uhlp.evals.dataset import Dataset
@@ -51,7 +50,6 @@ class Compression:
         overrides: PromptOverridesStore,
         datasets: Datasets,
         state_manager: StateManager,
-        clock: Clock,
         config: ConfigInForce,
     ) -> None:
         self._requests = requests
@@ -59,7 +57,6 @@ class Compression:
         self._overrides = overrides
         self._datasets = datasets
         self._state = state_manager
-        self._clock = clock
         self._config = config
 
     async def run_of(
@@ -78,9 +75,7 @@ class Compression:
                 return run
             request = await self._request(candidate, app, component, is_judged, usd_left)
             await self._requests.send(request)
-            return await self._runs.begin(
-                OptimizeRun(request=request, experiment_id=request.request_id, started_at=self._clock.now())
-            )
+            return await self._runs.begin(OptimizeRun(request=request, experiment_id=request.request_id))
         except UhlpError as error:
             raise MeasurementFailed(f"the optimisation cannot be asked for: {error.message}") from error
 

@@ -5,6 +5,7 @@ Which comparisons enter the account, and in which order, is settled before their
 """
 
 from collections import Counter, deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -302,7 +303,7 @@ def overruled(figures: Figures) -> Figures:
     )
 
 
-def short_hashes(input_hashes: list[str]) -> frozenset[str]:
+def short_hashes(input_hashes: Iterable[str]) -> frozenset[str]:
     """The form in which trained inputs are kept."""
     return frozenset(one[:_HASH_CHARACTERS] for one in input_hashes)
 

@@ -9,10 +9,10 @@ The run chose by TRAIN, so those inputs are no evidence. The certificate says th
 samples which decided nothing before; it lets the candidate into shadow, and the account begins there with nothing.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from uhlp.errors import UhlpError
-from uhlp.evals.dataset import Dataset
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate, CandidateState
 from uhlp.evolution.compression import Compression
@@ -33,7 +33,6 @@ from uhlp.execution import PromptImplementation
 from uhlp.llm import Budgets
 from uhlp.optimization.compress import OptimizationReport
 from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
-from uhlp.traffic.split import input_hash
 
 S = CandidateState
 
@@ -95,7 +94,7 @@ class PromptSynthesis:
             cause = report.verdict if report.verdict in (NOT_APPLICABLE, "nothing_accepted") else NOT_APPLICABLE
             reason = f"no shorter prompt came of it ({report.verdict}): {report.reason or 'no reason was given'}"
             return await self._governor.reject(candidate.id, cause=cause, reason=reason)
-        return await self._take(candidate, app, component, report, run.dataset)
+        return await self._take(candidate, app, component, report, run.trained)
 
     async def admit(self, candidate: Candidate) -> None:
         """From synthesized (after a restart) or verified into shadow."""
@@ -153,9 +152,9 @@ class PromptSynthesis:
         app: AppSnapshot,
         component: ComponentSnapshot,
         report: OptimizationReport,
-        dataset: Dataset,
+        chosen_by: Sequence[str],
     ) -> Candidate:
-        """Keep what the report leads to."""
+        """Keep what the report leads to. `chosen_by` are the hashes of the inputs that decided for it."""
         try:
             kept = await self._compression.kept(candidate, app, component, report)
         except UhlpError as error:
@@ -169,7 +168,7 @@ class PromptSynthesis:
         if kept.artifact.sha256 in attempts.barred:
             reason = "the same prompt was refused or rolled back before"
             return await self._governor.reject(candidate.id, cause="barred", reason=reason)
-        trained = sorted(short_hashes([input_hash(one.input) for one in dataset.of_split("train")]))
+        trained = sorted(short_hashes(chosen_by))
         await self._promotion.keep(candidate, kept.files(), record={"trained": trained, "proposer": "compress"})
         return await self._book.decide(
             candidate.id, S.SYNTHESIZED, actor=GOVERNOR,

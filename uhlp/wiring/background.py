@@ -93,7 +93,7 @@ def make_loops(
             *workers("eval", evals.eval_loop.run_cycle, evals.eval_loop.concurrency),
             *workers("eval-replies", evals.evaluation.run_cycle, 1),
             *workers("evaluations", evals.eval_runs.run_cycle, AT_ONCE),
-            *workers("optimize", evals.optimize_loop.run_cycle, 1),
+            *workers("optimize", evals.optimize_loop.run_cycle, evals.optimize_loop.concurrency),
             *workers("compiler", evolution.leadership.once_leading(evolution.compiler.run_cycle), _COMPILERS),
             *workers("observer", evolution.leadership.measuring(evolution.observer.run_cycle), _OBSERVERS),
         ]

@@ -29,6 +29,8 @@ from uhlp.routing.main_loop import MainLoop
 from uhlp.wiring.foundation import Foundation
 
 _EVAL_REQUESTS, _OPTIMIZE_REQUESTS = "eval-requests", "optimize-requests"
+_PROMPTS_AT_ONCE = 3
+"""Of as many applications; they share the EvalLoop's workers sample by sample."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +132,7 @@ def make_evals(ground: Foundation, shared: Prompts, requests: ComponentRequests)
             requests=shared.optimize_requests,
             runs=shared.optimize_runs,
             clock=clock,
+            concurrency=_PROMPTS_AT_ONCE,
         ),
         optimize_runs=shared.optimize_runs,
         optimize_requests=shared.optimize_requests,

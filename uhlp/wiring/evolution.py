@@ -130,7 +130,7 @@ async def open_evolution(ground: Foundation, prompts: Prompts, stack: AsyncExitS
         samples=samples, app_registry=registry, config=numbers, budgets=budgets,
         compression=Compression(
             requests=prompts.optimize_requests, runs=prompts.optimize_runs, overrides=prompts.overrides,
-            datasets=prompts.datasets, state_manager=state, clock=clock, config=numbers,
+            datasets=prompts.datasets, state_manager=state, config=numbers,
         ),
     )  # fmt: skip
     expectations = Expectations(

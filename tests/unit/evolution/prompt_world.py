@@ -63,7 +63,6 @@ class PromptWorld(World):
             overrides=self.overrides,
             datasets=ComponentDatasets(registry=self.registry, samples=self.samples),
             state_manager=self.state,
-            clock=self.clock,
             config=self.numbers,
         )
 
@@ -86,17 +85,12 @@ class PromptWorld(World):
             if not run.is_over:
                 report = await self._report(request, verdict, reason, bodies or {"rules": SHORT_RULES})
                 result = OptimizeResult(request_id=request.request_id, report=report)
-                await self.runs.save(
-                    run.model_copy(
-                        update={
-                            "step": Step.DONE,
-                            "dataset": request.dataset,
-                            "result": result,
-                            "spent": report.spent,
-                            "component_id": request.component_id,
-                        }
-                    )
-                )
+                found = {
+                    "dataset": request.dataset,
+                    "spent": report.spent,
+                    "component_id": request.component_id,
+                }
+                await self.runs.save(run.model_copy(update=found).ended(Step.DONE, result))
             await message.acknowledge()
             done.append(request)
         return done

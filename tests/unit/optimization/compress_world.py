@@ -20,7 +20,7 @@ from uhlp.mailbox.message_queue import QueueLimits
 from uhlp.mailbox.sqlite_mailbox import InMemoryMailbox
 from uhlp.models.main_loop import MainLoopFault, MainLoopRequest, MainLoopResult
 from uhlp.optimization.compress import OptimizeBudget, OptimizeLoop, OptimizeRequest, OptimizeResult, SectionEdit
-from uhlp.optimization.compress.optimize_run import OptimizeRun, OptimizeRuns
+from uhlp.optimization.compress.optimize_run import OptimizeRuns
 from uhlp.optimization.compress.strategy import CompressStrategy, StrategyUse, edit_of
 from uhlp.prompts import parse_prompt
 from uhlp.prompts.overrides import PromptDescriptor, PromptOverridesStore
@@ -143,7 +143,6 @@ class CompressWorld:
         self.evaluator: EvaluatorSpec = Exact()
         self.loop = PromptedLoop(self.store, self.descriptor)
         self.runs = OptimizeRuns(values=self.values)
-        self.ended: list[OptimizeRun] = []
         self.requests: InMemoryMailbox[OptimizeRequest, OptimizeResult] = InMemoryMailbox(
             name="optimize-requests", body=OptimizeRequest, reply=OptimizeResult, clock=self.clock,
             limits=QueueLimits(max_deliveries=10),
@@ -201,9 +200,6 @@ class CompressWorld:
         return self.dataset
 
     def optimize_loop(self, *strategies: CompressStrategy, **how: Any) -> OptimizeLoop:
-        async def note(run: OptimizeRun) -> None:
-            self.ended.append(run)
-
         return OptimizeLoop(
             strategy=strategies,
             overrides_store=self.store,
@@ -213,7 +209,6 @@ class CompressWorld:
             requests=self.requests,
             runs=self.runs,
             clock=self.clock,
-            on_done=note,
             **how,
         )
 

@@ -24,11 +24,13 @@ from uhlp.evals.dataset import Dataset
 from uhlp.evals.eval_report import EvalReport
 from uhlp.evals.evaluators import Exact
 from uhlp.loops import LoopGroup, PeriodicLoop
+from uhlp.mailbox.message_queue import MailboxCounts
 from uhlp.models.experiment import Experiment
 from uhlp.models.main_loop import MainLoopFault
 from uhlp.optimization.compress import OptimizeBudget, OptimizeRuns, apply_modifications
 from uhlp.optimization.compress.optimize_run import OptimizeRun, Step
 from uhlp.prompts.overrides import PromptDescriptor, SectionOverride
+from uhlp.traffic.split import input_hash
 
 LOSES_CAPITALS = {"rules": "## Rules\nWrite the text.\n\n"}
 
@@ -152,13 +154,6 @@ async def test_f_a_request_that_was_sent_twice_is_worked_on_once_at_the_same_tim
     await both[1].run_cycle()
     assert (await world.reply()).report == (await world.reply()).report
     assert (len(strategy.seen), len(world.loop.asked)) == (1, asked)
-
-
-async def test_f_what_follows_a_run_is_told_again_with_its_request(world: CompressWorld) -> None:
-    strategy = ScriptedStrategy(SHORT)
-    for _ in range(2):
-        await world.optimize(strategy, request_id="once")
-    assert [one.request.request_id for one in world.ended] == ["once", "once"]
 
 
 async def test_g_a_sample_counts_once_however_often_its_reply_comes(world: CompressWorld) -> None:
@@ -395,6 +390,70 @@ async def test_a_worker_that_lost_its_lease_does_not_undo_the_end(world: Compres
     ended = await world.runs.get("once")
     await world.runs.save(ended.model_copy(update={"step": Step.CONFIRM, "result": None}))
     assert (await world.runs.get("once")).result == result
+
+
+async def test_a_worker_that_lost_its_lease_does_not_undo_what_the_next_one_found(world: CompressWorld) -> None:
+    strategy = ScriptedStrategy(SHORT)
+    begun = await world.runs.begin(OptimizeRun(request=request(strategy, request_id="once"), experiment_id="once"))
+    second = begun.model_copy(update={"delivery": 7, "step": Step.CONFIRM})
+    await world.runs.save(second)
+    await world.runs.save(begun.model_copy(update={"delivery": 6, "step": Step.PROPOSE}))
+    assert await world.runs.get("once") == second
+
+
+async def test_samples_are_not_kept_beyond_the_run_that_needed_them(world: CompressWorld) -> None:
+    report = (await world.optimize(ScriptedStrategy(SHORT), request_id="once", dataset=world.dataset)).report
+    ended = await world.runs.get("once")
+    text = world.dataset.samples[0].input["text"]
+    assert text not in ended.model_dump_json()
+    assert ended.samples == (report.train, report.held_out)
+    assert sorted(ended.trained) == sorted(input_hash(one.input) for one in world.dataset.of_split("train"))
+
+
+async def test_a_strategy_that_raises_ends_the_run_and_not_its_message(world: CompressWorld) -> None:
+    class Broken(ScriptedStrategy):
+        async def propose(self, prompt, *, component_id, deadline):
+            raise ZeroDivisionError("the user's own strategy")
+
+    loop = world.optimize_loop(Broken(SHORT))
+    await world.send(Broken(SHORT))
+    for _ in range(8):
+        await loop.run_cycle()
+        world.clock.advance(120.0)
+    assert (await world.reply()).error == "ZeroDivisionError: the user's own strategy"
+
+
+async def test_the_runs_of_an_application_that_is_gone_are_given_up(world: CompressWorld) -> None:
+    strategy = ScriptedStrategy(SHORT)
+    forgotten: asyncio.Task[None] | None = None
+
+    def forget(number: int) -> None:
+        nonlocal forgotten
+        if number == 5:
+            forgotten = asyncio.create_task(world.runs.forget(APP))
+
+    world.loop.on_ask = forget
+    for request_id in ("running", "waiting"):
+        await world.send(strategy, request_id=request_id)
+        await world.runs.begin(OptimizeRun(request=request(strategy, request_id=request_id), experiment_id=request_id))
+    for _ in range(2):
+        await world.optimize_loop(strategy).run_cycle()
+    assert forgotten is not None
+    assert await world.runs.all_of() == []
+    assert await world.requests.counts() == MailboxCounts(0, 0, 0, 0)
+    assert await world.temporary_tags() == []
+
+
+async def test_one_application_leaves_room_for_others(world: CompressWorld) -> None:
+    strategy = ScriptedStrategy(SHORT)
+    mine = OptimizeRun(request=request(strategy, request_id="mine"), experiment_id="mine")
+    theirs = mine.model_copy(
+        update={"request": mine.request.model_copy(update={"prompt_ns": "others", "request_id": "theirs"})}
+    )
+    again = mine.model_copy(
+        update={"request": mine.request.model_copy(update={"prompt_key": "another", "request_id": "again"})}
+    )
+    assert [await world.runs.occupy(one) for one in (mine, theirs, again)] == [True, True, False]
 
 
 async def test_a_run_is_cancelled_before_it_begins_and_not_after_its_end(world: CompressWorld) -> None:

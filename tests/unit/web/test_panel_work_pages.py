@@ -79,7 +79,7 @@ async def shop(tmp_path: Path) -> AsyncIterator[Services]:
             section = prompt.sections[0]
             override = SectionOverride(path=("rules",), expected_hash=section.sha256, body=body)
             await overrides.put(prompt, [override], provenance={"actor": "olga", "reason": HOSTILE})
-        await optimize_runs.save(_attempt(prompt.sections[0].body, prompt.sections[0].sha256))
+        await optimize_runs.begin(_attempt(prompt.sections[0].body, prompt.sections[0].sha256))
         for place, score in (("e-1", 0.25), ("e-2", 1.0)):
             record = _evaluation(place, score, clock.now() + score)
             await values.set(f"evals:shop:{place}", record.model_dump(mode="json", by_alias=True))

@@ -24,7 +24,7 @@ from uhlp.mailbox.message import Message
 from uhlp.optimization.compress.arms import Arms, RunEnded, remove_arms
 from uhlp.optimization.compress.optimization_report import Verdict
 from uhlp.optimization.compress.optimize_request import OptimizeRequest, OptimizeResult
-from uhlp.optimization.compress.optimize_run import OptimizeRun, OptimizeRuns, Step, report_of
+from uhlp.optimization.compress.optimize_run import OptimizeRun, OptimizeRuns, RunForgotten, Step, report_of
 from uhlp.optimization.compress.optimize_steps import NotApplicable, OptimizeSteps
 from uhlp.optimization.compress.strategy import CompressStrategy
 from uhlp.prompts.overrides import PromptDescriptor, PromptOverridesStore, PromptRegistry
@@ -70,11 +70,11 @@ class NamedSubjects:
 
 
 class OptimizeLoop(MailboxLoop[OptimizeRequest, OptimizeResult]):
-    """Works on one request at a time; several of them, on any machines, share `requests` and the stores.
+    """Works on up to `concurrency` requests at once, each of another application; several of them, on any machines,
+    share `requests` and the stores.
 
     Samples are run by EvalLoops, wherever they are: give the mailbox of theirs, `eval_requests`, or this process's
-    Evaluation of it. Without `subjects` a request names its component, dataset and evaluator. `on_done` is called with
-    every run that is over, before the reply, and again when the request is delivered again.
+    Evaluation of it. Without `subjects` a request names its component, dataset and evaluator.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class OptimizeLoop(MailboxLoop[OptimizeRequest, OptimizeResult]):
         subjects: Subjects | None = None,
         clock: Clock = SystemClock(),  # noqa: B008  it has no state
         visibility_s: float = 60.0,
-        on_done: Callable[[OptimizeRun], Awaitable[None]] | None = None,
+        concurrency: int = 1,
     ) -> None:
         beside: dict[str, Cycle] = {}
         if evaluation is None:
@@ -99,7 +99,7 @@ class OptimizeLoop(MailboxLoop[OptimizeRequest, OptimizeResult]):
             evaluation = Evaluation(requests=eval_requests, clock=clock)
             beside["eval-replies"] = evaluation.run_cycle
         worker = MailboxWorker(requests, self._handle, clock=clock, visibility_s=visibility_s)
-        super().__init__(worker, clock=clock, beside=beside)
+        super().__init__(worker, clock=clock, concurrency=concurrency, beside=beside)
         several = strategy if isinstance(strategy, Sequence) else [strategy]
         self._steps = OptimizeSteps(strategies={one.name: one for one in several})
         self._store = overrides_store
@@ -108,39 +108,47 @@ class OptimizeLoop(MailboxLoop[OptimizeRequest, OptimizeResult]):
         self._evaluation = evaluation
         self._runs = runs
         self._clock = clock
-        self._on_done = on_done
 
     async def _handle(self, message: OptimizeMessage) -> None:
         request = message.body
-        run = await self._runs.begin(
-            OptimizeRun(request=request, experiment_id=request.request_id, started_at=self._clock.now())
-        )
+        if await self._runs.is_forgotten(request.request_id):
+            return
+        run = await self._runs.begin(OptimizeRun(request=request, experiment_id=request.request_id))
         if not run.is_over:
             if not await self._runs.occupy(run, message.id):
-                raise Postpone(_OCCUPIED_RETRY_S, f"another run has the prompt {request.prompt_key}")
+                raise Postpone(_OCCUPIED_RETRY_S, f"another run of {request.prompt_ns} is worked on")
             try:
-                run = await self._runs.get(request.request_id)  # it may have gone on before the prompt was free
+                run = await self._runs.get(request.request_id)  # it may have gone on meanwhile
                 if not run.is_over:
-                    run = await self._work(run, message)
+                    run = await self._work(run.model_copy(update={"delivery": message.token}), message)
+            except RunForgotten:
+                log.info("optimization_forgotten", app_id=request.prompt_ns, request_id=request.request_id)
+                return
             finally:
                 await to_its_end(self._leave(run, message))
         else:  # whoever ended it may have died before it cleared up
             await self._leave(run, message)
-        if self._on_done is not None:
-            await self._on_done(run)
         if run.result is not None:
             await message.reply(run.result)
 
     async def _work(self, run: OptimizeRun, message: OptimizeMessage) -> OptimizeRun:
         """Take the run to its end. Retry: something was down; the next delivery goes on from the step it is in."""
+        is_last = message.delivery_count >= _DELIVERIES
         try:
-            run = await self._optimize(run, message)
+            return await self._optimize(run, message)
+        except RunForgotten:
+            raise
         except UhlpError as error:
-            run = await self._runs.get(run.request.request_id)
-            if error.retryable and message.delivery_count < _DELIVERIES:
+            if error.retryable and not is_last:
                 raise Retry(error.retry_after_s or _OUTAGE_RETRY_S, error.message) from None
-            run = await self._end(run, Step.FAILED, "failed", error.message, error=error.message)
-        return run
+            why = error.message
+        except Exception as error:  # a strategy may be the user's own code
+            if not is_last:
+                raise
+            why = f"{type(error).__name__}: {error}"[:1_000]
+        kept = await self._runs.get(run.request.request_id)
+        kept = kept.model_copy(update={"delivery": run.delivery})
+        return await self._end(kept, Step.FAILED, "failed", why, error=why)
 
     async def _optimize(self, run: OptimizeRun, message: OptimizeMessage) -> OptimizeRun:
         """Do all steps that are left; what is decided is kept. Raises UhlpError for what is down or cannot be."""
@@ -221,14 +229,11 @@ class OptimizeLoop(MailboxLoop[OptimizeRequest, OptimizeResult]):
             clock=self._clock,
         )
 
-    async def _keep(self, run: OptimizeRun, arms: Arms | None = None) -> OptimizeRun:
-        run = run.model_copy(
-            update={"updated_at": self._clock.now(), "spent": run.spent if arms is None else arms.spent_by_now()}
-        )
-        return await self._runs.save(run)
+    async def _keep(self, run: OptimizeRun, arms: Arms) -> OptimizeRun:
+        return await self._runs.save(run.model_copy(update={"spent": arms.spent_by_now()}))
 
     async def _note_spent(self, run: OptimizeRun, arms: Arms) -> None:
-        with suppress(UhlpError):  # the store may be what is down
+        with suppress(UhlpError, RunForgotten):  # the store may be what is down
             await self._keep(run, arms)
 
     async def _end(
@@ -249,4 +254,4 @@ class OptimizeLoop(MailboxLoop[OptimizeRequest, OptimizeResult]):
             "optimization_ended", app_id=run.request.prompt_ns, prompt=run.request.prompt_key, verdict=verdict,
             request_id=run.request.request_id, tokens_saved=report.total_token_reduction,
         )  # fmt: skip
-        return await self._keep(run.model_copy(update={"step": step, "result": result}))
+        return await self._runs.save(run.ended(step, result))

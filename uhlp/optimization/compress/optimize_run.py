@@ -19,11 +19,17 @@ from uhlp.optimization.compress.optimization_report import (
 from uhlp.optimization.compress.optimize_request import OptimizeRequest, OptimizeResult
 from uhlp.state.framework_values import FrameworkValues
 from uhlp.state.runtime_store import MISSING, RuntimeValue
+from uhlp.traffic.split import input_hash
 
-_RUNS, _ACTIVE, _CANCELLED = "optimize-runs:", "optimize-active:", "optimize-cancelled:"
+_RUNS, _ACTIVE = "optimize-runs:", "optimize-active:"
+_CANCELLED, _FORGOTTEN = "optimize-cancelled:", "optimize-forgotten:"
 _KEPT_S = 30 * 86_400.0
 _LONGER_S = 60.0
-"""A worker that died blocks its prompt for others no longer than so many seconds beyond its budget."""
+"""A worker that died blocks its application's other runs no longer than so many seconds beyond its budget."""
+
+
+class RunForgotten(Exception):
+    """The run's application is gone, and what was kept of it."""
 
 
 class Step(StrEnum):
@@ -44,13 +50,19 @@ OVER = frozenset({Step.DONE, Step.FAILED, Step.CANCELLED})
 
 
 class OptimizeRun(WireModel):
-    """One request and what is known of it. `result` is there once it is over."""
+    """One request and what is known of it. `delivery` is the token of the delivery that has written it.
+
+    Once it is over `result` is there, and its samples are not kept any longer: the report counts them, `trained` has
+    the hashes of those that were chosen by.
+    """
 
     request: OptimizeRequest
     step: Step = Step.QUEUED
     experiment_id: str
     component_id: str = ""
     dataset: Dataset = Dataset()
+    trained: tuple[str, ...] = ()
+    delivery: int = 0
     baseline: ArmFigures = ArmFigures()
     baseline_digest: str = ""
     candidate_digest: str = ""
@@ -62,13 +74,25 @@ class OptimizeRun(WireModel):
     verdict: Verdict = "failed"
     reason: str = ""
     spent: Spent = Spent()
-    started_at: float = 0.0
-    updated_at: float = 0.0
     result: OptimizeResult | None = None
 
     @property
     def is_over(self) -> bool:
         return self.step in OVER
+
+    @property
+    def samples(self) -> tuple[int, int]:
+        """How many there are to choose by, and how many held out."""
+        if self.result is not None:
+            return self.result.report.train, self.result.report.held_out
+        return len(self.dataset.of_split("train")), len(self.dataset.of_split("held_out"))
+
+    def ended(self, step: Step, result: OptimizeResult) -> "OptimizeRun":
+        """The run once it is over: what people's requests held is not kept beside the samples themselves."""
+        trained = tuple(input_hash(one.input) for one in self.dataset.of_split("train"))
+        request = self.request.model_copy(update={"dataset": None})
+        update = {"step": step, "result": result, "trained": trained, "dataset": Dataset(), "request": request}
+        return self.model_copy(update=update)
 
 
 class OptimizeRuns:
@@ -89,14 +113,17 @@ class OptimizeRuns:
         return run
 
     async def save(self, run: OptimizeRun) -> OptimizeRun:
-        """Keep how far a run has come; what is kept then. A run that is over stays so, whatever a worker still thinks
-        that has lost its lease."""
+        """Keep how far a run has come; what is kept then. A run that is over stays so, and one that was delivered again
+        is the new worker's, whatever one still thinks that has lost its lease. RunForgotten.
+        """
         key = _RUNS + run.request.request_id
         wire = run.model_dump(mode="json", by_alias=True)
         while True:
             value = await self._values.get(key)
+            if not value.found:
+                raise RunForgotten
             kept = _run(value)
-            if kept is not None and kept.is_over:
+            if kept is not None and (kept.is_over or kept.delivery > run.delivery):
                 return kept
             if await self._values.compare_and_set(key, value, wire, ttl_seconds=_KEPT_S):
                 return run
@@ -105,6 +132,7 @@ class OptimizeRuns:
         """Keep a run that has just been asked for; the one that is there already, where the request was sent twice."""
         made = run.model_dump(mode="json", by_alias=True)
         if await self._values.compare_and_set(_RUNS + run.request.request_id, MISSING, made, ttl_seconds=_KEPT_S):
+            await self._values.delete(_FORGOTTEN + run.request.request_id)
             return run
         return await self.get(run.request.request_id)
 
@@ -130,9 +158,9 @@ class OptimizeRuns:
         return (await self._values.get(_CANCELLED + request_id)).found
 
     async def occupy(self, run: OptimizeRun, message_id: str = "") -> bool:
-        """Take the prompt for this run, or keep it; False while another one has it, or another message of the same
-        request, which was sent twice."""
-        key = f"{_ACTIVE}{run.request.prompt_ns}:{run.request.prompt_key}"
+        """Take the application for this run, or keep it; False while another one has it, or another message of the same
+        request, which was sent twice. So no application takes all workers, and no prompt has two runs."""
+        key = _ACTIVE + run.request.prompt_ns
         mine = RuntimeValue(found=True, value=_holder(run, message_id))
         for expected in (MISSING, mine):
             if await self._values.compare_and_set(
@@ -142,14 +170,19 @@ class OptimizeRuns:
         return False
 
     async def vacate(self, run: OptimizeRun, message_id: str = "") -> None:
-        key = f"{_ACTIVE}{run.request.prompt_ns}:{run.request.prompt_key}"
+        key = _ACTIVE + run.request.prompt_ns
         if (await self._values.get(key)).value == _holder(run, message_id):
             await self._values.delete(key)
 
     async def forget(self, app_id: str) -> None:
-        """Remove the runs of an application that is gone."""
+        """Remove the runs of an application that is gone; one that is under way, or waits, is given up."""
         for run in await self.all_of(app_id):
+            if not run.is_over:
+                await self._values.set(_FORGOTTEN + run.request.request_id, True, ttl_seconds=_KEPT_S)
             await self._values.delete(_RUNS + run.request.request_id)
+
+    async def is_forgotten(self, request_id: str) -> bool:
+        return (await self._values.get(_FORGOTTEN + request_id)).found
 
 
 def _holder(run: OptimizeRun, message_id: str) -> str:

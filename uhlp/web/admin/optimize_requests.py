@@ -26,7 +26,7 @@ async def send_request(body: OptimizeRequest, services: ServicesDep) -> dict[str
     if body.evaluator is None:
         services.datasets.evaluator_of(body.prompt_ns, component_id)
     request = body.model_copy(update={"component_id": component_id})
-    run = OptimizeRun(request=request, experiment_id=request.request_id, started_at=services.clock.now())
+    run = OptimizeRun(request=request, experiment_id=request.request_id)
     begun = await services.optimize_runs.begin(run)
     if (begun.request.prompt_ns, begun.request.prompt_key) != (request.prompt_ns, request.prompt_key):
         raise Conflict(f"The request id {request.request_id} is one of another prompt: send another one, or none.")
@@ -70,7 +70,7 @@ def described(run: OptimizeRun, *, is_short: bool = False) -> dict[str, Any]:
         "baselineTag": request.baseline_tag,
         "step": run.step,
         "createdAt": request.created_at.isoformat(),
-        "samples": len(run.dataset),
+        "samples": sum(run.samples),
         "spent": run.spent.model_dump(mode="json", by_alias=True),
     }
     if run.result is None:

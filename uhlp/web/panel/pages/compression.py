@@ -70,6 +70,7 @@ async def compression_page(visit: Visit, request_id: str) -> Page:
 
 def _about(visit: Visit, run: OptimizeRun) -> Markup:
     told: dict[str, Any] = described(run, is_short=True)
+    train, held_out = run.samples
     spent, asks = run.spent, Question("Cancel", "It ends after the runs under way.", is_reasoned=False)
     cancel = None if run.is_over else visit.button(requests.CANCEL_COMPRESSION, "Cancel", "cancel", asks=asks)
     accepted = sum(one.outcome == "accepted" for one in run.edits)
@@ -100,8 +101,7 @@ def _about(visit: Visit, run: OptimizeRun) -> Markup:
                     ("Component", told["componentId"] or figures.DASH),
                     (
                         "Samples",
-                        f"{len(run.dataset.of_split('train')):,} to choose by, "
-                        f"{len(run.dataset.of_split('held_out')):,} held out",
+                        f"{train:,} to choose by, {held_out:,} held out",
                     ),
                     ("Proposed by", ", ".join(run.request.strategies) or "every strategy"),
                     ("Rule", run.request.rule),
