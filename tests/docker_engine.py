@@ -24,7 +24,7 @@ from uhlp.models.definition import RUNNER_IMAGE
 from uhlp.sandbox.drivers.docker.build import build_runner_image
 from uhlp.sandbox.drivers.docker.engine import Engine
 
-START_S = 30.0
+START_S = 60.0
 NAMED_ENGINE = "UHLP_TEST_DOCKER_HOST"
 _MEMORY = "4g"  # at most; the images of the tests take a tenth of it
 _FOLDERS, _FOLDER = Path("/tmp"), "uhlp-docker-"  # a socket's path must be short

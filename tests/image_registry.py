@@ -18,7 +18,7 @@ from tests.machine_image import http_client
 
 USERNAME, PASSWORD = "docks", "wharf-42"
 _HTPASSWD = f"{USERNAME}:$2y$05$uhlpuhlpuhlpuhlpuhlpuuemd99/0PJ2BK1LCkQrpjsNwjgc8zpxK\n"  # bcrypt of the password
-_START_S = 20.0
+_START_S = 60.0
 _SETTINGS = """
 version: 0.1
 storage: {{filesystem: {{rootdirectory: {folder}/data}}}}

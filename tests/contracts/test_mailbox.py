@@ -122,7 +122,7 @@ async def until_up(client: MailboxRedis) -> None:
 
 
 async def until_counts(box: Mailbox[Any, Any], expected: MailboxCounts) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while await box.counts() != expected:
             pass
 
@@ -436,7 +436,7 @@ async def test_a_delayed_message_comes_when_its_delay_is_over(box, clock) -> Non
 async def test_who_waits_gets_a_message_as_soon_as_it_is_sent(box) -> None:
     waiting = [asyncio.ensure_future(one(box, wait_time_seconds=30)) for _ in range(3)]
     await asyncio.wait(waiting, timeout=0.05)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await send(box, 1, 2, 3)
         assert sorted([(await each).body.number for each in waiting]) == [1, 2, 3]
 
@@ -469,12 +469,12 @@ async def test_a_lease_that_ends_while_others_wait_is_noticed(box, clock) -> Non
     await one(box, visibility_timeout=SHORT_S)
     waiting = asyncio.ensure_future(one(box, wait_time_seconds=30))
     clock.advance(1)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert (await waiting).delivery_count == 2
 
 
 async def test_who_waits_for_nothing_gets_nothing_in_the_end(box) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert await box.receive(wait_time_seconds=0.03) == []
 
 
@@ -520,7 +520,7 @@ async def test_a_closed_mailbox_takes_and_gives_nothing_more(box) -> None:
     waiting = asyncio.ensure_future(box.receive(wait_time_seconds=30))
     await asyncio.wait([waiting], timeout=0.05)
     await box.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert await waiting == []
     for refused in (box.send(Order(number=1)), box.receive(), box.revive("x")):
         with pytest.raises(MailboxClosed):
@@ -683,7 +683,7 @@ async def test_two_who_have_one_sqlite_file_open_see_each_others_messages(tmp_pa
     waiting = asyncio.ensure_future(one(receiver, wait_time_seconds=30))
     await asyncio.wait([waiting], timeout=0.05)
     await send(SqliteMailbox(name="work", body=Order, file=here), 9)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert (await waiting).body.number == 9
     await here.aclose()
     await there.aclose()

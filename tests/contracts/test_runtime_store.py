@@ -53,7 +53,7 @@ async def until_up(store: RuntimeStore) -> None:
 
 
 async def until_gone(store: RuntimeStore, key: str) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while True:
             if not (await store.get(key)).found:
                 return
@@ -218,7 +218,7 @@ async def test_appends_at_the_same_time_get_a_number_each(store):
 async def test_a_stream_goes_as_a_whole_and_begins_again(store, clock):
     await store.append("s", 1, most=5, ttl_seconds=0.05)
     clock.advance(1)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while await store.entries("s"):
             pass
     assert await store.append("s", 2, most=5) == 1
@@ -233,7 +233,7 @@ async def test_an_append_without_a_time_limit_keeps_the_earlier_one(store, clock
     await store.append("s", 1, most=5, ttl_seconds=0.2)
     await store.append("s", 2, most=5)
     clock.advance(1)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while await store.entries("s"):
             pass
 
@@ -287,7 +287,7 @@ async def test_keys_are_listed_by_prefix_page_by_page(store, clock):
 
 
 async def until_free(store: RuntimeStore, key: str) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while await store.lease(key) is not None:
             pass
 

@@ -75,7 +75,7 @@ def started_model() -> Iterator[Model]:
     thread = threading.Thread(target=asyncio.run, args=(serve(),), name="model")
     thread.start()
     try:
-        assert is_up.wait(10), "the scripted model did not start"
+        assert is_up.wait(60), "the scripted model did not start"
         yield started[0]
     finally:
         ending.set()

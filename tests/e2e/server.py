@@ -26,13 +26,13 @@ from tests.free_port import free_port
 T = TypeVar("T")
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-READY_WITHIN_S = 30.0
+READY_WITHIN_S = 60.0
 END_WITHIN_S = 20.0
 _LOOK_EVERY_S = 0.02
 _NOT_OURS = ("UHLP_", "OPENAI_", "ANTHROPIC_", "OLLAMA_", "PYTHON")
 
 
-def wait_until(condition: Callable[[], T], what: str, within_s: float = 10.0) -> T:
+def wait_until(condition: Callable[[], T], what: str, within_s: float = 30.0) -> T:
     """The first true value of `condition`; fails the test when there is none in time."""
     deadline = time.monotonic() + within_s
     while not (value := condition()):

@@ -107,5 +107,5 @@ def test_a_command_dies_with_its_server(server: Server) -> None:
     asking.start()
     wait_until(lambda: server.sandboxes("lists.command"), "the command runs")
     kill(server.worker_pid)
-    wait_until(lambda: not server.sandboxes("lists.command"), "the command has ended", 2.0)
+    wait_until(lambda: not server.sandboxes("lists.command"), "the command has ended")
     asking.join(20)

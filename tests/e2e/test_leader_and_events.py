@@ -14,7 +14,7 @@ from tests.e2e.model import Model
 from tests.e2e.server import Server, kill, need, wait_until
 from tests.e2e.test_restart import Redis
 
-LEASE_S = 2
+LEASE_S = 4
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ async def test_killed_processes_lose_no_message(tmp_path, request, kind: str) ->
     producers = [start("produce", number * 1_000) for number in range(4)]
     consumers = [start("consume") for _ in range(4)]
     try:
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(120):
             for kills in range(1, 4):
                 await until("acknowledged", "consume-*", kills * 20)
                 killed = consumers.pop(0)
@@ -98,7 +98,7 @@ async def test_cancelled_workers_on_redis_lose_no_message(server) -> None:
 
     consumers = [asyncio.ensure_future(consume()) for _ in range(4)]
     producing = asyncio.gather(*(produce(number * 1_000) for number in range(4)))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not producing.done() or await box.counts() != MailboxCounts(0, 0, 0, 0):
             for _ in range(chance.randrange(40)):
                 await asyncio.sleep(0)

@@ -180,7 +180,7 @@ async def test_an_idle_worker_that_is_killed_is_replaced_in_a_real_sandbox(data_
     (victim,) = [pid for pid in _descendants(os.getpid()) if _inner_pid(pid) == idle.worker.hello["pid"]]
     os.kill(victim, signal.SIGKILL)
     lost: asyncio.Future[str] = idle.worker.ended
-    await asyncio.wait_for(asyncio.shield(lost), 5)
+    await asyncio.wait_for(asyncio.shield(lost), 20)
     await settle()
     await manager.run_cycle()
     (after,) = await manager.sandboxes()

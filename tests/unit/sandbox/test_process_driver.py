@@ -74,7 +74,7 @@ async def test_a_worker_whose_stream_closes_ends_by_itself(driver: ProcessDriver
     sandbox = await driver.start(spec())
     runner = await raw_runner(sandbox)
     runner.worker.endpoint.close()
-    assert await asyncio.wait_for(asyncio.shield(runner.worker.ended), 5) == "exited"
+    assert await asyncio.wait_for(asyncio.shield(runner.worker.ended), 20) == "exited"
     await sandbox.stop("the test is over")
 
 
@@ -83,7 +83,7 @@ async def test_a_zygote_that_is_killed_takes_its_workers_with_it(driver: Process
     runner = await raw_runner(sandbox)
     assert sandbox._zygote_fd is not None
     signal.pidfd_send_signal(sandbox._zygote_fd, signal.SIGKILL)
-    await asyncio.wait_for(asyncio.shield(sandbox.ended), 5)
+    await asyncio.wait_for(asyncio.shield(sandbox.ended), 20)
     assert processes_of(driver) == []
     assert await runner.worker.kill() == "exited"
     with pytest.raises(SandboxDied):

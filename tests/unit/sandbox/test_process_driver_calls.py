@@ -97,7 +97,7 @@ async def test_a_drained_worker_ends(runner: RawRunner) -> None:
     await runner.send({"jsonrpc": "2.0", "method": "drain"})
     with pytest.raises(Closed):
         await runner.receive()
-    assert await asyncio.wait_for(asyncio.shield(runner.worker.ended), 5) == "exited"
+    assert await asyncio.wait_for(asyncio.shield(runner.worker.ended), 20) == "exited"
 
 
 # -- JIT
