@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.free_port import free_port
 from uhlp.cli.serve import HEALTH_CHECK_S
 
 
@@ -52,8 +53,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
 
 
 def test_callers_wait_from_the_first_moment_until_the_worker_is_ready(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = free_port()
     process = serve(tmp_path, port=port)
     try:
         for attempt in range(3_000):

@@ -70,7 +70,7 @@ async def test_a_key_id_taken_by_two_applications_serves_each_its_own_key(keys):
 
 
 async def test_the_loop_goes_on_while_keys_are_hashed_and_checked():
-    slow = ApiKeys(settings=RegistrySettings(argon2_memory_kib=8_192, argon2_time_cost=4))
+    slow = ApiKeys(settings=RegistrySettings(argon2_memory_kib=8_192, argon2_time_cost=16))
     turns = 0
 
     def turn() -> None:
