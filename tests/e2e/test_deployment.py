@@ -131,6 +131,7 @@ def test_the_two_containers_serve_behind_every_wall(services: ComposedProject, h
 def test_the_server_is_no_root_and_writes_to_its_volume_alone(services: ComposedProject) -> None:
     container = services.inspect("server")
     assert container["Config"]["User"] == f"{_USER}:{_USER}"
+    assert container["Config"]["Labels"]["org.opencontainers.image.version"] == importlib.metadata.version("uhlp")
     assert container["HostConfig"]["ReadonlyRootfs"]
     assert container["HostConfig"]["CapDrop"] == ["ALL"]
     process = Path("/proc", str(container["State"]["Pid"]))

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tomllib
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,6 +68,24 @@ def test_the_installed_wheel_serves(installed: Server, model: Model, tmp_path: P
     assert installed.http.post("/record", json=record).status_code == 202
     assert "app_custom_tickets" in installed.http.get("/metrics").text
     assert "sandbox.docker.url" in installed.http.get("/docs/uhlp/settings").text
+
+
+def test_every_place_tells_the_version_of_pyproject_toml(installed: Server, wheel: Path) -> None:
+    version = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["version"]
+    assert wheel.name == f"uhlp-{version}-py3-none-any.whl"
+    assert installed.command("--version").stdout == f"uhlp {version}\n"
+    assert installed.http.get("/healthz").json() == {"status": "ok", "version": version}
+    assert installed.http.get("/openapi.json").json()["info"]["version"] == version
+    assert f'uhlp_build_info{{version="{version}"}} 1' in installed.http.get("/metrics").text
+    asked = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+        "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"},
+    }}  # fmt: skip
+    installed.administer("POST", "/apps", desk())
+    headers = {"Accept": "application/json, text/event-stream", "X-App-Id": "desk", **installed.admin}
+    answer = installed.http.post("/mcp", json=asked, headers=headers).json()
+    assert answer["result"]["serverInfo"]["version"] == version, answer
+    dockerfile = (CHECKOUT / "uhlp" / "deploy" / "Dockerfile").read_text()
+    assert f"org.opencontainers.image.version={version} " in dockerfile
 
 
 def test_without_the_panel_extra_the_panel_says_how_to_install_it(installed: Server) -> None:

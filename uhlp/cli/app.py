@@ -56,12 +56,9 @@ app = typer.Typer(
 
 def _print_version(is_asked: bool) -> None:
     if is_asked:
-        from importlib.metadata import PackageNotFoundError, version
+        from uhlp.version import own_version
 
-        try:
-            print(f"uhlp {version('uhlp')}")
-        except PackageNotFoundError:
-            print("uhlp, a checkout that is not installed")
+        print(f"uhlp {own_version()}")
         raise typer.Exit
 
 

@@ -4,11 +4,11 @@ import asyncio
 import os
 import threading
 import time
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from uhlp.catalogue import server
 from uhlp.metering import Meter
+from uhlp.version import own_version
 
 _STATM = Path("/proc/self/statm")
 _DESCRIPTORS = Path("/proc/self/fd")
@@ -27,7 +27,7 @@ class ProcessGauges:
         self._tasks = server.TASKS.on(meter).labels()
         self._cpu = server.CPU_SECONDS.on(meter).labels()
         self._cpu_s = 0.0
-        server.BUILD.on(meter).labels(_version()).set(1)
+        server.BUILD.on(meter).labels(own_version()).set(1)
 
     def show(self) -> None:
         if _STATM.exists():
@@ -37,10 +37,3 @@ class ProcessGauges:
         self._tasks.set(len(asyncio.all_tasks()))
         before, self._cpu_s = self._cpu_s, time.process_time()
         self._cpu.inc(self._cpu_s - before)
-
-
-def _version() -> str:
-    try:
-        return version("uhlp")
-    except PackageNotFoundError:
-        return "checkout"

@@ -5,7 +5,6 @@ this takes half a second, so edges import it when the first request comes.
 """
 
 import asyncio
-import importlib.metadata
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -22,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 from uhlp.errors import InternalError, ToolNotFound, UhlpError
 from uhlp.tools.mcp_caller import CALLER, MESSAGE, McpCaller, structured
 from uhlp.tools.mcp_exchange import Exchanges
+from uhlp.version import own_version
 
 _ANY_SIZE = 2**40
 """Whoever let the request in has bounded its body."""
@@ -36,7 +36,7 @@ class McpEndpoint:
     def __init__(self, *, name: str, instructions: str) -> None:
         server = Server[Any](
             name,
-            version=importlib.metadata.version("uhlp"),
+            version=own_version(),
             instructions=instructions,
             on_list_tools=_list_tools,
             on_call_tool=_call_tool,

@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
+from uhlp.version import own_version
 from uhlp.web.admin.access import ServicesDep
 
 router = APIRouter(tags=["health"])
@@ -11,8 +12,8 @@ router = APIRouter(tags=["health"])
 
 @router.get("/healthz")
 async def healthz() -> dict[str, str]:
-    """The process runs and its event loop answers."""
-    return {"status": "ok"}
+    """The process runs and its event loop answers; `version` is UHLP's own."""
+    return {"status": "ok", "version": own_version()}
 
 
 @router.get("/readyz", responses={503: {"description": "At least one part is not ready; `reasons` says which."}})

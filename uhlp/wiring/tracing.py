@@ -1,12 +1,12 @@
 """The tracer, where the settings ask for one."""
 
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from uhlp.errors import ValidationFailed
 from uhlp.secret_references import SecretReader, resolve
 from uhlp.tracing.config import TracingSettings
+from uhlp.version import own_version
 
 if TYPE_CHECKING:
     from uhlp.tracing.tracer import Tracer
@@ -29,4 +29,4 @@ def make_tracer(settings: TracingSettings, read_secret: SecretReader) -> "Tracer
             raise ValidationFailed(f"tracing.headers.{name} names {reference}, and there is no such secret.")
     has_path = urlsplit(settings.otlp_endpoint).path not in ("", "/")
     endpoint = settings.otlp_endpoint if has_path else settings.otlp_endpoint.rstrip("/") + "/v1/traces"
-    return Tracer(endpoint=endpoint, headers=headers, sample_ratio=settings.sample_ratio, version=version("uhlp"))
+    return Tracer(endpoint=endpoint, headers=headers, sample_ratio=settings.sample_ratio, version=own_version())

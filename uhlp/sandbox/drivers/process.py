@@ -155,7 +155,9 @@ class ProcessDriver:
             try:
                 return await self._self_test()
             except SandboxDied as error:
-                missing.append(f"bubblewrap does not work here: {error.message}")
+                missing.append(
+                    f"bubblewrap does not work here (containers: see /docs/uhlp/deployment): {error.message}"
+                )
                 self._bwrap = None
         try:
             capabilities = await self._self_test()

@@ -1,10 +1,10 @@
 """The FastAPI application behind the admin lane: /admin/v1, health, OpenAPI."""
 
-from importlib.metadata import version
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI
 
+from uhlp.version import own_version
 from uhlp.web import health
 from uhlp.web.admin import (
     adjudication,
@@ -64,7 +64,7 @@ def _without_services() -> FastAPI:
     app = _Application(
         title="UHLP",
         summary="Endpoints that start as prompts and become code when they have earned it",
-        version=version("uhlp"),
+        version=own_version(),
         docs_url=None,  # both pages load their scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
