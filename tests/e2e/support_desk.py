@@ -41,8 +41,9 @@ Change = Callable[[dict[str, dict[str, Any]]], None]
 class SupportDesk:
     """A server that serves the support desk, and callers for it."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, model: Server) -> None:
         self.server = server
+        self._model = model
         self._requests = {name: generator(name, seed=1) for name in ROUTES}
         self._threads = ThreadPoolExecutor(max_workers=12)
         self._http = httpx.Client(timeout=60.0, trust_env=False)
@@ -74,6 +75,10 @@ class SupportDesk:
         rows = self.server.administer("GET", f"/candidates?appId={APP}")["candidates"]
         return next((dict(row) for row in rows if row["componentId"] == component_id), None)
 
+    def model_fails(self, **shares: float) -> None:
+        """From now on this share of the model's answers has that fault; without any it answers as before."""
+        self._model.http.put("/faults", json=shares).raise_for_status()
+
     def close(self) -> None:
         self._threads.shutdown()
         self._http.close()
@@ -94,7 +99,7 @@ def support_desk(folder: Path, *, latency_ms: float = 60.0) -> Iterator[SupportD
             "UHLP_LLM__DEFAULT_PROVIDER": "simulated",
         }
         with Server(folder / "data", environment=environment) as server:
-            desk = SupportDesk(server)
+            desk = SupportDesk(server, model)
             try:
                 yield desk
             finally:

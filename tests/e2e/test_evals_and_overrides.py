@@ -1,6 +1,9 @@
 """A prompt is evaluated, shortened, overridden and put back on a real server (simulated model)."""
 
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -127,6 +130,29 @@ def test_a_request_that_is_refused_is_not_kept(desk: SupportDesk, more: dict[str
     assert refused.status_code == status, refused.text
     known = desk.server.administer("GET", "/optimize-requests")["requests"]
     assert "refused" not in {one["requestId"] for one in known}
+
+
+def test_an_evaluation_that_hangs_is_left_with_ctrl_c_and_cancelled(desk: SupportDesk) -> None:
+    desk.model_fails(timeout=1.0)
+    try:
+        words = (sys.executable, "-m", "uhlp", "eval", APP, NAME, "--dataset", "golden")
+        with subprocess.Popen(
+            words, cwd=desk.server.folder, env=desk.server.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as left:
+            running = wait_until(
+                lambda: next((one for one in command(desk, "eval", "list", APP) if one["state"] == "running"), None),
+                "the evaluation runs",
+            )
+            left.send_signal(signal.SIGINT)
+            out, err = left.communicate(timeout=30)
+        assert (left.returncode, out) == (130, b"")
+        assert err.decode().strip() == f"it goes on at the server; to end it: uhlp eval cancel {APP} {running['id']}"
+        cancelled = desk.server.command("eval", "cancel", APP, running["id"])
+        assert cancelled.stdout == f"{running['id']} is cancelled; 0 of 5 runs were answered\n", cancelled.stderr
+        again = desk.server.command("eval", "cancel", APP, running["id"])
+        assert (again.returncode, "is over: cancelled" in again.stderr) == (1, True)
+    finally:
+        desk.model_fails()
 
 
 def _post(desk: SupportDesk, path: str, body: dict[str, Any]) -> httpx.Response:

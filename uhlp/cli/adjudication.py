@@ -1,13 +1,14 @@
 """`uhlp adjudications` and `uhlp adjudicate`: questions that only a person can settle."""
 
 import json
+import re
 from typing import Annotated
 
 import typer
 
-from uhlp.cli.candidates import App, Component
+from uhlp.cli.arguments import App, Component
 from uhlp.cli.failure import CommandError
-from uhlp.cli.output import AsJson, moment, print_entries, print_json
+from uhlp.cli.output import AsJson, moment, print_done, print_entries, print_json
 
 _SHOWN = 300
 
@@ -56,12 +57,20 @@ def adjudicate(
     ] = None,
     sample: Annotated[str | None, typer.Option("--sample", metavar="ID", help="Or a sample's id.")] = None,
     reason: Annotated[str, typer.Option(help="Why, for the ledger.")] = "",
+    json_: AsJson = False,
 ) -> None:
     """Say what is right for an input: the reference from now on, above every model."""
     from uhlp.cli.admin_client import AdminClient
 
     if (input_hash is None) == (sample is None):
-        raise CommandError("name the input: either --input or --sample")
+        raise CommandError(
+            "name the input: either --input or --sample", hint=f"`uhlp adjudications {app} {component}` lists inputs"
+        )
+    if input_hash is not None and not re.fullmatch("[0-9a-f]{64}", input_hash):
+        raise CommandError(
+            f"{input_hash!r} is no input: it has 64 hexadecimal digits",
+            hint=f"`uhlp adjudications {app} {component}` lists inputs",
+        )
     try:
         value = json.loads(expected)
     except ValueError as error:
@@ -72,11 +81,13 @@ def adjudicate(
         else:
             body = {"componentId": component, "inputHash": input_hash, "expected": value, "reason": reason}
             answer = client.post(f"/apps/{app}/adjudications", body)
-    print(f"{answer['appId']}/{answer['componentId']}: right for input {answer['inputHash'][:16]} from now on")
-    for effect in answer["effects"]:
-        print(f"  {effect['candidateId']}: {effect['effect']}")
-    if answer["standsBelowGolden"]:
-        print("  a golden example covers this input and still decides")
+    print_done(
+        answer,
+        f"{answer['appId']}/{answer['componentId']}: right for input {answer['inputHash'][:16]} from now on",
+        *(f"  {effect['candidateId']}: {effect['effect']}" for effect in answer["effects"]),
+        *(["  a golden example covers this input and still decides"] if answer["standsBelowGolden"] else []),
+        as_json=json_,
+    )
 
 
 def _json(value: object) -> str:

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote
 
-from uhlp.cli.failure import NOT_ASKED, CommandError
+from uhlp.cli.failure import NOT_ASKED, CommandError, ServerAway, place_of
 from uhlp.cli.nearest import hint
 
 if TYPE_CHECKING:
@@ -89,6 +89,11 @@ class AdminClient:
     def delete(self, path: str, **params: Any) -> dict[str, Any]:
         return self._call("DELETE", path, params=params)
 
+    def check_app(self, app: str | None) -> None:
+        """CommandError with the nearest name when there is no such application."""
+        if app is not None:
+            self.get(f"/apps/{app}/status")
+
     def find(self, path: str) -> dict[str, Any] | None:
         """What is there, or None when nothing is."""
         response = self._send("GET", path)
@@ -107,13 +112,12 @@ class AdminClient:
         except httpx.ConnectError:
             raise self._nobody() from None
         except httpx.HTTPError as error:
-            raise CommandError(
-                f"{self.url} did not answer to the end: {error or type(error).__name__}", status=NOT_ASKED
-            ) from None
+            raise ServerAway(f"{self.url} did not answer to the end: {error or type(error).__name__}") from None
 
-    def _nobody(self) -> CommandError:
-        start = "start one with `uhlp serve`, or set UHLP_URL"
-        return CommandError(f"no server answers at {self.url}", hint=start, status=NOT_ASKED)
+    def _nobody(self) -> ServerAway:
+        return ServerAway(
+            f"no server answers at {self.url}", hint="start one with `uhlp serve`, or set UHLP_URL to another"
+        )
 
     def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         return self._read(self._send(method, path, **options))
@@ -126,8 +130,7 @@ class AdminClient:
         except httpx.ConnectError:
             raise self._nobody() from None
         except httpx.HTTPError as error:
-            why = error or type(error).__name__
-            raise CommandError(f"{self.url} did not answer: {why}", status=NOT_ASKED) from None
+            raise ServerAway(f"{self.url} did not answer: {error or type(error).__name__}") from None
 
     def _read(self, response: "httpx.Response") -> dict[str, Any]:
         try:
@@ -141,7 +144,9 @@ class AdminClient:
         if not isinstance(error, dict):
             raise CommandError(f"{self.url} answered {response.status_code}")
         failure = _failure(response.status_code, error)
-        if not failure.hint:
+        if in_the_way := (error.get("details") or {}).get("candidateId"):
+            failure.hint = f"uhlp show {in_the_way}"
+        elif not failure.hint:
             failure.hint = hint(str(error.get("code")), unquote(response.request.url.path), self._peek)
         raise failure
 
@@ -160,19 +165,13 @@ class AdminClient:
 def _failure(status: int, error: dict[str, Any]) -> CommandError:
     """One problem stands in the message; several are listed below a line that counts them."""
     if status == 401:
-        todo = "set UHLP_ADMIN_TOKEN to this server's admin token"
-        return CommandError(str(error.get("message")), hint=todo, status=NOT_ASKED)
+        todo = "set UHLP_ADMIN_TOKEN to an admin token of this server, or UHLP_DATA_DIR to its data directory"
+        return CommandError(str(error.get("message")), hint=todo, status=NOT_ASKED, error=error)
     problems = error.get("details", {}).get("problems") or []
     if len(problems) < 2:
-        return CommandError(str(error.get("message")))
+        return CommandError(str(error.get("message")), error=error)
     what = "definition" if error.get("code") == "DEFINITION_INVALID" else "request"
-    lines = [_place(problem) + str(problem.get("message")) for problem in problems[:SHOWN_PROBLEMS]]
+    lines = [place_of(problem) + str(problem.get("message")) for problem in problems[:SHOWN_PROBLEMS]]
     if len(problems) > SHOWN_PROBLEMS:
         lines.append(f"… and {len(problems) - SHOWN_PROBLEMS} more")
-    return CommandError(f"the {what} has {len(problems)} problems:", hint="\n  ".join(lines))
-
-
-def _place(problem: dict[str, Any]) -> str:
-    line = f"line {problem['line']}" if problem.get("line") else ""
-    place = ", ".join(str(part) for part in (problem.get("file"), line, problem.get("path")) if part)
-    return f"{place}: " if place else ""
+    return CommandError(f"the {what} has {len(problems)} problems:", hint="\n  ".join(lines), error=error)

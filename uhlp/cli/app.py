@@ -1,6 +1,5 @@
 """All commands of `uhlp`, by subject."""
 
-import os
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
@@ -38,6 +37,7 @@ from uhlp.cli import (
     traffic,
 )
 from uhlp.cli.admin_client import ASKS_A_SERVER
+from uhlp.cli.arguments import point_at
 from uhlp.cli.default_command import DefaultCommand
 from uhlp.cli.failure import EXIT_STATUSES
 from uhlp.cli.former_names import FormerNames
@@ -64,16 +64,16 @@ def _print_version(is_asked: bool) -> None:
 
 @app.callback()
 def connection(
-    url: Annotated[str | None, typer.Option(help="The server to ask.", envvar="UHLP_URL")] = None,
-    token: Annotated[str | None, typer.Option(help="An admin token of it.", envvar="UHLP_ADMIN_TOKEN")] = None,
+    url: Annotated[str | None, typer.Option(metavar="URL", help="The server to ask.", envvar="UHLP_URL")] = None,
+    token: Annotated[
+        str | None, typer.Option(metavar="TOKEN", help="An admin token of it.", envvar="UHLP_ADMIN_TOKEN")
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
     """Which server the commands ask."""
-    for variable, value in (("UHLP_URL", url), ("UHLP_ADMIN_TOKEN", token)):
-        if value:
-            os.environ[variable] = value
+    point_at(url, token)
 
 
 BEGIN, SEE, DECIDE, CHECK, ADMINISTER = "Begin", "See", "Decide", "Check and improve", "Administer"
@@ -114,7 +114,7 @@ _add_group(
     CHECK,
     "eval",
     "Components against what is known to be right: uhlp eval APP COMPONENT.",
-    {"run": evals.run, "compare": evals.compare, "list": evals.list_evals},
+    {"run": evals.run, "compare": evals.compare, "list": evals.list_evals, "cancel": evals.cancel},
     cls=DefaultCommand,
 )
 _add_group(CHECK, "traffic", "Recorded traffic of components.", {"import": traffic.import_file})

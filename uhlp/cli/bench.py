@@ -7,6 +7,7 @@ import typer
 
 from uhlp.cli.failure import CommandError
 from uhlp.cli.output import AsJson, print_json, print_table
+from uhlp.cli.progress import progress
 
 if TYPE_CHECKING:
     from uhlp.bench.report import Row
@@ -33,17 +34,16 @@ def governor(
     Everything is real but sandboxes, models and time. Says what was let in, how soon, and how many wrong answers were
     served, against the targets; exit status 1 when one is not met. Needs nothing: no server, no key.
     """
-    from uhlp.bench.governor_bench import bench
+    from uhlp.bench.governor_bench import bench, numbers_of_runs
     from uhlp.bench.scenarios import scenarios
 
     chosen = [one for one in scenarios(epsilon) if not scenario or any(words in one.name for words in scenario)]
     if not chosen:
         names = "; ".join(one.name for one in scenarios(epsilon))
         raise CommandError("no scenario has such a name", hint=f"there are: {names}")
-    rows = []
-    for row in bench(chosen, seed=seed, runs=runs, is_long=long):
-        rows.append(row)
-        print(f"{len(rows)} of {len(chosen)} scenarios: {row.scenario}", file=sys.stderr, flush=True)
+    total = sum(numbers_of_runs(chosen, runs=runs, is_long=long))
+    with progress("playing", total=total, is_shown=not json_) as bar:
+        rows = list(bench(chosen, seed=seed, runs=runs, is_long=long, on_run=bar.advance))
     if json_:
         print_json({"epsilon": epsilon, "seed": seed, "scenarios": [row.to_dict() for row in rows]})
     else:

@@ -1,21 +1,19 @@
 """Commands of oversight: `uhlp candidates`, `show`, `why`, `optimize`, `approve`, `reject`, `rollback`."""
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import typer
 
+from uhlp.cli.arguments import App, CandidateId, Component, OnlyApp, Reason, app_ids, candidate_ids, component_ids
 from uhlp.cli.failure import CommandError
-from uhlp.cli.output import AsJson, moment, percent, print_entries, print_json, print_note
+from uhlp.cli.output import AsJson, moment, percent, print_done, print_entries, print_json, print_note
 
-App = Annotated[str, typer.Argument(metavar="APP", help="Application id.")]
-Component = Annotated[str, typer.Argument(metavar="COMPONENT", help="Component id.")]
-CandidateId = Annotated[str, typer.Argument(metavar="CANDIDATE", help="Candidate id; `uhlp candidates` lists them.")]
-Reason = Annotated[str, typer.Option(help="Why, for the ledger.")]
 Action = Literal["jit", "compress"]
 
 
 def candidates(
-    app: Annotated[str | None, typer.Option(help="Only this application.")] = None,
+    app: OnlyApp = None,
     state: Annotated[str | None, typer.Option(help="Only this state, for example canary.")] = None,
     json_: AsJson = False,
 ) -> None:
@@ -24,6 +22,8 @@ def candidates(
 
     with AdminClient() as client:
         found = client.get("/candidates", appId=app, state=state)["candidates"]
+        if not found:
+            client.check_app(app)
     if json_:
         print_json(found)
         return
@@ -43,7 +43,7 @@ def candidates(
             )
             for one in found
         ],
-        empty="No candidates.",
+        empty="No candidates in this state." if state else "No candidates yet: uhlp optimize APP COMPONENT",
     )
 
 
@@ -56,7 +56,6 @@ def show(
     """One candidate: its figures, its drafts, what it got wrong, and every decision about it."""
     from uhlp.cli.admin_client import AdminClient
     from uhlp.cli.candidate_view import print_candidate
-    from uhlp.cli.failure import CommandError
 
     with AdminClient() as client:
         one = client.get(f"/candidates/{candidate}")
@@ -66,7 +65,9 @@ def show(
         made = "diff" if one["kind"] == "prompt" else "code"
         texts = [one.get(name) for name, is_asked in ((made, code), ("tests", tests)) if is_asked]
         if not any(texts):
-            raise CommandError(f"{candidate} has no code yet")
+            raise CommandError(
+                f"{candidate} has no {'code' if code else 'tests'} yet", hint=f"how far it is: uhlp show {candidate}"
+            )
         print("\n\n".join(text for text in texts if text))
     else:
         print_candidate(one)
@@ -95,7 +96,8 @@ def optimize(
     component: Component,
     action: Annotated[Action, typer.Option(help="jit: make a handler; compress: shorten the prompt.")] = "jit",
     proposer: Annotated[str, typer.Option(help="Ask only this one: rule_learner or coder.")] = "",
-    reason: Annotated[str, typer.Option(help="Why, for the ledger.")] = "asked for by hand",
+    reason: Reason = "asked for by hand",
+    json_: AsJson = False,
 ) -> None:
     """Ask for a candidate now, without waiting for a rule. Verification is never skipped."""
     from uhlp.cli.admin_client import AdminClient
@@ -103,8 +105,7 @@ def optimize(
     with AdminClient() as client:
         body = {"action": action, "reason": reason, "proposer": proposer}
         answer = client.post(f"/apps/{app}/components/{component}/optimize", body)
-    print(answer["candidateId"])
-    print(f"  next: uhlp why {app} {component}")
+    print_done(answer, answer["candidateId"], f"  next: uhlp why {app} {component}", as_json=json_)
 
 
 def approve(candidate: CandidateId, reason: Reason, json_: AsJson = False) -> None:
@@ -117,10 +118,25 @@ def reject(candidate: CandidateId, reason: Reason, json_: AsJson = False) -> Non
     act(candidate, "reject", reason, json_)
 
 
+def _candidates_and_applications(ctx: typer.Context, incomplete: str) -> Iterator[str | tuple[str, str]]:
+    yield from candidate_ids(ctx, incomplete)
+    yield from app_ids(ctx, incomplete)
+
+
 def rollback(
-    place: Annotated[str, typer.Argument(metavar="CANDIDATE | APP", help="What to take out, or where to go back.")],
+    place: Annotated[
+        str,
+        typer.Argument(
+            metavar="CANDIDATE | APP",
+            help="What to take out, or where to go back.",
+            autocompletion=_candidates_and_applications,
+        ),
+    ],
     reason: Reason,
-    component: Annotated[str, typer.Argument(metavar="[COMPONENT]", help="Of the application, with --to.")] = "",
+    component: Annotated[
+        str,
+        typer.Argument(metavar="[COMPONENT]", help="Of the application, with --to.", autocompletion=component_ids),
+    ] = "",
     to: Annotated[
         str, typer.Option(help="A version (`uhlp history`): v2, prompt, or a revision: what served there.")
     ] = "",
@@ -141,10 +157,8 @@ def rollback(
 
     with AdminClient() as client:
         answer = client.post(f"/apps/{place}/components/{component}/rollback", {"to": to, "reason": reason})
-    if json_:
-        print_json(answer)
-    else:
-        print(f"{place}/{component} runs {answer['inService']} at revision {answer['revision'][:12]}")
+    what = f"{place}/{component} runs {answer['inService']} at revision {answer['revision'][:12]}"
+    print_done(answer, what, as_json=json_)
 
 
 def act(candidate: str, action: str, reason: str, json_: bool) -> None:
@@ -153,7 +167,4 @@ def act(candidate: str, action: str, reason: str, json_: bool) -> None:
 
     with AdminClient() as client:
         answer = client.post(f"/candidates/{candidate}/{action}", {"reason": reason})
-    if json_:
-        print_json(answer)
-    else:
-        print(f"{candidate} is {answer['state']}")
+    print_done(answer, f"{candidate} is {answer['state']}", as_json=json_)

@@ -1,17 +1,19 @@
 """`uhlp compress`: shorter sections of a prompt, tried; `uhlp compressions`: what came of it."""
 
+import sys
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from uhlp.cli.output import AsJson, percent, print_entries, print_json, print_note, print_table
+from uhlp.cli.arguments import App, OnlyApp, Prompt
+from uhlp.cli.failure import CommandError
+from uhlp.cli.output import AsJson, percent, print_done, print_entries, print_json, print_note, print_table
+from uhlp.cli.progress import progress
 
 if TYPE_CHECKING:
     from uhlp.cli.admin_client import AdminClient
 
-App = Annotated[str, typer.Argument(metavar="APP", help="Application id.")]
-Prompt = Annotated[str, typer.Argument(metavar="PROMPT", help="Name of a file in prompts/, without .yaml.")]
 _POLL_S = 1.0
 _OVER = ("DONE", "FAILED", "CANCELLED")
 
@@ -42,30 +44,36 @@ def compress(
     with AdminClient() as client:
         request_id = client.post("/optimize-requests", body)["requestId"]
         if not wait:
-            print_json({"requestId": request_id}) if json_ else print(
-                f"{request_id}\n  next: uhlp compressions {request_id}"
-            )
+            print_done({"requestId": request_id}, request_id, f"  next: uhlp compressions {request_id}", as_json=json_)
             return
-        found = _followed(client, request_id, shows=not json_)
+        try:
+            found = _followed(client, request_id, shows=not json_)
+        except KeyboardInterrupt:
+            print(f"\nit goes on at the server; to end it: uhlp compressions {request_id} --cancel", file=sys.stderr)
+            raise
     print_json(found) if json_ else _print(found)
 
 
 def compressions(
     request: Annotated[str, typer.Argument(metavar="[REQUEST]", help="Request id: its report. Without: all.")] = "",
-    app: Annotated[str | None, typer.Option(help="Only this application.")] = None,
+    app: OnlyApp = None,
     cancel: Annotated[bool, typer.Option("--cancel", help="End the request; what is known is reported.")] = False,
     json_: AsJson = False,
 ) -> None:
     """Requests to shorten prompts, and their reports: per edit what it saves, how it fared, and why."""
     from uhlp.cli.admin_client import AdminClient
 
+    if cancel and not request:
+        raise CommandError("which request?", hint="uhlp compressions REQUEST --cancel; without it they are listed")
     with AdminClient() as client:
-        if cancel and request:
+        if cancel:
             found = client.post(f"/optimize-requests/{request}/cancel", {})
         elif request:
             found = client.get(f"/optimize-requests/{request}")
         else:
             found = client.get("/optimize-requests", appId=app)
+            if not found["requests"]:
+                client.check_app(app)
     if json_:
         print_json(found)
     elif request:
@@ -73,7 +81,7 @@ def compressions(
     else:
         print_entries(
             ("request", "prompt", "step", "#saved a run"),
-            [(_cells(one), one.get("reason") or one.get("verdict", "")) for one in found["requests"]],
+            [(_cells(one), one.get("reason") or _words(one.get("verdict", ""))) for one in found["requests"]],
             empty="No prompt has been tried in shorter words: uhlp compress APP PROMPT",
         )
 
@@ -83,16 +91,19 @@ def _cells(one: dict[str, Any]) -> tuple[object, ...]:
     return (one["requestId"], prompt, one["step"], one.get("totalTokenReduction"))
 
 
-def _followed(client: "AdminClient", request_id: str, *, shows: bool) -> dict[str, Any]:
-    from rich.console import Console
+def _words(outcome: str) -> str:
+    """`nothing_accepted` as people write it."""
+    return outcome.replace("_", " ")
 
+
+def _followed(client: "AdminClient", request_id: str, *, shows: bool) -> dict[str, Any]:
     found = client.get(f"/optimize-requests/{request_id}")
-    with Console(stderr=True).status(request_id) as status:
+    with progress(request_id, is_shown=shows) as bar:
         while found["step"] not in _OVER:
             time.sleep(_POLL_S)
             found = client.get(f"/optimize-requests/{request_id}")
-            if shows:
-                status.update(f"{found['step']}: {found['spent']['calls']} runs, {found['spent']['tokens']:,} tokens")
+            spent = found["spent"]
+            bar.say(f"{found['step'].lower()}: {spent['calls']} runs, {spent['tokens']:,} tokens")
     return found
 
 
@@ -103,7 +114,7 @@ def _print(found: dict[str, Any]) -> None:
     if report is None:
         print_note(f"{found['spent']['calls']} runs so far")
         return
-    print_note(f"{report['verdict']}{': ' + report['reason'] if report['reason'] else ''}")
+    print_note(f"{_words(report['verdict'])}{': ' + report['reason'] if report['reason'] else ''}")
     print_table(
         ("section", "by", "#tokens", "#saves", "#measured", "#before", "#after", "#n", "verdict"),
         [
@@ -116,7 +127,7 @@ def _print(found: dict[str, Any]) -> None:
                 percent(one["baselinePassRate"]),
                 percent(one["candidatePassRate"]),
                 one["candidate"]["n"] or None,
-                one["outcome"],
+                _words(one["outcome"]),
             )
             for one in report["edits"]
         ],

@@ -1,12 +1,14 @@
 """`uhlp config` and `uhlp evolution config`: what people change while the server runs."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from uhlp.cli.failure import CommandError
+from uhlp.cli.nearest import nearest
 from uhlp.cli.output import AsJson, moment, print_json, print_note, print_table
 
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Set this; may be repeated.")]
@@ -29,6 +31,7 @@ def evolution_config(
     changes = _pairs(set_)
     with AdminClient() as client:
         if changes or reset:
+            _check_names([*changes, *(reset or ())], client.get("/evolution/config")["numbers"])
             body = {"changes": changes, "reset": reset or [], "reason": _given(reason)}
             found = client.put("/evolution/config", body)
         else:
@@ -95,6 +98,18 @@ def config(
         folds="condition",
     )
     print_note(f"configuration: {_origin(configuration)}; rules: {_origin(every)}")
+
+
+def _check_names(given: Iterable[str], numbers: Iterable[str]) -> None:
+    """A slip of the pen is told with the number that was probably meant."""
+    known = list(numbers)
+    for name in given:
+        if name not in known:
+            meant = nearest(name, known)
+            raise CommandError(
+                f"there is no number {name}",
+                hint=f"{f'did you mean {meant}? ' if meant else ''}`uhlp evolution config` lists every number",
+            )
 
 
 def _pairs(given: list[str] | None) -> dict[str, Any]:

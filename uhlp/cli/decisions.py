@@ -4,15 +4,29 @@ from typing import Annotated
 
 import typer
 
-from uhlp.cli.candidates import CandidateId, Reason, act
+from uhlp.cli.arguments import CandidateId, Reason, app_ids, candidate_ids, component_ids
+from uhlp.cli.candidates import act
 from uhlp.cli.failure import CommandError
-from uhlp.cli.output import AsJson, print_json
+from uhlp.cli.output import AsJson, print_done
 
 OneCandidate = Annotated[
-    str, typer.Argument(metavar="[CANDIDATE]", help="Only this candidate; without it what --app and --component say.")
+    str,
+    typer.Argument(
+        metavar="[CANDIDATE]",
+        help="Only this candidate; without it what --app and --component say.",
+        autocompletion=candidate_ids,
+    ),
 ]
-OfApp = Annotated[str | None, typer.Option("--app", help="Every component of this application.")]
-OfComponent = Annotated[str | None, typer.Option("--component", help="Only this component of --app.")]
+OfApp = Annotated[
+    str | None,
+    typer.Option("--app", metavar="APP", help="Every component of this application.", autocompletion=app_ids),
+]
+OfComponent = Annotated[
+    str | None,
+    typer.Option(
+        "--component", metavar="COMPONENT", help="Only this component of --app.", autocompletion=component_ids
+    ),
+]
 
 
 def promote_full(candidate: CandidateId, reason: Reason, json_: AsJson = False) -> None:
@@ -65,8 +79,5 @@ def _move(action: str, candidate: str, app: str | None, component: str | None, r
     body = {"reason": reason, "appId": app, "componentId": component}
     with AdminClient() as client:
         answer = client.post(f"/evolution/{action}", body)
-    if json_:
-        print_json(answer)
-        return
     where = f"{app}/{component}" if component else app or "everywhere"
-    print(f"evolution is {action}d: {where}")
+    print_done(answer, f"evolution is {action}d: {where}", as_json=json_)

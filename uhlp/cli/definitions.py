@@ -8,6 +8,7 @@ import typer
 
 from uhlp.cli.definition_folder import DefinitionFolder, read_folder
 from uhlp.cli.failure import CommandError
+from uhlp.cli.output import AsJson, print_done
 
 if TYPE_CHECKING:
     from uhlp.cli.admin_client import AdminClient
@@ -19,6 +20,7 @@ def apply(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder with app.yaml; `uhlp init` writes one.")],
     message: Annotated[str, typer.Option("--message", "-m", help="Why, for the commit.")] = "Apply the definition",
     force: Annotated[bool, typer.Option("--force", help="Also when this removes every component.")] = False,
+    json_: AsJson = False,
 ) -> None:
     """Create or update an application from a folder: one commit, validated as a whole.
 
@@ -33,24 +35,35 @@ def apply(
         status = client.find(f"/apps/{app_id}/status")
         if status is None or status["status"] == "INACTIVE":
             answer = client.post("/apps", {"definition": local.definition, "files": local.files})
-            print(f"created {app_id} at revision {answer['resultingRevision'][:10]}")
-            after = _components(client, app_id)
+            revision, changes = answer["resultingRevision"], [f"created {app_id} at revision"]
         else:
-            after = _update(client, local, status, message, force=force)
-        for component in after.values():
-            route = component.get("routeMatcher")
-            if route:
-                methods = ",".join(route["methods"])
-                where = f"{client.url}/apps/{app_id}{route['pathPattern']}"
-                print(f"  {methods:<8} {where}   {component['componentId']} ({component['implementation']})")
-        if after:
-            _warn_without_provider(client, local.definition)
+            revision, changes = _update(client, local, status, message, force=force)
+        after = _components(client, app_id)
+        warning = _without_provider(client, local.definition) if after else ""
+    head, *more = changes
+    routes = [
+        f"  {','.join(route['methods']):<8} {client.url}/apps/{app_id}{route['pathPattern']}"
+        f"   {component['componentId']} ({component['implementation']})"
+        for component in after.values()
+        if (route := component.get("routeMatcher"))
+    ]
+    result = {
+        "appId": app_id,
+        "outcome": head.split()[0],
+        "resultingRevision": revision,
+        "changes": [one.strip() for one in more],
+        "components": list(after.values()),
+        "warnings": [warning] if warning else [],
+    }
+    print_done(result, f"{head} {revision[:10]}", *more, *routes, as_json=json_)
+    if warning:
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 def _update(
     client: "AdminClient", local: DefinitionFolder, status: dict[str, Any], message: str, *, force: bool
-) -> Components:
-    """Write the folder over what is served and tell what changed; the components from now on."""
+) -> tuple[str, list[str]]:
+    """Write the folder over what is served; the revision, and in words what changed: `updated …` or `unchanged …`."""
     app_id = local.app_id
     before = _components(client, app_id) if status["details"]["revision"] else {}
     if before and local.component_ids() == set() and not force:
@@ -62,28 +75,25 @@ def _update(
     files: dict[str, str | None] = {**local.files, **dict.fromkeys(removed)}
     answer = client.put(f"/apps/{app_id}/definition", {"files": files, "commitMessage": message})
     revision = answer["resultingRevision"]
-    after = _components(client, app_id)
     if revision == status["details"]["newestRevision"]:
-        print(f"unchanged at revision {revision[:10]}")
-        return after
-    print(f"updated {app_id} to revision {revision[:10]}")
-    for path in removed:
-        print(f"  removed {path}")
+        return revision, ["unchanged at revision"]
+    after = _components(client, app_id)
+    told = [f"updated {app_id} to revision", *(f"  removed {path}" for path in removed)]
     for component_id, component in before.items():
         was = component["implementation"]
         if component_id not in after:
-            print(f"  removed component {component_id}")
+            told.append(f"  removed component {component_id}")
         elif was.startswith("jit@") and not after[component_id]["implementation"].startswith("jit@"):
-            print(f"  {component_id}: handler {was.removeprefix('jit@')} withdrawn, its specification changed")
-    return after
+            told.append(f"  {component_id}: handler {was.removeprefix('jit@')} withdrawn, its specification changed")
+    return revision, told
 
 
 def _components(client: "AdminClient", app_id: str) -> Components:
     return {component["componentId"]: component for component in client.get(f"/apps/{app_id}/components")["components"]}
 
 
-def _warn_without_provider(client: "AdminClient", definition: dict[str, Any]) -> None:
-    """An application that no model can answer for is a valid one: say so before its first request does."""
+def _without_provider(client: "AdminClient", definition: dict[str, Any]) -> str:
+    """An application that no model can answer for is a valid one: this says so before its first request does."""
     settings = client.get("/settings")["settings"]
     providers = {name.split(".")[2] for name in settings if name.startswith("llm.providers.")}
     llm = definition.get("llm")
@@ -96,5 +106,5 @@ def _warn_without_provider(client: "AdminClient", definition: dict[str, Any]) ->
     elif wanted is not None and wanted not in providers:
         what = f"llm.provider is {wanted}, which the server does not have; it has {', '.join(sorted(providers))}"
     else:
-        return
-    print(f"warning: prompts cannot be answered: {what}", file=sys.stderr)
+        return ""
+    return f"prompts cannot be answered: {what}"

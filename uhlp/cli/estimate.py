@@ -9,6 +9,7 @@ import typer
 
 from uhlp.cli.failure import CommandError
 from uhlp.cli.output import AsJson, is_terminal, percent, print_json, print_table
+from uhlp.cli.progress import progress
 from uhlp.cli.traffic import GoldField, InputFields, OutputField, read_log
 
 if TYPE_CHECKING:
@@ -41,11 +42,13 @@ def estimate(
     from uhlp.evolution.statistics.bounds import clopper_pearson_upper
     from uhlp.optimization.estimate import estimate as estimated
 
-    rows = read_log(file, inputs=input_, output=output, gold=gold)
+    rows = read_log(file, inputs=input_, output=output, gold=gold, shows=not json_)
     if decision_field is not None:
         _check_decision_field(rows, decision_field)
-    report = estimated(rows, upper_bound=clopper_pearson_upper, decision_field=decision_field)
-    written = asyncio.run(_ask_coder(coder, rows)) if coder else None
+    with progress(f"learning rules from {len(rows):,} calls", is_shown=not json_) as bar:
+        report = estimated(rows, upper_bound=clopper_pearson_upper, decision_field=decision_field)
+        bar.say(f"{coder} writes a handler")
+        written = asyncio.run(_ask_coder(coder, rows)) if coder else None
     if json_:
         print_json({**report.to_dict(), **({"coder": written.to_dict()} if written else {})})
         return

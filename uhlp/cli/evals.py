@@ -1,23 +1,24 @@
 """`uhlp eval`: a component against what is known to be right; `uhlp eval compare`: two such runs."""
 
 import json
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from uhlp.cli.arguments import App, Component, OnlyComponent
 from uhlp.cli.failure import CommandError
-from uhlp.cli.output import AsJson, moment, percent, print_json, print_note, print_table
+from uhlp.cli.output import AsJson, moment, percent, print_done, print_json, print_note, print_table
+from uhlp.cli.progress import progress
 
 if TYPE_CHECKING:
     from uhlp.cli.admin_client import AdminClient
 
-App = Annotated[str, typer.Argument(metavar="APP", help="Application id.")]
-Component = Annotated[str, typer.Argument(metavar="COMPONENT", help="Component id.")]
 _POLL_S = 0.5
 _SHOWN = 10
-_OVER = ("done", "failed", "interrupted")
+_OVER = ("done", "failed", "interrupted", "cancelled")
 
 
 def run(
@@ -46,7 +47,11 @@ def run(
         order["evaluator"] = _json_of(evaluator)
     with AdminClient() as client:
         record = client.post(f"/apps/{app}/evals", order)
-        record = _followed(client, app, record, shows=not json_)
+        try:
+            record = _followed(client, app, record, shows=not json_)
+        except KeyboardInterrupt:
+            print(f"\nit goes on at the server; to end it: uhlp eval cancel {app} {record['id']}", file=sys.stderr)
+            raise
     if json_:
         print_json(record)
     else:
@@ -91,9 +96,25 @@ def compare(
         print_note(f"  {one['id']}: {one['before']:.2f} -> {one['after']:.2f}  {one['reason'][:120]}")
 
 
+def cancel(
+    app: App,
+    evaluation: Annotated[str, typer.Argument(metavar="EVALUATION", help="Its id; `uhlp eval list APP`.")],
+    json_: AsJson = False,
+) -> None:
+    """End an evaluation that waits or runs; what it has found so far is kept."""
+    from uhlp.cli.admin_client import AdminClient
+
+    with AdminClient() as client:
+        record = client.post(f"/apps/{app}/evals/{evaluation}/cancel", {})
+        record = _followed(client, app, record, shows=not json_)
+    figures = record["figures"]
+    what = f"{evaluation} is {record['state']}; {figures['n']:,} of {figures['asked']:,} runs were answered"
+    print_done(record, what, as_json=json_)
+
+
 def list_evals(
     app: App,
-    component: Annotated[str | None, typer.Option(help="Only this component.")] = None,
+    component: OnlyComponent = None,
     json_: AsJson = False,
 ) -> None:
     """Evaluations of an application, newest first."""
@@ -118,22 +139,17 @@ def list_evals(
             )
             for one in found
         ],
-        empty="No evaluations yet: uhlp eval APP COMPONENT",
+        empty=f"No evaluations yet: uhlp eval {app} {component or 'COMPONENT'}",
     )
 
 
 def _followed(client: "AdminClient", app: str, record: dict[str, Any], *, shows: bool) -> dict[str, Any]:
     """The evaluation once it is over, with a bar until then."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not shows) as progress:
-        bar = progress.add_task("evaluating", total=record["figures"]["asked"])
+    with progress("evaluating", total=record["figures"]["asked"], is_shown=shows) as bar:
         while record["state"] not in _OVER:
             time.sleep(_POLL_S)
             record = client.get(f"/apps/{app}/evals/{record['id']}")
-            progress.update(bar, completed=record["done"])
+            bar.reach(record["done"])
     return record
 
 

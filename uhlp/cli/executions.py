@@ -1,38 +1,49 @@
 """`uhlp executions`: runs of workflows, and the timeline of one."""
 
-from typing import Annotated, Any
+import time
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from uhlp.cli.arguments import App, OnlyComponent
+from uhlp.cli.failure import NOT_SO, CommandError
 from uhlp.cli.output import AsJson, print_json, print_table
+from uhlp.cli.progress import progress
 
+if TYPE_CHECKING:
+    from uhlp.cli.admin_client import AdminClient
+
+_POLL_S = 0.5
 _NAME_WIDTH = 31
 _MOST_TEXT = 200
 
 
 def executions(
-    app: Annotated[str, typer.Argument(metavar="APP", help="Application id.")],
+    app: App,
     execution: Annotated[str, typer.Argument(metavar="[EXECUTION]", help="Show the timeline of this one.")] = "",
-    component: Annotated[str | None, typer.Option(help="Only this component's.")] = None,
+    component: OnlyComponent = None,
     state: Annotated[str | None, typer.Option(help="running, waiting, succeeded, failed or cancelled.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000, help="How many, newest first.")] = 20,
     cancel: Annotated[str, typer.Option(metavar="REASON", help="End the execution, and say why.")] = "",
+    wait: Annotated[bool, typer.Option("--wait", help="Until it is over; exit status 1 unless it succeeded.")] = False,
     json_: AsJson = False,
 ) -> None:
     """Runs of an application's workflows; with an id, what each step did, when, and what it gave."""
     from uhlp.cli.admin_client import AdminClient
-    from uhlp.cli.failure import CommandError
 
+    if (cancel or wait) and not execution:
+        option = "--cancel REASON" if cancel else "--wait"
+        raise CommandError("which execution?", hint=f"uhlp executions {app} EXECUTION {option}")
     with AdminClient() as client:
         if cancel:
-            if not execution:
-                raise CommandError(
-                    "--cancel says why an execution ends: name it", hint="uhlp executions APP ID --cancel …"
-                )
             client.post(f"/apps/{app}/executions/{execution}/cancel", {"reason": cancel})
         if execution:
             one = client.get(f"/apps/{app}/executions/{execution}")
+            if wait:
+                one = _followed(client, one, shows=not json_)
             print_json(one) if json_ else _print_timeline(one)
+            if wait and one["state"] != "succeeded":
+                raise typer.Exit(NOT_SO)
             return
         found = client.get(f"/apps/{app}/executions", componentId=component, state=state, limit=limit)["executions"]
     if json_:
@@ -41,8 +52,19 @@ def executions(
     print_table(
         ("execution", "component", "state", "#took"),
         [(one["executionId"], one["componentId"], one["state"], _span(one["durationMs"])) for one in found],
-        empty="No executions.",
+        empty="No such run of a workflow." if component or state else "No runs of workflows yet.",
     )
+
+
+def _followed(client: "AdminClient", one: dict[str, Any], *, shows: bool) -> dict[str, Any]:
+    """The execution once it is over."""
+    with progress(one["state"], is_shown=shows) as bar:
+        while one["state"] in ("running", "waiting"):
+            time.sleep(_POLL_S)
+            one = client.get(f"/apps/{one['appId']}/executions/{one['executionId']}")
+            ended = sum(step["state"] == "succeeded" for step in one["steps"])
+            bar.say(f"{one['state']}, {ended} of {len(one['steps'])} steps begun have succeeded")
+    return one
 
 
 def _print_timeline(one: dict[str, Any]) -> None:

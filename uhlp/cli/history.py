@@ -4,15 +4,17 @@ from typing import Annotated, Any
 
 import typer
 
+from uhlp.cli.arguments import App, component_ids
 from uhlp.cli.failure import CommandError
 from uhlp.cli.output import AsJson, moment, percent, print_entries, print_json, print_note
-
-App = Annotated[str, typer.Argument(metavar="APP", help="Application id.")]
 
 
 def history(
     app: App,
-    component: Annotated[str, typer.Argument(metavar="[COMPONENT]", help="Component id; all of them without.")] = "",
+    component: Annotated[
+        str,
+        typer.Argument(metavar="[COMPONENT]", help="Component id; all of them without.", autocompletion=component_ids),
+    ] = "",
     diff: Annotated[
         str, typer.Option(help="Show what changed between two versions: v1..v2, or prompt@1f2e3d..prompt.")
     ] = "",
@@ -28,10 +30,8 @@ def history(
                 raise CommandError(
                     "--diff compares two versions of one component", hint="uhlp history APP COMPONENT --diff v1..v2"
                 )
-            print(
-                client.get(f"/apps/{app}/components/{component}/versions/diff", **{"from": old, "to": new})["diff"],
-                end="",
-            )
+            made = client.get(f"/apps/{app}/components/{component}/versions/diff", **{"from": old, "to": new})
+            print_json(made) if json_ else print(made["diff"], end="")
             return
         names = [component] if component else _components(client.get(f"/apps/{app}"))
         found = [client.get(f"/apps/{app}/components/{name}/versions") for name in names]
@@ -43,7 +43,9 @@ def history(
         [_entry(listed["componentId"], one) for listed in found for one in listed["versions"]],
         empty="No version has served yet.",
     )
-    print_note(f"Back to one of them: uhlp rollback {app} {component or 'COMPONENT'} --to VERSION --reason …")
+    if any(not one["isInService"] for listed in found for one in listed["versions"]):
+        print_note("* is in service.")
+        print_note(f"Back to one of them: uhlp rollback {app} {component or 'COMPONENT'} --to VERSION --reason …")
 
 
 def _components(application: dict[str, Any]) -> list[str]:

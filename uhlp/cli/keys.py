@@ -4,9 +4,9 @@ from typing import Annotated, Any
 
 import typer
 
-from uhlp.cli.candidates import App
+from uhlp.cli.arguments import App
 from uhlp.cli.failure import CommandError
-from uhlp.cli.output import AsJson, print_json, print_table
+from uhlp.cli.output import AsJson, print_done, print_json, print_table
 
 
 def create(
@@ -26,11 +26,13 @@ def create(
         body["permissions"] = permission
     with AdminClient() as client:
         made = client.post(f"/apps/{app}/api-keys", body)
-    if json_:
-        print_json(made)
-        return
-    print(made["apiKey"])
-    print(f"  shown once; callers send it as X-API-Key. Delete it with: uhlp keys delete {app} {made['keyId']}")
+    print_done(
+        made,
+        made["apiKey"],
+        "  shown once; callers send it as X-API-Key",
+        f"  delete it: uhlp keys delete {app} {made['keyId']}",
+        as_json=json_,
+    )
 
 
 def list_keys(app: App, json_: AsJson = False) -> None:
@@ -68,7 +70,4 @@ def delete(
         )
     with AdminClient() as client:
         gone = client.delete(f"/apps/{app}/api-keys/{key}")
-    if json_:
-        print_json(gone)
-    else:
-        print(f"{gone['keyId']} is deleted")
+    print_done(gone, f"{gone['keyId']} is deleted", as_json=json_)

@@ -8,12 +8,14 @@ from typing import Annotated, Any
 
 import typer
 
+from uhlp.cli.arguments import OnlyApp
 from uhlp.cli.failure import CommandError
 from uhlp.cli.output import AsJson, moment, print_entries, print_json, print_note
+from uhlp.cli.progress import counted, progress
 
 
 def show(
-    app: Annotated[str | None, typer.Option(help="Only this application.")] = None,
+    app: OnlyApp = None,
     after: Annotated[int, typer.Option(help="Only entries after this sequence number.")] = 0,
     limit: Annotated[int, typer.Option(min=1, max=1_000)] = 100,
     json_: AsJson = False,
@@ -57,6 +59,11 @@ def export(
 ) -> None:
     """The whole ledger as JSON lines with their hashes; `uhlp ledger verify --file` verifies them anywhere."""
     lines = _export_served() if data_dir is None else _export_offline(data_dir)
+    with progress("exporting", is_bytes=True, is_shown=file is not None or not sys.stdout.isatty()) as bar:
+        _write(counted(lines, bar), file)
+
+
+def _write(lines: Iterator[bytes], file: Path | None) -> None:
     if file is None:
         for piece in lines:
             sys.stdout.buffer.write(piece)
@@ -85,13 +92,15 @@ def verify(
 ) -> None:
     """Recompute the hash chain; exit status 1 and the first bad entry when it does not hold."""
     if file is not None:
-        result = _verify_file(file, _anchor(anchor))
+        result = _verify_file(file, _anchor(anchor), shows=not json_)
     else:
-        result = _verify_offline(data_dir) if data_dir is not None else _verify_served()
+        with progress("verifying", is_shown=not json_):
+            result = _verify_offline(data_dir) if data_dir is not None else _verify_served()
     if json_:
         print_json(result)
     elif result["ok"]:
-        print_note(f"the ledger holds: {result['entries']} entries, head {result['head']}")
+        entries = result["entries"]
+        print_note(f"the ledger holds: {entries:,} {'entry' if entries == 1 else 'entries'}, head {result['head']}")
     if not result["ok"]:
         bad = result["firstBad"]
         if bad is not None and bad["seq"] == 0:
@@ -109,14 +118,17 @@ def _verify_served() -> dict[str, Any]:
         return client.post("/ledger/verify", {})
 
 
-def _verify_file(file: Path, anchor: tuple[int, str] | None) -> dict[str, Any]:
+def _verify_file(file: Path, anchor: tuple[int, str] | None, *, shows: bool) -> dict[str, Any]:
     from dataclasses import asdict
 
     from uhlp.evolution.ledger_export import verify_lines
 
     try:
-        with file.open("rb") as lines:
-            report = verify_lines(lines, anchor=anchor)
+        with (
+            file.open("rb") as lines,
+            progress(f"verifying {file.name}", total=file.stat().st_size, is_bytes=True, is_shown=shows) as bar,
+        ):
+            report = verify_lines(counted(lines, bar), anchor=anchor)
     except OSError as error:
         raise CommandError(f"{file} cannot be read: {error.strerror or error}") from None
     first_bad = asdict(report.first_bad) if report.first_bad else None

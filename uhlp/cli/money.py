@@ -4,9 +4,8 @@ from typing import Annotated, Any
 
 import typer
 
+from uhlp.cli.arguments import App, OnlyApp
 from uhlp.cli.output import AsJson, percent, print_entries, print_json, print_note, print_table
-
-App = Annotated[str, typer.Argument(metavar="APP", help="Application id.")]
 
 _STATUS = {
     "waits_for_approval": "waits for approval",
@@ -17,14 +16,14 @@ _STATUS = {
 }
 
 
-def recommendations(
-    app: Annotated[str | None, typer.Option(help="Only this application.")] = None, json_: AsJson = False
-) -> None:
+def recommendations(app: OnlyApp = None, json_: AsJson = False) -> None:
     """What rules ask for and you may start: expected saving, break-even, and why it was not started by itself."""
     from uhlp.cli.admin_client import AdminClient
 
     with AdminClient() as client:
         found = client.get("/recommendations", appId=app)["recommendations"]
+        if not found:
+            client.check_app(app)
     if json_:
         print_json(found)
         return
@@ -42,7 +41,7 @@ def recommendations(
             )
             for one in found
         ],
-        empty="Nothing to recommend.",
+        empty="Nothing to recommend; what a component misses: uhlp why APP COMPONENT",
     )
 
 

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 PIPED_WIDTH = 240
 """Where nobody looks at a terminal, rows stay whole for grep."""
 
+_MOST_DIGITS = 4
+_BETWEEN = 3
+"""Spaces around a column of a table, by the box that it is drawn in."""
+
 _FOLDED = 20
 """What a column that may be broken needs at least."""
 
@@ -24,6 +28,15 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def print_json(value: Any) -> None:
     """Indented JSON on stdout, as it is: never coloured, never wrapped."""
     print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_done(answer: Any, *lines: str, as_json: bool) -> None:
+    """What a command that acts has done: what the server answered as JSON, or `lines` for people, as they are."""
+    if as_json:
+        print_json(answer)
+        return
+    for line in lines:
+        print(line)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str, folds: str = "") -> None:
@@ -42,7 +55,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, emp
     heads = [column.lstrip("#") for column in columns]
     widths = [max(cell_len(cell) for cell in (head, *(row[at] for row in shown))) for at, head in enumerate(heads)]
     folded = [_FOLDED if column == folds else width for column, width in zip(columns, widths, strict=True)]
-    if shown and sum(folded) + 2 * (len(folded) - 1) > console.width:
+    if shown and sum(folded) + _BETWEEN * len(folded) > console.width:
         print_entries(columns, [(row, "") for row in shown], empty=empty)
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -60,7 +73,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, emp
     if shown:
         console.print(table)
     else:
-        console.print(empty, style="dim", highlight=False)
+        console.print(Text(empty, style="dim"))
 
 
 def print_entries(columns: Sequence[str], entries: Iterable[tuple[Sequence[object], str]], *, empty: str) -> None:
@@ -74,7 +87,7 @@ def print_entries(columns: Sequence[str], entries: Iterable[tuple[Sequence[objec
     shown = [([_cell(value) for value in cells], text) for cells, text in entries]
     console = _console()
     if not shown:
-        console.print(empty, style="dim", highlight=False)
+        console.print(Text(empty, style="dim"))
         return
     heads = [column.lstrip("#") for column in columns]
     widths = [
@@ -133,8 +146,13 @@ def _cell(value: object) -> str:
 
 
 def percent(share: float | None) -> str | None:
-    """0.918 as `91.8%`."""
-    return None if share is None else f"{share:.1%}"
+    """0.918 as `91.8%`; with more digits where it would be shown as none or all and is not: 0.0003 as `0.03%`."""
+    if share is None:
+        return None
+    digits = 1
+    while digits < _MOST_DIGITS and 0 < share < 1 and round(share, digits + 2) in (0, 1):
+        digits += 1
+    return f"{share:.{digits}%}"
 
 
 def moment(epoch_s: float | None) -> str | None:

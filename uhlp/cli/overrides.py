@@ -4,11 +4,9 @@ from typing import Annotated, Any
 
 import typer
 
+from uhlp.cli.arguments import App, Prompt
 from uhlp.cli.failure import CommandError
-from uhlp.cli.output import AsJson, moment, print_entries, print_json
-
-App = Annotated[str, typer.Argument(metavar="APP", help="Application id.")]
-Prompt = Annotated[str, typer.Argument(metavar="PROMPT", help="Name of a file in prompts/, without .yaml.")]
+from uhlp.cli.output import AsJson, moment, print_done, print_entries, print_json
 
 
 def overrides(
@@ -33,12 +31,12 @@ def overrides(
                 raise CommandError("--restore takes TAG@REVISION", hint=f"uhlp overrides {app} {prompt} --history TAG")
             body = {"revision": None if revision == "none" else revision, "reason": reason}
             answer = client.post(f"{place}/{tag}/restore", body)
-            print_json(answer) if json_ else print(f"{prompt}@{tag} is at {answer['revision'] or 'no set'}")
+            print_done(answer, f"{prompt}@{tag} is at {answer['revision'] or 'no set'}", as_json=json_)
             return
         if diff:
             old, _, new = diff.partition("..")
             found = client.get(f"{place}/diff", **{"from": old, "to": new or "stable"})
-            print_json(found) if json_ else print(found["diff"] or "no difference")
+            print_done(found, found["diff"] or "no difference", as_json=json_)
             return
         found = client.get(f"{place}/{history}/history" if history else place)
     if json_:

@@ -4,12 +4,13 @@ from typing import Annotated, Any
 
 import typer
 
+from uhlp.cli.arguments import App
 from uhlp.cli.failure import CommandError
-from uhlp.cli.output import AsJson, print_entries, print_json, print_note, print_table
+from uhlp.cli.output import AsJson, print_done, print_entries, print_json, print_note, print_table
 
 
 def queues(
-    app: Annotated[str, typer.Argument(metavar="APP", help="Application id.")],
+    app: App,
     queue: Annotated[str, typer.Argument(metavar="[QUEUE]", help="Show the dead letters of this one.")] = "",
     revive: Annotated[str, typer.Option(metavar="MESSAGE", help="Deliver a dead letter of QUEUE anew.")] = "",
     purge: Annotated[bool, typer.Option(help="Remove the dead letters of QUEUE for good.")] = False,
@@ -22,12 +23,13 @@ def queues(
         raise CommandError("which queue?", hint=f"uhlp queues {app} QUEUE --revive MESSAGE, or --purge")
     with AdminClient() as client:
         if revive:
-            client.post(f"/apps/{app}/queues/{queue}/dead-letters/{revive}/revive", {})
-            print_note(f"{revive} is delivered anew")
+            answer = client.post(f"/apps/{app}/queues/{queue}/dead-letters/{revive}/revive", {})
+            print_done(answer, f"{revive} is delivered anew", as_json=json_)
             return
         if purge:
-            removed = client.delete(f"/apps/{app}/queues/{queue}/dead-letters")["removed"]
-            print_note(f"removed {removed} dead letters")
+            answer = client.delete(f"/apps/{app}/queues/{queue}/dead-letters")
+            removed = answer["removed"]
+            print_done(answer, f"removed {removed} dead letter{'' if removed == 1 else 's'}", as_json=json_)
             return
         told = client.get(f"/apps/{app}/queues/{queue}/dead-letters" if queue else f"/apps/{app}/queues")
     if json_:

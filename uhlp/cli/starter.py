@@ -9,7 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from uhlp.cli.failure import CommandError
+from uhlp.cli.failure import CommandError, place_of
+from uhlp.cli.output import AsJson, print_done
+from uhlp.cli.progress import progress
 
 _DRAFT_WITHIN_S = 240.0
 
@@ -31,6 +33,7 @@ def init(
         tuple[Path, Path] | None,
         typer.Option(help="Two JSON files: an input and the right output, or a list of each.", metavar="IN OUT"),
     ] = None,
+    json_: AsJson = False,
 ) -> None:
     """Write an application that `uhlp apply` accepts: look at it, change it, apply it."""
     app_id = name or _as_app_id(folder.absolute().name)
@@ -40,20 +43,28 @@ def init(
             hint="lower-case letters, digits and dashes, first a letter: --name my-app",
         )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise CommandError(f"{folder} is not an empty folder")
+        raise CommandError(f"{folder} is not an empty folder", hint="name a new one; nothing is written over")
     if (prompt is None) != (example is None):
         raise CommandError("--prompt and --example belong together", hint="--prompt p.txt --example in.json out.json")
     if prompt is not None and (describe is not None or template is not None):
         raise CommandError("a prompt is given: leave --describe and --template out")
+    problems: list[dict[str, Any]] = []
     if prompt is not None and example is not None:
-        _write(folder, _by_example(app_id, prompt, *example))
-        print(f"wrote {app_id} to {folder}, with schemas that fit the example")
+        files, source = _by_example(app_id, prompt, *example), "example"
+        told = [f"wrote {app_id} to {folder}, with schemas that fit the example"]
     elif describe is not None:
-        _draft(folder, app_id, describe, template)
+        with progress("the server drafts it", is_shown=not json_):
+            draft = _draft(app_id, describe, template)
+        files, source, problems = draft["files"], draft["source"], draft["problems"]
+        told = _about_draft(folder, app_id, draft)
     else:
-        _write(folder, _template(template, app_id))
-        print(f"wrote {app_id} to {folder}")
-    print(f"  next: uhlp apply {quote(str(folder))}")
+        files, source = _template(template, app_id), "template"
+        told = [f"wrote {app_id} to {folder}"]
+    _write(folder, files)
+    result = {"appId": app_id, "folder": str(folder), "source": source, "files": list(files), "problems": problems}
+    print_done(result, *told, f"  next: uhlp apply {quote(str(folder))}", as_json=json_)
+    for problem in problems if not json_ else ():
+        print(f"problem: {place_of(problem)}{problem['message']}", file=sys.stderr)
 
 
 def _template(name: str | None, app_id: str) -> dict[str, str]:
@@ -64,24 +75,24 @@ def _template(name: str | None, app_id: str) -> dict[str, str]:
     return template_files(name or TEMPLATES[0], app_id)
 
 
-def _draft(folder: Path, app_id: str, description: str, template: str | None) -> None:
-    """Ask the server for a draft and write it, problems or not: whoever looks at it mends them."""
+def _draft(app_id: str, description: str, template: str | None) -> dict[str, Any]:
+    """The server's draft, problems or not: whoever looks at it mends them."""
     from uhlp.cli.admin_client import AdminClient
 
     with AdminClient(timeout_s=_DRAFT_WITHIN_S) as client:
         told = client.post("/drafts", {"description": description, "template": template})
     files: dict[str, str] = told["files"]
     files["app.yaml"] = re.sub(r"(?m)^appId:.*$", f"appId: {app_id}", files["app.yaml"], count=1)
-    _write(folder, files)
-    by = "a model" if told["source"] == "model" else f"the template {told['template']}; no model was asked"
-    print(f"drafted {app_id} in {folder}, by {by}")
-    for path in files:
-        print(f"  {path}")
-    for problem in told["problems"]:
-        print(f"problem: {_place(problem)}{problem['message']}", file=sys.stderr)
-    print("  look at every file: nothing is registered yet")
-    if "public:" not in files["app.yaml"]:
-        print("  its routes need a key; `public: true` in app.yaml opens them while you try it")
+    return told
+
+
+def _about_draft(folder: Path, app_id: str, draft: Mapping[str, Any]) -> list[str]:
+    by = "a model" if draft["source"] == "model" else f"the template {draft['template']}; no model was asked"
+    told = [f"drafted {app_id} in {folder}, by {by}", *(f"  {path}" for path in draft["files"])]
+    told.append("  look at every file: nothing is registered yet")
+    if "public:" not in draft["files"]["app.yaml"]:
+        told.append("  its routes need a key; `public: true` in app.yaml opens them while you try it")
+    return told
 
 
 def _by_example(app_id: str, prompt: Path, given: Path, right: Path) -> dict[str, str]:
@@ -126,12 +137,6 @@ def _write(folder: Path, files: Mapping[str, str]) -> None:
             raise CommandError(f"the draft holds a file outside its folder: {path[:80]}")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")
-
-
-def _place(problem: Mapping[str, Any]) -> str:
-    line = f"line {problem['line']}" if problem.get("line") else ""
-    place = ", ".join(str(part) for part in (problem.get("file"), line, problem.get("path")) if part)
-    return f"{place}: " if place else ""
 
 
 def _as_app_id(folder_name: str) -> str:

@@ -1,13 +1,13 @@
 """`uhlp tokens`: who may administer the server, and as what."""
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import typer
 
+from uhlp.cli.arguments import Reason
 from uhlp.cli.failure import CommandError
-from uhlp.cli.output import AsJson, print_json, print_table
-
-Reason = Annotated[str, typer.Option(help="Why, for the ledger.")]
+from uhlp.cli.output import AsJson, moment, print_done, print_json, print_table
 
 
 def create(
@@ -24,11 +24,13 @@ def create(
 
     with AdminClient() as client:
         made = client.post("/tokens", {"name": name, "role": role, "reason": reason})
-    if json_:
-        print_json(made)
-        return
-    print(made["token"])
-    print(f"  {made['name']}, {made['role']}; shown once. Delete it with: uhlp tokens delete {made['tokenId']}")
+    print_done(
+        made,
+        made["token"],
+        f"  {made['name']}, {made['role']}; shown once",
+        f"  delete it: uhlp tokens delete {made['tokenId']}",
+        as_json=json_,
+    )
 
 
 def list_tokens(json_: AsJson = False) -> None:
@@ -47,7 +49,7 @@ def list_tokens(json_: AsJson = False) -> None:
                 one["tokenId"],
                 one["name"],
                 one["role"],
-                one["createdAt"],
+                moment(_epoch_s(one["createdAt"])),
                 one["createdBy"] or "settings",
                 one["lastUsedDay"],
             )
@@ -72,7 +74,8 @@ def delete(
         )
     with AdminClient() as client:
         gone = client.delete(f"/tokens/{token}", reason=reason)
-    if json_:
-        print_json(gone)
-    else:
-        print(f"{gone['tokenId']} of {gone['name']} is deleted")
+    print_done(gone, f"{gone['tokenId']} of {gone['name']} is deleted", as_json=json_)
+
+
+def _epoch_s(rfc3339: str | None) -> float | None:
+    return None if rfc3339 is None else datetime.fromisoformat(rfc3339).timestamp()

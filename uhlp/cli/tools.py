@@ -5,11 +5,12 @@ from typing import Annotated, Any
 
 import typer
 
+from uhlp.cli.arguments import App
 from uhlp.cli.output import AsJson, print_entries, print_json, print_note, print_table
 
 
 def tools(
-    app: Annotated[str, typer.Argument(metavar="APP", help="Application id.")],
+    app: App,
     ask: Annotated[bool, typer.Option(help="Connect to servers that nobody has asked of late.")] = True,
     json_: AsJson = False,
 ) -> None:

@@ -13,8 +13,11 @@ _HEAD = """\
 
 `uhlp COMMAND --help` says the same. Commands that ask a server find it by `--url` or `UHLP_URL`
 (http://127.0.0.1:8080), and bring `--token`, `UHLP_ADMIN_TOKEN` or the token in `UHLP_DATA_DIR` (`uhlp-data`); both
-options stand before the command. What a command prints with `--json` is for programs and keeps its form. An expected
-failure is one line on standard error, with a hint.
+options stand before the command. What a command prints with `--json` is for programs and keeps its form: one value on
+standard output (`uhlp logs --follow`: one a line). An expected failure is one line on standard error, with a hint; with
+`--json` it is `{"error": {code, message, retryable, details, traceId, hint}}` there: what the server answered
+([errors](errors.md)), or `COMMAND_FAILED` and `SERVER_NOT_ASKED` of the command itself. A command line that is not
+understood is told in words. How far long work has come is shown on standard error, in a terminal alone.
 
 | exit status | means |
 |---|---|
@@ -24,7 +27,8 @@ failure is one line on standard error, with a hint.
 | 3 | the server is away, or takes no token of yours |
 | 130 | interrupted |
 
-`uhlp --install-completion` completes commands and options in your shell.
+`uhlp --install-completion` completes commands, options, and the names of applications, components and candidates in
+your shell.
 
 """
 

@@ -49,7 +49,9 @@ class CandidateViews:
     def listed(self, app_id: str | None = None, state: str | None = None) -> list[dict[str, Any]]:
         """Newest first, without timelines and code. ValidationFailed for a state that does not exist."""
         if state is not None and state not in set(S):
-            raise ValidationFailed(f"There is no state {state!r}.", details={"allowed": [str(one) for one in S]})
+            raise ValidationFailed(
+                f"There is no state {state!r}: one of {', '.join(S)}.", details={"allowed": [str(one) for one in S]}
+            )
         return [self._row(one) for one in self._book.candidates(app_id, state=state)]
 
     async def whole(self, candidate_id: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,21 +25,39 @@ class Done:
 Run = Callable[..., Awaitable[Done]]
 
 
+@asynccontextmanager
+async def begun(
+    folder: Path,
+    *arguments: str | Path,
+    stdout: int = asyncio.subprocess.PIPE,
+    stderr: int = asyncio.subprocess.PIPE,
+    **environment: str,
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """`uhlp` with some arguments as its own process in `folder`, which is ended at the end."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("UHLP_")}
+    paths = os.pathsep.join(path for path in (str(Path.cwd()), os.environ.get("PYTHONPATH")) if path)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "uhlp", *map(str, arguments),
+        cwd=folder,
+        env={**kept, "PYTHONPATH": paths, "COLUMNS": "160", **environment},
+        stdout=stdout,
+        stderr=stderr,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
 @pytest.fixture
 def uhlp(tmp_path: Path) -> Run:
-    """Runs `uhlp` with some arguments as its own process, in an empty folder."""
+    """Runs `uhlp` with some arguments in an empty folder, to its end."""
 
     async def run(*arguments: str | Path, **environment: str) -> Done:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("UHLP_")}
-        paths = os.pathsep.join(path for path in (str(Path.cwd()), os.environ.get("PYTHONPATH")) if path)
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "uhlp", *map(str, arguments),
-            cwd=tmp_path,
-            env={**kept, "PYTHONPATH": paths, "COLUMNS": "160", **environment},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        out, err = await process.communicate()
+        async with begun(tmp_path, *arguments, **environment) as process:
+            out, err = await process.communicate()
         return Done(process.returncode or 0, out.decode(), err.decode())
 
     return run

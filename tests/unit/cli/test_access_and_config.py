@@ -38,9 +38,9 @@ def names_in(table: str) -> list[str]:
 async def test_a_token_is_made_used_listed_and_deleted(uhlp: Run, server: dict[str, str]) -> None:
     made = await uhlp("tokens", "create", "ann", "--role", "viewer", **server)
     assert made.status == 0, made.err
-    raw, note = made.out.splitlines()
+    raw, note, delete = made.out.splitlines()
     token_id = raw.split("_")[2]
-    assert f"uhlp tokens delete {token_id}" in note
+    assert ("shown once" in note, delete) == (True, f"  delete it: uhlp tokens delete {token_id}")
     hers = {**server, "UHLP_ADMIN_TOKEN": raw}
     listed = await uhlp("token", "list", **hers)
     assert [line.split()[:3] for line in listed.out.splitlines() if "ann" in line] == [[token_id, "ann", "viewer"]]

@@ -139,7 +139,7 @@ async def test_oversight_commands_print_for_people_and_for_programs(uhlp: Run, s
     assert optimized.splitlines() == ["cand-1", "  next: uhlp why desk classify-ticket"]
     assert "rolled_back" in state
     assert "asked for by hand" in ledger
-    assert "the ledger holds: 1 entries" in verified
+    assert "the ledger holds: 1 entry" in verified
     assert (await uhlp("rollback", "cand-1", **server)).status == 2  # a reason is not optional
 
 
@@ -241,7 +241,7 @@ async def test_the_ledger_is_verified_without_a_server(uhlp: Run, tmp_path: Path
     async with EvolutionStore(path=tmp_path / "evolution.db", clock=FakeClock()) as store:
         await store.pause(actor="ann", reason="holiday")
     holds = await uhlp("ledger", "verify", "--data-dir", tmp_path)
-    assert (holds.status, "1 entries" in holds.out) == (0, True), holds.err
+    assert (holds.status, "1 entry" in holds.out) == (0, True), holds.err
     database = tmp_path / "evolution.db"
     database.write_bytes(database.read_bytes().replace(b"holiday", b"weekend"))
     broken = await uhlp("ledger", "verify", "--data-dir", tmp_path)

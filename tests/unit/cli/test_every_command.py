@@ -16,11 +16,8 @@ NAMED = {
     "approve", "reject", "rollback", "promote-full", "quarantine", "pause", "resume", "history", "eval", "traffic",
     "ledger", "keys", "tokens", "sandbox", "settings", "metrics", "simulate-model", "bench",
 }  # fmt: skip
-READ_NOTHING = {
-    "serve", "demo", "simulate-model", "init", "apply", "optimize", "adjudicate", "traffic import", "ledger export",
-    "sandbox build-image",
-}  # fmt: skip
-"""What changes or runs something, or writes a file, and has nothing to show."""
+NO_JSON = {"serve", "demo", "simulate-model", "ledger export", "sandbox build-image"}
+"""What runs until it is ended, writes lines that are JSON already, or hands on what an engine says."""
 
 
 def commands(group: Any = None, place: str = "") -> Iterator[tuple[str, Any]]:
@@ -37,9 +34,9 @@ def test_every_command_that_is_spoken_of_is_there() -> None:
     assert set(get_command(app).commands) >= NAMED  # type: ignore[attr-defined]
 
 
-def test_every_command_that_reads_prints_json_when_asked() -> None:
+def test_every_command_that_reads_or_acts_prints_json_when_asked() -> None:
     without = {words for words, one in commands() if not any("--json" in option.opts for option in one.params)}
-    assert without == READ_NOTHING
+    assert without == NO_JSON
 
 
 def test_every_command_says_what_it_is_for_and_stands_in_a_group() -> None:
@@ -59,12 +56,47 @@ async def test_the_help_says_what_exit_statuses_mean_and_how_words_are_completed
 
 
 @pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ("uhlp why de", ["desk"]),
+        ("uhlp why desk class", ["classify-ticket"]),
+        ("uhlp rollback desk class", ["classify-ticket"]),
+        ("uhlp logs --app de", ["desk"]),
+        ("uhlp show ca", ["cand-1"]),
+        ("uhlp logs --fol", ["--follow"]),
+        ("uhlp eval can", ["cancel"]),
+    ],
+)
+async def test_a_shell_completes_commands_options_and_names_of_the_server(
+    uhlp: Run, server: dict[str, str], typed: str, words: list[str]
+) -> None:
+    await uhlp("init", "desk")
+    await uhlp("apply", "desk", **server)
+    told = await uhlp(
+        _UHLP_COMPLETE="complete_bash", COMP_WORDS=typed, COMP_CWORD=str(len(typed.split()) - 1), **server
+    )
+    assert (told.out.split(), told.err) == (words, "")
+
+
+async def test_a_shell_that_cannot_ask_the_server_completes_nothing_and_says_nothing(uhlp: Run) -> None:
+    nobody = {"UHLP_URL": "http://127.0.0.1:9", "UHLP_ADMIN_TOKEN": "x"}
+    told = await uhlp(_UHLP_COMPLETE="complete_bash", COMP_WORDS="uhlp why d", COMP_CWORD="2", **nobody)
+    assert (told.out.split(), told.err) == ([], "")
+
+
+@pytest.mark.parametrize(
     ("words", "hint"),
     [
         (("why", "dsk", "classify-ticket"), "did you mean desk? `uhlp status` lists every application"),
         (("why", "desk", "classify-tickets"), "did you mean classify-ticket? `uhlp status` lists every component"),
         (("keys", "list", "nobody"), "there is desk"),
         (("show", "cand-2"), "did you mean cand-1? `uhlp candidates` lists every candidate"),
+        (
+            ("candidates", "--app", "dsk", "--state", "promoted"),
+            "did you mean desk? `uhlp status` lists every application",
+        ),
+        (("keys", "delete", "desk", "x"), "there is no key yet"),
+        (("tokens", "delete", "x"), "there is admin"),
     ],
 )
 async def test_an_unknown_name_is_told_with_the_nearest_one(
