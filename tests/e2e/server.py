@@ -29,7 +29,8 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 READY_WITHIN_S = 60.0
 END_WITHIN_S = 20.0
 _LOOK_EVERY_S = 0.02
-_NOT_OURS = ("UHLP_", "OPENAI_", "ANTHROPIC_", "OLLAMA_", "PYTHON")
+NOT_OURS = ("UHLP_", "OPENAI_", "ANTHROPIC_", "OLLAMA_", "PYTHON")
+"""Beginnings of variables that a server under test must not inherit."""
 
 
 def wait_until(condition: Callable[[], T], what: str, within_s: float = 30.0) -> T:
@@ -68,7 +69,7 @@ class Server:
         self.stderr = self.data_dir.parent / f"{self.data_dir.name}.stderr"
         command = command or (sys.executable, "-m", "uhlp", "serve", "--port", "{port}")
         self._command = [part.format(port=self.port) for part in command]
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_OURS)}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(NOT_OURS)}
         own = {"PYTHONPATH": python_path, "UHLP_DATA_DIR": str(self.data_dir), "UHLP_URL": self.url}
         self.environment = {**inherited, **own, **(environment or {})}
         self.process: subprocess.Popen[bytes] | None = None

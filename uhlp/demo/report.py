@@ -83,7 +83,11 @@ class DemoReport:
 def print_report(console: Console, report: DemoReport) -> None:
     """The end table, and what was refused."""
     table = Table(
-        title=f"Before and after ({report.model} model)", box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False
+        title=f"Before and after ({report.model} model)",
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        pad_edge=False,
+        collapse_padding=True,  # in 80 columns nothing is cut off
     )
     for column in ("component", "handler", "p50 ms", "p95 ms", "tokens/k", "$/k", "covers", "agrees"):
         is_word = column in ("component", "handler")
@@ -93,7 +97,7 @@ def print_report(console: Console, report: DemoReport) -> None:
         table.add_row("  → after", *_phase_cells(one.after), _share(one.coverage), _share(one.agreement), style="bold")
     console.print()
     console.print(table)
-    console.print(Text("/k: per 1,000 calls, audits included", style="dim"))
+    console.print(Text("/k: per 1,000 calls, with what audits and trials ask the model", style="dim"))
     for one in report.components:
         console.print(Text.assemble((one.component_id, "bold"), f"  {one.state}: {one.reason}"))
         if one.tokens:

@@ -8,11 +8,13 @@ import asyncio
 import json
 import os
 import random
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import aiohttp
@@ -316,10 +318,12 @@ class SupportDeskDemo:
     def _say_how_to_look_inside(self) -> None:
         self._console.print()
         self._console.print(Text(f"Panel: {self.url}/panel (token {self._token}). In another terminal:", style="bold"))
-        self._console.print(
-            f"  export UHLP_URL={self.url} UHLP_ADMIN_TOKEN={self._token}", highlight=False, soft_wrap=True
-        )
-        self._console.print("  uhlp status; uhlp why support-desk order-lines; uhlp candidates; uhlp ledger show")
+        path = "" if which("uhlp") else f" PATH={Path(sys.executable).parent}:$PATH"
+        for line in (
+            f"export UHLP_URL={self.url} UHLP_ADMIN_TOKEN={self._token}{path}",
+            "uhlp status; uhlp why support-desk order-lines; uhlp candidates; uhlp ledger show",
+        ):
+            self._console.print(f"  {line}", highlight=False, soft_wrap=True)
 
 
 async def _newest_candidates(admin: Admin, app_id: str) -> dict[str, dict[str, Any]]:
