@@ -8,6 +8,7 @@ import pytest
 from uhlp.docs.generate import FOLDER
 from uhlp.evolution.config import EvolutionConfig
 from uhlp.evolution.statistics import EvidenceAccount, Monitor, Verdict
+from uhlp.evolution.statistics.bounds import delta_for_attempt
 from uhlp.evolution.statistics.schedules import audit_share
 
 PAGE = " ".join((FOLDER / "evidence.md").read_text(encoding="utf-8").split())
@@ -48,12 +49,13 @@ def test_so_many_comparisons_prove_it(wrong: int) -> None:
 
 
 def test_a_later_candidate_needs_so_many_more() -> None:
-    second, third = said(r"second candidate for the same component needs more, (\d+), the third (\d+)")
+    second, third = said(r"the second takes (\d+) comparisons, the third (\d+)")
     assert judged({}, attempt=2) == (Verdict.ACCEPT, int(second))
     assert judged({}, attempt=3) == (Verdict.ACCEPT, int(third))
-    spent = sum(NUMBERS.delta / (attempt * (attempt + 1)) for attempt in range(1, 10_000))
-    assert "within the 1 in 20" in PAGE
-    assert spent < NUMBERS.delta == 1 / 20
+    money = said(r"the first has to win (\d+) euros, the second (\d+), the third (\d+), and all .*? within the 1 in 20")
+    levels = [delta_for_attempt(NUMBERS.delta, attempt) for attempt in range(1, 10_000)]
+    assert [1 / level for level in levels[:3]] == pytest.approx([float(one) for one in money])
+    assert sum(levels) < NUMBERS.delta == 1 / 20
 
 
 def test_one_that_is_wrong_every_third_time_is_refused_after_about_a_dozen() -> None:

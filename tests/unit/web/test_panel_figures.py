@@ -26,7 +26,7 @@ from uhlp.web.panel.markup import table, tag, when
         (figures.usd(1234.5), "$1,234.50"),
         (figures.rate(6_000), "100.0 / s"),
         (figures.rate(3), "3.0 / min"),
-        (figures.proven(0.05), "< 5 % wrong"),
+        (figures.proven(0.05), "< 5 %"),
         (figures.spoken("runtimeStore"), "Runtime store"),
     ],
 )

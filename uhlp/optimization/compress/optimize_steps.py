@@ -235,4 +235,4 @@ def _saving(verdict: EditVerdict) -> float:
 def _why_nothing(verdicts: list[EditVerdict]) -> str:
     if not verdicts:
         return "no strategy proposed anything"
-    return "no edit was accepted: " + ", ".join(sorted({one.outcome for one in verdicts}))
+    return "no edit was accepted: " + ", ".join(sorted({one.outcome.replace("_", " ") for one in verdicts}))

@@ -67,7 +67,7 @@ def rate(calls_per_min: float | None) -> str:
 
 
 def proven(bound: float | None) -> str:
-    return "nothing yet" if bound is None else f"< {bound * 100:g} % wrong"
+    return "nothing yet" if bound is None else f"< {bound * 100:g} %"
 
 
 def words(name: Any) -> str:

@@ -21,6 +21,7 @@ _PAGE = """<!doctype html>
          border: 1px solid var(--line); border-radius: 12px; }}
   h1 {{ margin: 0 0 .2rem; font-size: 1.5rem; letter-spacing: .02em; }}
   p {{ margin: 0 0 1.4rem; color: var(--quiet); }}
+  .hint {{ margin: 1.1rem 0 0; font-size: .85rem; }}
   label {{ display: block; font-size: .85rem; color: var(--quiet); margin-bottom: .3rem; }}
   input, button {{ width: 100%; box-sizing: border-box; padding: .55rem .7rem; font: inherit; border-radius: 7px;
                    border: 1px solid var(--quiet); background: transparent; color: inherit; }}
@@ -39,6 +40,7 @@ _PAGE = """<!doctype html>
   <label for="token">Admin token</label>
   <input id="token" name="token" type="password" autocomplete="current-password" required autofocus>
   <button>Log in</button>
+  <p class="hint">The first one was printed at the first start, and stands in admin_token of the data directory.</p>
 </form>
 </main>
 </body>

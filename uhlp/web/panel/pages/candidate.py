@@ -60,7 +60,7 @@ def _about(visit: Visit, told: Mapping[str, Any]) -> Markup:
     account = told.get("account") or {}
     lower, upper = account.get("interval") or (None, None)
     between = (
-        f"{figures.share(lower, 1)} to {figures.share(upper, 1)} wrong" if account.get("n") else "nothing compared yet"
+        f"likely {figures.share(lower, 1)} to {figures.share(upper, 1)}" if account.get("n") else "nothing compared yet"
     )
     worth = told.get("breakEven") or {}
     known = worth.get("measured") or worth.get("expected") or {}
@@ -74,7 +74,7 @@ def _about(visit: Visit, told: Mapping[str, Any]) -> Markup:
             note(f"It is held: {told['holds']}.", "warn") if told.get("holds") else None,
             tag("div", *decision_buttons(visit, told), class_="buttons"),
             tiles(
-                tile("Proven", figures.proven(told["proven"]), between),
+                tile("Wrong, proven", figures.proven(told["proven"]), between),
                 tile(
                     "Wrong of compared",
                     f"{told['k']:,} of {told['n']:,}",

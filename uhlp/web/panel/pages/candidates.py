@@ -7,7 +7,17 @@ from uhlp.web.panel.markup import Markup, empty, link, table, tag, when
 from uhlp.web.panel.page import Page, Section, Visit
 
 MOST = 200
-_COLUMNS = ["Candidate", "Component", "State", "Why", "Attempt", "Wrong of compared", "Proven", "Coverage", "Since"]
+_COLUMNS = [
+    "Candidate",
+    "Component",
+    "State",
+    "Why",
+    "Attempt",
+    "Wrong of compared",
+    "Wrong, proven",
+    "Coverage",
+    "Since",
+]
 
 
 async def candidates_page(visit: Visit) -> Page:

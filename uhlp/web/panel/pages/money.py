@@ -77,8 +77,8 @@ def _application(app_id: str, usage: Mapping[str, Any], savings: Mapping[str, An
                 badge("spent for today", "bad") if budget["isSpent"] else None,
             ),
             tiles(
-                tile("Models today", figures.usd(today["usd"]), f"{today['calls']:,} calls"),
-                tile("Models in total", figures.usd(total["usd"]), f"{total['calls']:,} calls"),
+                tile("Models today", figures.usd(today["usd"]), figures.number_of(today["calls"], "call")),
+                tile("Models in total", figures.usd(total["usd"]), figures.number_of(total["calls"], "call")),
                 tile(
                     "Saved today, net",
                     figures.usd(savings["today"]["net"]["usd"]),
@@ -114,7 +114,7 @@ def _purposes(purposes: Mapping[str, Mapping[str, Any]]) -> Markup:
             join(
                 [
                     figures.usd(use["usd"]),
-                    tag("div", f"{use['unpricedCalls']:,} calls without a price", class_="quiet")
+                    tag("div", f"{figures.number_of(use['unpricedCalls'], 'call')} without a price", class_="quiet")
                     if use["unpricedCalls"]
                     else None,
                 ]

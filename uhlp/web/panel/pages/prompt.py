@@ -50,7 +50,8 @@ async def prompt_page(visit: Visit, app_id: str, name: str) -> Page:
 
     async def sets() -> Markup:
         return join([await _set(visit, app_id, name, one) for one in (await read())["sets"]]) or empty(
-            "No section is overridden.", mono(f"uhlp overrides {app_id} {name} --help")
+            "No section is overridden.",
+            "What POST …/overrides, or a shorter prompt that is promoted, puts under a tag stands here.",
         )
 
     async def compressions() -> Markup:

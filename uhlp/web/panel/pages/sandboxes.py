@@ -122,8 +122,8 @@ def _sandbox(visit: Visit, one: Mapping[str, Any]) -> Markup:
         for worker in workers
     ]
     summary = (
-        f"{figures.count(one.get('requests'))} calls, {figures.count(one.get('busy'))} busy, "
-        f"{len(workers)} workers, {figures.seconds(one.get('ageS'))} old"
+        f"{figures.number_of(one.get('requests') or 0, 'call')}, {figures.count(one.get('busy'))} busy, "
+        f"{figures.number_of(len(workers), 'worker')}, {figures.seconds(one.get('ageS'))} old"
     )
     return tag(
         "article",

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from uhlp.errors import ValidationFailed
+from uhlp.web.documentation.lane import DOCUMENTATION
 from uhlp.web.panel import figures, requests
-from uhlp.web.panel.markup import Markup, Part, Question, as_json, details, empty, join, mono, table, tag, when
+from uhlp.web.panel.markup import Markup, Part, Question, as_json, details, empty, join, link, mono, table, tag, when
 from uhlp.web.panel.page import Action, Fields, Page, Section, Visit
 from uhlp.web.panel.waiting_list import json_value
 
@@ -58,7 +59,8 @@ def _governor(visit: Visit, numbers: Mapping[str, Mapping[str, Any]]) -> Markup:
     if any(changes):
         columns.append("Change")
         rows = [[*row, tag("span", change, class_="inline")] for row, change in zip(rows, changes, strict=True)]
-    return table("The governor's numbers", columns, rows, numeric=["Value", "Default"])
+    meanings = tag("p", link("What each of them means", f"{DOCUMENTATION}/settings#evolution"), class_="quiet")
+    return join([meanings, table("The governor's numbers", columns, rows, numeric=["Value", "Default"])])
 
 
 def _unit(one: Mapping[str, Any]) -> str:
