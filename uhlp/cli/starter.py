@@ -90,7 +90,7 @@ def _about_draft(folder: Path, app_id: str, draft: Mapping[str, Any]) -> list[st
     by = "a model" if draft["source"] == "model" else f"the template {draft['template']}; no model was asked"
     told = [f"drafted {app_id} in {folder}, by {by}", *(f"  {path}" for path in draft["files"])]
     told.append("  look at every file: nothing is registered yet")
-    if "public:" not in draft["files"]["app.yaml"]:
+    if not re.search(r"(?m)^public:", draft["files"]["app.yaml"]):  # a description may hold the word, too
         told.append("  its routes need a key; `public: true` in app.yaml opens them while you try it")
     return told
 

@@ -91,7 +91,7 @@ async def shop(tmp_path: Path) -> AsyncIterator[Services]:
         try:
             yield replace(
                 services, prompts=prompts, overrides=overrides, datasets=datasets, eval_runs=eval_runs,
-                optimize_runs=optimize_runs, optimize_requests=mailbox,
+                optimize_runs=optimize_runs, optimize_requests=mailbox, strategies=("deterministic",),
             )  # fmt: skip
         finally:
             await mailbox.aclose()
