@@ -1,7 +1,6 @@
 """The tables of the journal, and the statements over them."""
 
 import sqlite3
-from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
@@ -44,6 +43,7 @@ CREATE TABLE IF NOT EXISTS steps (
 
 _RUN_FIELDS = tuple(field.name for field in fields(RunRecord))
 _STEP_FIELDS = tuple(field.name for field in fields(StepRecord))
+_INPUT = _STEP_FIELDS.index("input")
 _JSON = frozenset({"source_details", "user_info", "input", "output", "result", "error", "redact", "trace"})
 _SELECT_RUNS = f"SELECT {', '.join(_RUN_FIELDS)} FROM runs"  # noqa: S608 (own names)
 _SELECT_STEPS = f"SELECT {', '.join(_STEP_FIELDS)} FROM steps"  # noqa: S608 (own names)
@@ -61,8 +61,9 @@ SELECT run_id FROM (SELECT run_id, ended, row_number() OVER (PARTITION BY app_id
 def write_entry(db: sqlite3.Connection, entry: Entry, kept_value_bytes: int) -> None:
     """Apply one entry, within the caller's transaction. Applying it twice changes nothing more."""
     if isinstance(entry, StepBegun):
-        step = entry.step
-        db.execute(_INSERT_STEP, (*_row_of(step, _STEP_FIELDS), strict_json.dumps(entry.redact)))
+        row = [*_row_of(entry.step, _STEP_FIELDS), strict_json.dumps(entry.redact)]
+        row[_INPUT] = _within(kept_value_bytes, row[_INPUT])  # shown, and never needed to go on
+        db.execute(_INSERT_STEP, row)
     elif isinstance(entry, StepEnded):
         db.execute(
             "UPDATE steps SET state = ?, ended = ?, output = ?, result_format = ?, error = ?, implementation = ?,"
@@ -157,7 +158,11 @@ def _end_run(db: sqlite3.Connection, entry: RunEnded, kept_value_bytes: int) -> 
     if row is None:
         return
     of_run = tuple(_loads(row[0]))
-    keep = _keeper(Redaction(of_run), kept_value_bytes)
+    redaction = Redaction(of_run)
+
+    def keep(text: bytes | None) -> bytes | None:
+        return _masked(_within(kept_value_bytes, text), redaction)
+
     result = None if entry.result is None else strict_json.dumps(entry.result)
     db.execute(
         "UPDATE runs SET state = ?, ended = ?, result = ?, result_format = ?, error = ?, input = ?, user_info = ?,"
@@ -178,23 +183,23 @@ def _end_run(db: sqlite3.Connection, entry: RunEnded, kept_value_bytes: int) -> 
     ).fetchall()
     for seq, redact, given, output, state in steps:
         of_step = tuple(_loads(redact))
-        keep_of_step = _keeper(Redaction((*of_run, *of_step)), kept_value_bytes) if of_step else keep
+        of_both = Redaction((*of_run, *of_step)) if of_step else redaction
         left = "cancelled" if state in OPEN_STATES else state
         db.execute(
             "UPDATE steps SET input = ?, output = ?, state = ?, ended = coalesce(ended, ?) WHERE seq = ?",
-            (keep_of_step(given), keep_of_step(output), left, entry.ended, seq),
+            (_masked(given, of_both), _masked(_within(kept_value_bytes, output), of_both), left, entry.ended, seq),
         )
 
 
-def _keeper(redaction: Redaction, kept_value_bytes: int) -> Callable[[bytes | None], bytes | None]:
-    def keep(text: bytes | None) -> bytes | None:
-        if text is None:
-            return None
-        if len(text) > kept_value_bytes:
-            return strict_json.dumps({"omittedBytes": len(text)})
-        return strict_json.dumps(redaction.apply(_loads(text)))
+def _masked(text: bytes | None, redaction: Redaction) -> bytes | None:
+    return None if text is None else strict_json.dumps(redaction.apply(_loads(text)))
 
-    return keep
+
+def _within(most_bytes: int, text: bytes | None) -> bytes | None:
+    """The value, or how large it was."""
+    if text is None or len(text) <= most_bytes:
+        return text
+    return strict_json.dumps({"omittedBytes": len(text)})
 
 
 def _row_of(record: RunRecord | StepRecord, names: tuple[str, ...]) -> tuple[Any, ...]:

@@ -108,6 +108,14 @@ async def test_a_large_value_is_dropped_when_the_run_ends(journal):
     assert kept.output == {"omittedBytes": 302}
 
 
+async def test_a_large_input_of_a_step_is_not_kept_at_all(journal):
+    journal.append(RunBegun(run_of()))
+    journal.append(StepBegun(step_of(input={"item": "x" * 300})))
+    journal.append(StepBegun(step_of("charge", input={"item": "x" * 100})))
+    large, small = await journal.ask(lambda db: select_steps(db, "r1"))
+    assert (large.input, small.input) == ({"omittedBytes": 311}, {"item": "x" * 100})
+
+
 async def test_steps_that_had_not_ended_are_cancelled_with_their_run(journal):
     journal.append(RunBegun(run_of()))
     journal.append(StepBegun(step_of(state="waiting", wake_at=500.0, signal="paid", correlation="o1")))
