@@ -23,8 +23,9 @@ class WorkflowSettings(BaseModel):
     max_run_bytes: Annotated[int, Field(ge=1_024)] = 32 * 1024 * 1024
     """Of the outputs of all steps of one run; more fail the run."""
     kept_value_bytes: Annotated[int, Field(ge=0)] = 16 * 1024
-    """A step's input that is larger is not kept; an output or result that is, is dropped when its run has ended. The
-    timeline says how large it was. 0 keeps none."""
+    """A step's input that is larger is not kept; an output or result that is, is dropped when its run has ended, but
+    for the result that a caller of `Prefer: respond-async` comes for. The timeline says how large it was. 0 keeps
+    none."""
     keep_s: Annotated[float, Field(ge=0)] = 7 * DAY_S
     """How long a run that has ended is kept."""
     keep_runs: Annotated[int, Field(ge=0)] = 1_000

@@ -151,13 +151,15 @@ def delete_old(db: sqlite3.Connection, *, before: float, keep_runs: int) -> int:
 
 def _end_run(db: sqlite3.Connection, entry: RunEnded, kept_value_bytes: int) -> None:
     """What a run holds is whole while it may have to go on, and from now on only what may be kept. What began a run
-    that failed may begin another."""
+    that failed may begin another. A caller who did not wait comes for the result, however large it is."""
     row = db.execute(
-        "SELECT redact, input, user_info, source_details FROM runs WHERE run_id = ?", (entry.run_id,)
+        "SELECT redact, source = 'http' AND NOT is_attended, input, user_info, source_details FROM runs"
+        " WHERE run_id = ?",
+        (entry.run_id,),
     ).fetchone()
     if row is None:
         return
-    of_run = tuple(_loads(row[0]))
+    of_run, is_fetched = tuple(_loads(row[0])), bool(row[1])
     redaction = Redaction(of_run)
 
     def keep(text: bytes | None) -> bytes | None:
@@ -170,10 +172,10 @@ def _end_run(db: sqlite3.Connection, entry: RunEnded, kept_value_bytes: int) -> 
         (
             entry.state,
             entry.ended,
-            keep(result),
+            _masked(result, redaction) if is_fetched else keep(result),
             entry.result_format,
             _json(entry.error),
-            *map(keep, row[1:]),
+            *map(keep, row[2:]),
             entry.state,
             entry.run_id,
         ),

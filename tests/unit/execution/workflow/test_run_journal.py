@@ -108,6 +108,19 @@ async def test_a_large_value_is_dropped_when_the_run_ends(journal):
     assert kept.output == {"omittedBytes": 302}
 
 
+async def test_a_large_result_is_kept_for_the_caller_who_comes_for_it(journal):
+    for run_id, fields in (("async", {}), ("attended", {"is_attended": True}), ("queued", {"source": "queue"})):
+        journal.append(RunBegun(run_of(run_id, **{"is_attended": False, **fields}, redact=("card",))))
+        journal.append(
+            RunEnded(run_id=run_id, state="succeeded", ended=103.0, result={"card": "4111", "text": "x" * 300})
+        )
+    listed = await journal.ask(lambda db: select_runs(db, "shop", component_id=None, state=None, limit=3))
+    omitted = {"omittedBytes": 325}
+    assert {run.run_id: run.result for run in listed} == {
+        "async": {"card": "[redacted]", "text": "x" * 300}, "attended": omitted, "queued": omitted,
+    }  # fmt: skip
+
+
 async def test_a_large_input_of_a_step_is_not_kept_at_all(journal):
     journal.append(RunBegun(run_of()))
     journal.append(StepBegun(step_of(input={"item": "x" * 300})))
