@@ -16,6 +16,7 @@ from uhlp.routing.request import RoutedRequest
 from uhlp.web.config import UserSettings
 from uhlp.web.edge import open_edge
 from uhlp.web.users import Users
+from uhlp.workflows import parse_workflow
 from web.fakes import TICKET, Echo, KeyIdentity, Result, SnapshotsOnly, application, component, services
 
 HEADERS = {"Accept": "application/json, text/event-stream"}
@@ -107,6 +108,21 @@ async def test_each_component_is_a_tool_with_its_schemas(opened: Any) -> None:
     assert tools["note"]["inputSchema"] == {"type": "object"}
     assert tools["note"]["annotations"] == {"readOnlyHint": False}
     assert "outputSchema" not in tools["note"]
+
+
+async def test_a_workflow_that_asks_what_writes_is_not_said_to_read_only(opened: Any) -> None:
+    def running(component_id: str, asked: str) -> ComponentSnapshot:
+        source = f"steps: [{{id: a, type: jit, componentId: {asked}, inputMapping: {{}}, end: true}}]"
+        plan = parse_workflow(source.encode(), path=f"workflows/{component_id}.yaml")
+        return replace(component(component_id, f"/{component_id}", "POST"), workflow=plan)
+
+    workflows = running("shows", "reads"), running("orders", "writes")
+    shop = Shop(*workflows, component("reads", "/reads", "POST"), answering(unrouted("writes"), effects="write"))
+    shop.app = replace(shop.app, workflows={one.workflow.workflow_id: one.workflow for one in workflows})
+    tools = await (await opened(shop)).tools()
+    assert {name: tool["annotations"]["readOnlyHint"] for name, tool in tools.items()} == {
+        "shows": True, "orders": False, "reads": True, "writes": False,
+    }  # fmt: skip
 
 
 async def test_a_call_is_an_ordinary_request(opened: Any) -> None:

@@ -54,7 +54,7 @@ class ComponentCaller:
         self.trace_id = trace.trace_id
 
     async def list_tools(self) -> list[JsonObject]:
-        return [described(one) for one in self._app.components.values() if self._is_offered(one)]
+        return [described(self._app, one) for one in self._app.components.values() if self._is_offered(one)]
 
     async def call_tool(self, name: str, arguments: JsonObject) -> JsonObject:
         try:

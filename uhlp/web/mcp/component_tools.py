@@ -9,7 +9,8 @@ import base64
 from typing import Any
 
 from uhlp import strict_json
-from uhlp.registry.snapshot import ComponentSnapshot
+from uhlp.execution.workflow.call import may_write
+from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
 from uhlp.routing.request import RoutedAnswer
 from uhlp.tools.mcp_caller import structured
 from uhlp.tools.tool import JsonObject
@@ -18,15 +19,15 @@ from uhlp.web.answers import component_error
 _DEFINITIONS = ("$defs", "definitions")
 
 
-def described(component: ComponentSnapshot) -> JsonObject:
-    """A component as MCP lists a tool."""
+def described(app: AppSnapshot, component: ComponentSnapshot) -> JsonObject:
+    """A component of an application as MCP lists a tool. A workflow changes what its steps change."""
     definition = component.definition
     prompt = component.prompt
     tool: JsonObject = {
         "name": definition.component_id,
         "description": definition.description or (prompt.definition.description if prompt else ""),
         "inputSchema": {**(component.input_schema or {}), "type": "object"},
-        "annotations": {"readOnlyHint": definition.effective_effects != "write"},
+        "annotations": {"readOnlyHint": not (definition.effective_effects == "write" or may_write(app, component))},
     }
     output_schema = _output_schema(component.output_schema)
     if output_schema is not None:
