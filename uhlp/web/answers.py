@@ -55,9 +55,10 @@ _NO_LENGTH = frozenset({204, 304})
 
 
 def answer_response(
-    answer: RoutedAnswer, trace_id: str, total_ms: float, *, is_own_host: bool = False
+    answer: RoutedAnswer, trace_id: str, total_ms: float, *, most_bytes: int, is_own_host: bool = False
 ) -> tuple[int, Headers, bytes]:
-    """Status, headers and body of a component's answer. Raises OutputInvalid when it cannot be sent as HTTP.
+    """Status, headers and body of a component's answer. Raises OutputInvalid when it cannot be sent as HTTP, or has a
+    body of more than `most_bytes`.
 
     On its application's own host an httpResponse has no walls but those it brings, and may set cookies of that host.
     """
@@ -87,6 +88,10 @@ def answer_response(
         headers.append(JSON_TYPE)
     else:
         raise OutputInvalid(f"The component answered with the result type {result.result_type!r}.")
+    if len(body) > most_bytes:
+        raise OutputInvalid(
+            f"The answer takes {len(body)} bytes; {most_bytes} is the limit.", details={"limitBytes": most_bytes}
+        )
     if status not in _NO_LENGTH:
         headers.append((b"content-length", b"%d" % len(body)))
     return status, headers, body

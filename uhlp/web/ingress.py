@@ -15,7 +15,6 @@ from uhlp.errors import (
     BadInput,
     InternalError,
     MethodNotAllowed,
-    OutputInvalid,
     RouteNotFound,
     UhlpError,
     ValidationFailed,
@@ -142,14 +141,13 @@ class Ingress:
             )
             return status, [*_walls(scope), *own], answered
         answer = await self._handle(request, receive)
-        total_ms = (perf_counter() - started) * 1000
-        response = answer_response(answer, trace.trace_id, total_ms, is_own_host=OWN_HOST in scope)
-        if (size_bytes := len(response[2])) > self._settings.max_answer_bytes:
-            raise OutputInvalid(
-                f"The answer takes {size_bytes} bytes; {self._settings.max_answer_bytes} is the limit.",
-                details={"limitBytes": self._settings.max_answer_bytes},
-            )
-        return response
+        return answer_response(
+            answer,
+            trace.trace_id,
+            (perf_counter() - started) * 1000,
+            most_bytes=self._settings.max_answer_bytes,
+            is_own_host=OWN_HOST in scope,
+        )
 
     def _deadline(self, headers: Mapping[bytes, bytes]) -> float | None:
         """Until when the caller waits; it can shorten the component's own time, not lengthen it."""

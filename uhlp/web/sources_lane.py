@@ -66,7 +66,7 @@ class SourcesLane:
         trace = TraceContext.read(headers.get(b"traceparent"), headers.get(b"tracestate"))
         try:
             answer = await self._respond(scope, receive, headers, trace)
-            status, response_headers, body = _response(answer, trace.trace_id, started)
+            status, response_headers, body = self._response(answer, trace.trace_id, started)
         except UhlpError as error:
             status, response_headers, body = self._refuse(error, trace.trace_id)
         except ClientDisconnected:
@@ -154,6 +154,17 @@ class SourcesLane:
 
         return (assemble() if len(body) <= LARGE_BYTES else await asyncio.to_thread(assemble)), body
 
+    def _response(
+        self, answer: RoutedAnswer | dict[str, Any], trace_id: str, started: float
+    ) -> tuple[int, Headers, bytes]:
+        if isinstance(answer, RoutedAnswer):
+            total_ms = (perf_counter() - started) * 1000
+            return answer_response(answer, trace_id, total_ms, most_bytes=self._settings.max_answer_bytes)
+        body = strict_json.dumps(answer)
+        headers: Headers = [*WALLS, JSON_TYPE, (b"x-trace-id", trace_id.encode("ascii"))]
+        headers.append((b"content-length", b"%d" % len(body)))
+        return 200 if "repeated" in answer else 202, headers, body
+
     def _refuse(self, error: UhlpError, trace_id: str) -> tuple[int, Headers, bytes]:
         self._refusals.labels(error.code).inc()
         status, headers, body = error_response(error, trace_id)
@@ -173,12 +184,3 @@ def _correlation(scope: Scope) -> str:
     if len(correlation) > MOST_CORRELATION:
         raise BadInput(f"The correlation has {len(correlation)} characters; {MOST_CORRELATION} is the limit.")
     return correlation
-
-
-def _response(answer: RoutedAnswer | dict[str, Any], trace_id: str, started: float) -> tuple[int, Headers, bytes]:
-    if isinstance(answer, RoutedAnswer):
-        return answer_response(answer, trace_id, (perf_counter() - started) * 1000)
-    body = strict_json.dumps(answer)
-    headers: Headers = [*WALLS, JSON_TYPE, (b"x-trace-id", trace_id.encode("ascii"))]
-    headers.append((b"content-length", b"%d" % len(body)))
-    return 200 if "repeated" in answer else 202, headers, body

@@ -63,6 +63,16 @@ def signature(body: bytes, *, timestamp: str = "") -> str:
     return "sha256=" + hmac.new(SECRET.encode(), text, hashlib.sha256).hexdigest()
 
 
+async def test_an_answer_that_is_larger_than_answers_may_be_is_refused(shop: Shop, caller: Caller) -> None:
+    await shop.register(component("triage", OPENED))
+
+    async def too_much(request: RoutedRequest) -> Result:
+        return Result({"text": "x" * (10 * 1024 * 1024)})
+
+    shop.router.respond = too_much
+    assert code(await caller.post("triggers/ticket.opened", **await caller.key("*"))) == (502, "OUTPUT_INVALID")
+
+
 # -- queues
 
 
