@@ -150,7 +150,8 @@ if [ $prepare = yes ]; then exit; fi
 
 # Tests wait as much as they work: one process more than there are cores. What is measured is measured alone.
 select='not long' side_by_side="-n $(($(nproc) + 1)) --dist loadfile --no-loadscope-reorder"
-if [ $long = yes ]; then select='long or not long' side_by_side=""; fi
+examples=same
+if [ $long = yes ]; then select='long or not long' side_by_side="" examples=new; fi
 if [ $# -gt 0 ]; then side_by_side=""; fi
 # shellcheck disable=SC2086  # several words, or none
-"$venv/bin/python" -m pytest -m "$select" $side_by_side "$@"
+"$venv/bin/python" -m pytest -m "$select" --hypothesis-profile $examples $side_by_side "$@"
