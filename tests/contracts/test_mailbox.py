@@ -113,7 +113,7 @@ def box(open_box: Open, name: str) -> Mailbox[Any, Any]:
 
 
 async def until_up(client: MailboxRedis) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             try:
                 return await client.ring("up")
@@ -452,7 +452,7 @@ async def test_who_waits_gets_what_is_given_back_delayed_or_left_lying(box, cloc
         clock.advance(1)
         return await waiting
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         held = await after(held.nack())
         held = await after(held.nack(visibility_timeout=SHORT_S))
         await held.acknowledge()
@@ -485,7 +485,7 @@ async def test_cancelling_who_waits_strands_nothing(box) -> None:
         await send(box, turns)
         await asyncio.wait([waiting], timeout=turns * 0.0002)
         waiting.cancel()
-        await asyncio.wait([waiting], timeout=5)
+        await asyncio.wait([waiting], timeout=30)
         if waiting.cancelled():
             assert await box.counts() == MailboxCounts(1, 0, 0, 0)
         message = await one(box) if waiting.cancelled() else waiting.result()[0]
@@ -707,7 +707,7 @@ async def test_redis_down_is_unavailable_and_what_it_had_is_there_when_it_is_bac
     await asyncio.wait([waiting], timeout=0.1)
     own.stop()
     with pytest.raises(MailboxUnavailable):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await waiting
     for call in (box.send(Order(number=3)), box.receive(), box.receive(wait_time_seconds=5), held.acknowledge(),
                  box.counts(), box.dead_letters()):  # fmt: skip

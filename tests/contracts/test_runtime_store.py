@@ -44,7 +44,7 @@ class RedisServer:
 
 
 async def until_up(store: RuntimeStore) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             try:
                 return await store.ping()

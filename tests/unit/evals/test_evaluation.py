@@ -227,7 +227,7 @@ async def test_a_loop_by_itself_runs_so_many_cycles_and_is_shut_down(parts: Part
     await evals.run(max_iterations=3)
     assert len(loop.asked) == 3
     running = asyncio.create_task(evals.run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await loop.has_enough.wait()
         assert await evals.shutdown(timeout=5.0)
         await running

@@ -66,7 +66,7 @@ async def test_answers_that_agree_do_not_overtake_one_that_has_to_ask_up(world: 
     assert (live.account.n, live.account.verdict) == (n, Verdict.HOLD), "enough agree, and one is not judged yet"
     assert world.state_of(candidate_id) == "shadow"
     answered.set()
-    await asyncio.wait_for(observing, 5)
+    await asyncio.wait_for(observing, 30)
     assert (live.account.n, live.account.k) == (n + 61, 1)
 
 

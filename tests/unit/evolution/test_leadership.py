@@ -136,7 +136,7 @@ async def test_gaining_the_lease_is_told_and_wakes_who_waits(leases: BreakingSto
     assert not done.is_set()
     await first.aclose()
     await second.run_cycle()
-    await asyncio.wait_for(waiting, 5)
+    await asyncio.wait_for(waiting, 30)
     assert done.is_set()
     await second.run_cycle()
     assert told == ["one", "two"]
@@ -232,7 +232,7 @@ async def test_on_redis_a_killed_leader_is_followed_and_fenced(redis_server: Red
         assert first.is_leading
         await ledger.pause(actor="ann", reason="leading")
         await stores[0].aclose()  # killed: it neither renews nor releases
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not second.is_leading:
                 await second.run_cycle()
                 assert not (first.is_leading and second.is_leading)

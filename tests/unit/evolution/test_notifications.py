@@ -31,7 +31,7 @@ def notifications(store: EvolutionStore) -> Notifications:
 async def some(stream: AsyncIterator[Notification | None], count: int) -> list[Notification]:
     """The next `count` of a stream, heartbeats left out."""
     found: list[Notification] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         async for told in stream:
             if told is not None:
                 found.append(told)

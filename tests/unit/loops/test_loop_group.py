@@ -9,7 +9,7 @@ from uhlp.clock import FakeClock
 from uhlp.errors import MailboxUnavailable
 from uhlp.loops import LoopGroup, PeriodicLoop
 
-BOUND_S = 5  # of waiting for an event, never of a measurement
+BOUND_S = 30  # of waiting for an event, never of a measurement
 
 
 class SteppedTime:

@@ -161,7 +161,7 @@ class MailboxMachine(RuleBasedStateMachine):
             for _ in range(turns):
                 await asyncio.sleep(0)
             task.cancel()
-            await asyncio.wait([task], timeout=5)
+            await asyncio.wait([task], timeout=30)
             assert task.done(), "cancelled, and waiting on"
             return None if task.cancelled() else task.result()
 

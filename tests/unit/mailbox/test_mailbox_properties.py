@@ -64,7 +64,7 @@ class RedisMachine(MailboxMachine):
 
     async def pass_time(self, seconds: float) -> None:
         ends_at = await self.now() + self.ticks(seconds)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while await self.now() < ends_at:
                 pass
 

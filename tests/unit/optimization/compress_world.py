@@ -224,7 +224,7 @@ class CompressWorld:
         return made
 
     async def reply(self) -> OptimizeResult:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             (message,) = await self.replies.receive(wait_time_seconds=5.0)
         await message.acknowledge()
         return message.body

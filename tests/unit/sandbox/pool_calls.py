@@ -61,7 +61,7 @@ class Gate:
             self._event(name).set()
 
     async def until(self, count: int) -> None:
-        async with asyncio.timeout(2), self._arrivals:
+        async with asyncio.timeout(30), self._arrivals:
             await self._arrivals.wait_for(lambda: len(self.entered) >= count)
 
 

@@ -109,7 +109,7 @@ async def test_requests_and_notifications_of_the_peer_are_heard_and_answered(pai
     pair.peer.send(frame({"id": "tool-1", "method": "tools/call", "params": {"name": "t"}}))
     while len(pair.listener.heard) < 2:
         pair.listener.spoke.clear()
-        await asyncio.wait_for(pair.listener.spoke.wait(), 2)
+        await asyncio.wait_for(pair.listener.spoke.wait(), 30)
     assert pair.listener.heard == [("log", {"message": "hi"}), ("tool-1", "tools/call", {"name": "t"})]
     pair.channel.answer("tool-1", {"ok": True})
     assert await pair.peer.read() == {"jsonrpc": "2.0", "id": "tool-1", "result": {"ok": True}}
@@ -144,10 +144,10 @@ async def test_garbage_breaks_the_channel_and_fails_calls_in_flight(pair: Pair, 
     await pair.peer.read()
     pair.peer.send(garbage)
     with pytest.raises(SandboxDied):
-        await asyncio.wait_for(call, 2)
+        await asyncio.wait_for(call, 30)
     assert not pair.channel.is_open
     assert len(pair.listener.problems) == 1
-    await asyncio.wait_for(pair.peer.wait_closed_by_host(), 2)
+    await asyncio.wait_for(pair.peer.wait_closed_by_host(), 30)
     with pytest.raises(SandboxDied):
         pair.channel.call("ping", {})
 
@@ -155,7 +155,7 @@ async def test_garbage_breaks_the_channel_and_fails_calls_in_flight(pair: Pair, 
 async def test_the_end_of_the_stream_fails_every_call_in_flight(pair: Pair) -> None:
     calls = [pair.channel.call("execute", {}) for _ in range(5)]
     pair.peer.close()
-    outcomes = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 2)
+    outcomes = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 30)
     assert {type(outcome) for outcome in outcomes} == {SandboxDied}
     assert pair.listener.problems == ["The sandbox ended while it worked on the request."]
 
@@ -165,10 +165,10 @@ async def test_a_late_answer_to_a_forgotten_call_is_dropped_once(pair: Pair) -> 
     rpc_id = (await pair.peer.read())["id"]
     pair.channel.forget(call)
     pair.peer.send(frame({"id": rpc_id, "result": 1}) + frame({"method": "log"}))
-    await asyncio.wait_for(pair.listener.spoke.wait(), 2)
+    await asyncio.wait_for(pair.listener.spoke.wait(), 30)
     assert pair.channel.is_open
     pair.peer.send(frame({"id": rpc_id, "result": 1}))
-    await asyncio.wait_for(pair.listener.lost.wait(), 2)
+    await asyncio.wait_for(pair.listener.lost.wait(), 30)
 
 
 async def test_a_request_over_its_limit_is_refused_before_it_is_sent(pair: Pair) -> None:
@@ -200,7 +200,7 @@ async def test_many_frames_that_arrive_at_once_are_heard_in_turns_and_in_order(p
     pair.peer.send(frame({"method": "log", "params": "later"})[2:])
     while pair.listener.heard[-1] != ("log", "later"):
         pair.listener.spoke.clear()
-        await asyncio.wait_for(pair.listener.spoke.wait(), 2)
+        await asyncio.wait_for(pair.listener.spoke.wait(), 30)
 
 
 async def test_a_channel_that_ends_with_frames_unheard_hears_no_more(pair: Pair) -> None:

@@ -177,7 +177,7 @@ async def test_a_tool_call_ends_with_its_execution(opened: Open) -> None:
 
     client, _ = await opened(ask_and_leave)
     assert (await run(client, call_tool=call_tool))["data"] == "left"
-    await asyncio.wait_for(ended.wait(), 2)
+    await asyncio.wait_for(ended.wait(), 30)
 
 
 def body(**changes: Any) -> Behaviour:
@@ -281,7 +281,7 @@ async def test_a_model_worker_that_answers_no_ping_is_given_up(opened: Open) -> 
     client.on_lost = lambda _: lost.set()
     with pytest.raises(DeadlineExceeded):
         await run(client, timeout_s=0.02)
-    await asyncio.wait_for(lost.wait(), 2)
+    await asyncio.wait_for(lost.wait(), 30)
     assert client.broken
 
 
@@ -361,7 +361,7 @@ async def test_a_worker_that_goes_on_talking_after_its_call_is_cut_off(opened: O
     worker._answers["t"] = asyncio.get_running_loop().create_future()
     for _ in range(101):
         worker.send(frame)
-    await asyncio.wait_for(lost.wait(), 2)
+    await asyncio.wait_for(lost.wait(), 30)
     assert client.broken == "The sandbox speaks without being asked."
 
 

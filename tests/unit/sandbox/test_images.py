@@ -267,7 +267,7 @@ async def scripted_engine(folder: Path) -> AsyncIterator[ScriptedEngine]:
 
 async def state(store: ImageStore, **wanted: Any) -> dict[str, Any]:
     """The status of the only image, when it shows what is wanted."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while True:
             for line in store.status():
                 if wanted.items() <= line.items():

@@ -374,7 +374,7 @@ async def test_a_sandbox_that_cannot_fork_is_replaced_and_its_calls_finish() -> 
     assert not full.ended.is_set()
     gate.open("running")
     assert (await running)["data"] == "running"
-    await asyncio.wait_for(full.ended.wait(), 2)
+    await asyncio.wait_for(full.ended.wait(), 30)
     await manager.close()
 
 
@@ -598,7 +598,7 @@ async def test_a_caller_that_leaves_at_the_moment_of_its_turn_passes_it_on() -> 
     await settle()
     manager.release_sandbox(ReleaseSandboxRequest(instance_id=held.instance_id or ""))
     leaving.cancel()
-    kept = await asyncio.wait_for(staying, 2)
+    kept = await asyncio.wait_for(staying, 30)
     assert kept.status is AllocationStatus.ALLOCATED
     manager.release_sandbox(ReleaseSandboxRequest(instance_id=kept.instance_id or ""))
     await manager.close()
@@ -653,7 +653,7 @@ async def test_closing_does_not_wait_for_a_call_that_hangs_beyond_the_drain_time
     await manager.open()
     hanging = run(manager, {"name": "hanging"}, timeout_s=60)
     await gate.until(1)
-    await asyncio.wait_for(manager.close(), 2)
+    await asyncio.wait_for(manager.close(), 30)
     with pytest.raises(SandboxDied):
         await hanging
 
@@ -680,7 +680,7 @@ async def test_a_worker_that_outlives_its_kill_takes_its_sandbox_down() -> None:
     driver.workers[0].kill = lambda: kill() if sandbox.ended.is_set() else asyncio.Event().wait()
     with pytest.raises(DeadlineExceeded):
         await call
-    await asyncio.wait_for(sandbox.ended.wait(), 2)
+    await asyncio.wait_for(sandbox.ended.wait(), 30)
     await manager.close()
 
 
@@ -700,7 +700,7 @@ async def test_a_worker_that_was_refused_memory_serves_no_further_call(handler_t
 
 async def spare_of(manager: SandboxManager) -> None:
     """Returns when a spare stands ready."""
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(30):
         while not manager.status()[0]["spares"]:  # noqa: ASYNC110 - nobody is told
             await asyncio.sleep(0)
 

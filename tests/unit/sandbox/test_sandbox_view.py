@@ -162,7 +162,7 @@ async def test_a_recycled_sandbox_finishes_its_calls_and_another_takes_the_next(
     assert shown == {"fake-1": ("draining", 1), "fake-2": ("ready", 0)}
     gate.open("running")
     assert (await running)["data"] == "running"
-    await asyncio.wait_for(driver.sandboxes[0].ended.wait(), 2)
+    await asyncio.wait_for(driver.sandboxes[0].ended.wait(), 30)
     await settle()
     assert [one["sandboxId"] for one in await manager.sandboxes()] == ["fake-2"]
     with pytest.raises(SandboxNotFound):

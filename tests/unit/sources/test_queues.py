@@ -182,14 +182,14 @@ async def test_consumers_follow_the_definitions_in_service(shop: Shop) -> None:
     await shop.register(component("fulfil", ORDERS))
     await shop.consumers.run_cycle()
     await shop.queues.put(APP, "orders", {"text": "first"})
-    assert (await asyncio.wait_for(asked.get(), 5)).component.definition.component_id == "fulfil"
+    assert (await asyncio.wait_for(asked.get(), 30)).component.definition.component_id == "fulfil"
     changed = component("pack", {"source": "queue", "queue": "orders", "concurrency": 2})
     registry = f'{{"components": [{json.dumps(changed)}]}}'.encode()
     await shop.registry.apply_files(APP, {"component_registry.yaml": registry}, message="Pack instead")
     await shop.consumers.run_cycle()
     assert len(shop.consumers.status()) == 2
     await shop.queues.put(APP, "orders", {"text": "second"})
-    assert (await asyncio.wait_for(asked.get(), 5)).component.definition.component_id == "pack"
+    assert (await asyncio.wait_for(asked.get(), 30)).component.definition.component_id == "pack"
     await shop.registry.deregister_application(APP)
     await shop.consumers.run_cycle()
     assert shop.consumers.status() == ()
@@ -207,11 +207,11 @@ async def test_a_stop_lets_the_message_under_way_be_finished(shop: Shop) -> None
     shop.router.respond = respond
     await shop.consumers.run_cycle()
     await shop.queues.put(APP, "orders", {"text": "first"})
-    await asyncio.wait_for(begun.wait(), 5)
+    await asyncio.wait_for(begun.wait(), 30)
     stopping = asyncio.create_task(shop.consumers.aclose())
     await shop.queues.put(APP, "orders", {"text": "second"})
     finish.set()
-    await asyncio.wait_for(stopping, 5)
+    await asyncio.wait_for(stopping, 30)
     assert await counts(shop) == MailboxCounts(1, 0, 0, 0)
     assert shop.meter.counts["uhlp_queue_deliveries_total", APP, "orders", "done"] == 1
 

@@ -287,7 +287,7 @@ async def test_the_same_callback_twice_at_once_runs_once(shop: Shop, caller: Cal
     key = await caller.key("*")
     shop.router.respond = respond
     first = asyncio.create_task(caller.post("callbacks/paid", Idempotency_Key="p-1", **key))
-    await asyncio.wait_for(begun.wait(), 5)
+    await asyncio.wait_for(begun.wait(), 30)
     second = await caller.post("callbacks/paid", Idempotency_Key="p-1", **key)
     assert code(second) == (409, "CALLBACK_UNDER_WAY")
     assert second.json()["error"]["retryable"] is True

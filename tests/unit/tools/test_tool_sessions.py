@@ -28,7 +28,7 @@ class Waiting:
 
     async def runs(self, number: int) -> None:
         """Returns when so many calls run."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while self.running != number:
                 await self._changed.wait()
 

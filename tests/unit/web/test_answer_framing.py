@@ -24,7 +24,7 @@ async def exchange(port: int, *requests: tuple[str, str]) -> bytes:
     for number, (method, path) in enumerate(requests, 1):
         closing = "Connection: close\r\n" if number == len(requests) else ""
         writer.write(f"{method} /apps/shop/{path} HTTP/1.1\r\nHost: x\r\n{closing}\r\n".encode())
-    answer = await asyncio.wait_for(reader.read(), 5)
+    answer = await asyncio.wait_for(reader.read(), 30)
     writer.close()
     return answer
 

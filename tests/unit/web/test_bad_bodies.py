@@ -70,7 +70,7 @@ async def exchange(port: int, request: bytes) -> tuple[int, bytes]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(request)
     try:
-        answer = await asyncio.wait_for(reader.read(), 5)
+        answer = await asyncio.wait_for(reader.read(), 30)
     finally:
         writer.close()
     return int(answer.split(b" ", 2)[1]) if answer else 0, answer

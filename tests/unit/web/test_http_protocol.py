@@ -35,7 +35,7 @@ async def exchange(port: int, *pieces: bytes) -> bytes:
             writer.write(piece)
             await writer.drain()
             await asyncio.sleep(0)
-        return await asyncio.wait_for(reader.read(), 5)
+        return await asyncio.wait_for(reader.read(), 30)
     finally:
         writer.close()
 
@@ -139,7 +139,7 @@ async def test_a_complete_head_stops_the_clock_and_a_second_one_starts_it_again(
     protocol, transport, timers = connection()
     protocol.data_received(GET + b"\r\n")
     assert timers.due() == []
-    await asyncio.wait_for(asyncio.gather(*protocol.tasks), 5)
+    await asyncio.wait_for(asyncio.gather(*protocol.tasks), 30)
     assert timers.due() == [protocol.timeout_keep_alive]
     protocol.data_received(b"\r\n")
     assert timers.due() == [HEAD_TIMEOUT_S]

@@ -320,9 +320,9 @@ async def test_a_client_that_leaves_cancels_the_work() -> None:
     async with open_edge(services(registry=shop(), router=Echo(endless))) as edge, listening(edge) as port:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"POST /apps/shop/raw HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
-        await asyncio.wait_for(began.wait(), 5)
+        await asyncio.wait_for(began.wait(), 30)
         writer.close()
-        await asyncio.wait_for(cancelled.wait(), 5)
+        await asyncio.wait_for(cancelled.wait(), 30)
 
 
 async def test_a_disconnect_is_not_mistaken_for_the_servers_own_cancellation() -> None:
@@ -339,7 +339,7 @@ async def test_a_disconnect_is_not_mistaken_for_the_servers_own_cancellation() -
             "query_string": b"", "headers": [], "client": None,
         }  # fmt: skip
         task = asyncio.create_task(edge(scope, asyncio.Event().wait, lambda message: asyncio.sleep(0)))
-        await asyncio.wait_for(began.wait(), 5)
+        await asyncio.wait_for(began.wait(), 30)
         task.cancel()
         results = await asyncio.gather(task, return_exceptions=True)
         assert isinstance(results[0], asyncio.CancelledError)

@@ -84,7 +84,7 @@ async def test_requests_in_flight_finish_before_the_services_close() -> None:
     async with httpx.AsyncClient() as client:
         async with listening(Server(opened), lifespan="on") as port:
             call = asyncio.create_task(client.post(f"http://127.0.0.1:{port}/apps/shop/echo", json={}))
-            await asyncio.wait_for(began.wait(), 5)
+            await asyncio.wait_for(began.wait(), 30)
             asyncio.get_running_loop().call_later(0.1, go_on.set)
         response = await call
     assert (response.status_code, response.json()) == (200, "done")

@@ -63,7 +63,7 @@ async def run_of(parts: Parts, run_id: str) -> Any:
 
 
 async def is_state(parts: Parts, run_id: str, state: str) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (await run_of(parts, run_id)).state != state:
             await parts.runs.run_cycle()
 
@@ -135,7 +135,7 @@ async def test_a_run_that_is_attended_waits_in_its_callers_own_task(tmp_path):
         async def signalled() -> bool:
             return bool(await parts.runs.signal("shop", "paid", "lamp", "yes"))
 
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not await signalled():
                 await parts.runs.run_cycle()
         assert (await answered).data == {"told": "yes"}
@@ -243,7 +243,7 @@ async def test_a_wait_whose_end_the_journal_refuses_ends_when_it_takes_it(tmp_pa
         with pytest.raises(Unavailable):
             await parts.runs.run_cycle()
         journal.refuses = False
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while ("paid", "waiting") not in await states(parts, run_id):
                 await parts.runs.run_cycle()
         journal.refuses = True
@@ -286,7 +286,7 @@ async def test_a_server_that_ends_lets_steps_finish_and_parks_their_runs(tmp_pat
     app, path = app_of(sequence(("one", ask("work")), ("two", ask("work")))), tmp_path / "w.db"
     async with running(Parts(path, app, components=components)) as parts:
         run_id = await parts.runs.start(parts.call())
-        await asyncio.wait_for(reached.wait(), 5)
+        await asyncio.wait_for(reached.wait(), 30)
         asyncio.get_running_loop().call_later(0.02, gate.set)
     assert len(components.asked) == 1
     async with running(Parts(path, app, components=components)) as parts:
@@ -305,7 +305,7 @@ async def test_an_attended_run_whose_server_ends_goes_on_in_the_next(tmp_path):
     app, path = app_of(sequence(("one", ask("work")))), tmp_path / "w.db"
     async with running(Parts(path, app, components=ScriptedComponents(work=never))) as parts:
         asking = asyncio.create_task(parts.runs.answer(parts.call()))
-        await asyncio.wait_for(reached.wait(), 5)
+        await asyncio.wait_for(reached.wait(), 30)
         parts.draining.set()
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -442,7 +442,7 @@ async def test_an_operator_ends_a_run_that_works_and_one_that_waits(tmp_path):
         Parts(tmp_path / "w.db", app_of(sequence(("one", ask("work")))), components=components)
     ) as parts:
         run_id = await parts.runs.start(parts.call())
-        await asyncio.wait_for(reached.wait(), 5)
+        await asyncio.wait_for(reached.wait(), 30)
         await parts.runs.cancel("shop", run_id, why="a test")
         await is_state(parts, run_id, "cancelled")
         assert (await run_of(parts, run_id)).error["message"] == "a test"
@@ -523,7 +523,7 @@ async def _lived(path, lives: int | None, asked: list[Any], clock: Any) -> Any:
     if not runs:
         starting = asyncio.create_task(parts.runs.start(parts.call({"items": ["a", "b"]})))
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while True:
                 clock.advance(0.01)
                 await parts.runs.run_cycle()
@@ -635,7 +635,7 @@ async def test_runs_of_one_revision_have_it_compiled_once_after_a_restart(tmp_pa
     parts.clock.advance(61)
     next_server = Parts(tmp_path / "w.db", before, after, components=ScriptedComponents(work=echo), clock=parts.clock)
     async with running(next_server) as parts:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while [await states(parts, one) for one in run_ids] != 5 * [
                 [("first", "succeeded"), ("pause", "succeeded"), ("paid", "waiting")]
             ]:
@@ -654,7 +654,7 @@ async def test_a_run_whose_application_cannot_be_read_now_goes_on_when_it_can(tm
             await parts.until(lambda parts=parts: parts.registry.refused)
             parts.registry.refusal = None
             parts.clock.advance(PUT_OFF_S)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while ("paid", "waiting") not in await states(parts, run_id):
                     await parts.runs.run_cycle()
 

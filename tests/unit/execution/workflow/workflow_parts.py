@@ -250,7 +250,7 @@ class Parts:
 
     async def until(self, condition: Callable[[], Any]) -> None:
         """Let the loop turn, the clock's cycles included, until `condition` holds; at most 10 s."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not condition():
                 await self.runs.run_cycle()
                 await asyncio.sleep(0.001)

@@ -160,11 +160,11 @@ async def test_a_call_of_an_earlier_definition_fails_with_it_and_opens_nothing(o
     applications = named(odd)
     async with gateway_of(applications) as gateway:
         calling = asyncio.create_task(gateway.call_tool("app.odd.hang", {}, context()))
-        await asyncio.wait_for(odd.called.wait(), 5)
+        await asyncio.wait_for(odd.called.wait(), 30)
         applications.set("shop", odd={"url": odd.url, "headers": {"X-Tenant": "two"}})
         await gateway.run_cycle()
         with pytest.raises(McpServerUnavailable):
-            await asyncio.wait_for(calling, 5)
+            await asyncio.wait_for(calling, 30)
         assert odd.opened == 1
         await gateway.call_tool("app.odd.echo", {}, context())
     assert odd.opened == 2
