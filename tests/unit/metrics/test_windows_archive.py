@@ -66,7 +66,7 @@ async def store(clock: FakeClock) -> AsyncIterator[CountingStore]:
 async def start(store: RuntimeStore, clock: Any, server: str = SERVER) -> tuple[Windows, WindowsArchive]:
     windows = Windows(clock=clock)
     archive = WindowsArchive(windows=windows, values=FrameworkValues(store), server=server)
-    await archive.open()
+    await archive.open(within_s=60)
     return windows, archive
 
 
