@@ -50,7 +50,7 @@ def savings(
     days: Annotated[int, typer.Option(min=1, max=35, help="So many days are shown apart.")] = 7,
     json_: AsJson = False,
 ) -> None:
-    """What handlers have saved, in total and day by day (UTC), less what evolution spent on them."""
+    """What handlers and shorter prompts have saved, in total and day by day (UTC), less what was spent on them."""
     from uhlp.cli.admin_client import AdminClient
 
     with AdminClient() as client:

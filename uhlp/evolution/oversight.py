@@ -176,7 +176,7 @@ class Oversight:
         return await self._money.usage(app_id)
 
     async def savings(self, app_id: str, days: int = 7) -> dict[str, Any]:
-        """What handlers saved, by component, today, in total and on each of the last `days`."""
+        """What handlers and shorter prompts saved, by component, today, in total and on each of the last `days`."""
         return await self._money.savings(app_id, days)
 
     async def overview(self) -> dict[str, Any]:

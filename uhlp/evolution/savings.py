@@ -1,9 +1,12 @@
-"""What handlers have saved: every request they took part in, against the baseline that was frozen before they served.
+"""What handlers and shorter prompts have saved: every request they took part in, against the baseline that was frozen
+before they served.
 
     saved = baseline per call · answered requests - what those requests took        in dollars, seconds and tokens
     net   = saved - what evolution spent on the component (coder, judge, references, audits)
 
 A request that the handler left to the model took the model and the handler before it, so it counts with a small loss.
+A shorter prompt saves a share of each call: requests that are longer or shorter than those of the baseline's hour count
+for or against it as well; what it saves of one and the same request is in its report.
 The baseline is that of the checkpoint: what the model took per call in the hour before the candidate came into shadow.
 """
 
@@ -15,18 +18,21 @@ from typing import Any
 
 from uhlp.evolution.candidate import Candidate
 from uhlp.evolution.usage_store import UseRow
-from uhlp.llm.usage import DEOPTIMISED, EVOLUTION, SERVED_BY_HANDLER, Use, date_of
+from uhlp.llm.usage import DEOPTIMISED, EVOLUTION, SERVED_BY_HANDLER, SERVED_BY_PROMPT, Use, date_of
 from uhlp.optimization.break_even import PerCall, usd
 
-_BY_HANDLERS = (SERVED_BY_HANDLER, DEOPTIMISED)
+_BY_CANDIDATES = (SERVED_BY_HANDLER, SERVED_BY_PROMPT, DEOPTIMISED)
 
 
 @dataclass(slots=True)
 class Saved:
-    """Sums over requests. `usd` leaves out those whose baseline has no known price (`unpriced` of them)."""
+    """Sums over requests. `usd` leaves out those whose baseline has no known price (`unpriced` of them). `by_itself`
+    are those that were not left to the model as it was before, `by_handler` those of them that code answered.
+    """
 
     requests: int = 0
     by_handler: int = 0
+    by_itself: int = 0
     usd: float = 0.0
     seconds: float = 0.0
     tokens: float = 0.0
@@ -37,6 +43,7 @@ class Saved:
         answered = use.calls - use.failed
         self.requests += use.calls
         self.by_handler += use.calls if kind == SERVED_BY_HANDLER else 0
+        self.by_itself += use.calls if kind != DEOPTIMISED else 0
         self.seconds += baseline.seconds * answered - use.seconds
         self.tokens += baseline.tokens * answered - use.tokens
         if baseline.usd is None:
@@ -66,7 +73,7 @@ def saved_by(rows: Iterable[UseRow], baselines: Mapping[str, PerCall | None]) ->
     saved = Saved()
     for key, use in rows:
         baseline = baselines.get(key.candidate_id)
-        if key.kind in _BY_HANDLERS and baseline is not None:
+        if key.kind in _BY_CANDIDATES and baseline is not None:
             saved.add(key.kind, use, baseline)
     return saved
 
@@ -102,7 +109,7 @@ def days_of(
 def measured(
     candidate: Candidate, rows: Iterable[UseRow], baseline: PerCall | None, per_second: float
 ) -> dict[str, Any] | None:
-    """N* of a handler in service, from what it really took and saved; None before its first request.
+    """N* of what is in service, from what it really took and saved; None before its first request.
 
     `calls` is None when it does not pay or a price is not known. Its audits are running costs, all else is what it took
     to make it.
@@ -121,7 +128,7 @@ def measured(
     return {
         "calls": calls,
         "requests": saved.requests,
-        "coverage": saved.by_handler / saved.requests,
+        "coverage": saved.by_itself / saved.requests,
         "compileUsd": compile_usd,
         "audits": costs.audits,
         "auditsUsd": costs.audits_usd,

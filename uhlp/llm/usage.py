@@ -28,16 +28,20 @@ EVOLUTION = frozenset({CODER, JUDGE, REFERENCE, AUDIT, EVAL, COMPRESS, "shadow",
 
 SERVED_BY_MODEL = "served:model"
 SERVED_BY_HANDLER = "served:handler"
+SERVED_BY_PROMPT = "served:prompt"
+"""The model answered, by a prompt that was shortened."""
 DEOPTIMISED = "served:deoptimised"
-"""A handler was asked and the model answered."""
+"""A handler, or a shorter prompt, was asked, and the model answered as before it."""
 SERVED_BY_WORKFLOW = "served:workflow"
 """What its steps took is counted under the components that they asked."""
 
-SERVED = (SERVED_BY_MODEL, SERVED_BY_HANDLER, DEOPTIMISED, SERVED_BY_WORKFLOW)
+SERVED = (SERVED_BY_MODEL, SERVED_BY_HANDLER, SERVED_BY_PROMPT, DEOPTIMISED, SERVED_BY_WORKFLOW)
 
 
 class UseKey(NamedTuple):
-    """What a use is counted under. `candidate_id` is that of the live handler of a served request, else empty."""
+    """What a use is counted under. `candidate_id` is that of the handler, or the shorter prompt, which took part in a
+    served request, else empty.
+    """
 
     day: int
     app_id: str

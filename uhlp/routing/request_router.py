@@ -19,7 +19,7 @@ from uhlp.execution import (
     PromptImplementation,
     may_be_its_own,
 )
-from uhlp.llm.usage import DEOPTIMISED, SERVED_BY_HANDLER, SERVED_BY_MODEL, UsageBook
+from uhlp.llm.usage import UsageBook
 from uhlp.metering import Meter
 from uhlp.metrics.windows import Windows
 from uhlp.routing.fair_slots import FairSlots
@@ -162,7 +162,7 @@ class RequestRouter:
             raise NotRepeated(details={"reason": reason})
         if left_s < MIN_FALLBACK_S:
             failed = replace(failed, outcome="deoptimize") if failed.outcome == "ok" else failed
-            self._finish(request, choice, failed, started, handler_result=failed)
+            self._finish(request, choice, failed, started, handler_result=failed, by_model=choice.is_by_prompt)
             raise FallbackTooLate(details={"reason": reason})
         assert choice.fallback is not None  # noqa: S101  the caller asked
         self._instruments.deoptimised(request.app.app_id, definition.component_id, reason)
@@ -205,7 +205,7 @@ class RequestRouter:
         handler_result: ExecutionResult | None = None,
         deoptimized: str | None = None,
     ) -> RoutedAnswer:
-        by_model = deoptimized is not None or isinstance(choice.implementation, PromptImplementation)
+        by_model = deoptimized is not None or choice.is_by_prompt
         is_tried = choice.live is not None and choice.live.is_prompt
         answered_by = choice.fallback.label if deoptimized and choice.fallback is not None else choice.label
         self._finish(
@@ -261,14 +261,13 @@ class RequestRouter:
             tokens_in=tokens_in, tokens_out=tokens_out, cost_usd=cost_usd,
             deoptimized=deoptimized,
         )  # fmt: skip
+        is_cached = by_model and result.usage.is_cached  # no news of how the model answers: neither sample nor evidence
+        served_as, candidate_id = choice.counted_as(is_deoptimised=deoptimized is not None, is_cached=is_cached)
         self._usage.served(
             app_id, component_id,
-            SERVED_BY_HANDLER if not by_model else SERVED_BY_MODEL
-            if isinstance(choice.implementation, PromptImplementation) else DEOPTIMISED,
-            candidate_id=choice.live.candidate_id if choice.live is not None else "",
+            served_as, candidate_id=candidate_id,
             ok=is_ok, tokens_in=tokens_in, tokens_out=tokens_out, usd=cost_usd, seconds=latency_ms / 1000,
         )  # fmt: skip
-        is_cached = by_model and result.usage.is_cached  # no news of how the model answers: neither sample nor evidence
         if not is_cached:
             self._samples.record_served(
                 app_id, component_id,
@@ -288,7 +287,7 @@ class RequestRouter:
             is_observed = choice.live is not None and handler_result is not None and handler_result.outcome != "ok"
         if is_observed:
             model_result = result if by_model and handler_result is not result and not is_cached else None
-            is_by_prompt = choice.live is None and isinstance(choice.implementation, PromptImplementation)
+            is_by_prompt = choice.live is None and choice.is_by_prompt
             self._observations.offer(
                 Served(
                     app=request.app,

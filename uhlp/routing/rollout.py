@@ -8,6 +8,7 @@ from uhlp.evolution.audit_debt import AuditDebt
 from uhlp.evolution.rollouts import LiveHandler, Rollouts
 from uhlp.evolution.statistics import Assigned, CanaryTests, Outcome
 from uhlp.execution import HandlerImplementation, PromptImplementation
+from uhlp.llm.usage import DEOPTIMISED, SERVED_BY_HANDLER, SERVED_BY_MODEL, SERVED_BY_PROMPT
 from uhlp.models.definition import HandlerType
 from uhlp.registry.snapshot import ComponentSnapshot
 from uhlp.routing.request import Reason, RoutedRequest
@@ -39,6 +40,22 @@ class Choice:
     beside: tuple[LiveHandler, ...] = ()
     canary: CanaryTests | None = None
     assigned: Assigned | None = None
+
+    @property
+    def is_by_prompt(self) -> bool:
+        return isinstance(self.implementation, PromptImplementation)
+
+    def counted_as(self, *, is_deoptimised: bool, is_cached: bool) -> tuple[str, str]:
+        """As what the request is counted (`llm.usage`), and for which candidate, "" for none. What a cache has answered
+        is no prompt's merit.
+        """
+        whose = self.live or (self.prompt if self.is_by_prompt else None)
+        candidate_id = "" if whose is None else whose.candidate_id
+        if is_deoptimised:
+            return DEOPTIMISED, candidate_id
+        if not self.is_by_prompt:
+            return SERVED_BY_HANDLER, candidate_id
+        return (SERVED_BY_MODEL, "") if whose is None or is_cached else (SERVED_BY_PROMPT, candidate_id)
 
     def finish(self, outcome: Outcome | None) -> None:
         """What became of the request, None if nobody knows; the first word counts."""

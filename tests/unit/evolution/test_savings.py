@@ -1,4 +1,4 @@
-"""What handlers saved, against the baseline that was frozen before they served."""
+"""What handlers and shorter prompts saved, against the baseline that was frozen before they served."""
 
 from typing import Any
 

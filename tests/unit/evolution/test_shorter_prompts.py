@@ -254,6 +254,23 @@ async def test_a_promotion_is_one_commit_of_the_stable_set(world: PromptWorld) -
     assert "with quantity and" in world.model.prompts[-1]
 
 
+async def test_what_a_shorter_prompt_saves_is_counted_as_its_own(world: PromptWorld) -> None:
+    world.model.tokens_of = lambda prompt: 60 if "with quantity and" in prompt else 100
+    await world.send_all(lines(5, start=60_000))
+    candidate_id = await world.shorten()
+    await world.promote(candidate_id)
+    world.model.by_prompt = None
+    before = (await world.money.savings(APP))["components"][PARSE]
+    for text in lines(20, start=70_000):
+        await world.send(text, observe=False)
+    told = (await world.money.savings(APP))["components"][PARSE]
+    assert told["total"]["requests"] - before["total"]["requests"] == 20
+    assert told["total"]["saved"]["tokens"] - before["total"]["saved"]["tokens"] == 20 * 40
+    assert told["total"]["byHandler"] == 0, "no code has answered"
+    (own,) = told["candidates"]
+    assert (own["candidateId"], own["before"]["tokens"], own["measured"]["coverage"]) == (candidate_id, 110.0, 1.0)
+
+
 async def test_a_set_that_was_there_is_kept_beside_and_restored(world: PromptWorld) -> None:
     prompt = world.component().prompt
     assert prompt is not None

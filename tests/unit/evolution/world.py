@@ -179,6 +179,7 @@ class ScriptedGateway:
         self.coder_usd: float | None = 0.002
         """What the coder is expected to take."""
         self.noise = 0.0
+        self.tokens_of: Callable[[str], int] = lambda prompt: 100
         self.latency_s = 0.0
         self.asked: list[dict[str, Any]] = []
         self.timeouts: list[float | None] = []
@@ -212,7 +213,8 @@ class ScriptedGateway:
             self.prompts.append(request.messages[0]["content"])
             self.answers_left = None if self.answers_left is None else self.answers_left - 1
             text = json.dumps(self._value(request.replay_input, request.messages[0]["content"]))
-        return Generation(text, "scripted-1", "scripted", 100, 10, 0.001, self.latency_s * 1000)
+        tokens_in = self.tokens_of(request.messages[0]["content"])
+        return Generation(text, "scripted-1", "scripted", tokens_in, 10, 0.001, self.latency_s * 1000)
 
     async def _think(self, text: str) -> None:
         found = self.second_thoughts.get(text)

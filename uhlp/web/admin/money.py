@@ -35,8 +35,9 @@ async def usage(app_id: str, services: ServicesDep, window_s: WindowQuery = 3_60
 async def savings(
     app_id: str, services: ServicesDep, days: Annotated[int, Query(ge=1, le=DAYS_KEPT)] = 7
 ) -> dict[str, Any]:
-    """What handlers saved today (UTC), in total and on each of the last `days`, in money, seconds and tokens, against
-    the baseline that was frozen before they served; what evolution spent; and the measured break-even of each handler.
+    """What handlers and shorter prompts saved today (UTC), in total and on each of the last `days`, in money, seconds
+    and tokens, against the baseline that was frozen before they served; what evolution spent; and the measured
+    break-even of each.
     """
     return await services.evolution.savings(app_id, days)
 

@@ -1,4 +1,4 @@
-"""Money: what models took and for what, what handlers saved, and what may still be spent."""
+"""Money: what models took and for what, what was saved, and what may still be spent."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -14,9 +14,12 @@ _PURPOSES = {
     "reference": "asking who is right",
     "judge": "judging",
     "tool": "tools",
+    "eval": "evaluations and trials of prompts",
+    "compress": "shortening prompts",
+    "shadow": "trials beside what serves",
 }
 _USE = ["For", "Calls", "Refused", "Tokens in", "Tokens out", "Time", "Money"]
-_SAVED = ["Component", "Requests", "By code", "Time saved", "Money saved", "Spent on it", "Net"]
+_SAVED = ["Component", "Requests", "By code", "Time saved", "Tokens saved", "Money saved", "Spent on it", "Net"]
 
 
 async def money_page(visit: Visit) -> Page:
@@ -92,7 +95,7 @@ def _application(app_id: str, usage: Mapping[str, Any], savings: Mapping[str, An
             ),
             tag("h3", "What models took today"),
             _purposes(today["byPurpose"]),
-            tag("h3", "What handlers saved in total"),
+            tag("h3", "What handlers and shorter prompts saved in total"),
             _savings(app_id, savings["components"]),
             tag("h3", "Day by day"),
             _days(savings.get("days", ())),
@@ -127,7 +130,7 @@ def _purposes(purposes: Mapping[str, Mapping[str, Any]]) -> Markup:
 
 def _savings(app_id: str, components: Mapping[str, Mapping[str, Any]]) -> Markup:
     if not components:
-        return empty("No handler has served yet.")
+        return empty("No handler and no shorter prompt has served yet.")
     rows = []
     for component_id, told in components.items():
         total = told["total"]
@@ -143,12 +146,13 @@ def _savings(app_id: str, components: Mapping[str, Mapping[str, Any]]) -> Markup
                 figures.count(total["requests"]),
                 figures.share(total["byHandler"] / total["requests"] if total["requests"] else None),
                 figures.seconds(total["saved"]["seconds"]),
+                figures.count(total["saved"]["tokens"]),
                 figures.usd(total["saved"]["usd"]),
                 figures.usd(total["spent"]["usd"]),
                 figures.usd(total["net"]["usd"]),
             ]
         )
-    return table("What handlers saved", _SAVED, rows, numeric=_SAVED[1:])
+    return table("What handlers and shorter prompts saved", _SAVED, rows, numeric=_SAVED[1:])
 
 
 def _days(days: Iterable[Mapping[str, Any]]) -> Markup:
@@ -158,6 +162,7 @@ def _days(days: Iterable[Mapping[str, Any]]) -> Markup:
             figures.count(one["requests"]),
             figures.share(one["byHandler"] / one["requests"] if one["requests"] else None),
             figures.seconds(one["saved"]["seconds"]),
+            figures.count(one["saved"]["tokens"]),
             figures.usd(one["saved"]["usd"]),
             figures.usd(one["spent"]["usd"]),
             figures.usd(one["net"]["usd"]),
@@ -165,6 +170,6 @@ def _days(days: Iterable[Mapping[str, Any]]) -> Markup:
         for one in days
     ]
     if not rows:
-        return empty("No handler has served in the last days.")
+        return empty("No handler and no shorter prompt has served in the last days.")
     columns = ["Day (UTC)", *_SAVED[1:]]
     return table("Savings by day", columns, rows, numeric=columns[1:])
