@@ -84,9 +84,7 @@ def test_a_shorter_prompt_is_found_put_into_service_and_taken_back(desk: Support
         "body": modification["proposedBody"],
     }
     before = desk.server.administer("GET", f"/apps/{APP}/status")["details"]["revision"]
-    put = desk.server.administer(
-        "POST", PLACE, {"overrides": [override], "expectedRevision": None, "reason": "shorter"}
-    )
+    put = command(desk, "compressions", found["requestId"], "--apply", "--reason", "shorter")
     after = desk.server.administer("GET", f"/apps/{APP}/status")["details"]["revision"]
     assert before != after
     assert _tokens(desk) < 0.9 * found["baselineTokenCount"]
@@ -95,7 +93,10 @@ def test_a_shorter_prompt_is_found_put_into_service_and_taken_back(desk: Support
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, "OVERRIDE_CONFLICT")
     broken = _post(desk, PLACE, {"overrides": [{**override, "body": "{{ secret }}"}]})
     assert (broken.status_code, broken.json()["error"]["code"]) == (422, "OVERRIDE_REFUSED")
-    assert put["sections"].keys() == {"rules"}
+    assert (put["sections"], put["tag"]) == (["rules"], "stable")
+    again = desk.server.command("compressions", found["requestId"], "--apply")
+    assert again.returncode != 0
+    assert "not the prompt that the report is about any more" in again.stderr
     command(desk, "overrides", APP, NAME, "--restore", "stable@none")
     assert _tokens(desk) == pytest.approx(found["baselineTokenCount"], rel=0.1)
     history = command(desk, "overrides", APP, NAME, "--history", "stable")["versions"]

@@ -58,14 +58,24 @@ def compressions(
     request: Annotated[str, typer.Argument(metavar="[REQUEST]", help="Request id: its report. Without: all.")] = "",
     app: OnlyApp = None,
     cancel: Annotated[bool, typer.Option("--cancel", help="End the request; what is known is reported.")] = False,
+    apply: Annotated[bool, typer.Option("--apply", help="Put what its report has certified into service.")] = False,
+    reason: Annotated[str, typer.Option(help="Why, for the commit.")] = "applied by hand",
     json_: AsJson = False,
 ) -> None:
-    """Requests to shorten prompts, and their reports: per edit what it saves, how it fared, and why."""
+    """Requests to shorten prompts, and their reports: per edit what it saves, how it fared, and why.
+
+    --apply serves it from now on, on the report's word alone; `uhlp optimize APP COMPONENT --action compress` lets the
+    governor try it on live traffic first.
+    """
     from uhlp.cli.admin_client import AdminClient
 
-    if cancel and not request:
-        raise CommandError("which request?", hint="uhlp compressions REQUEST --cancel; without it they are listed")
+    if (apply or cancel) and not request:
+        raise CommandError("which request?", hint="uhlp compressions REQUEST; without it they are listed")
     with AdminClient() as client:
+        if apply:
+            put = client.post(f"/optimize-requests/{request}/apply", {"reason": reason})
+            print_done(put, *_applied(put), as_json=json_)
+            return
         if cancel:
             found = client.post(f"/optimize-requests/{request}/cancel", {})
         elif request:
@@ -84,6 +94,14 @@ def compressions(
             [(_cells(one), one.get("reason") or _words(one.get("verdict", ""))) for one in found["requests"]],
             empty="No prompt has been tried in shorter words: uhlp compress APP PROMPT",
         )
+
+
+def _applied(put: dict[str, Any]) -> tuple[str, str]:
+    where = f"{put['promptNs']}/{put['promptKey']}@{put['tag']}"
+    return (
+        f"{where} is at {put['revision']}: {', '.join(put['sections'])}",
+        f"  next: uhlp overrides {put['promptNs']} {put['promptKey']} --diff source..{put['tag']}",
+    )
 
 
 def _cells(one: dict[str, Any]) -> tuple[object, ...]:
@@ -144,6 +162,11 @@ def _print(found: dict[str, Any]) -> None:
             f"{after['passed']} of {after['n']} after; prompt tokens a run by the provider: "
             f"{before['tokensIn'] or 0:.0f} -> {after['tokensIn'] or 0:.0f}"
         )
+        if certificate["unseenLosers"] is not None:
+            print_note(
+                f"of {certificate['samples']} inputs: up to {percent(certificate['unseenLosers'])} of all may lose and "
+                "not be among them (95 %)"
+            )
     spent = report["spent"]
     print_note(f"took {spent['calls']} runs, {spent['tokens']:,} tokens, ${spent['usd']:.4f}, {spent['seconds']:.0f} s")
     for one in report["edits"]:

@@ -17,8 +17,9 @@ from uhlp.evolution.kept_prompt import KeptPrompt
 from uhlp.evolution.measuring import MeasurementFailed
 from uhlp.mailbox.mailbox import Mailbox
 from uhlp.optimization.compress import OptimizationReport, OptimizeBudget, OptimizeRequest, OptimizeResult
+from uhlp.optimization.compress.modifications import overrides_of
 from uhlp.optimization.compress.optimize_run import OptimizeRun, OptimizeRuns
-from uhlp.prompts.overrides import PromptDescriptor, PromptOverridesStore, SectionOverride
+from uhlp.prompts.overrides import PromptDescriptor, PromptOverridesStore
 from uhlp.prompts.overrides.git_documents import override_file, override_path
 from uhlp.prompts.overrides.override_set import STABLE, override_id
 from uhlp.registry.snapshot import AppSnapshot, Artifact, ComponentSnapshot
@@ -98,10 +99,7 @@ class Compression:
         descriptor = PromptDescriptor.of(app.app_id, prompt)
         planned = await self._overrides.planned(
             descriptor,
-            [
-                SectionOverride(path=one.section_path, expected_hash=one.original_hash, body=one.proposed_body)
-                for one in report.modifications
-            ],
+            overrides_of(report.modifications),
             tag=STABLE,
             provenance={"candidate": candidate.id, "experiment": report.experiment_id},
         )

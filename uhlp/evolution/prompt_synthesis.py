@@ -228,7 +228,9 @@ def _certified(report: OptimizationReport) -> str:
     if certificate is None:
         return _saving(report)
     base, own = certificate.baseline, certificate.candidate
+    unseen = certificate.unseen_losers
+    few = "" if unseen is None else f", of {certificate.samples} inputs, so up to {unseen:.0%} of all may still lose"
     return (
         f"on held-out samples {own.passed} of {own.n} runs pass, {base.passed} of {base.n} of the prompt in service "
-        f"(difference {certificate.difference:+.1%}, at least {certificate.at_least:+.1%}); {_saving(report)}"
+        f"(difference {certificate.difference:+.1%}, at least {certificate.at_least:+.1%}{few}); {_saving(report)}"
     )

@@ -28,6 +28,7 @@ from uhlp.mailbox.message_queue import MailboxCounts
 from uhlp.models.experiment import Experiment
 from uhlp.models.main_loop import MainLoopFault
 from uhlp.optimization.compress import OptimizeBudget, OptimizeRuns, apply_modifications
+from uhlp.optimization.compress.modifications import apply_report
 from uhlp.optimization.compress.optimize_run import OptimizeRun, Step
 from uhlp.prompts.overrides import PromptDescriptor, SectionOverride
 from uhlp.traffic.split import input_hash
@@ -69,6 +70,26 @@ async def test_applied_modifications_are_one_change_with_a_way_back(world: Compr
         await apply_modifications(world.store, world.descriptor, result.report.modifications, expected_revision=None)
     await world.store.restore(world.descriptor, tag="stable", revision=None)
     assert (await world.resolved()).digest == before.digest
+
+
+async def test_a_report_is_applied_to_the_prompt_that_it_is_about_alone(world: CompressWorld) -> None:
+    report = (await world.optimize(ScriptedStrategy({"ending": SHORT["ending"]}))).report
+    assert report.certificate is not None
+    assert report.certificate.samples == report.held_out
+    assert report.certificate.unseen_losers == pytest.approx(1 - 0.05 ** (1 / report.held_out))
+    (rules,) = [one for one in world.descriptor.sections if one.key == "rules"]
+    edited = SectionOverride(path=("rules",), expected_hash=rules.sha256, body=SHORT["rules"])
+    other = await world.store.put(world.descriptor, [edited], tag="stable")
+    with pytest.raises(OverrideConflict, match="not the prompt"):
+        await apply_report(world.store, world.descriptor, report, tag="stable", output_schema=None)
+    await world.store.delete(ns=APP, prompt_key=KEY, tag="stable", expected_revision=other.revision)
+    applied = await apply_report(world.store, world.descriptor, report, tag="stable", output_schema=None)
+    assert list(applied.sections) == ["ending"]
+    with pytest.raises(Conflict, match="nothing to apply"):
+        await apply_report(
+            world.store, world.descriptor, report.model_copy(update={"modifications": ()}), tag="stable",
+            output_schema=None,
+        )  # fmt: skip
 
 
 async def test_a_the_baselines_own_overrides_stay_under_a_candidate(world: CompressWorld) -> None:

@@ -91,12 +91,19 @@ class Spent(WireModel):
 class Certificate(WireModel):
     """All accepted edits together, on samples that nobody has decided by before (HELD-OUT)."""
 
+    samples: int = Field(0, description="Inputs that both arms have scores for.")
     baseline: ArmFigures
     candidate: ArmFigures
     difference: float
     at_least: float
     is_accepted: bool
     reason: str = ""
+
+    @property
+    def unseen_losers(self) -> float | None:
+        """The share of all inputs that may lose although none of these samples did: 95 % upper bound of a share of
+        which `samples` draws showed nothing."""
+        return 1 - 0.05 ** (1 / self.samples) if self.samples else None
 
 
 class OptimizationReport(WireModel):

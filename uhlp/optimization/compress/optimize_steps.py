@@ -190,6 +190,7 @@ def _certificate(trial: Trial) -> Certificate:
     if trial.is_void:
         is_accepted, reason = False, "the runs compare nothing: both arms asked the same prompt"
     return Certificate(
+        samples=len(trial.paired.scores(0).keys() & trial.paired.scores(1).keys()),
         baseline=trial.figures(0),
         candidate=trial.figures(1),
         difference=said.difference,

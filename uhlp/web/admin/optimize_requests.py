@@ -5,9 +5,15 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from uhlp.errors import Conflict, UhlpError, ValidationFailed
+from uhlp.models.experiment import Tag
+from uhlp.models.wire import WireModel
 from uhlp.optimization.compress import OptimizeRequest
+from uhlp.optimization.compress.modifications import apply_report
 from uhlp.optimization.compress.optimize_run import OptimizeRun
-from uhlp.web.admin.access import ServicesDep
+from uhlp.prompts.overrides.override_documents import ChangeNote
+from uhlp.web.admin.access import ActorDep, ServicesDep
+from uhlp.web.admin.apps import component_of
+from uhlp.web.admin.kept_text import KeptText
 
 router = APIRouter(prefix="/optimize-requests", tags=["optimize-requests"])
 
@@ -59,6 +65,36 @@ async def cancel_request(request_id: str, services: ServicesDep) -> dict[str, An
     return described(await services.optimize_runs.cancel(request_id), is_short=True)
 
 
+class ApplyReport(WireModel):
+    """`tag` left out: the one that the report was measured on."""
+
+    tag: Tag | None = None
+    reason: KeptText = "applied by hand"
+
+
+@router.post("/{request_id}/apply")
+async def apply_request(request_id: str, body: ApplyReport, services: ServicesDep, actor: ActorDep) -> dict[str, Any]:
+    """Put what the report has certified under a tag, as one commit. Under `stable` it serves from now on, on the
+    report's word alone: nobody tries it on live traffic first.
+    """
+    run = await services.optimize_runs.get(request_id)
+    if run.result is None:
+        raise Conflict(f"The optimisation {request_id} is not over: {run.step}.")
+    app_id, name, tag = run.request.prompt_ns, run.request.prompt_key, body.tag or run.request.baseline_tag
+    put = await apply_report(
+        services.overrides,
+        services.prompts.get(app_id, name),
+        run.result.report,
+        tag=tag,
+        output_schema=component_of(services.registry.snapshot(app_id), run.component_id).output_schema,
+        provenance={"actor": actor, "reason": body.reason, "request": request_id},
+        note=ChangeNote(f"Shorten {name} under {tag}\n\n{body.reason}", actor),
+    )
+    return {
+        "promptNs": app_id, "promptKey": name, "tag": tag, "revision": put.revision, "sections": sorted(put.sections)
+    }  # fmt: skip
+
+
 def described(run: OptimizeRun, *, is_short: bool = False) -> dict[str, Any]:
     """A run as people see it: without its dataset, the report with its computed figures."""
     request = run.request
@@ -97,4 +133,7 @@ def described(run: OptimizeRun, *, is_short: bool = False) -> dict[str, Any]:
         }
         for one in report.edits
     ]
-    return {**wire, "report": {**report.model_dump(mode="json", by_alias=True), "edits": edits}}
+    told = {**report.model_dump(mode="json", by_alias=True), "edits": edits}
+    if report.certificate is not None:
+        told["certificate"]["unseenLosers"] = report.certificate.unseen_losers
+    return {**wire, "report": told}

@@ -14,6 +14,7 @@ CANCEL_EXECUTION = "POST /admin/v1/apps/{app_id}/executions/{execution_id}/cance
 RESTORE_OVERRIDES = "POST /admin/v1/apps/{app_id}/prompts/{name}/overrides/{tag}/restore"
 COMPRESS = "POST /admin/v1/optimize-requests"
 CANCEL_COMPRESSION = "POST /admin/v1/optimize-requests/{request_id}/cancel"
+APPLY_COMPRESSION = "POST /admin/v1/optimize-requests/{request_id}/apply"
 EVALUATE = "POST /admin/v1/apps/{app_id}/evals"
 CANCEL_EVALUATION = "POST /admin/v1/apps/{app_id}/evals/{eval_id}/cancel"
 DRAFT = "POST /admin/v1/drafts"

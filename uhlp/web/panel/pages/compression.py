@@ -2,9 +2,12 @@
 
 from typing import Any
 
+from pydantic import ValidationError
+
+from uhlp.errors import ValidationFailed
 from uhlp.optimization.compress.optimization_report import ArmFigures, EditVerdict
 from uhlp.optimization.compress.optimize_run import OptimizeRun
-from uhlp.web.admin.optimize_requests import described
+from uhlp.web.admin.optimize_requests import ApplyReport, apply_request, described
 from uhlp.web.panel import addresses, figures, requests
 from uhlp.web.panel.candidate_marks import state_badge
 from uhlp.web.panel.markup import (
@@ -51,6 +54,10 @@ async def compression_page(visit: Visit, request_id: str) -> Page:
         await services.optimize_runs.cancel(request_id)
         return "It ends after the runs under way; its report says what was found so far."
 
+    async def apply(fields: Fields) -> str:
+        told = await apply_request(request_id, _applying(fields), services, visit.actor)
+        return f"{name}@{told['tag']} is at {told['revision']}."
+
     return Page(
         title=f"Shortening {name}",
         place="Overview",
@@ -64,15 +71,29 @@ async def compression_page(visit: Visit, request_id: str) -> Page:
             Section(name="All accepted edits together", draw=certificate),
             Section(name="Edits", draw=edits),
         ),
-        actions={"cancel": Action(requests.CANCEL_COMPRESSION, cancel)},
+        actions={
+            "cancel": Action(requests.CANCEL_COMPRESSION, cancel),
+            "apply": Action(requests.APPLY_COMPRESSION, apply),
+        },
     )
+
+
+def _applying(fields: Fields) -> ApplyReport:
+    try:
+        return ApplyReport(reason=fields.get("reason", ""))
+    except ValidationError as error:
+        raise ValidationFailed(f"The reason: {error.errors()[0]['msg']}") from None
 
 
 def _about(visit: Visit, run: OptimizeRun) -> Markup:
     told: dict[str, Any] = described(run, is_short=True)
     train, held_out = run.samples
     spent, asks = run.spent, Question("Cancel", "It ends after the runs under way.", is_reasoned=False)
-    cancel = None if run.is_over else visit.button(requests.CANCEL_COMPRESSION, "Cancel", "cancel", asks=asks)
+    button = None if run.is_over else visit.button(requests.CANCEL_COMPRESSION, "Cancel", "cancel", asks=asks)
+    if told.get("verdict") == "shorter":
+        where = f"Put it under {run.request.baseline_tag}"
+        text = "It serves from now on, on this report's word alone; the governor would try it on live traffic first."
+        button = visit.button(requests.APPLY_COMPRESSION, where, "apply", asks=Question(where, text))
     accepted = sum(one.outcome == "accepted" for one in run.edits)
     saved = told.get("totalTokenReduction")
     return join(
@@ -90,7 +111,7 @@ def _about(visit: Visit, run: OptimizeRun) -> Markup:
                 tile("Spent", figures.usd(spent.usd), f"{spent.calls:,} runs, {spent.tokens:,} tokens"),
                 tile("Time", figures.seconds(spent.seconds), "of its work"),
             ),
-            tag("div", cancel, class_="buttons") if cancel else None,
+            tag("div", button, class_="buttons") if button else None,
             facts(
                 [
                     (
@@ -118,7 +139,11 @@ def _certificate(run: OptimizeRun) -> Markup:
         return empty("There is none: nothing was accepted together." if run.is_over else "Not made yet.", hint)
     mark = badge("accepted", "good") if one.is_accepted else badge("refused", "bad")
     said = f" {_change(one.difference, one.at_least)}{' ' + one.reason if one.reason else ''}"
-    return join([tag("p", mark, said), _arms("The certificate", one.baseline, one.candidate)])
+    unseen, few = one.unseen_losers, None
+    if unseen is not None:
+        text = f"Of {one.samples:,} inputs: up to {unseen:.0%} of all may lose and not be among them (95 %)."
+        few = tag("p", text, class_="quiet")
+    return join([tag("p", mark, said), few, _arms("The certificate", one.baseline, one.candidate)])
 
 
 def _edit(place: int, one: EditVerdict) -> Markup:
