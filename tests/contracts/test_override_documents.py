@@ -282,3 +282,11 @@ async def test_a_bucket_that_does_not_answer_is_told(prompt, clock: FakeClock) -
     store = PromptOverridesStore(documents=S3Documents(settings), clock=clock)
     with pytest.raises(OverrideStoreUnavailable):
         await store.get(ns="desk", prompt_key="triage", tag="stable")
+
+
+async def test_a_bucket_keeps_nothing_of_a_temporary_set_that_was_removed(bucket: S3Settings) -> None:
+    documents = S3Documents(bucket.model_copy(update={"prefix": uuid4().hex}))
+    for identity, remembered in ((IDENTITY, [kept("once")]), (IDENTITY._replace(tag="opt-1-all"), [])):
+        assert await documents.swap(identity, await documents.read(identity), kept("once"), NOTE)
+        assert await documents.swap(identity, await documents.read(identity), None, NOTE)
+        assert await documents.history(identity, 10) == remembered

@@ -63,11 +63,6 @@ class Comparator:
         """Fields of free text: only a judge can compare them."""
         return tuple(sorted(path for path, policy in self._policies.items() if isinstance(policy, FreeText)))
 
-    @property
-    def ignored_fields(self) -> tuple[str, ...]:
-        """Fields that never matter."""
-        return tuple(sorted(path for path, policy in self._policies.items() if isinstance(policy, Ignore)))
-
     def is_free_text(self, path: str) -> bool:
         """Whether the field at `path` ("a.b"), or one around it, is free text."""
         return any(path == one or one == "$" or path.startswith(f"{one}.") for one in self.not_comparable_fields)

@@ -116,7 +116,7 @@ def _verdict(sample_id: str, results: list[EvalResult], redaction: Redaction) ->
         is_hidden = redaction.names_fields or shown != failed.output  # a reason may quote any value
         reason = _HIDDEN if is_hidden else redaction.apply(failed.score.reason)
     elif failed is not None and failed.fault is not None:
-        reason = f"{failed.fault.code}: {failed.fault.message}"
+        reason = redaction.apply(f"{failed.fault.code}: {failed.fault.message}")
     return SampleVerdict(
         id=sample_id,
         score=sum(one.value for one in scores) / len(scores) if scores else None,

@@ -12,7 +12,7 @@ samples which decided nothing before; it lets the candidate into shadow, and the
 from collections.abc import Sequence
 from typing import Any
 
-from uhlp.errors import UhlpError
+from uhlp.errors import UhlpError, ValidationFailed
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate, CandidateState
 from uhlp.evolution.compression import Compression
@@ -32,6 +32,8 @@ from uhlp.evolution.store import EvolutionStore
 from uhlp.execution import PromptImplementation
 from uhlp.llm import Budgets
 from uhlp.optimization.compress import OptimizationReport
+from uhlp.prompts.overrides import PromptDescriptor
+from uhlp.prompts.overrides.override_set import STABLE, override_id
 from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
 
 S = CandidateState
@@ -196,6 +198,10 @@ def why_no_shorter_prompt(book: CandidateBook, app: AppSnapshot, component: Comp
         )
     if component.prompt is None or component.prompt_artifact is None or component.handler_artifact is not None:
         return f"{component_id} is not run by a prompt"
+    try:
+        override_id(app.app_id, PromptDescriptor.of(app.app_id, component.prompt).key, STABLE)
+    except ValidationFailed as problem:
+        return f"{component.prompt.path}: {problem.message}"
     sharing = [
         name for name, one in app.components.items() if name != component_id and one.prompt is not None
         and one.prompt.path == component.prompt.path

@@ -10,6 +10,7 @@ from tests.unit.evolution.prompt_world import LONG, SHORT_RULES, SHORT_TASK, STA
 from tests.unit.evolution.world import APP, JUDGE, PARSE, coder_answer, component, line, lines, parse
 from uhlp.clock import FakeClock
 from uhlp.errors import ModelProviderUnavailable, StateConflict
+from uhlp.evolution.prompt_synthesis import why_no_shorter_prompt
 
 RULE = {"condition": {"expression": "count(requests) > 0"}, "actionParams": {"windowS": 300}}
 
@@ -121,6 +122,19 @@ async def test_a_prompt_that_others_use_or_that_writes_is_left_alone(empty: Prom
     await empty.register(component(), component("also", **both))
     with pytest.raises(StateConflict, match="the prompt of also too"):
         await empty.compress()
+
+
+async def test_a_prompt_whose_name_overrides_cannot_have_is_left_alone(empty: PromptWorld) -> None:
+    await empty.register()
+    one = component(taskDetails={"prompt_template": "Parse"})
+    await empty.registry.apply_files(
+        APP,
+        {"prompts/Parse.yaml": LONG.encode(), "component_registry.yaml": orjson.dumps({"components": [one]})},
+        message="Name it as they like",
+    )
+    why = why_no_shorter_prompt(empty.book, empty.registry.snapshot(APP), empty.component())
+    assert why is not None
+    assert "prompts/Parse.yaml" in why
 
 
 async def test_what_writes_is_left_alone(empty: PromptWorld) -> None:

@@ -49,10 +49,6 @@ class RuntimeDocuments:
     async def history(self, identity: OverrideId, limit: int) -> list[OverrideSet]:
         return list(_document(await self._values.get(_key(identity)), identity).versions[:limit])
 
-    async def forget(self, ns: str) -> int:
-        """Remove all sets of an application that is gone; how many there were."""
-        return await self._values.delete_prefix(f"{_PREFIX}{ns}:")
-
     def _lasts_s(self, overrides: OverrideSet | None) -> float | None:
         if overrides is None:
             return _REMOVED_FOR_S

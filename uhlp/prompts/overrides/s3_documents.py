@@ -40,7 +40,8 @@ class S3Settings(BaseModel):
 
 class S3Documents:
     """Objects are `<prefix>/overrides/<ns>/<key>/<tag>.json`. A set that is over stays until it is removed or the
-    bucket's own lifecycle rule takes it.
+    bucket's own lifecycle rule takes it. A temporary set that is removed leaves nothing: its tag belongs to one run, so
+    nobody makes it anew, and each run would leave a dozen.
     """
 
     def __init__(self, settings: S3Settings) -> None:
@@ -63,6 +64,8 @@ class S3Documents:
             await _reached(obstore.put_async(self._store, _path(identity), raw, mode=mode))
         except (AlreadyExistsError, PreconditionError):
             return False
+        if overrides is None and identity.is_temporary:
+            await _reached(obstore.delete_async(self._store, _path(identity)))
         return True
 
     async def identities(self, ns: str, key: str | None = None) -> list[OverrideId]:

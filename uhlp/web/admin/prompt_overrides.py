@@ -15,8 +15,6 @@ from uhlp.web.services import Services
 
 router = APIRouter(prefix="/apps/{app_id}/prompts/{name}/overrides", tags=["overrides"])
 
-TagQuery = Annotated[str, Query(max_length=64)]
-
 
 class PutOverrides(WireModel):
     """All are put or none. `expectedRevision` null: there must be no set yet; left out: whatever is there."""
