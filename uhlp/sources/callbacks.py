@@ -10,6 +10,7 @@ import structlog
 from uhlp.access.definition_secrets import DefinitionSecrets
 from uhlp.clock import Clock
 from uhlp.errors import CallbackUnderWay, ListenerNotFound, Unauthorized, Unavailable
+from uhlp.expressions.expression_share import ExpressionShare
 from uhlp.models.trigger import CallbackTrigger
 from uhlp.registry.application_registry import ApplicationRegistry
 from uhlp.routing.component_requests import ComponentRequests
@@ -53,6 +54,7 @@ class Callbacks:
         values: FrameworkValues,
         waiting: WaitingWorkflows,
         secrets: DefinitionSecrets,
+        share: ExpressionShare,
         clock: Clock,
     ) -> None:
         self._registry = registry
@@ -60,6 +62,7 @@ class Callbacks:
         self._values = values
         self._waiting = waiting
         self._secrets = secrets
+        self._share = share
         self._clock = clock
 
     def listener(self, app_id: str, name: str) -> tuple[str, CallbackTrigger] | None:
@@ -136,7 +139,7 @@ class Callbacks:
         if await self._waiting.signal(app_id, trigger.name, correlation, values):
             return DELIVERED
         details = {"callback": trigger.name} | ({"correlation": correlation} if correlation else {})
-        made = await mapped_input(trigger.input_mapping, values, details)
+        made = await mapped_input(app_id, trigger.input_mapping, values, details, share=self._share)
         return await self._requests.ask(
             app_id, component_id, made, source="callback", source_details=details, trace=trace
         )

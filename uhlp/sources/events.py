@@ -3,6 +3,7 @@
 from typing import Any
 
 from uhlp.errors import ListenerNotFound
+from uhlp.expressions.expression_share import ExpressionShare
 from uhlp.models.trigger import EventTrigger
 from uhlp.registry.application_registry import ApplicationRegistry
 from uhlp.routing.component_requests import ComponentRequests, check_input
@@ -16,10 +17,13 @@ from uhlp.tracing import TraceContext
 class Events:
     """One listener answers at once. For several there is a message each: none waits for the others, or fails them."""
 
-    def __init__(self, *, registry: ApplicationRegistry, requests: ComponentRequests, queues: AppQueues) -> None:
+    def __init__(
+        self, *, registry: ApplicationRegistry, requests: ComponentRequests, queues: AppQueues, share: ExpressionShare
+    ) -> None:
         self._registry = registry
         self._requests = requests
         self._queues = queues
+        self._share = share
 
     async def send(
         self, app_id: str, event: str, values: Any, *, source_app_id: str, trace: TraceContext
@@ -32,7 +36,7 @@ class Events:
         app = self._registry.snapshot(app_id)
         details = {"event": event, "sourceAppId": source_app_id}
         listeners = [
-            (component_id, await mapped_input(trigger.input_mapping, values, details))
+            (component_id, await mapped_input(app_id, trigger.input_mapping, values, details, share=self._share))
             for component_id, component in app.components.items()
             for trigger in component.definition.triggers
             if isinstance(trigger, EventTrigger) and trigger.event == event

@@ -16,6 +16,7 @@ from uhlp.evals.comparator import Comparator
 from uhlp.evolution.evolution_numbers import EvolutionNumbers
 from uhlp.evolution.global_settings import GlobalSettings
 from uhlp.execution import Executor
+from uhlp.expressions.expression_share import ExpressionShare
 from uhlp.jsonschemas import schema_file
 from uhlp.llm import AnswerCache, Budgets, CassetteRecorder, ModelGateway, UsageBook
 from uhlp.mailbox.mailboxes import Mailboxes
@@ -80,6 +81,7 @@ class Foundation:
     sandbox_tokens: SandboxTokens
     sandboxes: SandboxManager
     executor: Executor
+    expression_share: ExpressionShare
     tracer: "Tracer | None"
 
 
@@ -227,6 +229,7 @@ async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitSt
         sandbox_tokens=sandbox_tokens,
         sandboxes=sandboxes,
         executor=executor,
+        expression_share=ExpressionShare(clock=clock, share=settings.workflows.expression_share),
         tracer=tracer,
     )
 

@@ -4,6 +4,7 @@ from contextlib import AsyncExitStack
 
 from uhlp.access.definition_secrets import DefinitionSecrets
 from uhlp.clock import Clock
+from uhlp.expressions.expression_share import ExpressionShare
 from uhlp.mailbox.mailboxes import Mailboxes
 from uhlp.metering import Meter
 from uhlp.registry.application_registry import ApplicationRegistry
@@ -34,6 +35,7 @@ async def open_sources(
         mailboxes=ground.mailboxes,
         waiting=waiting or NoWaitingWorkflows(),
         secrets=ground.definition_secrets,
+        share=ground.expression_share,
         clock=ground.clock,
         meter=ground.metrics,
         stop_within_s=ground.settings.mailbox.stop_within_s,
@@ -50,6 +52,7 @@ def make_sources(
     mailboxes: Mailboxes,
     waiting: WaitingWorkflows,
     secrets: DefinitionSecrets,
+    share: ExpressionShare,
     clock: Clock,
     meter: Meter,
     stop_within_s: float,
@@ -65,9 +68,15 @@ def make_sources(
             meter=meter,
             stop_within_s=stop_within_s,
         ),
-        events=Events(registry=registry, requests=requests, queues=queues),
+        events=Events(registry=registry, requests=requests, queues=queues, share=share),
         callbacks=Callbacks(
-            registry=registry, requests=requests, values=values, waiting=waiting, secrets=secrets, clock=clock
+            registry=registry,
+            requests=requests,
+            values=values,
+            waiting=waiting,
+            secrets=secrets,
+            share=share,
+            clock=clock,
         ),
         cron=CronSource(registry=registry, queues=queues, values=values, clock=clock, meter=meter),
     )

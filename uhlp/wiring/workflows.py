@@ -30,7 +30,7 @@ async def open_workflows(
     )
     timers = Timers(clock=clock)
     waits = Waits(journal=journal, timers=timers, clock=clock)
-    turns = Turns(clock=clock)
+    turns = Turns(clock=clock, timers=timers, share=ground.expression_share)
     interpreter = Interpreter(
         attempts=Attempts(
             journal=journal,

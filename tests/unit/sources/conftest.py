@@ -12,6 +12,7 @@ from tests.unit.evolution.world import CountingMeter
 from tests.unit.registry.conftest import CHEAP
 from tests.unit.web.fakes import Echo
 from uhlp.clock import FakeClock
+from uhlp.expressions.expression_share import ExpressionShare
 from uhlp.mailbox.config import MailboxSettings
 from uhlp.mailbox.mailbox_worker import MailboxWorker
 from uhlp.mailbox.mailboxes import Mailboxes
@@ -69,10 +70,11 @@ class Shop:
         self.requests = ComponentRequests(registry=self.registry, router=self.router, clock=clock)
         self.source_requests = SourceRequests(requests=self.requests)
         self.waiting = Waiting()
+        self.share = ExpressionShare(clock=clock)
         self.sources = make_sources(
             registry=self.registry, values=self.state.framework, requests=self.requests, mailboxes=mailboxes,
-            waiting=self.waiting, secrets=for_every_application({"PAY": SECRET}), clock=clock, meter=self.meter,
-            stop_within_s=5.0,
+            waiting=self.waiting, secrets=for_every_application({"PAY": SECRET}), share=self.share, clock=clock,
+            meter=self.meter, stop_within_s=5.0,
         )  # fmt: skip
         self.queues, self.consumers, self.cron = self.sources.queues, self.sources.consumers, self.sources.cron
 

@@ -317,3 +317,16 @@ async def test_a_workflow_that_waits_is_asked_first(shop: Shop, caller: Caller) 
     assert shop.waiting.got == [BODY, {"by": "ann"}]
     assert (await caller.post("callbacks/paid?correlation=order-8", **key)).json() == BODY
     assert (shop.asked[0].source_details or {})["correlation"] == "order-8"
+
+
+async def test_an_application_whose_mappings_compute_too_much_is_told_to_come_later(shop: Shop, caller: Caller) -> None:
+    mapping = {"inputMapping": {"text": "trigger.input.text"}}
+    await shop.register(component("settle", PAID | mapping))
+    key = await caller.key("*")
+    assert (await caller.post("callbacks/paid", {"text": "x"}, **key)).status_code == 200
+    shop.share.take(APP, 6.0)
+    late = await caller.post("callbacks/paid", {"text": "x"}, **key)
+    assert code(late) == (429, "TOO_MANY_REQUESTS")
+    assert 19 <= int(late.headers["retry-after"]) <= 21
+    shop.clock.advance(30)
+    assert (await caller.post("callbacks/paid", {"text": "x"}, **key)).status_code == 200

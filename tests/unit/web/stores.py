@@ -10,6 +10,7 @@ from uhlp.access.access_tokens import AccessTokens
 from uhlp.authoring.application_author import ApplicationAuthor
 from uhlp.clock import FakeClock
 from uhlp.errors import NoModelProvider
+from uhlp.expressions.expression_share import ExpressionShare
 from uhlp.mailbox.config import MailboxSettings
 from uhlp.mailbox.mailboxes import Mailboxes
 from uhlp.metering import NullMeter
@@ -58,8 +59,8 @@ async def stored_services(
     opened |= {"router": router, "requests": ComponentRequests(registry=registry, router=router, clock=clock)}
     opened["sources"] = make_sources(
         registry=registry, values=state.framework, requests=opened["requests"], mailboxes=mailboxes,
-        waiting=NoWaitingWorkflows(), secrets=for_every_application({}), clock=clock, meter=NullMeter(),
-        stop_within_s=1.0,
+        waiting=NoWaitingWorkflows(), secrets=for_every_application({}), share=ExpressionShare(clock=clock),
+        clock=clock, meter=NullMeter(), stop_within_s=1.0,
     )  # fmt: skip
     opened["author"] = ApplicationAuthor(mcp_client=NoModel(), models=NoModel(), registry=registry, clock=clock)
     try:

@@ -16,6 +16,9 @@ class WorkflowSettings(BaseModel):
     """Of one application, running and waiting ones together; further ones are refused with 429."""
     most_steps: Annotated[int, Field(ge=1)] = 10_000
     """Of one run, each iteration and branch counted."""
+    expression_share: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """Of every second, what expressions of one application may take of the server's process: those of its workflows
+    wait, those of `inputMapping` are refused with 429."""
     longest_run_s: Annotated[float, Field(gt=0)] = 30 * DAY_S
     """Of a run that nobody waits for (`Prefer: respond-async`); the others have their component's `timeoutMs`."""
     max_output_bytes: Annotated[int, Field(ge=1_024)] = 1024 * 1024

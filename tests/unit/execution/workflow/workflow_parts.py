@@ -23,6 +23,7 @@ from uhlp.execution.workflow.turns import Turns
 from uhlp.execution.workflow.waiting import Waiting
 from uhlp.execution.workflow.waits import Waits
 from uhlp.execution.workflow.workflow_runs import WorkflowRuns
+from uhlp.expressions.expression_share import ExpressionShare
 from uhlp.expressions.workflow_expression import compile_workflow_expression
 from uhlp.metering import NullMeter
 from uhlp.models.definition import AppDefinition
@@ -219,7 +220,7 @@ class Parts:
         self.journal = journal or RunJournal(path)
         timers, meter = Timers(clock=self.clock), NullMeter()
         waits = Waits(journal=self.journal, timers=timers, clock=self.clock)
-        turns = Turns(clock=self.clock)
+        turns = Turns(clock=self.clock, timers=timers, share=ExpressionShare(clock=self.clock))
         interpreter = Interpreter(
             attempts=Attempts(
                 journal=self.journal, timers=timers, waits=waits, clock=self.clock, meter=meter, max_output_bytes=10_000
