@@ -1,5 +1,6 @@
 """CronSource: starts components at the due times of their schedules, each due time once."""
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -117,7 +118,8 @@ class CronSource:
                 log.warning("cron_clock_set_back", app_id=entry.app_id, component_id=entry.component_id)
                 moved_on = await self._move_on(entry, seen, now)
             else:
-                due, skipped = _newest_due(entry, seen.value, now)
+                # After an absence of days it counts hundreds of times, which takes 50 to 90 ms.
+                due, skipped = await asyncio.to_thread(_newest_due, entry, seen.value, now)
                 if due is None:
                     self._next[entry.key] = entry.schedule.next_after(seen.value) or inf
                     return
