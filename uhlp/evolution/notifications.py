@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Literal
 from uuid import uuid4
@@ -20,6 +19,7 @@ from uhlp.errors import TooManyRequests
 from uhlp.evolution.candidate import CandidateState
 from uhlp.evolution.ledger import Event, LedgerEntry, SealedEntry
 from uhlp.evolution.store import EvolutionStore
+from uhlp.rfc3339 import rfc3339
 
 Severity = Literal["info", "warning", "critical"]
 S = CandidateState
@@ -82,7 +82,7 @@ class Notification:
         """As it travels; `ts` in ISO 8601, UTC."""
         return {
             "id": self.id,
-            "ts": datetime.fromtimestamp(self.ts, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "ts": rfc3339(self.ts),
             "severity": self.severity,
             "event": self.event,
             "appId": self.app_id,

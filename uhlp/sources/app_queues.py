@@ -1,7 +1,6 @@
 """AppQueues: the queues of all applications, for who puts messages in and who looks after them."""
 
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,6 +10,7 @@ from uhlp.mailbox.mailbox import Mailbox
 from uhlp.mailbox.mailboxes import Mailboxes
 from uhlp.mailbox.message import DeadLetter
 from uhlp.registry.application_registry import ApplicationRegistry
+from uhlp.rfc3339 import rfc3339
 from uhlp.routing.component_requests import check_input
 from uhlp.sources.app_queue import AppQueue, SourceMessage, queues_of
 from uhlp.tracing import TraceContext
@@ -112,12 +112,7 @@ class AppQueues:
             "componentId": component_id,
             "reason": redaction.apply(letter.reason),
             "deliveryCount": letter.delivery_count,
-            "enqueuedAt": iso_time(letter.enqueued_at),
-            "diedAt": iso_time(letter.died_at),
+            "enqueuedAt": rfc3339(letter.enqueued_at),
+            "diedAt": rfc3339(letter.died_at),
             "input": values,
         }
-
-
-def iso_time(seconds: float) -> str:
-    """Seconds since the epoch as ISO 8601 in UTC, to the millisecond."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

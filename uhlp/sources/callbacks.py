@@ -31,16 +31,9 @@ log = structlog.get_logger(__name__)
 class WaitingWorkflows(Protocol):
     """Runs of workflows that wait for a callback."""
 
-    async def signal(self, app_id: str, name: str, correlation: str, payload: Any) -> int:
-        """Hand it to the runs that wait for this name and correlation; how many did."""
+    async def signal(self, app_id: str, name: str, correlation: str, values: dict[str, Any]) -> bool:
+        """Hand it to the runs that wait for this name and correlation; whether any did."""
         ...
-
-
-class NoWaitingWorkflows:
-    """Where no workflows run."""
-
-    async def signal(self, app_id: str, name: str, correlation: str, payload: Any) -> int:
-        return 0
 
 
 class Callbacks:

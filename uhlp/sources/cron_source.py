@@ -17,8 +17,9 @@ from uhlp.errors import UhlpError
 from uhlp.metering import Meter
 from uhlp.models.trigger import CronTrigger
 from uhlp.registry.application_registry import ApplicationRegistry
+from uhlp.rfc3339 import rfc3339
 from uhlp.sources.app_queue import EVENTS, SourceMessage
-from uhlp.sources.app_queues import AppQueues, iso_time
+from uhlp.sources.app_queues import AppQueues
 from uhlp.state.framework_values import FrameworkValues
 from uhlp.state.runtime_store import MISSING, RuntimeValue
 
@@ -158,7 +159,7 @@ class CronSource:
         details: dict[str, Any] = {
             "schedule": entry.trigger.schedule,
             "timezone": entry.trigger.timezone,
-            "scheduledAt": iso_time(due),
+            "scheduledAt": rfc3339(due),
         }
         message = SourceMessage(
             source="cron", component_id=entry.component_id, input=entry.trigger.input, details=details

@@ -5,10 +5,10 @@ from typing import Any
 from uhlp.errors import NotFound, NotRepeated, TooManyRequests, UhlpError, Unavailable
 from uhlp.mailbox.mailbox_worker import Postpone, Reject, Retry
 from uhlp.mailbox.message import Message
+from uhlp.rfc3339 import rfc3339
 from uhlp.routing.component_requests import ComponentRequests
 from uhlp.routing.request import RoutedAnswer
 from uhlp.sources.app_queue import AppQueue, SourceMessage
-from uhlp.sources.app_queues import iso_time
 from uhlp.tracing import TraceContext
 
 POSTPONED_S = 10.0
@@ -39,7 +39,7 @@ class SourceRequests:
         details = body.details | {
             "messageId": message.id,
             "deliveryCount": message.delivery_count,
-            "enqueuedAt": iso_time(message.enqueued_at),
+            "enqueuedAt": rfc3339(message.enqueued_at),
         }
         headers = {name: value.encode("latin-1", "replace") for name, value in body.trace.items()}
         try:

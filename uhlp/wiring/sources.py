@@ -10,7 +10,7 @@ from uhlp.metering import Meter
 from uhlp.registry.application_registry import ApplicationRegistry
 from uhlp.routing.component_requests import ComponentRequests
 from uhlp.sources.app_queues import AppQueues
-from uhlp.sources.callbacks import Callbacks, NoWaitingWorkflows, WaitingWorkflows
+from uhlp.sources.callbacks import Callbacks, WaitingWorkflows
 from uhlp.sources.cron_source import CronSource
 from uhlp.sources.events import Events
 from uhlp.sources.queue_consumers import QueueConsumers
@@ -25,7 +25,7 @@ async def open_sources(
     requests: ComponentRequests,
     stack: AsyncExitStack,
     *,
-    waiting: WaitingWorkflows | None = None,
+    waiting: WaitingWorkflows,
 ) -> Sources:
     """Open them; `stack` ends the consumers."""
     sources = make_sources(
@@ -33,7 +33,7 @@ async def open_sources(
         values=ground.state.framework,
         requests=requests,
         mailboxes=ground.mailboxes,
-        waiting=waiting or NoWaitingWorkflows(),
+        waiting=waiting,
         secrets=ground.definition_secrets,
         share=ground.expression_share,
         clock=ground.clock,

@@ -13,7 +13,7 @@ How a plan is run:
 * The step that ends the root gives the run's answer: its output, and its result format (`FormatResponse` says one;
   a component's result has its own; all else is `generic`).
 
-What expressions see (`names` of ValueMapping.evaluate and WorkflowExpression.evaluate), all plain JSON:
+What expressions see (`names` of WorkflowExpression.evaluate), all plain JSON:
 
     trigger    {input, source, details, userInfo}: the request; userInfo null without one
     context    {appId, componentId, revision, deploymentMode, configuration, now}: now is the RFC 3339 text of the
@@ -53,13 +53,12 @@ BRANCHES_FAILED = "BRANCHES_FAILED"
 """Code of a parallel step's error when it joins `any` and each branch failed; details {branch: error}."""
 
 STEPS_EXHAUSTED = "STEPS_EXHAUSTED"
-"""Code of the error that fails a run that would enter more than MOST_STEP_RUNS steps, iterations and subworkflows
-included; no `on_failure` can take it."""
+"""Code of the error that fails a run that would enter more steps than the setting `workflows.most_steps` says,
+iterations and subworkflows included; no `on_failure` can take it."""
 
 EXPRESSIONS_EXHAUSTED = "EXPRESSIONS_EXHAUSTED"
 """Code of the error that fails a run whose expressions take too long together; no `on_failure` can take it."""
 
-MOST_STEP_RUNS = 10_000
 DEEPEST_SUBWORKFLOWS = 8
 """Workflows call each other so deep at most, and never in a circle."""
 

@@ -23,33 +23,17 @@ class ValueMapping:
 
     node: Node
 
-    def evaluate(self, names: Mapping[str, Any]) -> Any:
-        """The JSON value; `names` as plan.py lists them. Parts are shared with `names`, so it is not to be changed.
-
-        Raises ExpressionFailed, which names the expression, where one cannot be evaluated.
-        """
-        return _evaluated(self.node, names)
-
-    async def evaluate_each(self, evaluate: Callable[[WorkflowExpression], Awaitable[Any]]) -> Any:
-        """The same, with `evaluate` for each expression: the event loop may turn between two of them."""
-        return await _evaluated_each(self.node, evaluate)
+    async def evaluate(self, of_expression: Callable[[WorkflowExpression], Awaitable[Any]]) -> Any:
+        """The JSON value, with what `of_expression` gives for each expression: the event loop may turn between two of
+        them. Parts are shared with what it gives, so the value is not to be changed."""
+        return await _evaluated(self.node, of_expression)
 
 
-def _evaluated(node: Node, names: Mapping[str, Any]) -> Any:
+async def _evaluated(node: Node, of_expression: Callable[[WorkflowExpression], Awaitable[Any]]) -> Any:
     if isinstance(node, WorkflowExpression):
-        return node.evaluate(names)
+        return await of_expression(node)
     if isinstance(node, Literal):
         return node.value
     if isinstance(node, tuple):
-        return [_evaluated(item, names) for item in node]
-    return {key: _evaluated(item, names) for key, item in node.items()}
-
-
-async def _evaluated_each(node: Node, evaluate: Callable[[WorkflowExpression], Awaitable[Any]]) -> Any:
-    if isinstance(node, WorkflowExpression):
-        return await evaluate(node)
-    if isinstance(node, Literal):
-        return node.value
-    if isinstance(node, tuple):
-        return [await _evaluated_each(item, evaluate) for item in node]
-    return {key: await _evaluated_each(item, evaluate) for key, item in node.items()}
+        return [await _evaluated(item, of_expression) for item in node]
+    return {key: await _evaluated(item, of_expression) for key, item in node.items()}

@@ -51,12 +51,12 @@ class Waiting:
         self.waits: set[tuple[str, str, str]] = set()
         self.got: list[dict[str, Any]] = []
 
-    async def signal(self, app_id: str, name: str, correlation: str, payload: Any) -> int:
+    async def signal(self, app_id: str, name: str, correlation: str, values: dict[str, Any]) -> bool:
         if (app_id, name, correlation) not in self.waits:
-            return 0
+            return False
         self.waits.discard((app_id, name, correlation))
-        self.got.append(payload)
-        return 1
+        self.got.append(values)
+        return True
 
 
 class Shop:

@@ -17,7 +17,6 @@ from uhlp.metering import NullMeter
 from uhlp.registry.application_registry import ApplicationRegistry
 from uhlp.registry.config import RegistrySettings
 from uhlp.routing.component_requests import ComponentRequests
-from uhlp.sources.callbacks import NoWaitingWorkflows
 from uhlp.state.definition_store import DefinitionStore
 from uhlp.state.runtime_store import RuntimeStore
 from uhlp.state.sqlite_runtime_store import SqliteRuntimeStore
@@ -35,6 +34,13 @@ class NoModel:
 
     async def call_tool(self, name: str, params: dict[str, Any], context: Any) -> dict[str, Any]:
         raise NoModelProvider
+
+
+class NoRuns:
+    """No workflow waits for anything."""
+
+    async def signal(self, app_id: str, name: str, correlation: str, values: dict[str, Any]) -> bool:
+        return False
 
 
 @asynccontextmanager
@@ -59,7 +65,7 @@ async def stored_services(
     opened |= {"router": router, "requests": ComponentRequests(registry=registry, router=router, clock=clock)}
     opened["sources"] = make_sources(
         registry=registry, values=state.framework, requests=opened["requests"], mailboxes=mailboxes,
-        waiting=NoWaitingWorkflows(), secrets=for_every_application({}), share=ExpressionShare(clock=clock),
+        waiting=NoRuns(), secrets=for_every_application({}), share=ExpressionShare(clock=clock),
         clock=clock, meter=NullMeter(), stop_within_s=1.0,
     )  # fmt: skip
     opened["author"] = ApplicationAuthor(mcp_client=NoModel(), models=NoModel(), registry=registry, clock=clock)

@@ -1,5 +1,6 @@
 """Workflows are checked whole, every problem is told with its line, and what is accepted becomes a plan."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -28,6 +29,15 @@ CASE, CORRELATION = "/steps/3/branches/approval/0/cases/0/when", "/steps/3/branc
 
 def parsed(text: str) -> Plan:
     return parse_workflow(text.encode(), path=PATH)
+
+
+def given(names: dict[str, Any]) -> Callable[[WorkflowExpression], Awaitable[Any]]:
+    """What expressions give of these names."""
+
+    async def of_expression(expression: WorkflowExpression) -> Any:
+        return expression.evaluate(names)
+
+    return of_expression
 
 
 def problems(text: str) -> list[dict[str, Any]]:
@@ -74,7 +84,7 @@ def test_a_list_of_transitions_says_the_same_as_the_other_spelling() -> None:
     assert (one.on_success, one.on_failure) == (other.on_success, other.on_failure)
 
 
-def test_values_are_expressions_except_where_they_are_written_as_literals() -> None:
+async def test_values_are_expressions_except_where_they_are_written_as_literals() -> None:
     plan = parsed(
         "steps: [{id: a, type: llm, componentId: c, end: true, inputMapping: {e: trigger.source, n: 1, t: true,"
         " z: null, l: [1, workflow.runId], lit: {literal: trigger.source}, literal: workflow.runId,"
@@ -83,13 +93,13 @@ def test_values_are_expressions_except_where_they_are_written_as_literals() -> N
     action = plan.root.steps["a"].action
     assert isinstance(action, ComponentCall)
     names = {"trigger": {"source": "http"}, "workflow": {"runId": "r1"}}
-    assert action.input.evaluate(names) == {
+    assert await action.input.evaluate(given(names)) == {
         "e": "http", "n": 1, "t": True, "z": None, "l": [1, "r1"], "lit": "trigger.source", "literal": "r1",
         "m": {"literal": "x"},
     }  # fmt: skip
 
 
-def test_a_mapping_may_be_one_expression() -> None:
+async def test_a_mapping_may_be_one_expression() -> None:
     action = (
         parsed("steps: [{id: a, type: mcp, tool: core.x.y, inputMapping: trigger.input, end: true}]")
         .root.steps["a"]
@@ -97,7 +107,7 @@ def test_a_mapping_may_be_one_expression() -> None:
     )
     assert isinstance(action, ToolCall)
     assert isinstance(action.arguments.node, WorkflowExpression)
-    assert action.arguments.evaluate({"trigger": {"input": {"a": 1}}}) == {"a": 1}
+    assert await action.arguments.evaluate(given({"trigger": {"input": {"a": 1}}})) == {"a": 1}
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,11 @@ from uhlp.execution.workflow.branches import run_branches
 from uhlp.execution.workflow.formatting import formatted
 from uhlp.execution.workflow.live_run import LiveRun, RunFails
 from uhlp.execution.workflow.outcome import Outcome, failed, failed_with, naming_its_step
-from uhlp.execution.workflow.scope import Scope, rfc3339
+from uhlp.execution.workflow.scope import Scope
 from uhlp.execution.workflow.step_calls import StepCalls, StepPlace, told_error
 from uhlp.execution.workflow.turns import Turns
 from uhlp.execution.workflow.waiting import Waiting
+from uhlp.rfc3339 import rfc3339
 from uhlp.sandbox.untrusted import MAX_DEPTH, is_deeper_than
 from uhlp.workflows import (
     Block,

@@ -7,7 +7,7 @@ from uhlp.errors import ExecutionNotFound, StateConflict
 from uhlp.execution.workflow.journal_table import delete_run, masked_steps, select_run, select_runs
 from uhlp.execution.workflow.records import OPEN_STATES, RunRecord, StepRecord
 from uhlp.execution.workflow.run_journal import RunJournal
-from uhlp.execution.workflow.scope import rfc3339
+from uhlp.rfc3339 import rfc3339
 from uhlp.traffic.redaction import Redaction
 
 MOST_STEPS = 2_000

@@ -1,10 +1,10 @@
 """Scope: what expressions see at one place of a run (workflows.plan lists the names)."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from uhlp.execution.workflow.outcome import Outcome
+from uhlp.rfc3339 import rfc3339
 from uhlp.workflows import Plan, Step
 
 _NOT_RUN: dict[str, Any] = {"status": "not_run", "output": None, "error": None, "visits": 0}
@@ -93,8 +93,3 @@ def _later_visit(path: str) -> str:
     """The `#2` at the end of a step's path, when this is not its first visit."""
     _, mark, visit = path.rpartition("/")[2].partition("#")
     return mark + visit
-
-
-def rfc3339(moment: float) -> str:
-    """Seconds since the epoch as text, in UTC and milliseconds."""
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

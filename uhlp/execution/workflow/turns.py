@@ -48,7 +48,7 @@ class Turns:
     async def value(self, run: LiveRun, given: "ValueMapping | Expression", names: Names) -> Any:
         """What a mapping or an expression gives."""
         if isinstance(given, ValueMapping):
-            return await given.evaluate_each(partial(self.value, run, names=names))
+            return await given.evaluate(partial(self.value, run, names=names))
         return await self._taken(run, partial(given.evaluate, names))
 
     async def holds(self, run: LiveRun, condition: "Expression | None", names: Names) -> bool:

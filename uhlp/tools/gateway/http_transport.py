@@ -4,7 +4,6 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from urllib.parse import urlsplit
 
 import httpx2
 from mcp.client._transport import TransportStreams
@@ -142,8 +141,3 @@ async def http_streams(
         streamable_http_client(url, http_client=client, max_sse_event_size=most) as streams,
     ):
         yield streams
-
-
-def host_of(url: str) -> str:
-    """Host and port of a URL: what may be told of it."""
-    return urlsplit(url).netloc
