@@ -581,7 +581,7 @@ async def test_a_mailbox_without_a_type_of_replies_gives_none(open_box, name) ->
 
 async def test_a_reply_queue_that_nobody_uses_goes_and_a_work_queue_stays(open_box, name, clock) -> None:
     asker = f"reply:{uuid4().hex}"
-    box, replies = open_box(name, reply_ttl_s=0.05), open_box(asker, Done, reply_ttl_s=0.05)
+    box, replies = open_box(name, reply_ttl_s=0.4), open_box(asker, Done, reply_ttl_s=0.4)
     await box.send(Order(number=1), reply_to=asker)
     message = await one(box)
     assert await message.reply(Done(total=1))
@@ -589,7 +589,7 @@ async def test_a_reply_queue_that_nobody_uses_goes_and_a_work_queue_stays(open_b
     await (await one(replies)).reject("seen")
     await send(box, 2)
     clock.advance(1)
-    assert await open_box(f"{name}-idle").receive(wait_time_seconds=0.2) == []  # every use would renew it
+    assert await open_box(f"{name}-idle").receive(wait_time_seconds=0.6) == []  # every use would renew it
     assert await replies.counts() == MailboxCounts(0, 0, 0, 0)
     assert await box.counts() == MailboxCounts(1, 1, 0, 0)
     assert await message.reply(Done(total=3))

@@ -53,7 +53,7 @@ async def test_without_a_handler_the_model_answers(world: World) -> None:
 
 @pytest.mark.parametrize("reason", ["guard", "exception", "timeout", "schema", "oom", "sandbox"])
 async def test_what_a_handler_does_not_answer_the_model_answers_in_the_same_request(world: World, reason: str) -> None:
-    put(world, timeout_s=0.05 if reason == "timeout" else None)
+    put(world, timeout_s=0.5 if reason == "timeout" else None)
     world.runner.faults = {"timeout": "hang", "sandbox": "die"}
     answer = await world.send(reason, observe=False)
     assert answer.result.data == {"quantity": 0, "product": "nothing"}

@@ -19,7 +19,7 @@ def run(
     handler_type: str = "JIT",
     component_id: str = "parse",
     code: bytes = CODE,
-    timeout_s: float = 2.0,
+    timeout_s: float = 30.0,
     **options: Any,
 ) -> "asyncio.Task[dict[str, Any]]":
     """One execution, as a task."""
