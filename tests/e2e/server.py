@@ -145,8 +145,8 @@ class Server:
 
     @property
     def worker_pid(self) -> int:
-        """The process that serves: the one that holds the data directory's lock."""
-        return int((self.data_dir / "lock").read_text())
+        """The process that serves: the one that holds the data directory's lock; 0 while it writes itself there."""
+        return int((self.data_dir / "lock").read_text() or 0)
 
     def sandboxes(self, app_id: str = "") -> list[int]:
         """Bubblewrap, supervisors and workers of all sandboxes or an application's, by the mark in their arguments."""

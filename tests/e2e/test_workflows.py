@@ -1,6 +1,8 @@
 """An order workflow: a compiled step, a model step, a third-party MCP server, a way for failures; and kill -9."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -207,8 +209,17 @@ def test_a_caller_that_does_not_wait_finds_its_answer_after_a_callback_and_a_res
     callback = "/apps/shop/-/callbacks/approved?correlation="
     assert server.http.post(f"{callback}o-1", json={"count": 3}).status_code == 401
     assert server.http.post(f"{callback}o-2", json={"count": 3}, headers=headers).status_code == 404
-    told = server.http.post(f"{callback}o-1", json={"count": 3}, headers=headers)
-    assert told.status_code == 202, told.text
+    run_id = begun.json()["executionId"]
+    words = (sys.executable, "-m", "uhlp", "executions", "shop", run_id, "--wait", "--json")
+    with subprocess.Popen(words, cwd=server.folder, env=server.environment, stdout=subprocess.PIPE) as waiting:
+        told = server.http.post(f"{callback}o-1", json={"count": 3}, headers=headers)
+        assert told.status_code == 202, told.text
+        out, _ = waiting.communicate(timeout=60)
+    assert (waiting.returncode, json.loads(out)["state"]) == (0, "succeeded")
     wait_until(lambda: server.http.get(place).json()["state"] == "succeeded", "the run is done")
     assert server.http.get(place).json()["result"] == {"usd": 12.0, "step": "price"}
     assert server.http.get("/apps/shop/-/executions/nothing").status_code == 404
+    begun = server.http.post("/apps/shop/approvals", json={"orderId": "o-3"}, headers={"Prefer": "respond-async"})
+    run_id = begun.json()["executionId"]
+    ended = server.command("executions", "shop", run_id, "--cancel", "nobody approves it", "--wait")
+    assert (ended.returncode, ended.stdout.splitlines()[0].split()[:2]) == (1, ["shop/approval", "cancelled"])

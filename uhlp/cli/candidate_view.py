@@ -55,7 +55,9 @@ def _figures(one: dict[str, Any]) -> list[str]:
         lines.append(f"waits for approval: uhlp approve {one['candidateId']} --reason …")
     elif one["approvedBy"]:
         lines.append(f"approved by {one['approvedBy']}")
-    if one["holds"]:
+    if one["paused"]:
+        lines.append(f"to go on: uhlp resume {one['candidateId']} --reason …")
+    elif one["holds"]:
         lines.append(f"waits: {one['holds']}")
     if (tokens := one.get("tokens")) is not None:
         before, after = (f"{tokens[name]:,.0f}" if tokens[name] is not None else "?" for name in ("before", "after"))

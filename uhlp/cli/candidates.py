@@ -34,7 +34,7 @@ def candidates(
                 (
                     one["candidateId"],
                     f"{one['appId']}/{one['componentId']}",
-                    one["state"],
+                    one["state"] + (" (paused)" if one.get("paused") else ""),
                     one.get("n"),
                     one.get("k"),
                     percent(one.get("coverage")),

@@ -35,9 +35,17 @@ class CandidateActions:
                     raise StateConflict(f"Candidate {candidate_id} is quarantined; use clear-quarantine.")
                 if candidate.is_serving:
                     raise StateConflict(f"Candidate {candidate_id} is {candidate.state} and answers; use rollback.")
+                if not candidate.is_open:
+                    raise StateConflict(f"Candidate {candidate_id} is {candidate.state}: there is nothing to reject.")
                 await self._governor.reject(candidate_id, cause="person", reason=reason, actor=actor)
                 await self._compiler.abandon(candidate_id)
             case "rollback":
+                if candidate.is_open and not candidate.is_serving:
+                    raise StateConflict(
+                        f"Candidate {candidate_id} is {candidate.state} and answers nobody; use reject."
+                    )
+                if not candidate.is_serving:
+                    raise StateConflict(f"Candidate {candidate_id} is {candidate.state}: it is out of service.")
                 await self._governor.roll_back(candidate_id, cause="person", reason=reason, actor=actor)
             case "quarantine":
                 await self._governor.quarantine(candidate_id, cause="person", reason=reason, actor=actor)

@@ -51,10 +51,14 @@ async def explain(
     if window["errors"]:
         lines.append(f"{window['errors']} of {window['count']} requests failed in the last ten minutes.")
     if current is None:
+        if store.is_paused(app_id, component_id):
+            lines.append("Evolution is paused, here or everywhere; it goes on after `uhlp resume`.")
         lines += _without_candidate(definition.optimization.mode, definition.handler_type, every)
         attempts = await store.attempts(app_id, component_id, component.spec_hash)
         if attempts.quarantined:
-            lines.append("It is quarantined: change its specification, or clear the quarantine.")
+            which = next((one.id for one in every if one.state is S.QUARANTINED), "CANDIDATE")
+            clear = f"`uhlp quarantine {which} --clear`"
+            lines.append(f"It is quarantined: change its specification, or clear the quarantine: {clear}.")
         elif attempts.last_failure_at is not None:
             new = await samples.count_since(app_id, component_id, attempts.last_failure_at)
             _clocks(lines, missing, attempts, f"{app_id}/{component_id}/{component.spec_hash}", new,
@@ -67,10 +71,13 @@ async def explain(
         held = governor.what_holds(current) if current.is_open else None
         if held is not None:
             lines.append(f"It is held: {held}.")
+            if current.paused:
+                lines.append(f"It goes on after `uhlp resume {current.id}`.")
         if (postponed := current.measurements.get("postponedBecause")) is not None:
             lines.append(f"Its compilation is postponed: {postponed}.")
     if questions := samples.adjudications.questions(app_id, component_id):
-        lines.append(f"{len(questions)} questions wait for a person: `uhlp adjudications {app_id} {component_id}`.")
+        wait = "1 question waits" if len(questions) == 1 else f"{len(questions)} questions wait"
+        lines.append(f"{wait} for a person: `uhlp adjudications {app_id} {component_id}`.")
     if (current is None or current.state is S.DISCOVERED) and counts.train < config.verify.min_train:
         need = config.verify.min_train
         lines.append(f"Needs {need} recorded answers to learn from (TRAIN half), has {counts.train}.")

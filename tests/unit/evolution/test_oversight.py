@@ -250,3 +250,24 @@ async def test_why_says_what_holds_it(world: World) -> None:
     await world.oversight.pause(actor="ann", reason="holiday")
     assert "It is held: paused." in (await why(world))[0]
     assert (await world.send(line(4))).handler == "llm"
+
+
+async def test_why_says_how_a_pause_and_a_quarantine_are_ended(world: World) -> None:
+    candidate_id = await world.to_state("shadow")
+    await act(world, candidate_id, "pause")
+    assert f"It goes on after `uhlp resume {candidate_id}`." in (await why(world))[0]
+    await act(world, candidate_id, "quarantine")
+    assert any(f"`uhlp quarantine {candidate_id} --clear`" in told for told in (await why(world))[0])
+    await world.oversight.pause(actor="ann", reason="holiday")
+    assert any("it goes on after `uhlp resume`" in told for told in (await why(world))[0])
+
+
+async def test_what_is_out_of_service_is_neither_rejected_nor_rolled_back_again(world: World) -> None:
+    candidate_id = await world.to_state("shadow")
+    with pytest.raises(StateConflict, match="answers nobody; use reject"):
+        await act(world, candidate_id, "rollback")
+    await act(world, candidate_id, "reject")
+    with pytest.raises(StateConflict, match="nothing to reject"):
+        await act(world, candidate_id, "reject")
+    with pytest.raises(StateConflict, match="out of service"):
+        await act(world, candidate_id, "rollback")
