@@ -5,12 +5,10 @@ What happened then leaves the request path: windows, sample and observation are 
 """
 
 from dataclasses import replace
-from typing import Any
 
 from uhlp.clock import Clock
 from uhlp.errors import DeadlineExceeded, ExecutionFailed, FallbackTooLate, HandlerFailed, NotRepeated, UhlpError
-from uhlp.evolution.observation import ObservationQueue, Served
-from uhlp.evolution.statistics import Outcome
+from uhlp.evolution.observation import ObservationQueue
 from uhlp.execution import (
     ExecutionCall,
     ExecutionResult,
@@ -23,9 +21,10 @@ from uhlp.llm.usage import UsageBook
 from uhlp.metering import Meter
 from uhlp.metrics.windows import Windows
 from uhlp.routing.fair_slots import FairSlots
-from uhlp.routing.instruments import HANDLER, MODEL, RouterInstruments
+from uhlp.routing.instruments import RouterInstruments
 from uhlp.routing.request import Reason, RoutedAnswer, RoutedRequest
 from uhlp.routing.rollout import Choice, Rollout
+from uhlp.routing.served_requests import ServedRequests
 from uhlp.routing.workflow_requests import WorkflowRequests
 from uhlp.sandbox.driver import Group
 from uhlp.tools import Usage
@@ -69,12 +68,16 @@ class RequestRouter:
         self._deopt_every_n = deopt_every_n
         self._handler_requests = 0
         self._rollout = rollout
-        self._observations = observations
-        self._windows = windows
-        self._samples = samples
-        self._usage = usage
         self._clock = clock
         self._instruments = RouterInstruments(meter)
+        self._served = ServedRequests(
+            observations=observations,
+            windows=windows,
+            samples=samples,
+            usage=usage,
+            instruments=self._instruments,
+            clock=clock,
+        )
 
     async def handle(self, request: RoutedRequest) -> RoutedAnswer:
         """The component's answer to `request`. Raises UhlpError when neither handler nor model could give one, and
@@ -158,11 +161,11 @@ class RequestRouter:
         definition = request.component.definition
         left_s = deadline - self._clock.monotonic()
         if definition.effective_effects == "write" and failed.has_acted:
-            self._finish(request, choice, failed, started, handler_result=failed)
+            self._served.finish(request, choice, failed, started, handler_result=failed)
             raise NotRepeated(details={"reason": reason})
         if left_s < MIN_FALLBACK_S:
             failed = replace(failed, outcome="deoptimize") if failed.outcome == "ok" else failed
-            self._finish(request, choice, failed, started, handler_result=failed, by_model=choice.is_by_prompt)
+            self._served.finish(request, choice, failed, started, handler_result=failed, by_model=choice.is_by_prompt)
             raise FallbackTooLate(details={"reason": reason})
         assert choice.fallback is not None  # noqa: S101  the caller asked
         self._instruments.deoptimised(request.app.app_id, definition.component_id, reason)
@@ -208,7 +211,7 @@ class RequestRouter:
         by_model = deoptimized is not None or choice.is_by_prompt
         is_tried = choice.live is not None and choice.live.is_prompt
         answered_by = choice.fallback.label if deoptimized and choice.fallback is not None else choice.label
-        self._finish(
+        self._served.finish(
             request, choice, result, started,
             handler_result=handler_result or (result if is_tried or not by_model else None),
             deoptimized=deoptimized,
@@ -229,79 +232,6 @@ class RequestRouter:
             ),
         )
 
-    def _finish(
-        self,
-        request: RoutedRequest,
-        choice: Choice,
-        result: ExecutionResult,
-        started: float,
-        *,
-        handler_result: ExecutionResult | None = None,
-        deoptimized: str | None = None,
-        by_model: bool = False,
-        answered_by: str = "",
-    ) -> None:
-        """Hand over what windows, samples and observers need; nothing here waits."""
-        app_id, component_id = request.app.app_id, request.component.definition.component_id
-        latency_ms = (self._clock.monotonic() - started) * 1000
-        is_ok = result.outcome == "ok"
-        self._instruments.finished(
-            app_id, component_id,
-            handler_type=MODEL if by_model else HANDLER,
-            is_ok=is_ok, seconds=latency_ms / 1000, trace_id=request.trace_id,
-        )  # fmt: skip
-        runs = (result,) if handler_result in (None, result) else (handler_result, result)
-        tokens_in = sum(one.usage.tokens_in for one in runs)
-        tokens_out = sum(one.usage.tokens_out for one in runs)
-        cost_usd = sum(one.usage.cost_usd for one in runs)
-        self._windows.observe(
-            app_id, component_id,
-            handler="llm" if by_model else "jit",
-            latency_ms=latency_ms, ok=is_ok,
-            tokens_in=tokens_in, tokens_out=tokens_out, cost_usd=cost_usd,
-            deoptimized=deoptimized,
-        )  # fmt: skip
-        is_cached = by_model and result.usage.is_cached  # no news of how the model answers: neither sample nor evidence
-        served_as, candidate_id = choice.counted_as(is_deoptimised=deoptimized is not None, is_cached=is_cached)
-        self._usage.served(
-            app_id, component_id,
-            served_as, candidate_id=candidate_id,
-            ok=is_ok, tokens_in=tokens_in, tokens_out=tokens_out, usd=cost_usd, seconds=latency_ms / 1000,
-        )  # fmt: skip
-        if not is_cached:
-            self._samples.record_served(
-                app_id, component_id,
-                input=request.input, output=result.data if is_ok else _failure_note(result),
-                implementation=answered_by or choice.label,
-                handler="llm" if by_model else "jit",
-                latency_ms=result.latency_ms,  # the model's own, without the handler that it stood in for
-                tokens_in=tokens_in, tokens_out=tokens_out, cost_usd=cost_usd,
-                ok=is_ok, trace_id=request.trace_id, spec_hash=request.component.spec_hash,
-                redact=request.component.configuration.get("redact", ()),
-            )  # fmt: skip
-        if choice.assigned is not None:
-            is_priced = not any(one.usage.unpriced_calls for one in runs)
-            choice.finish(Outcome(not is_ok, latency_ms, cost_usd if is_priced else None))
-        is_observed = choice.live is not None or choice.prompt is not None or bool(choice.beside)
-        if is_cached:  # of such a request, only what the handler failed to do is news
-            is_observed = choice.live is not None and handler_result is not None and handler_result.outcome != "ok"
-        if is_observed:
-            model_result = result if by_model and handler_result is not result and not is_cached else None
-            is_by_prompt = choice.live is None and choice.is_by_prompt
-            self._observations.offer(
-                Served(
-                    app=request.app,
-                    component=request.component,
-                    live=choice.live,
-                    beside=choice.beside,
-                    input=request.input,
-                    model_result=model_result,
-                    handler_result=handler_result,
-                    prompt=choice.prompt,
-                    prompt_result=(handler_result if is_by_prompt else None) or model_result,
-                )
-            )
-
 
 def _reason(choice: Choice, result: ExecutionResult, deoptimized: str | None, *, by_model: bool) -> Reason:
     if deoptimized not in (None, "guard"):
@@ -313,10 +243,6 @@ def _is_held_back(choice: Choice, result: ExecutionResult) -> bool:
     """Whether the handler is not trusted with the class of this answer; an answer that has acted is used as it is."""
     guard = choice.live.class_guard if choice.live is not None else None
     return guard is not None and not result.has_acted and guard.holds_back(result.data)
-
-
-def _failure_note(result: ExecutionResult) -> dict[str, Any]:
-    return {"failure": result.failure, "code": result.error.code if result.error else None}
 
 
 def _error_of(result: ExecutionResult) -> UhlpError:

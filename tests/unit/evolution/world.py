@@ -525,11 +525,12 @@ class World:
         *,
         deopt_every_n: int | None = None,
         slots: SlotSettings = SlotSettings(),  # noqa: B008  frozen
+        observations: ObservationQueue | None = None,
     ) -> RequestRouter:
         return RequestRouter(
             executor=self.executor, slots=FairSlots(settings=slots, meter=self.meter),
             rollout=Rollout(rollouts=self.rollouts, audit_debt=self.audit_debt),
-            observations=self.observations,
+            observations=self.observations if observations is None else observations,
             windows=self.windows, samples=self.samples, usage=self.usage_book, clock=self.clock, meter=self.meter,
             deopt_every_n=deopt_every_n,
         )  # fmt: skip

@@ -246,12 +246,13 @@ async def test_a_handler_made_for_another_specification_does_not_serve(world: Wo
 
 
 async def test_a_full_queue_drops_and_counts_and_the_request_does_not_notice(world: World) -> None:
-    world.router._observations = ObservationQueue(meter=world.meter, capacity=2)
+    full = ObservationQueue(meter=world.meter, capacity=2)
+    world.router = world.make_router(observations=full)
     put(world)
     for number in range(5):
         assert (await world.send(line(number + 1), observe=False)).handler == "jit"
     assert world.meter.counts["uhlp_observations_dropped_total", APP] == 3
-    assert isinstance(await world.router._observations.take(), Served)
+    assert isinstance(await full.take(), Served)
 
 
 async def test_an_application_beyond_its_share_is_refused_before_anything_runs_and_leaves_nothing(world: World) -> None:
