@@ -69,7 +69,7 @@ class Shell:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(NOT_OURS)}
         self.url = f"http://127.0.0.1:{server_port}"
         self._said_otherwise = {
-            "uhlp simulate-model": f"uhlp simulate-model --latency-ms 20 --port {model_port} > model.log",
+            "uhlp simulate-model": f"uhlp simulate-model --latency-ms 100 --port {model_port} > model.log",
             "127.0.0.1:8099": f"127.0.0.1:{model_port}",
             "uhlp serve": f"uhlp serve --port {server_port}",
             "127.0.0.1:8080": f"127.0.0.1:{server_port}",

@@ -47,6 +47,8 @@ def apply(
         for component in after.values()
         if (route := component.get("routeMatcher"))
     ]
+    if head.startswith("created") and routes and not local.definition.get("public"):
+        routes.append(f"  callers need a key: uhlp keys create {app_id}")
     result = {
         "appId": app_id,
         "outcome": head.split()[0],

@@ -53,6 +53,19 @@ async def test_an_application_is_made_of_a_prompt_and_an_example(
     assert (uneven.status, "another number" in uneven.err) == (1, True)
 
 
+async def test_an_application_that_is_not_public_says_that_callers_need_a_key(
+    uhlp: Run, server: dict[str, str], tmp_path: Path
+) -> None:
+    for name, is_public in (("opened", True), ("closed", False)):
+        await uhlp("init", name, "--template", "classify")
+        definition = tmp_path / name / "app.yaml"
+        assert "\npublic: true" in definition.read_text()
+        definition.write_text(definition.read_text().replace("public: true", f"public: {str(is_public).lower()}"))
+        created = await uhlp("apply", name, **server)
+        assert created.status == 0, created.err
+        assert (f"uhlp keys create {name}" in created.out) is not is_public
+
+
 async def test_the_starter_application_is_accepted_and_applied_again(uhlp: Run, server: dict[str, str]) -> None:
     made = await uhlp("init", "my-shop")
     assert (made.status, "uhlp apply my-shop" in made.out) == (0, True)
