@@ -25,7 +25,7 @@ from uhlp.evolution.voiding import prompt_before
 from uhlp.execution import Implementation, PromptImplementation
 from uhlp.models.definition import HandlerType
 from uhlp.registry.application_registry import ApplicationRegistry
-from uhlp.registry.snapshot import Artifact, ComponentSnapshot
+from uhlp.registry.snapshot import AppSnapshot, Artifact, ComponentSnapshot
 from uhlp.state.state_manager import StateManager
 
 log = structlog.get_logger(__name__)
@@ -152,28 +152,36 @@ class Promotion:
             await self._reconcile(app_id, component_id)
 
     async def _reconcile(self, app_id: str, component_id: str) -> None:
-        if app_id not in self._registry.app_ids():
+        if (present := self._present(app_id, component_id)) is not None:
+            await self._reconcile_prompt(*present)
+        if (present := self._present(app_id, component_id)) is None:  # the prompt may be one commit on
             return
-        component = self._registry.snapshot(app_id).components.get(component_id)
-        if component is None:
-            return
-        await self._reconcile_prompt(app_id, component_id, component)
+        app, component = present
         handlers = [one for one in self._book.candidates(app_id, component_id) if not one.is_prompt]
         serving = [one for one in handlers if one.state is S.PROMOTED]
         artifact = component.handler_artifact if component.definition.handler_type is HandlerType.JIT else None
         try:
             if serving:
                 if artifact is None or artifact.sha256 != serving[0].code_sha:
-                    await self._switch_to_handler(serving[0])
+                    await self._switch_to_handler(serving[0], base=app.revision)
             elif artifact is not None and component.handler_version is not None:
                 for one in handlers:
                     if one.code_sha == artifact.sha256 and one.state in _OUT_OF_SERVICE:
-                        await self._switch_to_prompt(one)
+                        await self._switch_to_prompt(one, base=app.revision)
                         break
         except UhlpError as error:  # the next cycle tries again; the rollout table is right already
             log.warning("promotion_commit_failed", app_id=app_id, component_id=component_id, why=error.message)
 
-    async def _reconcile_prompt(self, app_id: str, component_id: str, component: ComponentSnapshot) -> None:
+    def _present(self, app_id: str, component_id: str) -> tuple[AppSnapshot, ComponentSnapshot] | None:
+        """The component as it is in service; None when it is not."""
+        if app_id not in self._registry.app_ids():
+            return None
+        app = self._registry.snapshot(app_id)
+        component = app.components.get(component_id)
+        return None if component is None else (app, component)
+
+    async def _reconcile_prompt(self, app: AppSnapshot, component: ComponentSnapshot) -> None:
+        app_id, component_id = app.app_id, component.definition.component_id
         shorter = [one for one in self._book.candidates(app_id, component_id) if one.is_prompt]
         candidate = self._prompts.newest(shorter, component) if shorter else None
         if candidate is None:
@@ -183,11 +191,11 @@ class Promotion:
             if files is None:
                 log.error("promoted_prompt_missing", candidate=candidate.id)
                 return
-            await self._prompts.reconcile(candidate, files, component)
+            await self._prompts.reconcile(candidate, files, app, component)
         except UhlpError as error:  # as below
             log.warning("overrides_not_written", app_id=app_id, component_id=component_id, why=error.message)
 
-    async def _switch_to_handler(self, candidate: Candidate) -> None:
+    async def _switch_to_handler(self, candidate: Candidate, *, base: str) -> None:
         kept = await self.code_of(candidate)
         if kept is None or candidate.version is None:
             log.error("promoted_code_missing", candidate=candidate.id)
@@ -224,15 +232,17 @@ class Promotion:
             actor=_AUTHOR,
             trailers=_trailers(candidate, "promote"),
             expected_spec_hash=candidate.spec_hash,
+            expected_base_revision=base,
         )
 
-    async def _switch_to_prompt(self, candidate: Candidate) -> None:
+    async def _switch_to_prompt(self, candidate: Candidate, *, base: str) -> None:
         await self._registry.switch_to_prompt(
             candidate.app_id,
             candidate.component_id,
             message=f"Give {candidate.component_id} back to the model\n\n{candidate.reason}",
             actor=_AUTHOR,
             trailers=_trailers(candidate, "roll-back"),
+            expected_base_revision=base,
         )
 
 

@@ -47,9 +47,12 @@ class PromptPromotion:
         settled = (f"{candidate.id}/{candidate.state}", self._registry.snapshot(candidate.app_id).revision)
         return None if self._settled.get(key) == settled else candidate
 
-    async def reconcile(self, candidate: Candidate, files: Mapping[str, bytes], component: ComponentSnapshot) -> None:
-        """Write what the candidate's state says. Raises UhlpError when that is not possible now."""
-        app = self._registry.snapshot(candidate.app_id)
+    async def reconcile(
+        self, candidate: Candidate, files: Mapping[str, bytes], app: AppSnapshot, component: ComponentSnapshot
+    ) -> None:
+        """Write what the candidate's state says, on the revision by which it was seen that there is something to write:
+        who changes the definition meanwhile is not written over. Raises UhlpError when that is not possible now.
+        """
         prompt, served = component.prompt, component.prompt_artifact
         assert prompt is not None  # noqa: S101  `newest` asked
         assert served is not None  # noqa: S101
@@ -57,13 +60,18 @@ class PromptPromotion:
         path = override_path(override_id(app.app_id, PromptDescriptor.of(app.app_id, prompt).key, STABLE))
         if candidate.state is S.PROMOTED:
             if served.sha256 == prompt_before(candidate) and component.spec_hash == candidate.spec_hash:
-                await self._write(candidate, path, kept.overrides, "promote", f"Shorten {prompt.path}")
-        elif (await self._state.read_tree(app.app_id)).files.get(path) == kept.overrides:
-            await self._write(candidate, path, kept.overrides_before, "roll-back", f"Restore {prompt.path}")
+                await self._write(candidate, path, kept.overrides, "promote", f"Shorten {prompt.path}", app.revision)
+        else:
+            tree = await self._state.read_tree(app.app_id)
+            if tree.files.get(path) == kept.overrides:
+                restored = kept.overrides_before
+                await self._write(candidate, path, restored, "roll-back", f"Restore {prompt.path}", tree.revision)
         after = self._registry.snapshot(candidate.app_id)
         self._settled[candidate.app_id, candidate.component_id] = (f"{candidate.id}/{candidate.state}", after.revision)
 
-    async def _write(self, candidate: Candidate, path: str, content: bytes | None, decision: str, subject: str) -> None:
+    async def _write(
+        self, candidate: Candidate, path: str, content: bytes | None, decision: str, subject: str, base: str
+    ) -> None:
         wanted = candidate.code_sha if decision == "promote" else prompt_before(candidate)
 
         def check(snapshot: AppSnapshot) -> None:
@@ -79,5 +87,6 @@ class PromptPromotion:
             actor=_AUTHOR,
             trailers={"Component": candidate.component_id, "Candidate": candidate.id, "Decision": decision},
             check=check,
+            expected_base_revision=base,
         )
         log.info("overrides_written", candidate=candidate.id, path=path, decision=decision)

@@ -255,11 +255,13 @@ class ApplicationRegistry(RegistryReads):
         function: str = "handle",
         actor: str | None = None,
         expected_spec_hash: str | None = None,
+        expected_base_revision: str | None = None,
     ) -> str:
         """Let a component run version N of its handler: its files and the switch are ONE commit.
 
         `files` lie below `_jit_code/<componentId>/v<N>/` and hold handler.py. The prompt stays named, so the model
-        path remains. StateConflict when the component no longer means what `expected_spec_hash` says.
+        path remains. StateConflict when the component no longer means what `expected_spec_hash` says, RevisionConflict
+        when the definition is not at `expected_base_revision`.
         """
 
         def check(snapshot: AppSnapshot) -> None:
@@ -267,7 +269,8 @@ class ApplicationRegistry(RegistryReads):
                 raise StateConflict(f"{component_id} has changed its meaning since the handler was made")
 
         edit = with_handler(component_id, version, files, function)
-        return await self._writer.write(app_id, Change(edit, message, actor, trailers or {}, check=check))
+        change = Change(edit, message, actor, trailers or {}, expected_base_revision, check=check)
+        return await self._writer.write(app_id, change)
 
     async def switch_to_prompt(
         self,
@@ -278,10 +281,11 @@ class ApplicationRegistry(RegistryReads):
         trailers: Mapping[str, str] | None = None,
         files: Mapping[str, bytes] | None = None,
         actor: str | None = None,
+        expected_base_revision: str | None = None,
     ) -> str:
         """Let a component run its prompt again, in one commit with `files` (a record of why)."""
         edit = with_prompt(component_id, files or {})
-        return await self._writer.write(app_id, Change(edit, message, actor, trailers or {}))
+        return await self._writer.write(app_id, Change(edit, message, actor, trailers or {}, expected_base_revision))
 
     async def write_overrides(
         self,
@@ -291,10 +295,12 @@ class ApplicationRegistry(RegistryReads):
         message: str,
         trailers: Mapping[str, str] | None = None,
         actor: str | None = None,
+        expected_base_revision: str,
         check: Callable[[AppSnapshot], None] = lambda snapshot: None,
     ) -> str:
-        """Write override sets (None deletes) as one commit, if `check` lets what comes of it pass."""
-        change = Change(lambda before: files, message, actor, trailers or {}, check=check)
+        """Write override sets (None deletes) as one commit, if `check` lets what comes of it pass. RevisionConflict
+        when the definition is not at `expected_base_revision`, where it was seen what they take the place of."""
+        change = Change(lambda before: files, message, actor, trailers or {}, expected_base_revision, check=check)
         return await self._writer.write(app_id, change)
 
     # Keys and permissions
