@@ -83,7 +83,7 @@ def compare(
             ("mean score", _number(before["meanScore"]), _number(after["meanScore"])),
             ("errors", before["errored"], after["errored"]),
             ("tokens in", before["tokensIn"], after["tokensIn"]),
-            ("cost, $", _number(before["costUsd"]), _number(after["costUsd"])),
+            ("cost, $", _cost(before), _cost(after)),
         ],
         empty="",
     )
@@ -185,6 +185,14 @@ def _print(app: str, record: dict[str, Any]) -> None:
 
 def _because(record: dict[str, Any]) -> str:
     return f": {record['error']}" if record.get("error") else ""
+
+
+def _cost(figures: dict[str, Any]) -> str | None:
+    """None where no price is known."""
+    known, unpriced = _number(figures["costUsd"]), figures.get("unpriced", 0)
+    if not unpriced:
+        return known
+    return f"{known}, {unpriced} unpriced" if figures["costUsd"] else None
 
 
 def _number(value: float | None) -> str | None:

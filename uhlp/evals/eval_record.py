@@ -52,7 +52,9 @@ class SampleVerdict(WireModel):
 
 
 class EvalFigures(WireModel):
-    """Errors apart from failures; tokens and money are of all runs, latency of those that were answered."""
+    """Errors apart from failures; tokens and money are of all runs, latency of those that were answered. What runs took
+    whose price is not known (`unpriced` of them) is not in `costUsd`.
+    """
 
     asked: int = 0
     n: int = 0
@@ -67,6 +69,7 @@ class EvalFigures(WireModel):
     tokens_in: int = 0
     tokens_out: int = 0
     cost_usd: float = 0.0
+    unpriced: int = 0
     p50_ms: float | None = None
 
 
@@ -94,7 +97,8 @@ def figures_of(report: EvalReport) -> EvalFigures:
         asked=report.asked, n=report.n, ok=report.ok, passed=report.passed, failed=report.failed,
         errored=report.errored, missing=report.missing, is_complete=report.complete, pass_rate=report.pass_rate,
         mean_score=report.mean_score, tokens_in=report.tokens_in, tokens_out=report.tokens_out,
-        cost_usd=report.cost_usd, p50_ms=latencies[len(latencies) // 2] if latencies else None,
+        cost_usd=report.cost_usd, unpriced=report.unpriced,
+        p50_ms=latencies[len(latencies) // 2] if latencies else None,
     )  # fmt: skip
 
 

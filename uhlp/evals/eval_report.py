@@ -1,6 +1,6 @@
 """EvalReport: what became of a dataset; errors apart from failures."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from statistics import fmean
 
 from uhlp.errors import EvalIncomplete
@@ -76,6 +76,11 @@ class EvalReport(WireModel):
         return sum((one.cost_usd or 0.0) + ((one.score.usd or 0.0) if one.score else 0.0) for one in self.results)
 
     @property
+    def unpriced(self) -> int:
+        """Runs of which `cost_usd` does not know all."""
+        return sum(one.cost_usd is None or (one.score is not None and one.score.usd is None) for one in self.results)
+
+    @property
     def prompt_digests(self) -> frozenset[str]:
         """The prompts that really answered."""
         return frozenset(one.prompt_digest for one in self.results if one.prompt_digest is not None)
@@ -95,4 +100,8 @@ class EvalReport(WireModel):
         if not self.complete:
             raise EvalIncomplete(f"{self.missing} of {self.asked} runs have no result.")
         if self.errored > MOST_ERRORS * self.asked:
-            raise EvalIncomplete(f"{self.errored} of {self.asked} runs are errors; at most {MOST_ERRORS:.0%} may be.")
+            codes = Counter(one.fault.code for one in self.results if one.fault is not None)
+            which = f", most of them {codes.most_common(1)[0][0]}" if codes else ""
+            raise EvalIncomplete(
+                f"{self.errored} of {self.asked} runs are errors{which}; at most {MOST_ERRORS:.0%} may be."
+            )

@@ -354,6 +354,17 @@ async def test_v_an_unknown_price_is_not_free(world: CompressWorld) -> None:
     assert report.spent.usd == pytest.approx(report.spent.tokens * 10 / 1e6)
 
 
+async def test_v_a_budget_that_others_have_spent_ends_the_run_with_its_words(world: CompressWorld) -> None:
+    def fails(number: int) -> MainLoopFault | None:
+        spent = MainLoopFault(code="BUDGET_EXHAUSTED", message="Today's budget is spent.", is_retryable=True)
+        return spent if number > 60 else None
+
+    world.loop.fails = fails
+    report = (await world.optimize(ScriptedStrategy(SHORT))).report
+    assert (report.verdict, report.reason) == ("budget_exhausted", "Today's budget is spent.")
+    assert len(world.loop.asked) <= 60 + 16, "those under way"
+
+
 async def test_v_what_a_step_took_that_is_done_again_is_spent(world: CompressWorld) -> None:
     strategy = ScriptedStrategy(SHORT)
     loop = world.optimize_loop(strategy)

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 
 from uhlp.clock import Clock
+from uhlp.errors import BudgetExhausted
 from uhlp.evals.dataset import Dataset
 from uhlp.evals.eval_report import EvalReport
 from uhlp.evals.eval_request import EvalResult
@@ -57,6 +58,8 @@ class Arms:
         self._is_cancelled = is_cancelled
         self._clock = clock
         self._began = clock.monotonic() - spent.seconds
+        self._refusal: str | None = None
+        """Why models are not asked any more: a budget of the application's, or of evolution's, is spent."""
         self.spent = spent
         self.baseline = Experiment(
             id=f"{experiment_id}-baseline", name="baseline", overrides_tag=baseline_tag, flags=flags
@@ -146,6 +149,8 @@ class Arms:
         return self._began + self._budget.seconds
 
     async def _note(self, result: EvalResult) -> bool:
+        if result.fault is not None and result.fault.code == BudgetExhausted.code:
+            self._refusal = result.fault.message
         tokens = result.tokens_in + result.tokens_out
         usd = priced(result.cost_usd, tokens)
         if result.score is not None:
@@ -166,6 +171,8 @@ class Arms:
         budget, spent = self._budget, self.spent
         if await self._is_cancelled():
             return "cancelled"
+        if self._refusal is not None:
+            return self._refusal
         limits = [(budget.calls, spent.calls, "runs"), (budget.tokens, spent.tokens, "tokens"),
                   (budget.usd, spent.usd, "US dollars"), (budget.seconds, self._seconds(), "seconds")]  # fmt: skip
         for limit, used, unit in limits:

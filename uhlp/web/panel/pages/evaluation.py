@@ -20,7 +20,7 @@ from uhlp.web.panel.markup import (
     when,
 )
 from uhlp.web.panel.page import Action, Fields, Page, Section, Visit
-from uhlp.web.panel.pages.evaluations import subject
+from uhlp.web.panel.pages.evaluations import cost, subject
 from uhlp.web.panel.shared_read import SharedRead
 
 _SHOWN = 100
@@ -72,7 +72,7 @@ def _about(visit: Visit, one: EvalRecord) -> Markup:
                 tile("State", state_badge(one.state), f"{one.done:,} of {told.asked:,} runs"),
                 tile("Passed", figures.share(told.pass_rate, 1), f"{told.passed:,} of {told.ok:,} answered"),
                 tile("Errors", figures.count(told.errored), "not counted as failures", "bad" if told.errored else ""),
-                tile("Cost", figures.usd(told.cost_usd), f"{told.tokens_in + told.tokens_out:,} tokens"),
+                tile("Cost", cost(told), f"{told.tokens_in + told.tokens_out:,} tokens"),
                 tile("p50", figures.milliseconds(told.p50_ms), "of what was answered"),
             ),
             tag("div", cancel, class_="buttons") if cancel else None,

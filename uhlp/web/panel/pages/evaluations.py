@@ -3,7 +3,7 @@
 from typing import Any
 
 from uhlp.errors import UhlpError
-from uhlp.evals.eval_record import EvalOrder, EvalRecord
+from uhlp.evals.eval_record import EvalFigures, EvalOrder, EvalRecord
 from uhlp.web.admin.apps import component_of
 from uhlp.web.admin.evaluations import compare_evaluations
 from uhlp.web.panel import addresses, figures, requests
@@ -103,10 +103,18 @@ def _row(app_id: str, one: EvalRecord) -> list[Part]:
         figures.count(told.errored),
         figures.DASH if told.mean_score is None else f"{told.mean_score:.3f}",
         figures.count(told.tokens_in + told.tokens_out),
-        figures.usd(told.cost_usd),
+        cost(told),
         figures.milliseconds(told.p50_ms),
         when(one.created_at),
     ]
+
+
+def cost(told: EvalFigures) -> str:
+    """What it took, as far as that is known."""
+    if not told.unpriced:
+        return figures.usd(told.cost_usd)
+    known = f"{figures.usd(told.cost_usd)}, " if told.cost_usd else ""
+    return f"{known}{told.unpriced:,} unpriced"
 
 
 def subject(one: EvalRecord) -> str:
