@@ -8,9 +8,21 @@ from tests.unit.evolution.test_money import call, turn
 from tests.unit.evolution.world import APP, PARSE, World, component, lines
 from uhlp.evolution.candidate import Candidate, CandidateState, Checkpoint, Costs
 from uhlp.evolution.money import Money
+from uhlp.evolution.rollouts import LiveHandler
 from uhlp.evolution.savings import balance_of, baseline_of, measured
-from uhlp.llm.usage import DAY_S, DEOPTIMISED, SERVED_BY_HANDLER, SERVED_BY_MODEL, Use, UseKey
+from uhlp.execution import HandlerImplementation, PromptImplementation
+from uhlp.llm.usage import (
+    DAY_S,
+    DEOPTIMISED,
+    SERVED_BY_HANDLER,
+    SERVED_BY_MODEL,
+    SERVED_BY_PROMPT,
+    Use,
+    UseKey,
+)
 from uhlp.optimization.break_even import PerCall
+from uhlp.registry.snapshot import Artifact
+from uhlp.routing.rollout import Choice
 
 MODEL = PerCall(usd=0.01, seconds=2.0, tokens=100.0)
 
@@ -220,3 +232,14 @@ async def test_why_says_what_money_holds(empty_world: World) -> None:
     world.usage_book.called(APP, "other", "coder", tokens_in=1, tokens_out=1, usd=10.0, seconds=1)
     assert "Evolution has spent its budget of 10 US dollars for today" in (await money(world).lines(APP, PARSE))[-1]
     assert money(world).budgets()["leftUsd"] == 0.0
+
+
+def test_what_a_cache_answered_and_what_the_owners_code_did_is_no_prompts_merit() -> None:
+    shorter = PromptImplementation(Artifact.of("prompts/parse.yaml", b"{}"))
+    live = LiveHandler("c-1", APP, PARSE, shorter, 1.0, b"", 0.1, "s", is_promoted=True)
+    by_prompt = Choice(shorter, "prompt@stable", "STATIC", prompt=live)
+    assert by_prompt.counted_as(is_deoptimised=False, is_cached=False) == (SERVED_BY_PROMPT, "c-1")
+    assert by_prompt.counted_as(is_deoptimised=False, is_cached=True) == (SERVED_BY_MODEL, "")
+    assert by_prompt.counted_as(is_deoptimised=True, is_cached=False) == (DEOPTIMISED, "c-1")
+    own = Choice(HandlerImplementation(None, shorter.artifact), "jit@own", "STATIC", prompt=live)
+    assert own.counted_as(is_deoptimised=False, is_cached=False) == (SERVED_BY_HANDLER, "")
