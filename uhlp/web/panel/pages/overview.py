@@ -223,7 +223,7 @@ async def _server(services: Services) -> Markup:
             facts(
                 [
                     (
-                        "Sandboxes",
+                        "Walls",
                         join([link(f"{walls.driver} driver", addresses.SANDBOXES), " isolation: ", isolation]),
                     ),
                     ("Mode", services.deployment_mode),
