@@ -18,7 +18,8 @@ from tests.e2e.server import CHECKOUT, NOT_OURS, free_port, need
 
 _MARK = "=end-of-command="
 _ANYTHING = "…"
-_ENDED_WITHIN_S = 180.0
+_ENDED_WITHIN_S = 400.0
+"""A server that hangs ends the test; a machine that is busy with others does not."""
 _ROUNDS = 4
 """How often the loop of the page may be typed until the candidate is promoted: a busy machine needs more than one."""
 
