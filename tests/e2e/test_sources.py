@@ -104,7 +104,7 @@ def test_a_message_is_worked_on_and_gone(server: Server) -> None:
 
 
 def test_a_message_whose_server_is_killed_is_delivered_again(server: Server, model: Model) -> None:
-    one = {"source": "queue", "queue": "tickets", "visibilityTimeoutS": 1, "maxDeliveries": 2}
+    one = {"source": "queue", "queue": "tickets", "visibilityTimeoutS": 3, "maxDeliveries": 2}
     server.administer("POST", "/apps", started_by(one))
     key = key_of(server, "desk", "invoke:classify")
     model.hold()
