@@ -41,6 +41,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._swallowed = 0
         self._timer: TimerHandle | None = None
         self._refusal: UhlpError | None = None
+        self._fault: UhlpError | None = None
 
     def connection_made(self, transport: BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn names the narrower type
@@ -78,6 +79,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             head = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
             if head > MOST_HEAD_BYTES:
                 raise _too_large()  # the parser stops, and the answer is send_400_response
+        self._fault = _fault_of_target(self.url, self.headers)
+        if self._fault is not None:
+            raise self._fault
         self._part = _BODY
         if self._timer is not None:
             self._stop_timer()
@@ -110,7 +114,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """uvicorn's answer to what the parser refuses, as the envelope."""
-        self._refuse(_too_large() if self._is_head_too_large() else BadInput(msg))
+        self._refuse(self._fault or (_too_large() if self._is_head_too_large() else BadInput(msg)))
 
     def _is_head_too_large(self) -> bool:
         if self._part != _HEAD:
@@ -149,3 +153,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
 def _too_large() -> HeadersTooLarge:
     return HeadersTooLarge(f"Request line and headers are larger than {MOST_HEAD_BYTES} bytes.")
+
+
+def _fault_of_target(target: bytes, headers: list[tuple[bytes, bytes]]) -> UhlpError | None:
+    """Why a request line that brings a host (`GET http://host/path`) is refused: RFC 9112 lets that one count, and this
+    server, as many proxies, reads the header. Where both are there they are the same."""
+    _, mark, rest = target.partition(b"://")
+    if not mark or target.startswith(b"/"):
+        return None
+    named = rest.partition(b"/")[0].partition(b"?")[0].lower().removesuffix(b":80")
+    host = next((value for name, value in headers if name == b"host"), b"").lower().removesuffix(b":80")
+    return None if named == host else BadInput("The request line and the Host header name different hosts.")

@@ -57,6 +57,28 @@ async def test_headers_up_to_the_limit_pass_in_one_piece_and_in_many(port: int) 
         assert (await exchange(port, *pieces)).startswith(b"HTTP/1.1 200 ")
 
 
+@pytest.mark.parametrize(
+    ("target", "host", "status"),
+    [
+        (b"http://shop.example/a", b"shop.example", 200),
+        (b"http://Shop.example:80/a?b", b"shop.example", 200),
+        (b"/a?next=http://other.example/", b"shop.example", 200),
+        (b"http://shop.example/a", b"other.example", 400),
+        (b"http://other.example/panel", b"shop.example", 400),
+        (b"http://shop.example:8080/a", b"shop.example", 400),
+        (b"http://me@shop.example/a", b"shop.example", 400),
+        (b"http://shop.example/a", b"", 400),
+    ],
+)
+async def test_a_request_line_with_another_host_than_the_header_is_refused(
+    port: int, target: bytes, host: bytes, status: int
+) -> None:
+    head = b"GET " + target + b" HTTP/1.1\r\nHost: " + host + b"\r\nConnection: close\r\n\r\n"
+    answer = await exchange(port, head)
+    assert answer.startswith(b"HTTP/1.1 %d " % status), answer[:300]
+    assert (b"name different hosts" in answer) == (status == 400)
+
+
 async def test_a_large_body_is_not_taken_for_headers_nor_is_what_follows_it(port: int) -> None:
     post = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n"
     answer = await exchange(port, post, b"b" * 300_000 + GET, b"Connection: close\r\n\r\n")

@@ -391,3 +391,42 @@ async def test_no_token_is_logged(desk: Desk) -> None:
         await desk.ask("tools/call", {"name": token, "arguments": {}}, headers)
         await desk.call(GET_VALUE, {"key": token}, headers)
     assert token not in str(logs)
+
+
+async def test_a_token_leads_to_its_own_execution_whatever_else_a_request_says_and_opens_nothing_else(
+    desk: Desk,
+) -> None:
+    with desk.execution(allowed_tools=(GET_VALUE, SET_VALUE)) as (_, headers):
+        bold = {**headers, "X-App-Id": "other", "X-Request-ID": "r2.1", "X-Component-Id": "another"}
+        await desk.call(SET_VALUE, {"key": "a", "value": 1, "appId": "other"}, bold)
+        await desk.call(SET_VALUE, {"key": "a", "value": 1}, bold)
+        elsewhere = await desk.call(GET_VALUE, {"key": "a"}, admin("other"))
+        assert elsewhere["structuredContent"]["found"] is False
+        own = await desk.call(GET_VALUE, {"key": "a"}, admin("desk"))
+        assert own["structuredContent"] == {"found": True, "value": 1}
+
+        message = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+        token = headers["Authorization"].removeprefix("Bearer ")
+        for name in ("Authorization", "X-API-Key"):
+            carried = {name: f"Bearer {token}" if name == "Authorization" else token}
+            for method, path in (
+                ("GET", "/admin/v1/apps"),
+                ("POST", "/admin/v1/tokens"),
+                ("GET", "/admin/v1/apps/desk/runtime/a"),
+                ("POST", "/apps/desk/-/mcp"),
+                ("POST", "/apps/other/-/mcp"),
+                ("POST", "/apps/other/-/triggers/x"),
+            ):
+                refused = await desk.client.request(method, path, json=message, headers={**ACCEPT, **carried})
+                assert refused.status_code in (401, 403, 404), (path, refused.text)
+                assert token not in refused.text
+        logged_in = await desk.client.post("/panel/login", data={"token": token})
+        assert (logged_in.status_code, "set-cookie" in logged_in.headers) == (401, False)
+        refused = await desk.client.post("/record", json=record_of("other"), headers=headers)
+        assert refused.status_code in (403, 422)
+    replayed = await desk.post(message, headers)
+    assert replayed.status_code == 401
+
+
+def record_of(app_id: str) -> dict[str, Any]:
+    return {"metric_name": "app.custom.clicks", "metric_type": "counter", "value": 1, "labels": {"appId": app_id}}
