@@ -48,7 +48,11 @@ class ToolList:
             if self._asked_at != asked_at and not self._is_old:
                 return
             self._is_old = False  # before asking: what changes meanwhile makes it old again
-            self.tools = await self._read(session, reader)
+            try:
+                self.tools = await self._read(session, reader)
+            except BaseException:  # whoever asked had no more time, or the server did not answer
+                self._is_old = True
+                raise
             self._asked_at = self._clock.monotonic()
 
     @property

@@ -22,6 +22,23 @@ async def test_changed_tools_are_listed_anew_when_the_server_says_so(odd: OddSer
             await asyncio.sleep(0)
 
 
+async def test_a_change_that_whoever_asked_first_had_no_time_to_hear_of_is_heard_by_the_next(odd: OddServer):
+    def asked() -> int:
+        return [method for method, _ in odd.requests].count("tools/list")
+
+    async with gateway_of(named(odd)) as gateway:
+        await gateway.list_tools(context())
+        await asyncio.wait_for(odd.listening.wait(), 30)
+        before = asked()
+        odd.hangs_on.add("tools/list")
+        await odd.change_tools("newest")
+        async with asyncio.timeout(10):
+            while asked() == before:
+                await gateway.list_tools(context(timeout_s=0.1))
+        odd.hangs_on.clear()
+        assert [tool["name"] for tool in await gateway.list_tools(context())] == ["app.odd.newest"]
+
+
 async def test_a_list_that_is_old_is_asked_for_again(odd: OddServer):
     clock = FakeClock()
     async with gateway_of(named(odd), clock=clock) as gateway:
