@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import signal
+import stat
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 from uuid import uuid4
@@ -689,8 +690,16 @@ async def test_two_who_have_one_sqlite_file_open_see_each_others_messages(tmp_pa
     await there.aclose()
 
 
+async def test_the_sqlite_file_is_private(tmp_path) -> None:
+    file = MailboxFile(tmp_path / "mailbox.db")
+    await SqliteMailbox(name="work", body=Order, file=file).send(Order(number=1))
+    await file.aclose()
+    assert stat.S_IMODE((tmp_path / "mailbox.db").stat().st_mode) == 0o600
+
+
 async def test_a_sqlite_file_that_cannot_be_opened_is_unavailable(tmp_path) -> None:
-    file = MailboxFile(tmp_path / "missing" / "mailbox.db")
+    (tmp_path / "no folder").touch()
+    file = MailboxFile(tmp_path / "no folder" / "mailbox.db")
     with pytest.raises(MailboxUnavailable):
         await SqliteMailbox(name="work", body=Order, file=file).send(Order(number=1))
     await file.aclose()

@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import signal
+import stat
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -355,6 +356,13 @@ async def test_values_and_leases_of_one_name_are_apart(store):
     assert (await store.lease("k")).holder == "ann"
 
 
+async def test_the_sqlite_file_is_private(tmp_path, clock):
+    store = SqliteRuntimeStore(tmp_path / "runtime.db", clock=clock)
+    await store.set("a", 1)
+    await store.aclose()
+    assert stat.S_IMODE((tmp_path / "runtime.db").stat().st_mode) == 0o600
+
+
 async def test_sqlite_values_survive_a_restart_and_old_ones_are_swept(tmp_path, clock):
     first = SqliteRuntimeStore(tmp_path / "runtime.db", clock=clock)
     await first.set("k", {"a": 1})
@@ -369,7 +377,8 @@ async def test_sqlite_values_survive_a_restart_and_old_ones_are_swept(tmp_path, 
 
 
 async def test_a_sqlite_file_that_cannot_be_opened_is_unavailable(tmp_path):
-    store = SqliteRuntimeStore(tmp_path / "missing" / "runtime.db")
+    (tmp_path / "no folder").touch()
+    store = SqliteRuntimeStore(tmp_path / "no folder" / "runtime.db")
     with pytest.raises(RuntimeStoreUnavailable):
         await store.get("k")
     await store.aclose()

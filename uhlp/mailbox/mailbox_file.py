@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from uhlp.clock import Clock, SystemClock
 from uhlp.errors import MailboxClosed, MailboxUnavailable
+from uhlp.private_file import make_private
 
 T = TypeVar("T")
 _SCHEMA = (
@@ -75,7 +76,7 @@ class MailboxFile:
                 with db:
                     db.execute("BEGIN IMMEDIATE")
                     return work(db, self._clock.now())
-            except sqlite3.Error as error:
+            except (sqlite3.Error, OSError) as error:
                 raise MailboxUnavailable(f"the mailboxes in {self._path} fail: {error}", retry_after_s=1.0) from error
 
         if self._is_closed:
@@ -116,6 +117,7 @@ class MailboxFile:
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
+            make_private(Path(self._path))  # what is sent is nobody else's on this machine
             db = sqlite3.connect(self._path, isolation_level=None, timeout=5.0)
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = NORMAL")

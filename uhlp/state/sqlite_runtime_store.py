@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from uhlp.clock import Clock, SystemClock
 from uhlp.errors import RuntimeStoreUnavailable
+from uhlp.private_file import make_private
 from uhlp.state.runtime_store import (
     MISSING,
     MOST_LISTED,
@@ -216,13 +217,14 @@ class SqliteRuntimeStore:
                 with db:
                     db.execute("BEGIN IMMEDIATE")
                     return work(db)
-            except sqlite3.Error as error:
+            except (sqlite3.Error, OSError) as error:
                 raise RuntimeStoreUnavailable(f"the runtime store {self._path} fails: {error}") from error
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, transaction)
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
+            make_private(Path(self._path))  # what applications keep is nobody else's on this machine
             db = sqlite3.connect(self._path, isolation_level=None, timeout=5.0)
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = NORMAL")
