@@ -56,8 +56,12 @@ def test_a_shorter_prompt_is_promoted_by_what_it_shows_and_taken_back(desk: Supp
     assert {"shadow", "canary"} & set(seen)
     assert told["tokens"]["after"] < told["tokens"]["before"] - 100
     assert f"-{FILLER}" in told["diff"]
-    history = desk.server.administer("GET", f"/apps/{APP}/history?path={PATH}")
-    assert len(history["commits"]) == 1
+
+    def commits() -> int:
+        return len(desk.server.administer("GET", f"/apps/{APP}/history?path={PATH}")["commits"])
+
+    wait_until(commits, "the repository follows the ledger", within_s=30)
+    assert commits() == 1
     shown = desk.server.command("show", candidate_id).stdout
     assert "prompt tokens a call before" in shown
     assert max(len(line) for line in shown.splitlines() if "before," in line) <= 80
