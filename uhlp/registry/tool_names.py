@@ -1,12 +1,25 @@
 """What a component's `tools[]` may name, as far as its application's definition tells."""
 
 import re
+from collections.abc import Collection
 
 from uhlp.models.definition import AppDefinition
 from uhlp.models.faults import did_you_mean
 
 _CORE = re.compile(r"core\.[a-z][A-Za-z]*\.[a-z][A-Za-z]*")
 _OF_A_SERVER = re.compile(r"(?P<namespace>community|app)\.(?P<server>[^.]+)\.(?P<tool>\*|[A-Za-z0-9_./-]{1,128})")
+
+
+def is_listed(name: str, allowed_tools: Collection[str]) -> bool:
+    """Whether `name` is listed itself, or all tools of its server are (`community.<server>.*`).
+
+    Tools of `core` are listed one by one: a tool that a later UHLP brings is given to nobody unasked.
+    """
+    if name in allowed_tools:
+        return not name.endswith(".*")
+    namespace, _, rest = name.partition(".")
+    server = rest.partition(".")[0]
+    return namespace != "core" and server != "" and f"{namespace}.{server}.*" in allowed_tools
 
 
 def tool_problem(tool: str, app: AppDefinition) -> str | None:

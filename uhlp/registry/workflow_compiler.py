@@ -8,7 +8,7 @@ from uhlp.models.definition import AppDefinition, ComponentDefinition, HandlerTy
 from uhlp.models.faults import did_you_mean
 from uhlp.registry.definition_files import Files, workflow_path
 from uhlp.registry.problems import Problems
-from uhlp.registry.tool_names import tool_problem
+from uhlp.registry.tool_names import is_listed, tool_problem
 from uhlp.workflows import ComponentCall, Plan, ToolCall, all_called, call_faults, parse_workflow
 
 _FOLDER, _ENDING = "workflows/", ".yaml"
@@ -66,18 +66,12 @@ class WorkflowCompiler:
                 continue
             for plan in all_called(workflow_id, self.plans):
                 for step in plan.every_step():
-                    if isinstance(step.action, ToolCall) and not _lists(definition.tools, step.action.tool):
+                    if isinstance(step.action, ToolCall) and not is_listed(step.action.tool, definition.tools):
                         message = f"{definition.component_id} may not call {step.action.tool}: list it in its `tools`"
                         self._add(plan, step.line, step.step_id, message)
 
     def _add(self, plan: Plan, line: int, step_id: str, message: str) -> None:
         self._problems.add(plan.path, f"step {step_id}: {message}", line=line)
-
-
-def _lists(tools: Sequence[str], tool: str) -> bool:
-    """Whether a component's `tools` hold this one, or all tools of its server."""
-    namespace, _, rest = tool.partition(".")
-    return tool in tools or (namespace != "core" and f"{namespace}.{rest.partition('.')[0]}.*" in tools)
 
 
 def _component_fault(component_id: str, handlers: Mapping[str, HandlerType]) -> str | None:

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from uhlp.tools.allowed_tools import is_listed
+from uhlp.registry.tool_names import is_listed
 from uhlp.web.admin.access import ServicesDep
 
 router = APIRouter(prefix="/apps/{app_id}", tags=["tools"])
