@@ -95,6 +95,20 @@ async def test_closing_the_driver_ends_its_commands(driver: Driver, data_dir: Pa
     assert await driver.list_owned() == []
 
 
+async def test_closing_the_driver_ends_commands_that_are_being_started(driver: Driver) -> None:
+    await driver.open()
+    starting = []
+    for _ in range(4):
+        starting.append(asyncio.ensure_future(start(driver, "hang")))
+        await asyncio.sleep(0)
+    await driver.close()
+    await asyncio.wait(starting, timeout=LIMIT_S)
+    for each in starting:
+        if each.exception() is None:
+            assert await asyncio.wait_for(each.result().wait(), LIMIT_S) == 128 + 9
+    assert await driver.list_owned() == []
+
+
 async def test_starts_that_are_given_up_at_any_moment_leave_nothing(opened: Driver) -> None:
     for moment in range(12):
         starting = asyncio.ensure_future(start(opened, "hang"))

@@ -4,7 +4,7 @@ import asyncio
 import math
 from typing import Any
 
-from uhlp.errors import CommandRefused, EngineRefused
+from uhlp.errors import CommandRefused, EngineRefused, ShuttingDown
 from uhlp.models.definition import PoolDefinition, ResourceLimits
 from uhlp.sandbox.command import CommandSpec
 from uhlp.sandbox.driver import SandboxSpec
@@ -30,6 +30,7 @@ class DockerCommands:
         self._launcher = launcher
         self._orphans = orphans
         self._commands: dict[str, DockerCommand | None] = {}
+        self._is_closed = False
 
     @property
     def names(self) -> set[str]:
@@ -47,11 +48,15 @@ class DockerCommands:
             raise
 
     async def close(self) -> None:
-        """End every command."""
-        await asyncio.gather(*(command.kill() for command in list(self._commands.values()) if command is not None))
+        """End every command, those that are being started too."""
+        self._is_closed = True
+        await asyncio.gather(*(self._clear_away(name) for name in list(self._commands)))
 
     async def _start(self, name: str, spec: CommandSpec, image: ImageFacts) -> DockerCommand:
-        await self._launcher.create(name, await self._configuration(name, spec, image))
+        config = await self._configuration(name, spec, image)
+        if self._is_closed:
+            raise ShuttingDown()
+        await self._launcher.create(name, config)
         async with self._engine.asking(f"to attach to {name}") as docker:
             stream = docker.containers.container(name).attach(stdin=True, stdout=True, stderr=True)
             await stream.__aenter__()
