@@ -8,6 +8,7 @@ import typer
 
 from uhlp.cli.arguments import App, Component
 from uhlp.cli.failure import CommandError
+from uhlp.cli.given_files import parsed_json
 from uhlp.cli.output import AsJson, moment, print_done, print_entries, print_json
 
 _SHOWN = 300
@@ -71,10 +72,7 @@ def adjudicate(
             f"{input_hash!r} is no input: it has 64 hexadecimal digits",
             hint=f"`uhlp adjudications {app} {component}` lists inputs",
         )
-    try:
-        value = json.loads(expected)
-    except ValueError as error:
-        raise CommandError(f"EXPECTED is no JSON: {error}", hint="a text stands in quotes: '\"billing\"'") from None
+    value = parsed_json(expected, "EXPECTED", hint="a text stands in quotes: '\"billing\"'")
     with AdminClient() as client:
         if sample is not None:
             answer = client.post(f"/apps/{app}/samples/{sample}/adjudicate", {"expected": value, "reason": reason})

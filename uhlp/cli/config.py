@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from uhlp.cli.failure import CommandError
+from uhlp.cli.given_files import parsed_json, text_of
 from uhlp.cli.nearest import nearest
 from uhlp.cli.output import AsJson, moment, print_json, print_note, print_table
 
@@ -133,12 +134,10 @@ def _given(reason: str) -> str:
 
 
 def _rules(file: Path) -> list[Any]:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CommandError(f"{file} cannot be read: {error}") from None
+    example = 'a JSON list, such as [{"condition": {"expression": "count(requests) > 600"}}]'
+    found = parsed_json(text_of(file, hint=example), str(file), hint=example)
     if not isinstance(found, list):
-        raise CommandError(f"{file} holds no list", hint='[{"condition": {"expression": "count(requests) > 600"}}]')
+        raise CommandError(f"{file} holds no list", hint=example)
     return found
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from uhlp.cli.failure import CommandError
+from uhlp.cli.given_files import text_of
 
 APP_FILE = "app.yaml"
 REGISTRY_FILE = "component_registry.yaml"
@@ -57,17 +58,23 @@ def read_folder(folder: Path) -> DefinitionFolder:
     files: dict[str, str] = {}
     for path in _definition_files(folder):
         name = path.relative_to(folder).as_posix()
-        try:
-            files[name] = path.read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            raise CommandError(f"{name} is not UTF-8 text") from None
+        files[name] = text_of(path)
     try:
         definition = yaml.safe_load(files[APP_FILE])
     except yaml.YAMLError as error:
-        raise CommandError(f"{APP_FILE} is not valid YAML: {' '.join(str(error).split())}") from None
+        raise CommandError(f"{APP_FILE}{_line_of(error)} is not valid YAML: {_problem_of(error)}") from None
     if not isinstance(definition, dict) or not isinstance(definition.get("appId"), str):
-        raise CommandError(f"{APP_FILE} has no appId")
+        raise CommandError(f"{APP_FILE} has no appId", hint="the id of the application, on a line: appId: my-app")
     return DefinitionFolder(definition, files)
+
+
+def _line_of(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    return f", line {mark.line + 1}," if mark is not None else ""
+
+
+def _problem_of(error: Exception) -> str:
+    return getattr(error, "problem", None) or " ".join(str(error).split())
 
 
 def _definition_files(folder: Path) -> list[Path]:

@@ -1,6 +1,5 @@
 """`uhlp eval`: a component against what is known to be right; `uhlp eval compare`: two such runs."""
 
-import json
 import sys
 import time
 from pathlib import Path
@@ -10,6 +9,7 @@ import typer
 
 from uhlp.cli.arguments import App, Component, OnlyComponent
 from uhlp.cli.failure import CommandError
+from uhlp.cli.given_files import parsed_json, text_of
 from uhlp.cli.output import AsJson, moment, percent, print_done, print_json, print_note, print_table
 from uhlp.cli.progress import progress
 
@@ -200,12 +200,7 @@ def _number(value: float | None) -> str | None:
 
 
 def _samples(path: Path) -> list[dict[str, Any]]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(
-            f"{path} cannot be read: {error}", hint="--dataset golden|human|recorded|all, or a file"
-        ) from None
+    lines = text_of(path, hint="--dataset golden|human|recorded|all, or a file").splitlines()
     samples = []
     for number, line in enumerate(lines, start=1):
         if line.strip():
@@ -215,10 +210,7 @@ def _samples(path: Path) -> list[dict[str, Any]]:
 
 
 def _json_of(text: str, *, where: str = "--evaluator") -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise CommandError(f"{where} is no JSON: {error}") from None
+    value = parsed_json(text, where)
     if not isinstance(value, dict):
         raise CommandError(f"{where} is no JSON object")
     return value

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from uhlp.cli.failure import CommandError, place_of
+from uhlp.cli.given_files import text_of
 from uhlp.cli.output import AsJson, print_done
 from uhlp.cli.progress import progress
 
@@ -105,7 +106,7 @@ def _by_example(app_id: str, prompt: Path, given: Path, right: Path) -> dict[str
     if not isinstance(outputs, list) or len(outputs) != len(inputs):
         raise CommandError(f"{right} holds another number of outputs than {given} inputs")
     try:
-        return application_of(app_id, _text(prompt), list(zip(inputs, outputs, strict=True)))
+        return application_of(app_id, text_of(prompt), list(zip(inputs, outputs, strict=True)))
     except UhlpError as error:
         raise CommandError(error.message) from None
 
@@ -115,18 +116,9 @@ def _json(path: Path) -> Any:
     from uhlp.errors import UhlpError
 
     try:
-        return strict_json.loads(_text(path).encode(), subject=str(path))
+        return strict_json.loads(text_of(path).encode(), subject=str(path))
     except UhlpError as error:
         raise CommandError(error.message) from None
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise CommandError(f"{path} is not UTF-8 text") from None
-    except OSError as error:
-        raise CommandError(f"{path}: {error.strerror}") from None
 
 
 def _write(folder: Path, files: Mapping[str, str]) -> None:

@@ -91,10 +91,7 @@ async def test_a_shell_that_cannot_ask_the_server_completes_nothing_and_says_not
         (("why", "desk", "classify-tickets"), "did you mean classify-ticket? `uhlp status` lists every component"),
         (("keys", "list", "nobody"), "there is desk"),
         (("show", "cand-2"), "did you mean cand-1? `uhlp candidates` lists every candidate"),
-        (
-            ("candidates", "--app", "dsk", "--state", "promoted"),
-            "did you mean desk? `uhlp status` lists every application",
-        ),
+        (("history", "dsk"), "did you mean desk? `uhlp status` lists every application"),
         (("keys", "delete", "desk", "x"), "there is no key yet"),
         (("tokens", "delete", "x"), "there is admin"),
     ],
