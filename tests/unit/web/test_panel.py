@@ -3,6 +3,7 @@
 import asyncio
 
 import httpx
+import pytest
 
 from uhlp.access.administrator import Administrator, Role
 from uhlp.clock import FakeClock
@@ -70,6 +71,19 @@ def test_a_session_cannot_be_forged_or_prolonged() -> None:
     assert one.administrator(None) is None
     assert one.administrator(b"\xff=\xff;;;=") is None
     assert expires
+
+
+@pytest.mark.parametrize(
+    "forged", [b"uhlp_panel=x", b"uhlp_panel=9999999999.aa.bb", b"uhlp_panel=", b'uhlp_panel="\\"']
+)
+def test_cookies_that_another_host_of_the_domain_has_set_do_not_end_a_session(forged: bytes) -> None:
+    one = session()
+    mine, ended = cookie_of(one.issue(ANN)), cookie_of(one.issue(BOB))
+    one.end(ended)
+    for cookies in ((forged, mine), (mine, forged), (ended, mine), (forged, ended, mine, forged)):
+        assert one.administrator(b"; ".join(cookies)) == ANN
+    assert one.administrator(forged) is None
+    assert one.administrator(b"not_" + mine) is None
 
 
 def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites() -> None:

@@ -4,7 +4,6 @@ import hmac
 import secrets
 from collections.abc import Callable
 from hashlib import sha256
-from http.cookies import CookieError, SimpleCookie
 
 from uhlp.access.administrator import Administrator
 from uhlp.clock import Clock
@@ -52,16 +51,17 @@ class PanelSession:
         return administrator
 
     def _claim_of(self, cookie_header: bytes | None) -> str | None:
-        """What a cookie says, if it was signed here."""
-        if cookie_header is None:
-            return None
-        try:
-            morsel = SimpleCookie(cookie_header.decode("latin-1")).get(COOKIE)
-        except CookieError:
-            return None
-        claim, _, signature = (morsel.value if morsel else "").rpartition(".")
-        is_signed = hmac.compare_digest(self._sign(claim).encode(), signature.encode("latin-1", "replace"))
-        return claim if is_signed else None
+        """The open session that a cookie names, if it was signed here. There may be other cookies of its name: a page
+        of an application's own host can set some for the domain above it, which must not take the place of ours.
+        """
+        for pair in (cookie_header or b"").decode("latin-1").split(";"):
+            name, _, value = pair.strip().partition("=")
+            claim, _, signature = value.strip('"').rpartition(".")
+            if name != COOKIE or claim not in self._open:
+                continue
+            if hmac.compare_digest(self._sign(claim).encode(), signature.encode("latin-1")):
+                return claim
+        return None
 
     def _sign(self, claim: str) -> str:
         return hmac.new(self._key, claim.encode("latin-1", "replace"), sha256).hexdigest()
