@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from uhlp.evolution.book import CandidateBook
+from uhlp.execution.workflow.workflow_runs import WorkflowRuns
 from uhlp.loops import LoopStatus
 from uhlp.sandbox.manager import SandboxManager
 from uhlp.settings import Settings
@@ -19,9 +20,14 @@ def readiness_probes(
     settings: Settings,
     loops: Callable[[], Sequence[LoopStatus]],
     book: CandidateBook,
+    runs: WorkflowRuns,
 ) -> dict[str, Probe]:
     async def runtime_store() -> str | None:
         await runtime.ping()
+        return None
+
+    async def workflows() -> str | None:
+        await runs.ping()
         return None
 
     async def driver() -> str | None:
@@ -43,4 +49,5 @@ def readiness_probes(
         "sandboxes": driver,
         "loops": background_loops,
         "ledger": ledger,
+        "workflows": workflows,
     }

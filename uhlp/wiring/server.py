@@ -152,6 +152,7 @@ async def open_services() -> AsyncIterator[Services]:
                 settings=settings,
                 loops=loops_status,
                 book=evolution.book,
+                runs=workflows,
             ),
             loops=loops_status,
             recent_logs=recent_logs,

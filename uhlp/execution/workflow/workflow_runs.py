@@ -91,6 +91,10 @@ class WorkflowRuns:
         """How many have not ended."""
         return len(self._open)
 
+    async def ping(self) -> None:
+        """Raises Unavailable when the journal is not written: no step that reaches out would be begun."""
+        await self._journal.flush()
+
     async def answer(self, call: WorkflowCall) -> WorkflowResult:
         """Run the workflow and give its answer. Raises the UhlpError it failed with, with details.executionId.
 

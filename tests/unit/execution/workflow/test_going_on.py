@@ -697,3 +697,7 @@ async def test_a_journal_that_fails_ends_the_run_before_the_step_is_done(tmp_pat
             await parts.runs.answer(parts.call())
         assert components.asked == []
         assert parts.runs.open_runs == 0
+        with pytest.raises(Unavailable, match="full"):
+            await parts.runs.ping()
+        journal.is_full = False
+        await parts.runs.ping()
