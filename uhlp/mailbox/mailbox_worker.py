@@ -170,7 +170,7 @@ class MailboxWorker(Generic[BodyT, ReplyT]):
 
 async def _given_back(message: Message[Any, Any]) -> None:
     with suppress(LeaseLost, MailboxUnavailable, MailboxClosed):
-        await to_its_end(message.nack(reason="its worker was stopped"))
+        await to_its_end(message.postpone(0.0))  # no fault of the message
 
 
 async def _ended(work: "asyncio.Future[Any]") -> None:

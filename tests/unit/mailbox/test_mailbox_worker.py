@@ -173,13 +173,18 @@ async def test_a_worker_that_is_cancelled_gives_its_message_back_at_once(parts: 
             ended.set()
 
     await parts.box.send(7)
-    cycle = asyncio.create_task(parts.worker(handle).run_cycle())
-    await asyncio.wait_for(begun.wait(), 30)
-    cycle.cancel()
-    await asyncio.wait([cycle], timeout=30)
-    assert cycle.cancelled()
-    assert ended.is_set()
-    assert await parts.box.counts() == MailboxCounts(1, 0, 0, 0)
+    for _ in range(7):  # a server that is stopped more often than a message is delivered: no dead letter comes of it
+        begun.clear()
+        ended.clear()
+        cycle = asyncio.create_task(parts.worker(handle).run_cycle())
+        await asyncio.wait_for(begun.wait(), 30)
+        cycle.cancel()
+        await asyncio.wait([cycle], timeout=30)
+        assert cycle.cancelled()
+        assert ended.is_set()
+        assert await parts.box.counts() == MailboxCounts(1, 0, 0, 0)
+    (message,) = await parts.box.receive()
+    assert message.delivery_count == 1
 
 
 async def test_a_worker_that_is_cancelled_in_the_moment_of_a_delivery_gives_the_message_back_at_once() -> None:
