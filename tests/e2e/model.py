@@ -3,7 +3,7 @@
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from aiohttp import web
@@ -59,13 +59,13 @@ class Model(ScriptedModelServer):
 
 
 @contextmanager
-def started_model() -> Iterator[Model]:
-    """A model that has its own thread and ends with the block."""
+def started_model(make: Callable[[], Model] = Model) -> Iterator[Model]:
+    """A model that has its own thread and ends with the block. `make` is called on its event loop."""
     started: list[Model] = []
     is_up, ending = threading.Event(), threading.Event()
 
     async def serve() -> None:
-        model = Model()
+        model = make()
         async with serving(model):
             started.append(model)
             is_up.set()
