@@ -1,7 +1,5 @@
 """CandidateBook: the candidates in memory and their ledger on disk. Ledger first, then memory, then the switch."""
 
-import asyncio
-from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
@@ -17,6 +15,7 @@ from uhlp.evolution.decisions import Decision, create, decide
 from uhlp.evolution.ledger import Event
 from uhlp.evolution.records import Change, FoldProblem, RegressionCase
 from uhlp.evolution.store import EvolutionStore
+from uhlp.keyed_locks import KeyedLocks
 from uhlp.metering import Meter
 
 log = structlog.get_logger(__name__)
@@ -57,7 +56,7 @@ class CandidateBook:
         self._store = store
         self._clock = clock
         self._candidates: dict[str, Candidate] = {}
-        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._locks = KeyedLocks[str]()
         self._unsaved: dict[str, dict[str, Any]] = {}
         self.problems: tuple[FoldProblem, ...] = ()
         self._moves = evolution.MOVES.on(meter)

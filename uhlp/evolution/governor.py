@@ -6,7 +6,6 @@ what routing reads.
 """
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,6 +36,7 @@ from uhlp.evolution.tampering import TAMPERING, forbidden_calls_of, tampered
 from uhlp.evolution.traffic_switch import TrafficSwitch
 from uhlp.evolution.voiding import why_void
 from uhlp.execution import ExecutionResult, Implementation
+from uhlp.keyed_locks import KeyedLocks
 from uhlp.metering import Meter, NullMeter
 from uhlp.metrics.windows import Windows
 from uhlp.optimization.optimization_oracle import Discovery
@@ -89,7 +89,7 @@ class SafetyGovernor:
         )  # fmt: skip
         self._forgiveness = Forgiveness(book=book, store=store, clock=clock)
         self._improvements = Improvements(book=book, app_registry=app_registry, windows=windows, config=config)
-        self._deciding: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._deciding = KeyedLocks[tuple[str, str]]()
         """By component: a handler in service and the candidate that is to replace it are decided about in turn."""
 
     # -- into traffic ------------------------------------------------------------------------------------------------

@@ -4,8 +4,6 @@ The ledger decides, the repository follows: a promotion is one commit (handler, 
 rollback is one commit that switches back. `reconcile` makes a repository agree with its candidates' states.
 """
 
-import asyncio
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -23,6 +21,7 @@ from uhlp.evolution.records import digest_of
 from uhlp.evolution.verification import handler_of
 from uhlp.evolution.voiding import prompt_before
 from uhlp.execution import Implementation, PromptImplementation
+from uhlp.keyed_locks import KeyedLocks
 from uhlp.models.definition import HandlerType
 from uhlp.registry.application_registry import ApplicationRegistry
 from uhlp.registry.snapshot import AppSnapshot, Artifact, ComponentSnapshot
@@ -60,7 +59,7 @@ class Promotion:
         self._registry = app_registry
         self._state = state_manager
         self._prompts = PromptPromotion(app_registry=app_registry, state_manager=state_manager)
-        self._locks: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._locks = KeyedLocks[tuple[str, str]]()
 
     async def keep_code(self, candidate: Candidate, *, code: str, tests: str, record: dict[str, Any]) -> None:
         """Keep a candidate's handler, tests and record at its own ref, outside `main`."""

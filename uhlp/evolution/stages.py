@@ -6,8 +6,6 @@ shadow ──epsilon proven──► canary 5 % ──► 25 % ──► 50 % �
 rejected                  rolled_back                                 rolled_back
 """
 
-import asyncio
-from collections import defaultdict
 from typing import Any
 
 from uhlp.clock import Clock
@@ -23,6 +21,7 @@ from uhlp.evolution.live_evidence import LiveEvidence
 from uhlp.evolution.promotion import Promotion
 from uhlp.evolution.statistics import EvidenceAccount, Verdict
 from uhlp.evolution.traffic_switch import REPLACED
+from uhlp.keyed_locks import KeyedLocks
 from uhlp.models.definition import ComponentDefinition
 
 S = CandidateState
@@ -56,7 +55,7 @@ class Stages:
         self._anchors = anchors
         self._clock = clock
         self._config = config
-        self._admitting: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._admitting = KeyedLocks[str]()
         """By application: two candidates must not take its last canary place at once."""
 
     async def evaluate_shadow(self, candidate: Candidate, live: LiveEvidence, definition: ComponentDefinition) -> None:

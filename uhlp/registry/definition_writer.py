@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from uhlp.errors import Conflict, NotFound, RevisionConflict, UhlpError
+from uhlp.keyed_locks import KeyedLocks
 from uhlp.registry.merge import kept_by_server, merged_files
 from uhlp.registry.offers import Offers
 from uhlp.registry.snapshot import AppSnapshot
@@ -50,11 +51,11 @@ class DefinitionWriter:
         self._state = state
         self._offers = offers
         self._snapshots = snapshots
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._locks = KeyedLocks[str]()
 
     def lock(self, app_id: str) -> asyncio.Lock:
         """Held by whoever changes or reloads the application."""
-        return self._locks.setdefault(app_id, asyncio.Lock())
+        return self._locks[app_id]
 
     async def compiled(self, app_id: str, files: Mapping[str, bytes]) -> AppSnapshot:
         """A snapshot of files that are nobody's yet; DefinitionInvalid with all problems."""

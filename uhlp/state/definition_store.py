@@ -14,6 +14,7 @@ import structlog
 
 from uhlp.clock import Clock, SystemClock
 from uhlp.errors import AppNotFound, NotFound, RevisionConflict, Unavailable, ValidationFailed
+from uhlp.keyed_locks import KeyedLocks
 from uhlp.state.definition_repository import (
     MAIN,
     Commit,
@@ -48,7 +49,7 @@ class DefinitionStore:
         self._sync = RemoteSync(git=remote_git or RemoteGit())
         self._remotes: dict[str, RemoteState] = {}
         self._clock = clock or SystemClock()
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._locks = KeyedLocks[str]()
         self._unlocked: set[str] = set()
         self._is_rooted = False
         self._seen: dict[str, tuple[_Signature, str]] = {}
@@ -65,6 +66,7 @@ class DefinitionStore:
         async with self._lock(app_id):
             await _in_thread(app_id, lambda: _delete(path))
             self._remotes.pop(app_id, None)
+            self._unlocked.discard(app_id)
 
     async def app_ids(self) -> list[str]:
         """Every application that has a repository, in order of name."""
@@ -271,7 +273,7 @@ class DefinitionStore:
         return self._root / f"{app_id}.git"
 
     def _lock(self, app_id: str) -> asyncio.Lock:
-        return self._locks.setdefault(app_id, asyncio.Lock())
+        return self._locks[app_id]
 
 
 async def _in_thread(app_id: str, work: Callable[[], T]) -> T:
