@@ -85,7 +85,7 @@ REACHING = {
     "attribute by a pattern": "def handle(i, c):\n    match i:\n        case object(__class__=k): return k\n",
     "abstract class": "from numbers import Number\nclass A: pass\nNumber.register(A)\n",
     "private of a stranger": "def handle(i, c): return c._hidden\n",
-    "too deep to be read": "x = " + "-" * 3000 + "1\n",
+    "too deep to be read": "x = " + "-" * 20_000 + "1\n",
 }
 
 
