@@ -145,7 +145,7 @@ def test_an_evaluation_that_hangs_is_left_with_ctrl_c_and_cancelled(desk: Suppor
                 "the evaluation runs",
             )
             left.send_signal(signal.SIGINT)
-            out, err = left.communicate(timeout=30)
+            out, err = left.communicate(timeout=120)
         assert (left.returncode, out) == (130, b"")
         assert err.decode().strip() == f"it goes on at the server; to end it: uhlp eval cancel {APP} {running['id']}"
         cancelled = desk.server.command("eval", "cancel", APP, running["id"])

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-READY_WITHIN_S = 30.0
+READY_WITHIN_S = 120.0
 ENDED_WITHIN_S = 40.0
 
 
