@@ -48,6 +48,7 @@ _TABLE = """
     owner     POST    /admin/v1/apps/{app_id}/prompts/{name}/overrides
     owner     POST    /admin/v1/apps/{app_id}/prompts/{name}/overrides/{tag}/restore
     owner     DELETE  /admin/v1/apps/{app_id}/prompts/{name}/overrides/{tag}
+    owner     POST    /admin/v1/optimize-requests/{request_id}/apply
     owner     POST    /admin/v1/apps/{app_id}/api-keys
     owner     DELETE  /admin/v1/apps/{app_id}/api-keys/{key_id}
     owner     POST    /admin/v1/api-keys/validate
