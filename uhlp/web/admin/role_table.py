@@ -45,6 +45,7 @@ _TABLE = """
     owner     DELETE  /admin/v1/apps/{app_id}/definition/{path:path}
     owner     POST    /admin/v1/apps/{app_id}/definition-diffs
     owner     POST    /admin/v1/apps/{app_id}/revert
+    owner     POST    /admin/v1/optimize-requests/{request_id}/apply
     owner     POST    /admin/v1/apps/{app_id}/prompts/{name}/overrides
     owner     POST    /admin/v1/apps/{app_id}/prompts/{name}/overrides/{tag}/restore
     owner     DELETE  /admin/v1/apps/{app_id}/prompts/{name}/overrides/{tag}
