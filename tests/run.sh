@@ -50,7 +50,7 @@ fetch_compose() (
   mkdir -p "$folder/lists/partial" "$folder/archives/partial"
   from=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Release: bookworm' | head -n 1)
   echo "deb ${from:-http://deb.debian.org/debian/} trixie main" >"$folder/sources.list"
-  set -- -qq -o Dir::Etc::SourceList="$folder/sources.list" -o Dir::Etc::SourceParts=- -o APT::Sandbox::User= \
+  set -- -qq -o Acquire::http::Timeout=30 -o Dir::Etc::SourceList="$folder/sources.list" -o Dir::Etc::SourceParts=- -o APT::Sandbox::User= \
     -o Dir::State::Lists="$folder/lists" -o Dir::Cache="$folder"
   cd "$folder"
   apt-get "$@" update && apt-get "$@" download docker-compose && dpkg-deb -x docker-compose_*.deb unpacked &&
