@@ -103,7 +103,9 @@ class PoolSet:
         )
         for key, pool in pools:
             is_kept = key in desired and pool.problems()
-            if not is_kept and pool.is_unused(*self._wish(key, desired, wanted)) and self._pools.get(key) is pool:
+            # A pool can become unused while others are reconciled: its own next cycle stops its sandbox first.
+            is_over = pool.is_unused(*self._wish(key, desired, wanted)) and not pool.source.sandboxes
+            if not is_kept and is_over and self._pools.get(key) is pool:
                 del self._pools[key]
         await self._warm_up(desired)
 

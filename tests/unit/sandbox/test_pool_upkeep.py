@@ -231,6 +231,32 @@ async def test_what_is_desired_no_more_ends_in_the_next_cycle_with_its_calls() -
     await manager.close()
 
 
+async def test_a_pool_that_idles_out_while_another_is_looked_at_leaves_no_sandbox_behind() -> None:
+    driver, clock, looked_at = FakeDriver(), FakeClock(), asyncio.Event()
+
+    async def tells_late() -> int:
+        await looked_at.wait()
+        return MIB
+
+    pool = PoolDefinition(pool_name="default", idle_timeout_s=60)
+    manager = manager_of(
+        driver, clock=clock, desired=lambda: [("slow", pool), ("shop", pool)], warm_pools=0, ping_timeout_s=30
+    )
+    await manager.open()
+    await asyncio.gather(run(manager, app_id="slow", pool=pool), run(manager, app_id="shop", pool=pool))
+    driver.sandboxes[0].workers[0].memory_bytes = tells_late  # type: ignore[method-assign]  # a sandbox that is busy
+    clock.advance(61)
+    cycle = asyncio.ensure_future(manager.run_cycle())
+    await settle()
+    looked_at.set()
+    await cycle
+    await settle()
+    await manager.run_cycle()
+    assert [sandbox.ended.is_set() for sandbox in driver.sandboxes] == [True, True]
+    assert manager.status() == []
+    await manager.close()
+
+
 async def test_a_changed_minimum_holds_from_the_next_cycle_on() -> None:
     driver, clock = FakeDriver(), FakeClock()
     desired = [("shop", POOL)]
