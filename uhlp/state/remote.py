@@ -52,6 +52,10 @@ class Remote:
         local = self.url.removeprefix("file://")
         return Path(local) if local.startswith("/") else None
 
+    def lies_in(self, folder: Path) -> bool:
+        """Whether it is a repository of this machine below `folder`, links followed. Call it in a thread."""
+        return self.path is not None and folder.resolve() in self.path.resolve().parents
+
     @classmethod
     def of(cls, params: Mapping[str, str]) -> "Remote | None":
         """The remote that the parameters name; None without `repoUrl`. ValidationFailed says what is wrong."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from uhlp.access.definition_secrets import DefinitionSecrets
 from uhlp.errors import RemoteUnavailable
 from uhlp.state.remote import Remote
-from uhlp.state.remote_reach import RemoteReach
+from uhlp.state.remote_reach import AMONG_OUR_OWN, RemoteReach
 
 FETCHED = "refs/uhlp/remote"
 """Where the remote's branch stands as it was fetched last."""
@@ -59,8 +59,8 @@ class RemoteGit:
         return refused[0].split("\t")[-1] if refused else None
 
     async def _run(self, repository: Path, remote: Remote, *arguments: str, refusable: bool = False) -> str:
-        if remote.path is not None and await asyncio.to_thread(_is_beside, repository, remote.path):
-            raise RemoteUnavailable("repoUrl lies among the server's own repositories, of which no other is a remote.")
+        if await asyncio.to_thread(remote.lies_in, repository.parent):
+            raise RemoteUnavailable(AMONG_OUR_OWN)
         addresses = await self._addresses(repository.stem, remote)
         with tempfile.TemporaryDirectory(prefix="uhlp-git-") as private:
             environment = await asyncio.to_thread(self._environment, repository.stem, remote, addresses, Path(private))
@@ -161,8 +161,3 @@ def _reason(stderr: str) -> str:
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     said = [line for line in lines if line.startswith(("fatal:", "error:", "remote:"))] or lines or ["git failed"]
     return said[0][:_MOST_REASON]
-
-
-def _is_beside(repository: Path, other: Path) -> bool:
-    """Whether `other` stands where this server keeps its applications' repositories."""
-    return other.resolve().parent == repository.parent.resolve()

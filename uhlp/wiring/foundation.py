@@ -107,7 +107,7 @@ async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitSt
         own=references_in(settings.model_dump()),
         folder=data_dir / "secrets",
     )
-    reach = RemoteReach(settings=settings.remotes, clock=clock)
+    reach = RemoteReach(settings=settings.remotes, clock=clock, own=data_dir / "apps")
     tracer = await asyncio.to_thread(make_tracer, settings.tracing, read_secret)
     if tracer is not None:
         stack.push_async_callback(tracer.aclose)

@@ -1,5 +1,7 @@
 """Servers and tools that a definition names: what cannot be meant is told with file and line."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.unit.registry.conftest import FILES
@@ -181,4 +183,26 @@ async def test_a_remote_where_the_operator_allows_none_is_refused_with_its_line(
     (problem,) = refused.value.details["problems"]
     assert (problem["file"], problem["path"]) == ("app.yaml", "/stateStoreConfig/params/repoUrl")
     assert "line" in problem
+    registry.close()
+
+
+@pytest.mark.parametrize("form", ["{}/other.git", "file://{}/other.git", "{}/x/../other"])
+async def test_another_applications_repository_is_refused_as_a_remote_wherever_remotes_may_be(
+    state: StateManager, tmp_path: Path, form: str
+):
+    everywhere = RemoteSettings.model_validate({"paths": {"*": ["/"]}})
+    reach = RemoteReach(settings=everywhere, clock=FakeClock(), own=tmp_path)
+    registry = ApplicationRegistry(state=state, offers=lambda: Offers((), (), LISTED, reach))
+    await registry.register_application(AppDefinition.model_validate({"appId": "other"}))
+    params = {"repoUrl": form.format(tmp_path)}
+    definition = {"appId": "desk", "stateStoreConfig": {"params": params}}
+    with pytest.raises(DefinitionInvalid, match="among the server's own repositories"):
+        await registry.register_application(AppDefinition.model_validate(definition))
+    changed = {"stateStoreConfig": {"params": params}}
+    with pytest.raises(DefinitionInvalid, match="among the server's own repositories"):
+        await registry.update_application("other", changed, update_mask=["stateStoreConfig"])
+    assert await state.list_repositories() == ["other"]
+    elsewhere = {"repoUrl": str(tmp_path.parent / "elsewhere.git")}
+    definition = {"appId": "desk", "stateStoreConfig": {"params": elsewhere}}
+    assert await registry.register_application(AppDefinition.model_validate(definition))
     registry.close()
