@@ -5,14 +5,20 @@ from typing import Literal
 from uhlp.errors import ComponentNotFound, ValidationFailed
 from uhlp.evals.comparator import Comparator
 from uhlp.evals.dataset import Dataset, known_dataset
-from uhlp.evals.evaluators import Compared, EvaluatorSpec
+from uhlp.evals.evaluators import Compared, EvaluatorSpec, Judged
+from uhlp.evals.undeclared_text import undeclared_text
 from uhlp.registry.registered_prompts import RegisteredPrompts
-from uhlp.registry.snapshot import ComponentSnapshot, Snapshots
+from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot, Snapshots
 from uhlp.traffic.redaction import Redaction
 from uhlp.traffic.samples import SampleStore
 
 Origin = Literal["golden", "human", "recorded", "all"]
 MOST_RECORDED = 500
+_RUBRIC = (
+    "The output says what the expected output says, in whatever words: the same facts, names, numbers and requests, "
+    "nothing left out that matters to the reader and nothing invented."
+)
+_OR_NAME_ONE = 'or name an evaluator in the request: {"kind": "judge", "model": …, "rubric": …}'
 
 
 class ComponentDatasets:
@@ -38,15 +44,35 @@ class ComponentDatasets:
         return found[0]
 
     def evaluator_of(self, ns: str, component_id: str) -> EvaluatorSpec:
-        """The component's comparator. ValidationFailed where it leaves text to a judge: then name an evaluator."""
-        component = self._component(ns, component_id)
-        comparator = Comparator(component.definition.optimization.comparator)
-        if comparator.not_comparable_fields:
+        """The component's comparator, or the application's judge where that leaves text to one. ValidationFailed: there
+        is no judge."""
+        app, component = self._registry.snapshot(ns), self._component(ns, component_id)
+        evaluator = own_evaluator(app, component, is_judged=False)
+        if isinstance(evaluator, Compared) and (free := Comparator(evaluator.policies).not_comparable_fields):
             raise ValidationFailed(
-                f"{component_id} has free text ({', '.join(comparator.not_comparable_fields)}), which no comparator "
-                'judges: name an evaluator, such as {"kind": "judge", "model": …, "rubric": …}.'
+                f"{component_id} has free text ({', '.join(free)}), which no comparator judges: "
+                f"set llm.judgeModel of {ns}, {_OR_NAME_ONE}."
             )
-        return Compared(policies=dict(component.definition.optimization.comparator))
+        return evaluator
+
+    async def checked_evaluator_of(self, ns: str, component_id: str, dataset: Dataset | None = None) -> EvaluatorSpec:
+        """The same, after a look at what the right answers are: where they are prose that nobody has declared, the
+        judge, too. ValidationFailed, before anything is spent, where there is none."""
+        evaluator = self.evaluator_of(ns, component_id)
+        if not isinstance(evaluator, Compared):
+            return evaluator
+        known = await self.dataset_of(ns, component_id) if dataset is None else dataset
+        field = undeclared_text(known, evaluator.policies)
+        if field is None:
+            return evaluator
+        app, component = self._registry.snapshot(ns), self._component(ns, component_id)
+        if app.definition.llm.judge_model is None:
+            raise ValidationFailed(
+                f"The answers of {component_id} look like free text in {field} (long, and no two alike): only a judge "
+                f"can compare them, so nothing was run. Set llm.judgeModel of {ns}, {_OR_NAME_ONE}. Where every word "
+                f'must be the same, declare that: optimization.comparator {{"{field}": exact}}.'
+            )
+        return own_evaluator(app, component, is_judged=True)
 
     async def dataset_of(
         self, ns: str, component_id: str, *, origin: Origin = "all", limit: int | None = None
@@ -73,3 +99,13 @@ class ComponentDatasets:
         if component is None:
             raise ComponentNotFound(f"The application {ns} has no component {component_id}.")
         return component
+
+
+def own_evaluator(app: AppSnapshot, component: ComponentSnapshot, *, is_judged: bool) -> EvaluatorSpec:
+    """By what a component's outputs are judged: its comparator, or the application's judge where that leaves text to
+    one, or where it `is_judged` anyway."""
+    policies = component.definition.optimization.comparator
+    judge = app.definition.llm.judge_model
+    if judge is not None and (is_judged or Comparator(policies).not_comparable_fields):
+        return Judged(model=judge, rubric=_RUBRIC)
+    return Compared(policies=dict(policies))

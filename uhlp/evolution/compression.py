@@ -8,9 +8,9 @@ from hashlib import sha256
 from typing import Protocol
 
 from uhlp.errors import UhlpError
-from uhlp.evals.comparator import Comparator
+from uhlp.evals.component_datasets import own_evaluator
 from uhlp.evals.dataset import Dataset
-from uhlp.evals.evaluators import Compared, EvaluatorSpec, Judged
+from uhlp.evals.undeclared_text import undeclared_text
 from uhlp.evolution.candidate import Candidate
 from uhlp.evolution.config import ConfigInForce
 from uhlp.evolution.kept_prompt import KeptPrompt
@@ -25,11 +25,6 @@ from uhlp.prompts.overrides.override_set import STABLE, override_id
 from uhlp.registry.snapshot import AppSnapshot, Artifact, ComponentSnapshot
 from uhlp.state.state_manager import StateManager
 from uhlp.traffic.split import Split
-
-_RUBRIC = (
-    "The output says what the expected output says, in whatever words: the same facts, names, numbers and requests, "
-    "nothing left out that matters to the reader and nothing invented."
-)
 
 
 class Datasets(Protocol):
@@ -79,6 +74,12 @@ class Compression:
             return await self._runs.begin(OptimizeRun(request=request, experiment_id=request.request_id))
         except UhlpError as error:
             raise MeasurementFailed(f"the optimisation cannot be asked for: {error.message}") from error
+
+    async def undeclared_text(self, app: AppSnapshot, component: ComponentSnapshot) -> str | None:
+        """The field of its answers that is prose, though its comparator does not say so."""
+        optimization = component.definition.optimization
+        dataset = await self._datasets.dataset_of(app.app_id, component.definition.component_id)
+        return undeclared_text(dataset, optimization.comparator)
 
     async def cancel(self, candidate: Candidate) -> None:
         """End the run of a candidate that is over."""
@@ -136,7 +137,7 @@ class Compression:
                     *_some(dataset, "held_out", config.samples).samples,
                 )
             ),
-            evaluator=evaluator_of(app, component, is_judged=is_judged),
+            evaluator=own_evaluator(app, component, is_judged=is_judged),
             budget=OptimizeBudget(
                 calls=config.most_calls,
                 seconds=config.most_s,
@@ -149,15 +150,6 @@ class Compression:
 def request_id_of(candidate: Candidate) -> str:
     """The name of its run. Candidates' ids are random, and so is this."""
     return f"compress-{sha256(f'{candidate.app_id}/{candidate.id}/{candidate.created_at}'.encode()).hexdigest()[:24]}"
-
-
-def evaluator_of(app: AppSnapshot, component: ComponentSnapshot, *, is_judged: bool) -> EvaluatorSpec:
-    """By what its outputs are judged: its comparator, or the application's judge where that leaves text to one."""
-    policies = component.definition.optimization.comparator
-    judge = app.definition.llm.judge_model
-    if judge is not None and (is_judged or Comparator(policies).not_comparable_fields):
-        return Judged(model=judge, rubric=_RUBRIC)
-    return Compared(policies=dict(policies))
 
 
 def _some(dataset: Dataset, split: Split, most: int) -> Dataset:

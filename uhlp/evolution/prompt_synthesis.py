@@ -139,7 +139,13 @@ class PromptSynthesis:
         """(cause, reason) why this component's prompt must not be shortened; None when it may."""
         if (reason := why_no_shorter_prompt(self._book, app, component)) is not None:
             return "not_comparable" if "free text" in reason else "no_prompt", reason
-        comparator = comparator_of_prompts(component, is_judged=is_judged(self._book, app, component))
+        has_judge, is_begun = is_judged(self._book, app, component), "compression" in candidate.measurements
+        if not (has_judge or is_begun) and await self._compression.undeclared_text(app, component) is not None:
+            return "not_comparable", (
+                "its answers look like free text (long, and no two alike), which only a judge can compare: declare "
+                "the field free_text (optimization.comparator) and set llm.judgeModel, or declare it exact"
+            )
+        comparator = comparator_of_prompts(component, is_judged=has_judge)
         if comparator.not_comparable_fields:
             calibration = await self._reference.calibration(app, component, comparator, spending=spending)
             if calibration is None or not calibration.is_trusted:

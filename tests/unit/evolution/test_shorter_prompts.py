@@ -451,3 +451,26 @@ async def test_a_judge_that_is_not_calibrated_compares_nothing(empty: PromptWorl
     candidate = empty.book.candidate(candidate_id)
     assert (candidate.state, candidate.cause) == ("rejected", "not_comparable")
     assert "3 known answers, 20 are needed" in candidate.reason
+
+
+async def test_prose_that_nobody_has_declared_is_told_before_anything_is_asked_for(empty: PromptWorld) -> None:
+    golden = [(text, {"quantity": 1, "product": told_at_length(n)}) for n, text in enumerate(lines(12, split="train"))]
+    await empty.register(golden={PARSE: golden})
+    candidate = empty.book.candidate(await empty.compress())
+    assert (candidate.state, candidate.cause) == ("rejected", "not_comparable")
+    assert "set llm.judgeModel" in candidate.reason
+    assert await empty.optimizer_works() == []
+
+
+async def test_prose_that_its_owner_wants_word_for_word_is_tried(empty: PromptWorld) -> None:
+    golden = [(text, {"quantity": 1, "product": told_at_length(n)}) for n, text in enumerate(lines(12, split="train"))]
+    exact = component(optimization={"comparator": {"product": "exact"}})
+    await empty.register(exact, golden={PARSE: golden})
+    await empty.compress()
+    (request,) = await empty.optimizer_works()
+    assert request.evaluator is not None
+    assert request.evaluator.kind == "comparator"
+
+
+def told_at_length(number: int) -> str:
+    return f"The customer would like to have what is listed under number {number}."

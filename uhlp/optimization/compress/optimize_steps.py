@@ -45,7 +45,10 @@ class OptimizeSteps:
             raise NotApplicable(f"the baseline could not be measured: {incomplete.message}") from None
         rate = report.pass_rate or 0.0
         if rate < _LEAST_PASS_RATE:
-            raise NotApplicable(f"only {rate:.0%} of the baseline's answers pass; {_LEAST_PASS_RATE:.0%} are needed")
+            raise NotApplicable(
+                f"only {rate:.0%} of the baseline's answers pass; {_LEAST_PASS_RATE:.0%} are needed. Where they are "
+                "right in other words, declare the field free_text (optimization.comparator) and set llm.judgeModel"
+            )
         return run.model_copy(
             update={
                 "step": Step.PROPOSE,

@@ -29,9 +29,10 @@ async def send_request(body: OptimizeRequest, services: ServicesDep) -> dict[str
         if name not in services.strategies:
             known = ", ".join(services.strategies)
             raise ValidationFailed(f"There is no strategy {name[:80]!r}; there are {known}.")
-    if body.evaluator is None:
-        services.datasets.evaluator_of(body.prompt_ns, component_id)
-    request = body.model_copy(update={"component_id": component_id})
+    evaluator = body.evaluator or await services.datasets.checked_evaluator_of(
+        body.prompt_ns, component_id, body.dataset
+    )
+    request = body.model_copy(update={"component_id": component_id, "evaluator": evaluator})
     run = OptimizeRun(request=request, experiment_id=request.request_id)
     begun = await services.optimize_runs.begin(run)
     if (begun.request.prompt_ns, begun.request.prompt_key) != (request.prompt_ns, request.prompt_key):
