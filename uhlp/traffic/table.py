@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from uhlp import strict_json
+from uhlp.traffic.tallies import TALLIES
 
-SCHEMA = """
+SCHEMA = f"""
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = NORMAL;
 CREATE TABLE IF NOT EXISTS samples (
@@ -25,6 +26,7 @@ CREATE TABLE IF NOT EXISTS samples (
 ) STRICT;
 CREATE INDEX IF NOT EXISTS samples_by_component ON samples (app_id, component_id, seq);
 CREATE INDEX IF NOT EXISTS samples_by_draw ON samples (app_id, component_id, draw);
+{TALLIES}
 """
 
 _FIELDS = (
@@ -83,17 +85,24 @@ def select_sample(connection: sqlite3.Connection, app_id: str, sample_id: str) -
 
 
 def count_samples(connection: sqlite3.Connection, app_id: str, component_id: str) -> SampleCounts:
-    """The counts of one component."""
-    total, train, held_out, failed, imported, distinct = connection.execute(
-        "SELECT count(*), total(ok AND split = 'train'), total(ok AND split = 'held_out'), total(NOT ok),"
-        " total(source = 'import'), count(DISTINCT input_hash) FROM samples WHERE app_id = ? AND component_id = ?",
-        (app_id, component_id),
+    """The counts of one component, from the tallies: they cost the same however many samples there are."""
+    place = (app_id, component_id)
+    total, train, held_out, failed, imported = connection.execute(
+        "SELECT total(n), total(n * (ok AND split = 'train')), total(n * (ok AND split = 'held_out')),"
+        " total(n * NOT ok), total(n * (source = 'import'))"
+        " FROM sample_tallies WHERE app_id = ? AND component_id = ?",
+        place,
     ).fetchone()
     by_handler = connection.execute(
-        "SELECT handler, count(*) FROM samples WHERE app_id = ? AND component_id = ? GROUP BY handler ORDER BY handler",
-        (app_id, component_id),
+        "SELECT handler, sum(n) FROM sample_tallies WHERE app_id = ? AND component_id = ?"
+        " GROUP BY handler ORDER BY handler",
+        place,
     ).fetchall()
-    return SampleCounts(total, int(train), int(held_out), int(failed), int(imported), distinct, dict(by_handler))
+    distinct = connection.execute("SELECT n FROM input_tallies WHERE app_id = ? AND component_id = ?", place).fetchone()
+    return SampleCounts(
+        int(total), int(train), int(held_out), int(failed), int(imported), distinct[0] if distinct else 0,
+        dict(by_handler),
+    )  # fmt: skip
 
 
 def _loaded(row: dict[str, Any]) -> dict[str, Any]:
