@@ -17,7 +17,7 @@ from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate
 from uhlp.evolution.config import ConfigInForce
 from uhlp.evolution.statistics import EvidenceAccount, audit_share
-from uhlp.evolution.usage_store import UsageStore
+from uhlp.evolution.usage_store import NO_CANDIDATE, UsageStore
 from uhlp.llm import Budgets, GenerateRequest
 from uhlp.llm.usage import CODER, SERVE, UsageBook, Use
 from uhlp.metrics.windows import Windows
@@ -167,7 +167,7 @@ class Expectations:
     ) -> tuple[Use, Literal["recorded", "estimated"], bool]:
         """What the coder is expected to take for one handler, how that is known, and whether its price is not."""
         written = [one for one in self._book.candidates() if one.proposer == "coder" and one.drafts]
-        spent = Use.sum(use for _key, use in await self._usage.rows(kind=CODER))
+        spent = Use.sum(use for _key, use in await self._usage.rows(kind=CODER, candidate_id=NO_CANDIDATE))
         if written and spent.calls:
             n = len(written)
             tokens_in, tokens_out = spent.tokens_in // n, spent.tokens_out // n

@@ -12,7 +12,7 @@ from uhlp.evolution.config import ConfigInForce
 from uhlp.evolution.discoveries import Discoveries
 from uhlp.evolution.savings import balance_of, baseline_of, days_of, measured
 from uhlp.evolution.store import EvolutionStore
-from uhlp.evolution.usage_store import UsageStore, UseRow
+from uhlp.evolution.usage_store import NO_CANDIDATE, UsageStore, UseRow
 from uhlp.llm import Budgets
 from uhlp.llm.usage import EVOLUTION, SERVED, Use, by_kind, date_of
 from uhlp.models.definition import HandlerType
@@ -52,7 +52,7 @@ class Money:
         """{day, today, total, components: {id: {today, total}}, budget}: model calls, tokens, dollars and seconds, in
         all and by purpose. Raises AppNotFound."""
         definition = self._registry.snapshot(app_id).definition
-        rows = await self._usage.rows(app_id=app_id)
+        rows = await self._usage.rows(app_id=app_id, candidate_id=NO_CANDIDATE)  # candidates are in no model call's row
         today = self._budgets.usage.day
         components: dict[str, list[UseRow]] = defaultdict(list)
         for row in rows:
@@ -122,7 +122,7 @@ class Money:
     async def break_even(self, candidate: Candidate) -> dict[str, Any]:
         """{expected, rule, measured} of a candidate: what was known at its discovery, and what it shows in service."""
         known = await self._discovered(candidate.id)
-        rows = await self._usage.rows(app_id=candidate.app_id, component_id=candidate.component_id)
+        rows = await self._usage.rows(app_id=candidate.app_id, candidate_id=candidate.id)
         baseline = baseline_of(candidate, known)
         per_second = self.usd_per_second_saved(candidate.app_id, candidate.component_id)
         return {

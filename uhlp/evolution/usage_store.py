@@ -28,11 +28,15 @@ CREATE TABLE IF NOT EXISTS usage (
     tokens_out INTEGER NOT NULL, usd REAL NOT NULL, unpriced INTEGER NOT NULL, unpriced_tokens INTEGER NOT NULL,
     seconds REAL NOT NULL,
     PRIMARY KEY (app_id, component_id, day, kind, candidate_id)) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS usage_by_candidate ON usage (candidate_id, app_id);
 """
 DAYS_KEPT = 35
 """Today and the days before it that can still be told apart."""
 EARLIER = 0
 """The day under which all before them are added up."""
+NO_CANDIDATE = ""
+"""Whose rows are every model call's, and the requests that no candidate took part in: a few for each component and day,
+however many candidates there were."""
 
 _COLUMNS = ", ".join((*UseKey._fields, *USE_FIELDS))
 _KEEP = f"INSERT OR REPLACE INTO usage ({_COLUMNS}) VALUES ({', '.join('?' * (len(UseKey._fields) + len(USE_FIELDS)))})"  # noqa: S608  own names
@@ -84,11 +88,18 @@ class UsageStore:
             self._added_up_on = self._book.day
 
     async def rows(
-        self, *, app_id: str | None = None, component_id: str | None = None, kind: str | None = None
+        self,
+        *,
+        app_id: str | None = None,
+        component_id: str | None = None,
+        kind: str | None = None,
+        candidate_id: str | None = None,
     ) -> list[UseRow]:
-        """Every count that matches, of all days (`EARLIER` is one of them), today's as they stand now."""
+        """Every count that matches, of all days (`EARLIER` is one of them), today's as they stand now. Without a
+        candidate (`NO_CANDIDATE` for none) there are rows for every one that ever served.
+        """
         await self.run_cycle()
-        wanted = {"app_id": app_id, "component_id": component_id, "kind": kind}
+        wanted = {"app_id": app_id, "component_id": component_id, "kind": kind, "candidate_id": candidate_id}
         return await self._run(self._select, {name: value for name, value in wanted.items() if value is not None})
 
     def _open(self) -> None:
@@ -124,7 +135,9 @@ class UsageStore:
 
     def _select(self, wanted: Mapping[str, Any]) -> list[UseRow]:
         where = " AND ".join(f"{name} = ?" for name in wanted) or "true"
-        query = f"SELECT {_COLUMNS} FROM usage WHERE {where} ORDER BY day, app_id, component_id, kind, candidate_id"  # noqa: S608  fixed column names
+        # SQLite would search by application, through the rows of all of its candidates
+        table = "usage INDEXED BY usage_by_candidate" if "candidate_id" in wanted else "usage"
+        query = f"SELECT {_COLUMNS} FROM {table} WHERE {where} ORDER BY day, app_id, component_id, kind, candidate_id"  # noqa: S608  fixed names
         place = len(UseKey._fields)
         return [(UseKey(*row[:place]), Use(*row[place:])) for row in self._db.execute(query, tuple(wanted.values()))]
 

@@ -7,8 +7,8 @@ import pytest
 
 from uhlp.clock import FakeClock
 from uhlp.errors import Unavailable
-from uhlp.evolution.usage_store import DAYS_KEPT, EARLIER, UsageStore
-from uhlp.llm.usage import DAY_S, UsageBook
+from uhlp.evolution.usage_store import DAYS_KEPT, EARLIER, NO_CANDIDATE, UsageStore
+from uhlp.llm.usage import DAY_S, SERVED_BY_HANDLER, SERVED_BY_MODEL, UsageBook
 
 
 def opened(folder: Path, clock: FakeClock) -> tuple[UsageBook, UsageStore]:
@@ -55,6 +55,23 @@ async def test_rows_are_found_by_application_component_and_kind(tmp_path: Path) 
         assert len(await store.rows(app_id="shop", component_id="parse")) == 2
         assert len(await store.rows(kind="audit")) == 2
         assert await store.rows(app_id="nobody") == []
+
+
+async def test_model_calls_are_read_without_the_rows_of_candidates(tmp_path: Path) -> None:
+    book, store = opened(tmp_path, FakeClock())
+    async with store:
+        call(book, "coder")
+        book.served("shop", "parse", SERVED_BY_MODEL, ok=True, tokens_in=0, tokens_out=0, usd=0.0, seconds=0.1)
+        for at in range(40):
+            book.served(
+                "shop", "parse", SERVED_BY_HANDLER, candidate_id=f"c-{at}",
+                ok=True, tokens_in=0, tokens_out=0, usd=0.0, seconds=0.1,
+            )  # fmt: skip
+        assert len(await store.rows(app_id="shop")) == 42
+        without = await store.rows(app_id="shop", candidate_id=NO_CANDIDATE)
+        assert [key.kind for key, _use in without] == ["coder", SERVED_BY_MODEL]
+        assert [key.candidate_id for key, _use in await store.rows(app_id="shop", candidate_id="c-7")] == ["c-7"]
+        assert await store.rows(app_id="other", candidate_id="c-7") == []
 
 
 async def test_what_cannot_be_written_now_is_written_later(tmp_path: Path) -> None:
