@@ -15,6 +15,7 @@ import structlog
 from uhlp.clock import Clock, SystemClock
 from uhlp.errors import AppNotFound, NotFound, RevisionConflict, Unavailable, ValidationFailed
 from uhlp.keyed_locks import KeyedLocks
+from uhlp.state.bare_repository import new_bare_repository
 from uhlp.state.definition_repository import (
     MAIN,
     Commit,
@@ -304,7 +305,7 @@ def _create(path: Path) -> None:
     beside = path.with_name(f".new-{path.name}")
     shutil.rmtree(beside, ignore_errors=True)
     try:
-        pygit2.init_repository(str(beside), bare=True, initial_head="main")
+        new_bare_repository(beside)
         for made in (beside / "HEAD", beside / "config", beside):
             sync_path(made)
         beside.rename(path)

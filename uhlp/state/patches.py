@@ -2,11 +2,13 @@
 
 import re
 import tempfile
+from pathlib import Path
 
 import pygit2
 from pygit2.enums import ApplyLocation, DeltaStatus, FileMode
 
 from uhlp.errors import RevisionConflict, ValidationFailed
+from uhlp.state.bare_repository import new_bare_repository
 
 _FAILED_HUNK = re.compile(r"hunk at line (\d+)")
 _STATUS = {DeltaStatus.ADDED: "adds", DeltaStatus.DELETED: "deletes", DeltaStatus.MODIFIED: "changes"}
@@ -20,7 +22,7 @@ def apply_patch(diff: str, path: str, content: bytes | None) -> bytes | None:
     """
     parsed = _parse(diff, path)
     with tempfile.TemporaryDirectory(prefix="uhlp-patch-") as scratch:
-        repository = pygit2.init_repository(scratch, bare=True)
+        repository = new_bare_repository(Path(scratch))
         index = repository.index
         if content is not None:
             index.add(pygit2.IndexEntry(path, repository.create_blob(content), FileMode.BLOB))
