@@ -1,7 +1,7 @@
 """The files of an application's repository: where things stand, and how its two YAML files are read."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -17,7 +17,7 @@ REGISTRY_FILE = "component_registry.yaml"
 JIT_CODE = "_jit_code/"
 DATA_FOLDER = "files/"
 """What components themselves may write (registry/data_files)."""
-_JIT_VERSION = re.compile(r"_jit_code/(?P<component_id>[^/]+)/v(?P<version>[1-9][0-9]*)/")
+_JIT_VERSION = re.compile(r"(?P<folder>_jit_code/(?P<component_id>[^/]+)/v(?P<version>[1-9][0-9]*))/")
 
 Files = Mapping[str, bytes]
 M = TypeVar("M", bound=BaseModel)
@@ -47,6 +47,14 @@ def jit_version(script: str) -> int | None:
     """The N of a script below `_jit_code/<componentId>/v<N>/`."""
     found = _JIT_VERSION.match(script)
     return int(found["version"]) if found else None
+
+
+def unused_versions(scripts: Iterable[str | None]) -> Callable[[str], bool]:
+    """Whether a folder is that of a handler's version which none of `scripts` lies in: there is one more for every
+    handler that was ever promoted."""
+    found = (_JIT_VERSION.match(script) for script in scripts if script)
+    used = {one["folder"] for one in found if one}
+    return lambda folder: folder not in used and _JIT_VERSION.fullmatch(f"{folder}/") is not None
 
 
 class DefinitionReader:

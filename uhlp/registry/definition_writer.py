@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from uhlp.errors import Conflict, NotFound, RevisionConflict, UhlpError
+from uhlp.errors import Conflict, DefinitionInvalid, NotFound, RevisionConflict, UhlpError
 from uhlp.keyed_locks import KeyedLocks
+from uhlp.registry.definition_files import unused_versions
 from uhlp.registry.merge import kept_by_server, merged_files
 from uhlp.registry.offers import Offers
 from uhlp.registry.snapshot import AppSnapshot
@@ -95,7 +97,15 @@ class DefinitionWriter:
             raise Conflict("the definition keeps changing from outside; repeat the change later")
 
     async def _attempt(self, app_id: str, change: Change) -> str:
-        base, before = await self._present(app_id)
+        current = self._snapshots.in_service(app_id)
+        if current is not None:
+            in_use = await self._in_use(app_id, current)
+            if in_use is not None:
+                with suppress(DefinitionInvalid):  # maybe only for want of a version that was not read
+                    return await self._commit(app_id, change, current.revision, in_use)
+        return await self._commit(app_id, change, *await self._present(app_id))
+
+    async def _commit(self, app_id: str, change: Change, base: str | None, before: dict[str, bytes]) -> str:
         expected = change.expected_base_revision
         if expected is not None and expected != base:
             raise RevisionConflict(details={"expectedBaseRevision": expected, "currentRevision": base})
@@ -142,6 +152,18 @@ class DefinitionWriter:
             self._snapshots.swap(replace(snapshot, revision=revision))
         else:
             await self._snapshots.load(app_id)
+
+    async def _in_use(self, app_id: str, current: AppSnapshot) -> dict[str, bytes] | None:
+        """The files in service without the handlers of earlier versions: they compiled when they were committed, and
+        reading and checking all of them with every change would take ever longer. None where the repository is not at
+        what is in service: then nobody has compiled it as a whole.
+        """
+        scripts = [one.definition.task_details.script for one in current.components.values()]
+        try:
+            tree = await self._state.read_tree(app_id, without=unused_versions(scripts))
+        except NotFound:
+            return None
+        return tree.files if tree.revision == current.revision else None
 
     async def _present(self, app_id: str) -> tuple[str | None, dict[str, bytes]]:
         try:

@@ -16,7 +16,7 @@ from uhlp.errors import Conflict, DefinitionFileNotFound, NotFound, RevisionConf
 from uhlp.state.durable import RefLockedError, move_ref, sync_objects, sync_path
 from uhlp.state.paths import check_directory, check_path
 from uhlp.state.rebase import rebase
-from uhlp.state.trees import edit_tree, file_bytes, new_objects, printable, read_files, walk
+from uhlp.state.trees import edit_tree, file_bytes, new_objects, none_left_out, printable, read_files, walk
 
 MAIN = "refs/heads/main"
 REFUSED = "refs/uhlp/refused/"
@@ -27,7 +27,7 @@ _LOCK_WAIT_S = 0.02
 
 @dataclass(frozen=True, slots=True)
 class DefinitionTree:
-    """Every file of a definition at one revision."""
+    """The files of a definition at one revision."""
 
     revision: str
     files: dict[str, bytes]
@@ -192,10 +192,12 @@ class DefinitionRepository:
             raise DefinitionFileNotFound(f"there is no file {path} at {str(commit.id)[:12]}", details={"path": path})
         return file_bytes(entry, path), str(commit.id)
 
-    def tree(self, revision: str | None = None, ref: str = MAIN) -> DefinitionTree:
-        """Every file at a revision, or at the tip of `ref`."""
+    def tree(
+        self, revision: str | None = None, ref: str = MAIN, *, without: Callable[[str], bool] = none_left_out
+    ) -> DefinitionTree:
+        """Every file at a revision, or at the tip of `ref`, but for those in folders `without`."""
         commit = self._commit_at(revision or self.revision(ref))
-        return DefinitionTree(str(commit.id), read_files(commit.tree))
+        return DefinitionTree(str(commit.id), read_files(commit.tree, without))
 
     def entries(self, directory: str, *, recursive: bool, revision: str | None) -> list[DefinitionEntry]:
         """What is in a directory; DefinitionFileNotFound when there is no such directory."""

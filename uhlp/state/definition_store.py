@@ -29,6 +29,7 @@ from uhlp.state.patches import apply_patch
 from uhlp.state.remote import Remote
 from uhlp.state.remote_git import RemoteGit
 from uhlp.state.remote_sync import RemoteState, RemoteSync
+from uhlp.state.trees import none_left_out
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -159,9 +160,11 @@ class DefinitionStore:
         own = _own_ref(ref)
         await self.write(app_id, lambda repository: repository.delete_ref(own))
 
-    async def tree(self, app_id: str, revision: str | None = None) -> DefinitionTree:
-        """Every file at a revision (main's by default)."""
-        return await self.read(app_id, lambda repository: repository.tree(revision))
+    async def tree(
+        self, app_id: str, revision: str | None = None, *, without: Callable[[str], bool] = none_left_out
+    ) -> DefinitionTree:
+        """Every file at a revision (main's by default), but for those in folders `without`."""
+        return await self.read(app_id, lambda repository: repository.tree(revision, without=without))
 
     async def file(self, app_id: str, path: str, revision: str | None) -> tuple[bytes, str]:
         """A file's bytes and the revision they were read at."""

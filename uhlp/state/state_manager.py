@@ -3,7 +3,7 @@
 Definition state is files in the application's git repository; runtime state is JSON values by key.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from uhlp.state.remote import Remote
 from uhlp.state.remote_sync import RemoteState
 from uhlp.state.runtime_store import MOST_LISTED, RuntimeStore, RuntimeValue, StreamEntry
 from uhlp.state.store_latency import StoreLatency
+from uhlp.state.trees import none_left_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +159,12 @@ class StateManager:
         with self._of_definitions.of("commit"):
             return await self._definitions.commit(app_id, changes, note, expected=expected_base_revision)
 
-    async def read_tree(self, app_id: str, revision: str | None = None) -> DefinitionTree:
-        """Every file at a revision."""
+    async def read_tree(
+        self, app_id: str, revision: str | None = None, *, without: Callable[[str], bool] = none_left_out
+    ) -> DefinitionTree:
+        """Every file at a revision, but for those in folders (`a/b`) that `without` holds of: they are not read."""
         with self._of_definitions.of("read"):
-            return await self._definitions.tree(app_id, revision)
+            return await self._definitions.tree(app_id, revision, without=without)
 
     async def history(self, app_id: str, path: str | None = None, limit: int = 50) -> list[Commit]:
         """The newest commits first; with `path` only those that changed it."""

@@ -1,6 +1,6 @@
 """Git trees: many files changed at once, and read back whole."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import pygit2
 from pygit2.enums import FileMode
@@ -67,13 +67,20 @@ def _edited(
     return builder
 
 
-def walk(tree: pygit2.Tree, at: str = "") -> Iterator[tuple[str, pygit2.Object]]:
-    """Every entry below `tree` with its path, directories before what is in them."""
+def none_left_out(folder: str) -> bool:
+    """Every folder is read."""
+    return False
+
+
+def walk(
+    tree: pygit2.Tree, at: str = "", without: Callable[[str], bool] = none_left_out
+) -> Iterator[tuple[str, pygit2.Object]]:
+    """Every entry below `tree` with its path, directories before what is in them; nothing of folders `without`."""
     for entry in tree:
         path = f"{at}{entry.name}"
         yield path, entry
-        if isinstance(entry, pygit2.Tree):
-            yield from walk(entry, f"{path}/")
+        if isinstance(entry, pygit2.Tree) and not without(path):
+            yield from walk(entry, f"{path}/", without)
 
 
 def file_bytes(entry: pygit2.Object, path: str) -> bytes:
@@ -83,9 +90,11 @@ def file_bytes(entry: pygit2.Object, path: str) -> bytes:
     raise _invalid(path, "only regular files are allowed, no symlinks and no submodules")
 
 
-def read_files(tree: pygit2.Tree) -> dict[str, bytes]:
-    """Every file below `tree` by its path; DefinitionInvalid for what git took but a definition may not hold."""
-    return {_checked(path): file_bytes(entry, path) for path, entry in walk(tree) if not isinstance(entry, pygit2.Tree)}
+def read_files(tree: pygit2.Tree, without: Callable[[str], bool] = none_left_out) -> dict[str, bytes]:
+    """Every file below `tree` by its path, but for those in folders `without`; DefinitionInvalid for what git took but
+    a definition may not hold."""
+    found = walk(tree, without=without)
+    return {_checked(path): file_bytes(entry, path) for path, entry in found if not isinstance(entry, pygit2.Tree)}
 
 
 def new_objects(tree: pygit2.Tree, before: pygit2.Tree | None) -> Iterator[pygit2.Oid]:
