@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from uhlp.cli.output import moment, percent, print_entries, print_note
+from uhlp.cli.output import cost, moment, percent, print_entries, print_note
 
 SHOWN_MISMATCHES = 10
 
@@ -75,5 +75,5 @@ def _figures(one: dict[str, Any]) -> list[str]:
     break_even = one.get("breakEven") or {}
     if (known := break_even.get("measured") or break_even.get("expected")) is not None:
         lines.append(f"break-even: {known['words']}")
-    cost = "" if one["costUsd"] is None else f", cost ${one['costUsd']:.4f}"
-    return [*lines, f"{one['executions']:,} executions{cost}"]
+    took = cost(one["costUsd"], tokens=one["tokensIn"] + one["tokensOut"])
+    return [*lines, f"{one['executions']:,} executions{'' if took is None else f', cost {took}'}"]

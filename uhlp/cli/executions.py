@@ -7,7 +7,7 @@ import typer
 
 from uhlp.cli.arguments import App, OnlyComponent
 from uhlp.cli.failure import NOT_SO, CommandError
-from uhlp.cli.output import AsJson, print_json, print_table
+from uhlp.cli.output import AsJson, cost, print_json, print_table
 from uhlp.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ def _print_timeline(one: dict[str, Any]) -> None:
     print(f"  workflow {one['workflowId']} at {one['revision'][:7]}, begun {_utc(one['startedAt'])} by {one['source']}")
     usage = one["usage"]
     if usage["tokensIn"] or usage["tokensOut"]:
-        print(f"  models: {usage['tokensIn']} + {usage['tokensOut']} tokens, {usage['costUsd']:.4f} USD")
+        price = cost(usage["costUsd"], tokens=usage["tokensIn"] + usage["tokensOut"])
+        print(f"  models: {usage['tokensIn']} + {usage['tokensOut']} tokens, {price}")
     print()
     print(f"  {'start':>8}  {'took':>8}  {'step':<{_NAME_WIDTH}}  state")
     for step in one["steps"]:

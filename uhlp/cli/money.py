@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from uhlp.cli.arguments import App, OnlyApp
-from uhlp.cli.output import AsJson, percent, print_entries, print_json, print_note, print_table
+from uhlp.cli.output import NO_PRICE, AsJson, cost, percent, print_entries, print_json, print_note, print_table
 
 _STATUS = {
     "waits_for_approval": "waits for approval",
@@ -65,10 +65,10 @@ def savings(
             (
                 name,
                 f"{one['total']['requests']:,}",
-                _dollars(one["today"]["saved"]["usd"]),
-                _dollars(one["total"]["saved"]["usd"]),
-                _dollars(one["total"]["spent"]["usd"]),
-                _dollars(one["total"]["net"]["usd"]),
+                _saved(one["today"], "saved"),
+                _saved(one["total"], "saved"),
+                cost(**one["total"]["spent"]),
+                _saved(one["total"], "net"),
                 f"{one['total']['saved']['seconds']:,.1f}",
                 f"{one['total']['saved']['tokens']:,}",
             )
@@ -84,7 +84,7 @@ def savings(
         [
             (
                 day["day"], name, f"{one['requests']:,}", f"{one['byHandler']:,}",
-                _dollars(one["saved"]["usd"]), _dollars(one["spent"]["usd"]), _dollars(one["net"]["usd"]),
+                _saved(one, "saved"), cost(**one["spent"]), _saved(one, "net"),
                 f"{one['saved']['seconds']:,.1f}", f"{one['saved']['tokens']:,}",
             )
             for day in found["days"]
@@ -109,7 +109,7 @@ def usage(app: App, json_: AsJson = False) -> None:
             today = one["today"]["byPurpose"].get(purpose, {})
             rows.append((
                 name, purpose, f"{total['calls']:,}", f"{total['tokensIn'] + total['tokensOut']:,}",
-                f"{total['seconds']:,.1f}", _dollars(total["usd"]), _dollars(today.get("usd", 0.0)),
+                f"{total['seconds']:,.1f}", _cost(total), _cost(today) if today else "$0.0000",
             ))  # fmt: skip
     print_table(
         ("component", "for", "#calls", "#tokens", "#seconds", "#cost", "#today"), rows, empty="No model was asked yet."
@@ -143,6 +143,15 @@ def _paid(component: dict[str, Any]) -> str:
         measured = one["measured"]
         return f"{one['candidateId']} answers {percent(measured['coverage'])}; {measured['words']}"
     return ""
+
+
+def _cost(use: dict[str, Any]) -> str | None:
+    return NO_PRICE if use["unpricedCalls"] and not use["usd"] else _dollars(use["usd"])
+
+
+def _saved(balance: dict[str, Any], figure: str) -> str | None:
+    """`saved` or `net` of a balance, where the price of what was saved is known of any request."""
+    return NO_PRICE if balance["unpricedRequests"] and not balance["saved"]["usd"] else _dollars(balance[figure]["usd"])
 
 
 def _calls(value: int | None) -> str | None:

@@ -22,6 +22,8 @@ _BETWEEN = 3
 _FOLDED = 20
 """What a column that may be broken needs at least."""
 
+NO_PRICE = "no price"
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -153,6 +155,13 @@ def percent(share: float | None) -> str | None:
     while digits < _MOST_DIGITS and 0 < share < 1 and round(share, digits + 2) in (0, 1):
         digits += 1
     return f"{share:.{digits}%}"
+
+
+def cost(usd: float | None, *, tokens: int) -> str | None:
+    """What so many tokens cost, to four places. A price that nobody knows counts nothing in sums, and is not free."""
+    if usd is None:
+        return None
+    return NO_PRICE if tokens and not usd else f"${usd:,.4f}"
 
 
 def moment(epoch_s: float | None) -> str | None:

@@ -111,19 +111,20 @@ def measured(
 ) -> dict[str, Any] | None:
     """N* of what is in service, from what it really took and saved; None before its first request.
 
-    `calls` is None when it does not pay or a price is not known. Its audits are running costs, all else is what it took
-    to make it.
+    `calls` is None when it does not pay or a price is not known, `compileUsd` where that of the coder is not. Its
+    audits are running costs, all else is what it took to make it.
     """
     saved = saved_by((row for row in rows if row[0].candidate_id == candidate.id), {candidate.id: baseline})
     if not saved.requests:
         return None
     costs = candidate.costs
-    compile_usd = costs.usd - costs.audits_usd
+    is_priced = bool(costs.usd) or not (costs.tokens_in or costs.tokens_out)
+    compile_usd = costs.usd - costs.audits_usd if is_priced else None
     saving_usd = None if saved.unpriced else (saved.usd - costs.audits_usd) / saved.requests
     saving_seconds = saved.seconds / saved.requests
     value = None if saving_usd is None else saving_usd + per_second * saving_seconds
     calls = None
-    if value is not None and (compile_usd <= 0 or value > 0):
+    if value is not None and compile_usd is not None and (compile_usd <= 0 or value > 0):
         calls = 0 if compile_usd <= 0 else ceil(compile_usd / value - 1e-9)
     return {
         "calls": calls,
@@ -137,12 +138,15 @@ def measured(
         "valueUsdPerCall": value,
         "savedUsd": None if saved.unpriced else saved.usd - costs.audits_usd,
         "savedSeconds": saved.seconds,
-        "isPaidBack": None if value is None else value * saved.requests >= compile_usd,
+        "isPaidBack": None if value is None or compile_usd is None else value * saved.requests >= compile_usd,
         "words": _words(calls, saved.requests, compile_usd, value, saving_seconds),
     }
 
 
-def _words(calls: int | None, requests: int, compile_usd: float, value: float | None, seconds: float) -> str:
+def _words(calls: int | None, requests: int, compile_usd: float | None, value: float | None, seconds: float) -> str:
+    if compile_usd is None:
+        per_call = f"{seconds:.3g} s a call" if value is None else f"{usd(value)} and {seconds:.3g} s a call"
+        return f"it saves {per_call}; whether that pays is not known: what made it has no price"
     took = f"it took {usd(compile_usd)} to make"
     if value is None:
         return f"{took} and saves {seconds:.3g} s a call; whether that pays is not known without a price"

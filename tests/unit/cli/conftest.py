@@ -67,7 +67,8 @@ class JudgedEvolution(QuietEvolution):
     """One candidate, with all that a person judges it by."""
 
     async def candidate(self, candidate_id: str) -> dict[str, Any]:
-        figures = {"n": 48, "k": 1, "coverage": 0.9, "executions": 1_200, "costUsd": 0.02}
+        figures = {"n": 48, "k": 1, "coverage": 0.9, "executions": 1_200, "costUsd": 0.02,
+                   "tokensIn": 900, "tokensOut": 90}  # fmt: skip
         judged = {"approvalRequired": True, "approvedBy": None, "holds": None, "paused": False}
         case = {"input": {"text": "late"}, "expected": {"queue": "shipping"}, "got": {"queue": "other"}}
         moved = {

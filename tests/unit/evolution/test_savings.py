@@ -94,6 +94,16 @@ def test_what_takes_more_than_it_saves_is_said_not_to_pay() -> None:
     assert with_seconds["calls"] == 41
 
 
+def test_what_a_coder_of_unknown_price_took_is_not_nothing() -> None:
+    told = measured(candidate(costs=Costs(tokens_in=5_000, tokens_out=900)), ROWS, MODEL, 0.0)
+    assert told is not None
+    assert (told["compileUsd"], told["calls"], told["isPaidBack"]) == (None, None, None)
+    assert told["words"].endswith("whether that pays is not known: what made it has no price")
+    free = measured(candidate(costs=Costs()), ROWS, MODEL, 0.0)
+    assert free is not None
+    assert (free["compileUsd"], free["calls"], free["isPaidBack"]) == (0.0, 0, True)
+
+
 def test_before_its_first_request_nothing_is_measured() -> None:
     assert measured(candidate(), [row("coder", 1, usd=1.0)], MODEL, 0.0) is None
 

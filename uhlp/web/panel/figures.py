@@ -1,8 +1,10 @@
 """How the panel writes numbers. None, which means that nothing was observed, is a dash everywhere."""
 
+from collections.abc import Mapping
 from typing import Any
 
 DASH = "\u2013"
+NO_PRICE = "no price"
 _MINUS = "\u2212"
 
 
@@ -57,6 +59,17 @@ def usd(value: float | None) -> str:
         digits += 1
     text = f"${abs(value):.{digits}f}"
     return text if value > 0 else f"{_MINUS}{text}"
+
+
+def cost(value: float | None, *, tokens: float) -> str:
+    """What so many tokens cost. A price that nobody knows counts nothing in sums, and is not free."""
+    return NO_PRICE if tokens and value == 0 else usd(value)
+
+
+def balance(of: Mapping[str, Any], figure: str) -> str:
+    """`saved` or `net` money of a balance, where the price of what was saved is known of any request."""
+    is_unknown = of["unpricedRequests"] and not of["saved"]["usd"]
+    return NO_PRICE if is_unknown else usd(of[figure]["usd"])
 
 
 def rate(calls_per_min: float | None) -> str:

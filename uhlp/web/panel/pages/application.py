@@ -164,5 +164,5 @@ def _component(services: Services, app_id: str, component_id: str, candidate: Ma
         figures.share(known.get("coverage")),
         figures.share(known.get("agreement"), 1),
         f"< {known['proven'] * 100:g} %" if known.get("proven") else figures.DASH,
-        figures.usd(shown["costUsd"]) if window.count else figures.DASH,
+        figures.cost(shown["costUsd"], tokens=shown["tokensIn"] + shown["tokensOut"]) if window.count else figures.DASH,
     ]

@@ -64,6 +64,7 @@ def _about(visit: Visit, told: Mapping[str, Any]) -> Markup:
     )
     worth = told.get("breakEven") or {}
     known = worth.get("measured") or worth.get("expected") or {}
+    tokens = told["tokensIn"] + told["tokensOut"]
     return join(
         [
             _stages(told),
@@ -83,7 +84,7 @@ def _about(visit: Visit, told: Mapping[str, Any]) -> Markup:
                 tile("Coverage", figures.share(told["coverage"]), "of the inputs it answers itself"),
                 tile("Agreement", figures.share(told["agreement"], 1), "of its answers that were compared"),
                 tile("p50", figures.milliseconds(told["p50Ms"]), f"{told['executions']:,} executions for users"),
-                tile("It cost", figures.usd(told["costUsd"]), f"{told['tokensIn'] + told['tokensOut']:,} tokens"),
+                tile("It cost", figures.cost(told["costUsd"], tokens=tokens), f"{tokens:,} tokens"),
             ),
             facts(
                 [

@@ -97,6 +97,7 @@ async def _about(visit: Visit, app_id: str, component_id: str) -> Markup:
     definition = component.definition
     window = services.windows.window(app_id, component_id, HOUR_S)
     shown = window.as_dict()
+    tokens = shown["tokensIn"] + shown["tokensOut"]
     candidates = [one for one in await services.evolution.candidates(app_id) if one["componentId"] == component_id]
     gave_back = ", ".join(f"{reason} {number:,}" for reason, number in sorted(shown["deoptimized"].items()))
     route = definition.route_matcher
@@ -120,8 +121,10 @@ async def _about(visit: Visit, app_id: str, component_id: str) -> Markup:
                 ),
                 tile(
                     "Cost of a request",
-                    figures.usd(window.value("avg", "cost_usd")),
-                    f"{figures.usd(shown['costUsd'])} in the last hour" if window.count else "nothing in the last hour",
+                    figures.cost(window.value("avg", "cost_usd"), tokens=tokens),
+                    f"{figures.cost(shown['costUsd'], tokens=tokens)} in the last hour"
+                    if window.count
+                    else "nothing in the last hour",
                 ),
             ),
             tag(

@@ -186,7 +186,7 @@ def _arms(label: str, before: ArmFigures, after: ArmFigures) -> Markup:
             figures.count(arm.errored),
             figures.count(arm.tokens_in),
             figures.count(arm.tokens_out),
-            figures.usd(arm.cost_usd),
+            figures.cost(arm.cost_usd, tokens=arm.tokens_in or 0),
         ]
         for name, arm in (("before", before), ("after", after))
     ]

@@ -111,10 +111,13 @@ def _row(app_id: str, one: EvalRecord) -> list[Part]:
 
 def cost(told: EvalFigures) -> str:
     """What it took, as far as that is known."""
-    if not told.unpriced:
-        return figures.usd(told.cost_usd)
-    known = f"{figures.usd(told.cost_usd)}, " if told.cost_usd else ""
-    return f"{known}{told.unpriced:,} unpriced"
+    return _cost(told.cost_usd, told.unpriced)
+
+
+def _cost(usd: float, unpriced: int) -> str:
+    if not unpriced:
+        return figures.usd(usd)
+    return f"{figures.usd(usd)}, {unpriced:,} unpriced" if usd else f"{unpriced:,} unpriced"
 
 
 def subject(one: EvalRecord) -> str:
@@ -168,7 +171,11 @@ def _compared(told: dict[str, Any]) -> Markup:
         tile("Passed", figures.share(after["passRate"], 1), f"{figures.share(before['passRate'], 1)} before"),
         tile("Better", figures.count(told["better"]), f"of {told['samples']:,} in both"),
         tile("Worse", figures.count(told["worse"]), f"of {told['samples']:,} in both", "bad" if told["worse"] else ""),
-        tile("Cost", figures.usd(after["costUsd"]), f"{figures.usd(before['costUsd'])} before"),
+        tile(
+            "Cost",
+            _cost(after["costUsd"], after["unpriced"]),
+            f"{_cost(before['costUsd'], before['unpriced'])} before",
+        ),
     )
     same = [
         badge("same samples", "good") if told["sameDataset"] else badge("other samples", "warn"),

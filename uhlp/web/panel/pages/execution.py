@@ -74,6 +74,7 @@ async def execution_page(visit: Visit, app_id: str, execution_id: str) -> Page:
 
 def _about(visit: Visit, told: Mapping[str, Any]) -> Markup:
     usage, error = told["usage"], told["error"]
+    tokens = usage["tokensIn"] + usage["tokensOut"]
     is_open = told["state"] in OPEN_STATES
     asks = Question("Cancel the run", "It ends, with the steps that are being done. What they have done is not undone.")
     cancel = visit.button(requests.CANCEL_EXECUTION, "Cancel", "cancel", tone="danger", asks=asks) if is_open else None
@@ -86,10 +87,14 @@ def _about(visit: Visit, told: Mapping[str, Any]) -> Markup:
                 tile("Attempts of steps", figures.count(len(told["steps"])), _again(told["steps"])),
                 tile(
                     "Tokens",
-                    figures.count(usage["tokensIn"] + usage["tokensOut"]),
+                    figures.count(tokens),
                     f"{usage['tokensIn']:,} in, {usage['tokensOut']:,} out",
                 ),
-                tile("Cost", figures.usd(usage["costUsd"]), "of all its model calls"),
+                tile(
+                    "Cost",
+                    figures.cost(usage["costUsd"], tokens=tokens),
+                    "of all its model calls",
+                ),
             ),
             tag("div", cancel, class_="buttons") if cancel else None,
             facts(
@@ -150,7 +155,7 @@ def _row(step: Mapping[str, Any], whole_ms: float) -> list[Part]:
         figures.milliseconds(step["durationMs"]),
         mono(step["implementation"]) if step["implementation"] else figures.DASH,
         figures.count(tokens or None),
-        figures.usd(step["costUsd"] or None),
+        figures.cost(step["costUsd"], tokens=tokens) if tokens else figures.DASH,
     ]
 
 

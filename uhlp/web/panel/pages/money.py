@@ -80,16 +80,16 @@ def _application(app_id: str, usage: Mapping[str, Any], savings: Mapping[str, An
                 badge("spent for today", "bad") if budget["isSpent"] else None,
             ),
             tiles(
-                tile("Models today", figures.usd(today["usd"]), figures.number_of(today["calls"], "call")),
-                tile("Models in total", figures.usd(total["usd"]), figures.number_of(total["calls"], "call")),
+                tile("Models today", _cost(today), figures.number_of(today["calls"], "call")),
+                tile("Models in total", _cost(total), figures.number_of(total["calls"], "call")),
                 tile(
                     "Saved today, net",
-                    figures.usd(savings["today"]["net"]["usd"]),
+                    figures.balance(savings["today"], "net"),
                     figures.seconds(savings["today"]["net"]["seconds"]),
                 ),
                 tile(
                     "Saved in total, net",
-                    figures.usd(savings["total"]["net"]["usd"]),
+                    figures.balance(savings["total"], "net"),
                     figures.seconds(savings["total"]["net"]["seconds"]),
                 ),
             ),
@@ -116,7 +116,7 @@ def _purposes(purposes: Mapping[str, Mapping[str, Any]]) -> Markup:
             figures.seconds(use["seconds"]),
             join(
                 [
-                    figures.usd(use["usd"]),
+                    _cost(use),
                     tag("div", f"{figures.number_of(use['unpricedCalls'], 'call')} without a price", class_="quiet")
                     if use["unpricedCalls"]
                     else None,
@@ -126,6 +126,14 @@ def _purposes(purposes: Mapping[str, Mapping[str, Any]]) -> Markup:
         for name, use in sorted(purposes.items(), key=lambda item: -item[1]["usd"])
     ]
     return table("What models took today", _USE, rows, numeric=_USE[1:])
+
+
+def _cost(use: Mapping[str, Any]) -> str:
+    return figures.NO_PRICE if use["unpricedCalls"] and not use["usd"] else figures.usd(use["usd"])
+
+
+def _spent(balance: Mapping[str, Any]) -> str:
+    return figures.cost(balance["spent"]["usd"], tokens=balance["spent"]["tokens"])
 
 
 def _savings(app_id: str, components: Mapping[str, Mapping[str, Any]]) -> Markup:
@@ -147,9 +155,9 @@ def _savings(app_id: str, components: Mapping[str, Mapping[str, Any]]) -> Markup
                 figures.share(total["byHandler"] / total["requests"] if total["requests"] else None),
                 figures.seconds(total["saved"]["seconds"]),
                 figures.count(total["saved"]["tokens"]),
-                figures.usd(total["saved"]["usd"]),
-                figures.usd(total["spent"]["usd"]),
-                figures.usd(total["net"]["usd"]),
+                figures.balance(total, "saved"),
+                _spent(total),
+                figures.balance(total, "net"),
             ]
         )
     return table("What handlers and shorter prompts saved", _SAVED, rows, numeric=_SAVED[1:])
@@ -163,9 +171,9 @@ def _days(days: Iterable[Mapping[str, Any]]) -> Markup:
             figures.share(one["byHandler"] / one["requests"] if one["requests"] else None),
             figures.seconds(one["saved"]["seconds"]),
             figures.count(one["saved"]["tokens"]),
-            figures.usd(one["saved"]["usd"]),
-            figures.usd(one["spent"]["usd"]),
-            figures.usd(one["net"]["usd"]),
+            figures.balance(one, "saved"),
+            _spent(one),
+            figures.balance(one, "net"),
         ]
         for one in days
     ]

@@ -1,6 +1,6 @@
 """Overview: what the server does now, what it saves, and what asks for attention."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from uhlp.models.definition import HandlerType
@@ -116,10 +116,10 @@ async def _saved(services: Services) -> Markup:
     budgets = (await services.evolution.overview()).get("budgets", {})
     limit, left = budgets.get("usdPerDay"), budgets.get("leftUsd")
     return tiles(
-        tile("Money today", figures.usd(_sum(balances, "today", "usd")), "after what evolution spent"),
-        tile("Time today", figures.seconds(_sum(balances, "today", "seconds")), "that callers did not wait"),
-        tile("Money in total", figures.usd(_sum(balances, "total", "usd")), "after what evolution spent"),
-        tile("Time in total", figures.seconds(_sum(balances, "total", "seconds")), "that callers did not wait"),
+        tile("Money today", figures.balance(_money(balances, "today"), "net"), "after what evolution spent"),
+        tile("Time today", figures.seconds(_sum(balances, "today", "net", "seconds")), "that callers did not wait"),
+        tile("Money in total", figures.balance(_money(balances, "total"), "net"), "after what evolution spent"),
+        tile("Time in total", figures.seconds(_sum(balances, "total", "net", "seconds")), "that callers did not wait"),
         tile(
             "Evolution spent today",
             figures.usd(budgets.get("spentUsd")),
@@ -128,8 +128,17 @@ async def _saved(services: Services) -> Markup:
     )
 
 
-def _sum(balances: Iterable[dict[str, Any]], span: str, unit: str) -> float:
-    return sum(float(one[span]["net"][unit]) for one in balances)
+def _sum(balances: Iterable[dict[str, Any]], span: str, figure: str, unit: str) -> float:
+    return sum(float(one[span][figure][unit]) for one in balances)
+
+
+def _money(balances: Sequence[dict[str, Any]], span: str) -> dict[str, Any]:
+    """The money of several balances as one."""
+    return {
+        "saved": {"usd": _sum(balances, span, "saved", "usd")},
+        "net": {"usd": _sum(balances, span, "net", "usd")},
+        "unpricedRequests": sum(one[span]["unpricedRequests"] for one in balances),
+    }
 
 
 async def _applications(services: Services) -> Markup:
