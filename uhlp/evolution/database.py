@@ -205,10 +205,11 @@ class EvolutionDatabase:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield self._db
+            self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # a full disk has ended it already
+                self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
 
     def _pass_fence(self, db: sqlite3.Connection) -> None:
         """The last thing before the commit: whoever has lost the lease by now writes nothing."""

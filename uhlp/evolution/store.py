@@ -121,7 +121,7 @@ class EvolutionStore:
         for change in changes:
             if change.candidate is not None:
                 self._unsaved.pop(change.candidate.id, None)
-                self._saved_at[change.candidate.id] = (self._clock.monotonic(), _wrong(change.candidate))
+                self._note_saved(change.candidate, self._clock.monotonic())
         for listener in self._listeners:
             try:
                 listener(sealed)
@@ -142,8 +142,15 @@ class EvolutionStore:
             await self._run(self._database.save_progress, [candidate], payloads or {})
         if self._unsaved.get(candidate.id) is candidate:
             del self._unsaved[candidate.id]
-        self._saved_at[candidate.id] = (now, _wrong(candidate))
+        self._note_saved(candidate, now)
         return True
+
+    def _note_saved(self, candidate: Candidate, now: float) -> None:
+        """What is over grows hardly ever: then it is saved at once."""
+        if candidate.is_open or candidate.is_serving:
+            self._saved_at[candidate.id] = (now, _wrong(candidate))
+        else:
+            self._saved_at.pop(candidate.id, None)
 
     async def flush(self) -> None:
         """Write all evidence that is still in memory."""

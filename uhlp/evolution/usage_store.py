@@ -128,10 +128,11 @@ class UsageStore:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield self._db
+            self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # a full disk has ended it already
+                self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
 
     def _select(self, wanted: Mapping[str, Any]) -> list[UseRow]:
         where = " AND ".join(f"{name} = ?" for name in wanted) or "true"

@@ -446,3 +446,17 @@ async def test_a_full_disk_is_named_and_loses_no_evidence(store: EvolutionStore,
     await store.flush()
     async with EvolutionStore(path=path, clock=FakeClock()) as another:
         assert (await another.candidate(candidate.id)).evidence["k"] == 1
+
+
+async def test_what_a_full_disk_refuses_is_refused_in_its_own_words(store: EvolutionStore) -> None:
+    candidate = await discover(store)
+    full = "PRAGMA max_page_count = 1"  # no page more than there are
+
+    def leave_no_room() -> None:
+        assert store._database._connection is not None
+        store._database._connection.execute(full)
+
+    await store._run(leave_no_room)
+    long = {"payload": "x" * 100_000}
+    with pytest.raises(Unavailable, match="disk is full"):
+        await store.update_evidence(candidate, payloads=long)
