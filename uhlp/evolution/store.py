@@ -116,12 +116,17 @@ class EvolutionStore:
     async def append_all(self, changes: Sequence[Change]) -> int:
         """Several decisions in one transaction (a promotion that supersedes another); the seq of the last."""
         changes = [replace(one, entry=replace(one.entry, role=self._role_of(one.entry.actor))) for one in changes]
-        with self._latency.of("decide"):
-            sealed = await self._run(self._database.append, changes)
-        for change in changes:
-            if change.candidate is not None:
-                self._unsaved.pop(change.candidate.id, None)
-                self._note_saved(change.candidate, self._clock.monotonic())
+        decided = [change.candidate for change in changes if change.candidate is not None]
+        # what waits is older than what is written now: a `flush` beside this must not write it afterwards
+        waiting = {one.id: self._unsaved.pop(one.id) for one in decided if one.id in self._unsaved}
+        try:
+            with self._latency.of("decide"):
+                sealed = await self._run(self._database.append, changes)
+        except BaseException:
+            self._unsaved = waiting | self._unsaved
+            raise
+        for one in decided:
+            self._note_saved(one, self._clock.monotonic())
         for listener in self._listeners:
             try:
                 listener(sealed)

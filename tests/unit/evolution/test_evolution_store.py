@@ -1,5 +1,6 @@
 """The evolution store on a real file: transactions, restarts, tampering."""
 
+import asyncio
 import resource
 import sqlite3
 from collections.abc import AsyncIterator
@@ -460,3 +461,15 @@ async def test_what_a_full_disk_refuses_is_refused_in_its_own_words(store: Evolu
     long = {"payload": "x" * 100_000}
     with pytest.raises(Unavailable, match="disk is full"):
         await store.update_evidence(candidate, payloads=long)
+
+
+async def test_evidence_that_waited_does_not_take_the_place_of_what_a_decision_has_written(
+    store: EvolutionStore,
+) -> None:
+    candidate = await discover(store)
+    assert not await store.update_evidence(replace(candidate, executions=1))  # it was saved just now: it waits
+    decided, entry = decide(
+        replace(candidate, executions=2), S.SYNTHESIZED, ts=candidate.updated_at + 1, actor="g", reason="r"
+    )
+    await asyncio.gather(store.append(entry, decided), store.flush())
+    assert (await store.candidate(candidate.id)).executions == 2
