@@ -219,6 +219,16 @@ async def test_an_edit_of_what_a_tag_has_already_takes_its_place(store, prompt) 
     assert "-You sort tickets" in await store.diff(prompt, "source", "stable")
 
 
+async def test_tags_that_nothing_stands_under_are_not_compared(store, prompt) -> None:
+    await store.put(prompt, [override(prompt, "preamble", SHORT)], tag="shorter")
+    assert await store.diff(prompt, "source", "stable") == ""
+    assert "-You sort tickets" in await store.diff(prompt, "stable", "shorter")
+    with pytest.raises(OverrideNotFound, match=r"under the tag shortr; did you mean `shorter`\?"):
+        await store.diff(prompt, "shortr", "stable")
+    with pytest.raises(OverrideNotFound, match="there are source, shorter, stable"):
+        await store.diff(prompt, "source", "v2")
+
+
 async def test_an_earlier_set_is_put_back(store, prompt) -> None:
     first = await store.store(prompt, override(prompt, "preamble", SHORT))
     second = await store.put(prompt, [override(prompt, "rules", RULES)])

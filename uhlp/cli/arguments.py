@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import PurePosixPath
 from typing import Annotated, Any
 
 import typer
@@ -19,14 +20,14 @@ def point_at(url: str | None, token: str | None) -> None:
             os.environ[variable] = value
 
 
-def _told(ctx: typer.Context, path: str) -> dict[str, Any]:
+def _told(ctx: typer.Context, path: str, **query: str) -> dict[str, Any]:
     """What the server says; nothing when it cannot be asked: whoever presses Tab wants no error."""
     from uhlp.cli.admin_client import AdminClient
 
     given = ctx.find_root().params
     point_at(given.get("url"), given.get("token"))
     with suppress(CommandError), AdminClient(timeout_s=_COMPLETES_WITHIN_S) as client:
-        return client.get(path)
+        return client.get(path, **query)
     return {}
 
 
@@ -41,6 +42,14 @@ def component_ids(ctx: typer.Context, incomplete: str) -> Iterator[str]:
     app = ctx.params.get("app") or ctx.params.get("place")
     found = _told(ctx, f"/apps/{app}/components").get("components", ()) if app else ()
     return (one["componentId"] for one in found if one["componentId"].startswith(incomplete))
+
+
+def prompt_names(ctx: typer.Context, incomplete: str) -> Iterator[str]:
+    """Prompts that begin so, of the application that stands before."""
+    app = ctx.params.get("app")
+    found = _told(ctx, f"/apps/{app}/definition", directory="prompts").get("entries", ()) if app else ()
+    names = (PurePosixPath(one["path"]) for one in found)
+    return (one.stem for one in names if one.suffix == ".yaml" and one.stem.startswith(incomplete))
 
 
 def candidate_ids(ctx: typer.Context, incomplete: str) -> Iterator[tuple[str, str]]:
@@ -58,7 +67,10 @@ CandidateId = Annotated[
         metavar="CANDIDATE", help="Candidate id; `uhlp candidates` lists them.", autocompletion=candidate_ids
     ),
 ]
-Prompt = Annotated[str, typer.Argument(metavar="PROMPT", help="Name of a file in prompts/, without .yaml.")]
+Prompt = Annotated[
+    str,
+    typer.Argument(metavar="PROMPT", help="Name of a file in prompts/, without .yaml.", autocompletion=prompt_names),
+]
 Reason = Annotated[str, typer.Option(help="Why, for the ledger.")]
 OnlyApp = Annotated[
     str | None,

@@ -60,6 +60,8 @@ async def test_the_help_says_what_exit_statuses_mean_and_how_words_are_completed
     [
         ("uhlp why de", ["desk"]),
         ("uhlp why desk class", ["classify-ticket"]),
+        ("uhlp overrides desk class", ["classify-ticket"]),
+        ("uhlp compress desk c", ["classify-ticket"]),
         ("uhlp rollback desk class", ["classify-ticket"]),
         ("uhlp logs --app de", ["desk"]),
         ("uhlp show ca", ["cand-1"]),

@@ -94,3 +94,14 @@ async def test_what_can_be_judged_is_sent_with_who_judges(
     (message,) = await stored.optimize_requests.receive()
     assert message.body.evaluator is not None
     assert message.body.evaluator.kind == kind
+
+
+async def test_a_prompt_that_is_not_there_is_told_with_the_nearest_name(
+    stored: Services, client_of: Any, admin: Any
+) -> None:
+    await register(stored, comparator={})
+    client = await client_of(stored)
+    for name, told in (("sumary", "did you mean `summary`?"), ("x", "there are summary")):
+        unknown = await client.post(URL, json={**ORDER, "promptKey": name}, headers=admin)
+        assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "PROMPT_NOT_FOUND")
+        assert told in unknown.json()["error"]["message"]

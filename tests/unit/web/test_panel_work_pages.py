@@ -180,6 +180,9 @@ async def test_a_prompt_shows_what_its_overrides_change_and_puts_an_earlier_set_
     assert "+Be brief." in await text_of("/apps/shop/prompts/order", shop)
     await page.act(OWNER, {"action": "restore", "fields": {**fields, "revision": ""}})
     assert "source and stable say the same" in await text_of("/apps/shop/prompts/order", shop)
+    unknown = await text_of("/apps/shop/prompts/order", shop, **{"from": "stabel"})
+    assert "no overrides under the tag stabel; did you mean `stable`?" in unknown
+    assert "Compare" in unknown
 
 
 async def test_an_attempt_to_shorten_a_prompt_is_begun_shown_with_its_figures_and_ended(shop: Services) -> None:

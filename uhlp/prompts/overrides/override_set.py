@@ -11,6 +11,8 @@ from uhlp.errors import ValidationFailed
 from uhlp.models.wire import WireModel
 
 STABLE = "stable"
+SOURCE = "source"
+"""The prompt's file, where tags are compared."""
 TEMPORARY = "opt-"
 """What the tags of experiments begin with: they end by themselves."""
 

@@ -7,8 +7,10 @@ from typing import Any, Final
 
 from uhlp.clock import Clock
 from uhlp.errors import OverrideConflict, OverrideNotFound, OverrideRefused, ValidationFailed
+from uhlp.models.faults import did_you_mean
 from uhlp.prompts.overrides.override_documents import ChangeNote, OverrideDocuments
 from uhlp.prompts.overrides.override_set import (
+    SOURCE,
     STABLE,
     KeptSection,
     OverrideId,
@@ -25,6 +27,7 @@ ANY_REVISION: Final = "*"
 
 MOST_LAYERS = 8
 _TRIES = 5
+_MOST_TOLD = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +207,10 @@ class PromptOverridesStore:
         return resolved
 
     async def diff(self, prompt: PromptDescriptor, tag: str, other_tag: str) -> str:
-        """What changes from one tag to the other, section by section, as a unified diff; empty: nothing."""
+        """What changes from one tag to the other, section by section, as a unified diff; empty: nothing. `source` is
+        the prompt's file. OverrideNotFound: nothing stands under one of them."""
+        for each in (tag, other_tag):
+            await self._expect_known(prompt, each)
         before, after = (
             await self.resolve(prompt, tag, strict=False),
             await self.resolve(prompt, other_tag, strict=False),
@@ -295,6 +301,14 @@ class PromptOverridesStore:
             layers.append(Layer(tag, present))
             tag = present.parent
         return layers[::-1]
+
+    async def _expect_known(self, prompt: PromptDescriptor, tag: str) -> None:
+        if tag in (SOURCE, STABLE) or await self.get(ns=prompt.ns, prompt_key=prompt.key, tag=tag) is not None:
+            return
+        sets = await self.list(ns=prompt.ns, prompt_key=prompt.key)
+        known = [SOURCE, *sorted({STABLE, *(one.tag for one in sets)} - {tag})]
+        told = did_you_mean(tag, known) or f"; there are {', '.join(known[:_MOST_TOLD])}"
+        raise OverrideNotFound(f"{prompt.key} has no overrides under the tag {tag}{told}")
 
     async def _present(self, identity: OverrideId) -> OverrideSet:
         present = self._living((await self._documents.read(identity)).overrides)

@@ -4,9 +4,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from uhlp.errors import ValidationFailed
+from uhlp.errors import OverrideNotFound, ValidationFailed
 from uhlp.optimization.compress import OptimizeRequest
 from uhlp.prompts.overrides import PromptDescriptor
+from uhlp.prompts.overrides.override_set import SOURCE, STABLE
 from uhlp.web.admin.optimize_requests import described, send_request
 from uhlp.web.admin.prompt_overrides import RestoreOverrides, list_overrides, override_history, restore_overrides
 from uhlp.web.panel import addresses, figures, requests
@@ -32,7 +33,6 @@ from uhlp.web.panel.markup import (
 from uhlp.web.panel.page import Action, Fields, Page, Section, Visit
 from uhlp.web.panel.shared_read import SharedRead
 
-SOURCE, STABLE = "source", "stable"
 _COMPRESSIONS = ["Attempt", "Component", "State", "Verdict", "Saved a run", "Asked for"]
 _SHOWN = 20
 
@@ -129,7 +129,10 @@ async def _changes(visit: Visit, app_id: str, name: str, told: dict[str, Any]) -
         class_="filter",
         data_place=addresses.prompt(app_id, name),
     )
-    text = await visit.services.overrides.diff(prompt, before, after)
+    try:
+        text = await visit.services.overrides.diff(prompt, before, after)
+    except OverrideNotFound as unknown:
+        return join([form, note(unknown.message, "bad")])
     shown = diff(text, f"{before} to {after}") if text else tag("p", f"{before} and {after} say the same.")
     return join([form, tag("h3", f"{before} to {after}"), shown])
 
