@@ -30,7 +30,8 @@ def loads(raw: bytes, *, max_depth: int = 64, subject: str = "The body") -> Any:
                 raise MalformedJson(f"{subject} is not strict JSON: it nests deeper than {max_depth} levels.")
             if names == raw.count(b":"):  # a name that came twice would leave a colon over, as do colons in strings
                 return value
-        jiter.from_json(raw, catch_duplicate_keys=True)
+        # its cache would keep thousands of texts out of bodies for good, and what it makes is not used
+        jiter.from_json(raw, catch_duplicate_keys=True, cache_mode="none")
     except ValueError as error:
         raise MalformedJson(f"{subject} is not strict JSON: {error}.") from None
     return value

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.left_behind import objects_left_behind
 from uhlp import strict_json
 from uhlp.errors import MalformedJson
 
@@ -117,3 +118,10 @@ def test_canonical_form_survives_another_writer(value: object) -> None:
 def test_canonical_form_of_what_json_lacks_is_refused(value: object) -> None:
     with pytest.raises(MalformedJson):
         strict_json.canonical(value)
+
+
+def test_nothing_of_what_was_read_stays_in_memory() -> None:
+    def read(number: int) -> None:
+        strict_json.loads(f'{{"note": "at 12:00, number {number}"}}'.encode())
+
+    assert objects_left_behind(read, times=1_000) < 0.1

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pygit2
 
-from tests.native_memory import left_behind_bytes
+from tests.left_behind import left_behind_bytes
 from uhlp.state.bare_repository import new_bare_repository
 from uhlp.state.patches import apply_patch
 
