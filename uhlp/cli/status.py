@@ -35,7 +35,7 @@ def status(
             component.get("componentId"),
             component.get("implementation"),
             (component.get("usage") or {}).get("count"),
-            _ms(((component.get("usage") or {}).get("latencyMs") or {}).get("p50")),
+            _ms(_present(component).get("p50")),
         )
         for application in applications
         for component in application["componentList"] or [{}]
@@ -50,6 +50,12 @@ def status(
             for each in application["details"].get("sandboxProblems", [problem]):
                 print_note(f"{application['appId']}: {each}")
     print_note(walls_line(walls))
+
+
+def _present(component: dict[str, Any]) -> dict[str, Any]:
+    """Latencies of what runs now, without those of what ran before it."""
+    latencies: dict[str, Any] = ((component.get("usage") or {}).get("present") or {}).get("latencyMs") or {}
+    return latencies
 
 
 def _components(client: "AdminClient", application: dict[str, Any], window_s: int) -> list[dict[str, Any]]:

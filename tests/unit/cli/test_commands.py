@@ -156,6 +156,15 @@ async def test_oversight_commands_print_for_people_and_for_programs(uhlp: Run, s
     assert (await uhlp("rollback", "cand-1", **server)).status == 2  # a reason is not optional
 
 
+async def test_status_has_the_latency_of_what_runs_now(uhlp: Run, server: dict[str, str], services: Services) -> None:
+    await uhlp("init", "desk")
+    await uhlp("apply", "desk", **server)
+    for handler, latency_ms in (("jit", 1.0), ("jit", 1.0), ("llm", 480.0)):
+        services.windows.observe("desk", "classify-ticket", handler=handler, latency_ms=latency_ms, ok=True)
+    (row,) = [line for line in (await uhlp("status", **server)).out.splitlines() if "classify-ticket" in line]
+    assert row.split()[-4:] == ["prompt@stable", "3", "480.0", "ms"]
+
+
 async def test_money_is_printed_for_people_and_for_programs(uhlp: Run, server: dict[str, str]) -> None:
     await uhlp("init", "desk")
     await uhlp("apply", "desk", **server)

@@ -17,6 +17,17 @@ async def test_usage_has_the_requests_of_the_window_and_what_models_took(client_
     assert (told["today"]["usd"], told["budget"]["usdPerDay"]) == (0.5, 2.0)
 
 
+async def test_usage_has_apart_what_the_present_handler_answered(client_of, admin) -> None:
+    edge: Services = services()
+    for handler, latency_ms in (("jit", 2.0), ("jit", 3.0), ("llm", 100.0)):
+        edge.windows.observe("shop", "echo", handler=handler, latency_ms=latency_ms, ok=True)
+    client = await client_of(edge)
+    told = (await client.get("/admin/v1/apps/shop/usage", headers=admin)).json()["components"]["echo"]
+    assert edge.registry.snapshot("shop").components["echo"].definition.handler_type == "LLM"
+    assert (told["count"], told["latencyMs"]["p50"]) == (3, pytest.approx(3.0, rel=0.02))
+    assert (told["present"]["count"], told["present"]["latencyMs"]["p50"]) == (1, 100.0)
+
+
 async def test_savings_and_recommendations_are_told(client_of, admin) -> None:
     client = await client_of(services())
     savings = (await client.get("/admin/v1/apps/shop/savings", headers=admin)).json()

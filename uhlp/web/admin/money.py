@@ -14,16 +14,22 @@ router = APIRouter(tags=["money"])
 @router.get("/apps/{app_id}/usage")
 async def usage(app_id: str, services: ServicesDep, window_s: WindowQuery = 3_600) -> dict[str, Any]:
     """Model calls, tokens, money and seconds, today (UTC) and in total, by component and by purpose; beside them the
-    requests of each component over the window."""
+    requests of each component over the window: all of them, and as `present` those that what runs now has answered."""
     used = await services.evolution.usage(app_id)
     components = services.registry.snapshot(app_id).components
     known = used["components"]
+
+    def runs_as(component_id: str) -> str | None:
+        component = components.get(component_id)
+        return None if component is None else component.definition.handler_type.lower()
+
     return {
         **used,
         "windowS": window_s,
         "components": {
             component_id: {
                 **services.windows.window(app_id, component_id, window_s).as_dict(),
+                "present": services.windows.window(app_id, component_id, window_s, runs_as(component_id)).as_dict(),
                 **known.get(component_id, {"today": None, "total": None}),
             }
             for component_id in dict.fromkeys((*components, *known))

@@ -133,6 +133,7 @@ async def _history(visit: Visit, app_id: str) -> Markup:
 def _component(services: Services, app_id: str, component_id: str, candidate: Mapping[str, Any] | None) -> list[Part]:
     component = services.registry.snapshot(app_id).components[component_id]
     window = services.windows.window(app_id, component_id, HOUR_S)
+    present = services.windows.window(app_id, component_id, HOUR_S, component.definition.handler_type.lower())
     shown, route = window.as_dict(), component.definition.route_matcher
     gave_back = sum(shown["deoptimized"].values())
     known = candidate or {}
@@ -153,9 +154,9 @@ def _component(services: Services, app_id: str, component_id: str, candidate: Ma
         join([figures.count(window.count), spark(services, app_id, component_id)]),
         join(
             [
-                figures.milliseconds(window.value("p50", "latency_ms")),
-                tag("div", f"p95 {figures.milliseconds(window.value('p95', 'latency_ms'))}", class_="quiet")
-                if window.count
+                figures.milliseconds(present.value("p50", "latency_ms")),
+                tag("div", f"p95 {figures.milliseconds(present.value('p95', 'latency_ms'))}", class_="quiet")
+                if present.count
                 else None,
             ]
         ),

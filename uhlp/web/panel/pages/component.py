@@ -96,6 +96,7 @@ async def _about(visit: Visit, app_id: str, component_id: str) -> Markup:
     component = component_of(services.registry.snapshot(app_id), component_id)
     definition = component.definition
     window = services.windows.window(app_id, component_id, HOUR_S)
+    present = services.windows.window(app_id, component_id, HOUR_S, definition.handler_type.lower())
     shown = window.as_dict()
     tokens = shown["tokensIn"] + shown["tokensOut"]
     candidates = [one for one in await services.evolution.candidates(app_id) if one["componentId"] == component_id]
@@ -110,8 +111,8 @@ async def _about(visit: Visit, app_id: str, component_id: str) -> Markup:
                 tile("Requests", figures.count(window.count), "in the last hour"),
                 tile(
                     "p50",
-                    figures.milliseconds(window.value("p50", "latency_ms")),
-                    f"p95 {figures.milliseconds(window.value('p95', 'latency_ms'))}",
+                    figures.milliseconds(present.value("p50", "latency_ms")),
+                    f"p95 {figures.milliseconds(present.value('p95', 'latency_ms'))}, of what runs now",
                 ),
                 tile("Errors", figures.share(window.value("rate", "errors"), 1), "in the last hour"),
                 tile(
