@@ -35,6 +35,9 @@ chromium_is_there() {
 # What a Docker engine of the tests' own needs; one that UHLP_TEST_DOCKER_HOST names is taken as it is.
 may_start_an_engine() { [ "$(id -u)" = 0 ] && unshare --mount --net true 2>/dev/null; }
 
+# Some kernels (Ubuntu's, a container's) let an ordinary user make no name spaces.
+bubblewrap_works() { bwrap --unshare-all --ro-bind / / --proc /proc true 2>/dev/null; }
+
 # Compose, new enough for our file, on the path or beside the tests' Python.
 compose_is_there() {
   for compose in "$venv/bin/docker-compose" docker-compose "docker compose"; do
@@ -79,7 +82,10 @@ look_for_missing() {
     command -v iptables >/dev/null || missing="$missing iptables"
     command -v ip >/dev/null || missing="$missing iproute2"
     command -v docker-registry >/dev/null || missing="$missing docker-registry"
-  else not_by_apt=" a Docker engine (root may start one, or UHLP_TEST_DOCKER_HOST name one)"; fi
+  else not_by_apt="$not_by_apt a Docker engine (root may start one, or UHLP_TEST_DOCKER_HOST name one)"; fi
+  if command -v bwrap >/dev/null && ! bubblewrap_works; then
+    not_by_apt="$not_by_apt name spaces for bubblewrap (it is installed and does not work here)"
+  fi
   if compose_is_there || is_debian_12; then :
   elif is_ubuntu; then missing="$missing docker-compose-v2"
   else missing="$missing docker-compose"; fi

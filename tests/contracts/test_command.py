@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.walls import need_walls
 from uhlp.errors import CommandRefused
 from uhlp.sandbox.command import CommandProcess, CommandSpec
 from uhlp.sandbox.driver import Driver
@@ -22,6 +23,13 @@ HABITS = {
     "flood": "import os\nwhile True: os.write(1, b'x' * 65536)",
 }
 """What the fake driver's programs do, for drivers that run real ones."""
+
+
+@pytest.fixture(autouse=True)
+def walls_of_processes(request: pytest.FixtureRequest) -> None:
+    """No program of the machine's runs without any."""
+    if request.node.callspec.params["driver"] == "process":
+        need_walls()
 
 
 async def start(driver: Driver, habit: str) -> CommandProcess:

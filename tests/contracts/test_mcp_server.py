@@ -12,6 +12,7 @@ from tests.free_port import free_port
 from tests.node_programs import FOLDER, node, node_program
 from tests.unit.tools.gateway import gateway_parts
 from tests.unit.tools.gateway.gateway_parts import Applications, context, gateway_of
+from tests.walls import need_walls
 from uhlp.clock import SystemClock
 from uhlp.errors import DeadlineExceeded, McpServerUnavailable, ToolFailed, ToolNotFound
 from uhlp.sandbox.command import CommandProcess, CommandSpec
@@ -63,6 +64,7 @@ class StdioServer:
     """The program as the gateway starts it: `started` are its processes."""
 
     def __init__(self, data_dir: Path) -> None:
+        need_walls()
         self._driver = ProcessDriver(data_dir=data_dir, allow_unisolated=False, production=False)
         argv = node_program("@modelcontextprotocol/server-everything", "mcp-server-everything")
         self.settings = {

@@ -9,8 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.server import Server, kill, need, wait_until
+from tests.e2e.server import Server, kill, wait_until
 from tests.shown_metrics import series_of
+from tests.walls import need_walls
 from uhlp.catalogue.sandboxes import COMMANDS, COMMANDS_RUNNING
 
 SORT, SLEEP = "/usr/bin/sort", "/usr/bin/sleep"
@@ -42,7 +43,7 @@ def _application(**more: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    need("bwrap")
+    need_walls()
     allowed = json.dumps({"lists": [SORT, SLEEP, "/usr/bin/cut"]})
     settings = {"UHLP_SANDBOX__DRIVER": "process", "UHLP_COMMANDS__ALLOWED": allowed}
     with Server(tmp_path_factory.mktemp("commands") / "data", environment=settings) as started:

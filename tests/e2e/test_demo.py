@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.server import CHECKOUT, need
+from tests.e2e.server import CHECKOUT
+from tests.walls import need_walls
 
 _WORDS = {
     "beneficiary_not_allowed": ("beneficiary", "payee", "recipient"),
@@ -24,7 +25,7 @@ _FILLING = ("why", "does", "my", "the", "app", "still", "show", "again", "today"
 
 def run_demo(tmp_path: Path, *options: str, within_s: float) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
     """The finished command and its report."""
-    need("bwrap")
+    need_walls()
     report = tmp_path / "report.json"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("UHLP_")}
     done = subprocess.run(

@@ -12,8 +12,9 @@ from random import Random
 import httpx
 import pytest
 
-from tests.e2e.server import CHECKOUT, need, wait_until
+from tests.e2e.server import CHECKOUT, wait_until
 from tests.free_port import free_port
+from tests.walls import need_walls
 from uhlp.demo.simulated_model.tasks.amounts import answer
 from uhlp.demo.traffic import generator
 
@@ -43,7 +44,7 @@ def _answers(url: str) -> bool:
 
 
 def test_a_coder_answers_what_rules_cannot(tmp_path: Path, simulated_model: dict[str, str]) -> None:
-    need("bwrap")
+    need_walls()
     log = tmp_path / "amounts.jsonl"
     rows = [
         {"input": value, "output": answer(value["text"], Random(0))} for value in islice(generator("amounts", 3), 160)

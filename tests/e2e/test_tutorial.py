@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.server import CHECKOUT, NOT_OURS, free_port, need
+from tests.walls import need_walls
 
 _MARK = "=end-of-command="
 _ANYTHING = "…"
@@ -125,7 +126,7 @@ class Shell:
 
 @pytest.fixture
 def shell(tmp_path: Path) -> Iterator[Shell]:
-    need("bwrap")
+    need_walls()
     need("curl")
     shell = Shell(tmp_path, free_port(), free_port())
     hung = threading.Timer(_ENDED_WITHIN_S, shell.kill)

@@ -4,8 +4,6 @@ import asyncio
 import hashlib
 import itertools
 import json
-import os
-import shutil
 import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.walls import need_walls
 from uhlp.models.definition import PoolDefinition, ResourceLimits
 from uhlp.models.execute import ExecuteRequest, ExecuteResponse
 from uhlp.sandbox.driver import SandboxSpec
@@ -148,9 +147,8 @@ def new_data_dir(factory: pytest.TempPathFactory) -> Path:
 
 
 async def isolated_driver(data_dir: Path, **settings: Any) -> ProcessDriver:
-    """An open driver with every wall; without bubblewrap the test is skipped, or fails where services are required."""
-    if shutil.which("bwrap") is None and os.environ.get("UHLP_REQUIRE_SERVICES") != "1":
-        pytest.skip("bubblewrap is not installed")
+    """An open driver with every wall; the test is skipped, or fails where services are required, without bubblewrap."""
+    need_walls()
     driver = ProcessDriver(data_dir=data_dir, allow_unisolated=False, production=True, **settings)
     capabilities = await driver.open()
     assert capabilities.isolation == "namespaces", capabilities

@@ -12,6 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.unit.tools.gateway.gateway_parts import Applications, context, gateway_of
+from tests.walls import need_walls
 from uhlp.clock import FakeClock
 from uhlp.errors import McpServerUnavailable
 from uhlp.sandbox.drivers.interpreter import Interpreter
@@ -40,6 +41,7 @@ def data_dir(assembled_runner: Path) -> Iterator[Path]:
 
 @pytest.fixture
 async def driver(data_dir: Path) -> AsyncIterator[ProcessDriver]:
+    need_walls()
     driver = ProcessDriver(data_dir=data_dir, allow_unisolated=False, production=False)
     await driver.open()
     yield driver
