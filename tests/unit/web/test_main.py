@@ -1,6 +1,7 @@
 """The ASGI application: light to import, readable when it cannot start, drained when it ends."""
 
 import asyncio
+import gc
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -10,7 +11,7 @@ import httpx
 import pytest
 
 from uhlp.errors import ValidationFailed
-from uhlp.main import Server
+from uhlp.main import COLLECT_AFTER, Server
 from uhlp.routing.request import RoutedRequest
 from uhlp.web.services import Services
 from web.fakes import Echo, Result, listening, services
@@ -89,3 +90,14 @@ async def test_requests_in_flight_finish_before_the_services_close() -> None:
         response = await call
     assert (response.status_code, response.json()) == (200, "done")
     assert events == ["answered", "closed"]
+
+
+async def test_garbage_is_looked_for_less_often_as_long_as_the_server_runs() -> None:
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Services]:
+        yield services()
+
+    before = gc.get_threshold()
+    async with listening(Server(opened), lifespan="on"):
+        assert gc.get_threshold() == COLLECT_AFTER
+    assert gc.get_threshold() == before
