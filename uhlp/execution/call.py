@@ -1,9 +1,9 @@
 """What an execution is asked for and what comes of it."""
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from uhlp.errors import UhlpError, Unavailable
+from uhlp.hot_record import hot_record
 from uhlp.models.execute import Source
 from uhlp.models.experiment import Experiment
 from uhlp.models.main_loop import RequestBudget
@@ -19,7 +19,7 @@ FailureReason = Literal["guard", "exception", "timeout", "schema", "oom", "sandb
 of memory; its sandbox died or was not to be had; the model gave no usable answer; a switch said so (manual)."""
 
 
-@dataclass(frozen=True, slots=True)
+@hot_record()
 class PromptImplementation:
     """The model path: a prompt artifact, with the override set it was made with."""
 
@@ -31,7 +31,7 @@ class PromptImplementation:
         return f"prompt@{self.tag}"
 
 
-@dataclass(frozen=True, slots=True)
+@hot_record()
 class HandlerImplementation:
     """Code; `version` is None until it is promoted."""
 
@@ -47,7 +47,7 @@ class HandlerImplementation:
 Implementation = PromptImplementation | HandlerImplementation
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@hot_record(kw_only=True)
 class ExecutionCall:
     """One run of one implementation. `input` matches the component's input schema; `timeout_s` covers everything.
 
@@ -76,7 +76,7 @@ class ExecutionCall:
     budget: RequestBudget | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@hot_record(kw_only=True)
 class ExecutionResult:
     """How one execution ended.
 

@@ -1,9 +1,10 @@
 """What the edges hand to the router, and what it gives back."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from uhlp.hot_record import hot_record
 from uhlp.tracing import TraceContext
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ Reason = Literal["STATIC", "SPLIT", "TARGETING_MATCH", "ERROR", "CACHED", "DISAB
 """Why this implementation answered, in OpenFeature's words."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@hot_record(kw_only=True)
 class RoutedRequest:
     """One request for one component. `input` has been assembled and matches the component's input schema.
 
@@ -48,7 +49,7 @@ class ComponentResult(Protocol):
     def data(self) -> Any: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@hot_record(kw_only=True)
 class RoutedAnswer:
     """An answer and where it came from.
 

@@ -1,6 +1,6 @@
 """Rollout: which implementation answers one request (OpenFeature's words for the reason)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import blake2b
 
 from uhlp.errors import ExecutionFailed
@@ -8,6 +8,7 @@ from uhlp.evolution.audit_debt import AuditDebt
 from uhlp.evolution.rollouts import LiveHandler, Rollouts
 from uhlp.evolution.statistics import Assigned, CanaryTests, Outcome
 from uhlp.execution import HandlerImplementation, PromptImplementation
+from uhlp.hot_record import hot_record
 from uhlp.llm.usage import DEOPTIMISED, SERVED_BY_HANDLER, SERVED_BY_MODEL, SERVED_BY_PROMPT
 from uhlp.models.definition import HandlerType
 from uhlp.registry.snapshot import ComponentSnapshot
@@ -19,7 +20,7 @@ PREVIOUS = "previous"
 """In the place of a tag: the prompt that stood under `stable` before the one that stands there now."""
 
 
-@dataclass(frozen=True, slots=True)
+@hot_record()
 class Choice:
     """The implementation for one request; `live` is the handler it belongs to, None for a prompt or an owner's code.
 
@@ -156,7 +157,7 @@ class Rollout:
         return self._audit_debt.is_suspended(request.app, request.component, handler)
 
 
-@dataclass(frozen=True, slots=True)
+@hot_record()
 class _Model:
     """How the model is asked: by what, by what else where that fails, and whose shorter prompt it is."""
 

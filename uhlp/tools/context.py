@@ -1,9 +1,9 @@
 """ToolContext: for whom a tool is called. The host writes it; the caller states nothing of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from uhlp.hot_record import hot_record
 from uhlp.models.definition import LlmConfig
 from uhlp.models.experiment import Experiment
 from uhlp.models.main_loop import RequestBudget
@@ -20,7 +20,7 @@ EXPERIMENT = "uhlp/experiment"
 """Where in its `_meta` an MCP server finds the arm of an experiment: its id, tag and flags."""
 
 
-@dataclass(frozen=True, slots=True)
+@hot_record()
 class ToolContext:
     """Application, component and request of a call, and its limits.
 

@@ -1,8 +1,9 @@
 """TraceContext: the place of a piece of work in its trace (https://www.w3.org/TR/trace-context/)."""
 
-from dataclasses import dataclass
 from random import getrandbits
 from typing import Self
+
+from uhlp.hot_record import hot_record
 
 MOST_STATE_BYTES = 512
 """Longer `tracestate` is dropped whole, as the recommendation allows: half a list would be another list."""
@@ -12,7 +13,7 @@ _NO_TRACE = b"0" * 32
 _NO_SPAN = b"0" * 16
 
 
-@dataclass(frozen=True, slots=True)
+@hot_record()
 class TraceContext:
     """`trace_id` is 32, `span_id` 16 lower-case hex digits; `span_id` is empty where the trace begins here.
 

@@ -16,6 +16,7 @@ import structlog
 from uhlp.catalogue import server
 from uhlp.clock import Clock
 from uhlp.errors import Unavailable
+from uhlp.hot_record import hot_record
 from uhlp.metering import Meter, NullMeter
 from uhlp.private_file import make_private
 from uhlp.traffic.adjudications import Adjudications
@@ -63,7 +64,7 @@ class Sample:
     split: Split
 
 
-@dataclass(frozen=True, slots=True)
+@hot_record()
 class _Write:
     """A sample on its way, with the redaction that the writer applies."""
 

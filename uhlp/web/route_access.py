@@ -1,10 +1,10 @@
 """Who may call an application's routes: its keys, and its users by their roles (contracts §2, §7)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from uhlp.errors import PermissionDenied
+from uhlp.hot_record import hot_record
 from uhlp.registry.answers import permissions_of
 from uhlp.registry.permissions import grants, has_roles
 from uhlp.registry.snapshot import AppSnapshot
@@ -54,7 +54,7 @@ class RouteAccess:
         return Admission(key_permissions, found.calculated_permissions if asks_roles else None, user_info)
 
 
-@dataclass(frozen=True, slots=True)
+@hot_record()
 class Admission:
     """What a caller may reach. None stands for permissions that nobody asked for."""
 
