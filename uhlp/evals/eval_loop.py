@@ -110,7 +110,7 @@ class EvalLoop(MailboxLoop[EvalRequest, EvalResult]):
     async def _handle(self, message: Message[EvalRequest, EvalResult]) -> None:
         request = message.body
         is_late = request.expires_at is not None and self._clock.now() >= request.expires_at
-        if is_late or self._is_unwanted(request, message.reply_to):
+        if self._is_unwanted(request, message.reply_to) or is_late:
             return
         result = await self.score(request)
         if result.fault is not None and result.fault.is_retryable and message.delivery_count <= self._retries:

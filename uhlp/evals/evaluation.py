@@ -18,6 +18,8 @@ from uhlp.models.experiment import Experiment
 
 _RECEIVED_AT_ONCE = 10
 _Key = tuple[int, str, int]
+_Arrived = EvalResult | _Key
+"""A reply, or which request was dropped."""
 GoesOn = Callable[[EvalResult], Awaitable[bool]]
 
 
@@ -45,7 +47,8 @@ class Evaluation:
         self._replies = replies or requests.reply_box(EvalResult)
         self._clock = clock
         self._window = window
-        self._waiting: dict[str, asyncio.Queue[EvalResult]] = {}
+        self._waiting: dict[str, asyncio.Queue[_Arrived]] = {}
+        self._ending: set[str] = set()
         self._limits: dict[str, asyncio.Timeout] = {}
         self._patience = Patience()
 
@@ -63,13 +66,15 @@ class Evaluation:
         sample_deadline_s: float | None = None,
         most_runs: int | None = None,
         goes_on: GoesOn = _always,
+        settles_within_s: float = 0.0,
         run_id: str | None = None,
     ) -> list[EvalReport]:
         """Run every sample `repeats` times in every arm, interleaved, and score it; a report an arm.
 
         Ends after `deadline_s` seconds, after `most_runs`, or when `goes_on` says no to a result (a budget is spent),
         with what there is: the reports say what is missing. Of the requests under way then, at most `window`, those
-        that nobody has begun are dropped: by this process at once (`is_unwanted`), by others after the deadline.
+        that nobody has begun are dropped: by this process at once (`is_unwanted`), by others after the deadline. Those
+        that are begun cost what they cost: for `settles_within_s` they are waited for, and given to `goes_on` too.
         `run_id`, never used before, is the name by which `end` ends it.
         """
         run_id = run_id or uuid4().hex
@@ -81,6 +86,7 @@ class Evaluation:
         ]
         expires_at = self._clock.now() + deadline_s
         found: dict[_Key, EvalResult] = {}
+        under_way: set[_Key] = set()
         arrived = self._waiting[run_id] = asyncio.Queue()
         try:
             with suppress(TimeoutError):
@@ -100,9 +106,14 @@ class Evaluation:
                         )
                         for arm, sample, attempt in runs[:most_runs]
                     )
-                    await self._exchange(requests, arrived, found, goes_on)
+                    await self._exchange(requests, arrived, under_way, found, goes_on)
+            self._ending.add(run_id)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(settles_within_s):
+                    await self._settle(arrived, under_way, found, goes_on)
         finally:
             del self._waiting[run_id]
+            self._ending.discard(run_id)
             self._limits.pop(run_id, None)
         in_order = [found[key] for arm, sample, attempt in runs if (key := (arm, sample.id, attempt)) in found]
         return [
@@ -117,8 +128,14 @@ class Evaluation:
             limit.reschedule(asyncio.get_running_loop().time())
 
     def is_unwanted(self, request: EvalRequest, reply_to: str | None) -> bool:
-        """Whether an evaluation of this process asked it and has ended meanwhile."""
-        return reply_to == self._replies.name and request.run_id not in self._waiting
+        """Whether an evaluation of this process asked it and has ended meanwhile, or is about to: which is told then,
+        that it waits for no reply."""
+        if reply_to != self._replies.name:
+            return False
+        arrived = self._waiting.get(request.run_id)
+        if arrived is not None and request.run_id in self._ending:
+            arrived.put_nowait(_key_of(request))
+        return arrived is None or request.run_id in self._ending
 
     def loops(self) -> list[PeriodicLoop]:
         """What a LoopGroup drives, which takes this as it is."""
@@ -137,12 +154,12 @@ class Evaluation:
     async def _exchange(
         self,
         requests: Iterator[EvalRequest],
-        arrived: "asyncio.Queue[EvalResult]",
+        arrived: "asyncio.Queue[_Arrived]",
+        under_way: set[_Key],
         found: dict[_Key, EvalResult],
         goes_on: GoesOn,
     ) -> None:
         """Keep `window` requests under way until all are answered."""
-        under_way: set[_Key] = set()
         is_over = False
         while True:
             while not is_over and len(under_way) < self._window:
@@ -150,15 +167,40 @@ class Evaluation:
                 if request is None:
                     is_over = True
                     break
-                under_way.add((request.arm, request.sample.id, request.attempt))
+                under_way.add(_key_of(request))
                 await self._requests.send(request, reply_to=self._replies.name)
             if not under_way:
                 return
-            result = await arrived.get()
-            key = (result.arm, result.sample_id, result.attempt)
-            if key not in under_way:  # delivered twice
-                continue
-            under_way.remove(key)
-            found[key] = result
-            if not await goes_on(result):
+            result = _taken(await arrived.get(), under_way, found)
+            if result is not None and not await goes_on(result):
                 return
+
+    async def _settle(
+        self,
+        arrived: "asyncio.Queue[_Arrived]",
+        under_way: set[_Key],
+        found: dict[_Key, EvalResult],
+        goes_on: GoesOn,
+    ) -> None:
+        """Take the results of those that were begun."""
+        while under_way:
+            result = _taken(await arrived.get(), under_way, found)
+            if result is not None:
+                await goes_on(result)
+
+
+def _key_of(request: EvalRequest) -> _Key:
+    return request.arm, request.sample.id, request.attempt
+
+
+def _taken(arrived: "_Arrived", under_way: set[_Key], found: dict[_Key, EvalResult]) -> EvalResult | None:
+    """The result that has arrived; None when it is delivered twice, or when the run was dropped."""
+    if not isinstance(arrived, EvalResult):
+        under_way.discard(arrived)
+        return None
+    key = (arrived.arm, arrived.sample_id, arrived.attempt)
+    if key not in under_way:
+        return None
+    under_way.remove(key)
+    found[key] = arrived
+    return arrived

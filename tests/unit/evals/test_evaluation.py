@@ -179,6 +179,29 @@ async def test_a_spent_budget_ends_the_run_with_what_there_is(parts: Parts) -> N
     assert report.missing == 47
 
 
+async def test_what_is_under_way_when_a_budget_is_spent_is_waited_for_and_told(parts: Parts) -> None:
+    loop = ScriptedLoop(doubled)
+    told: list[EvalResult] = []
+
+    async def goes_on(result: EvalResult) -> bool:
+        told.append(result)
+        return False
+
+    evals = EvalLoop(loop=loop, requests=parts.requests, is_unwanted=parts.evaluation.is_unwanted, concurrency=2)
+    clock = SystemClock()
+    cycles = [PeriodicLoop(f"eval-{n}", evals.run_cycle, 0.0, clock, waits_for_work=True) for n in range(2)]
+    replies = PeriodicLoop("replies", parts.evaluation.run_cycle, 0.0, clock, waits_for_work=True)
+    async with LoopGroup([*cycles, replies]):
+        (report,) = await evaluate(parts, dataset(50), goes_on=goes_on, settles_within_s=30.0)
+    assert len(told) == report.n == len(loop.asked)
+    assert report.n <= 4, "the window"
+
+
+async def test_what_another_process_has_dropped_is_not_waited_for_longer_than_said(parts: Parts) -> None:
+    (report,) = await evaluate(parts, dataset(2), deadline_s=0.05, settles_within_s=0.05)
+    assert (report.n, report.missing) == (0, 2)
+
+
 async def test_what_nobody_waits_for_any_more_is_not_run(parts: Parts) -> None:
     (report,) = await evaluate(parts, dataset(9), deadline_s=0.5)  # time enough to send them
     assert report.missing == 9

@@ -18,6 +18,8 @@ from uhlp.prompts.overrides import PromptDescriptor, PromptOverridesStore
 
 _LONGER_S = 3_600.0
 """What a crash leaves of temporary tags ends by itself, so many seconds after the time of the run."""
+_SETTLED_WITHIN_S = 60.0
+"""How long the runs under way are waited for when a budget is spent, so that they are charged."""
 
 
 class RunEnded(Exception):
@@ -89,7 +91,7 @@ class Arms:
         self, arms: Sequence[Experiment], dataset: Dataset, *, repeats: int, first: int = 0
     ) -> list[EvalReport]:
         """Runs of all samples in all arms, interleaved. RunEnded when the budget is spent or the run is cancelled."""
-        await self._check()
+        await self.check()
         budget, spent = self._budget, self.spent
         reports = await self._evaluation.evaluate(
             dataset,
@@ -102,9 +104,10 @@ class Arms:
             deadline_s=budget.seconds - self._seconds(),
             most_runs=budget.calls - spent.calls,
             goes_on=self._note,
+            settles_within_s=_SETTLED_WITHIN_S,
         )
         if not all(one.complete for one in reports):
-            await self._check()
+            await self.check()
         return reports
 
     async def trials(
@@ -162,7 +165,8 @@ class Arms:
         )
         return await self._why_over() is None
 
-    async def _check(self) -> None:
+    async def check(self) -> None:
+        """RunEnded when the budget is spent or the run is cancelled."""
         why = await self._why_over()
         if why is not None:
             raise RunEnded(why)

@@ -59,6 +59,7 @@ class OptimizeSteps:
         )
 
     async def propose(self, run: OptimizeRun, prompt: PromptDescriptor, arms: Arms) -> OptimizeRun:
+        await arms.check()  # strategies may ask models
         edits: list[SectionEdit] = []
         failures: list[UhlpError] = []
         for name in run.request.strategies or self._strategies:
