@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.walls import need_walls
 from uhlp.clock import SystemClock
 from uhlp.sandbox.config import DockerSettings, SandboxSettings
 from uhlp.sandbox.driver import Driver
@@ -30,6 +31,13 @@ def data_dir(assembled_runner: Path) -> Any:
     (folder / "runner").symlink_to(assembled_runner)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def walls_for_commands(request: pytest.FixtureRequest) -> None:
+    """No program of the machine's runs without any."""
+    if request.node.callspec.params["driver"] == "process":
+        need_walls()
 
 
 REAL = ["process", "docker", "docker over stdio"]

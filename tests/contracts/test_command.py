@@ -5,14 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.walls import need_walls
 from uhlp.errors import CommandRefused
 from uhlp.sandbox.command import CommandProcess, CommandSpec
 from uhlp.sandbox.driver import Driver
 from uhlp.sandbox.drivers.fake import FakeDriver
 from uhlp.sandbox.drivers.interpreter import Interpreter
 
-pytestmark = pytest.mark.parametrize("driver", ["fake", "process", "docker"], indirect=True)
+pytestmark = [
+    pytest.mark.parametrize("driver", ["fake", "process", "docker"], indirect=True),
+    pytest.mark.usefixtures("walls_for_commands"),
+]
 
 PYTHON = str(Interpreter.own().executable)
 LIMIT_S = 20.0
@@ -23,13 +25,6 @@ HABITS = {
     "flood": "import os\nwhile True: os.write(1, b'x' * 65536)",
 }
 """What the fake driver's programs do, for drivers that run real ones."""
-
-
-@pytest.fixture(autouse=True)
-def walls_of_processes(request: pytest.FixtureRequest) -> None:
-    """No program of the machine's runs without any."""
-    if request.node.callspec.params["driver"] == "process":
-        need_walls()
 
 
 async def start(driver: Driver, habit: str) -> CommandProcess:

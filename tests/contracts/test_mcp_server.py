@@ -217,6 +217,7 @@ async def test_a_program_that_nobody_uses_is_ended(data_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("driver", ["process", "docker", "docker over stdio"], indirect=True)
+@pytest.mark.usefixtures("walls_for_commands")
 async def test_every_driver_starts_programs(opened: Driver) -> None:
     program = {"command": [str(Interpreter.own().executable), "-I", "-c", ODD_PROGRAM.read_text(), ""]}
     applications = Applications(odd={"ref": "odd"})

@@ -1,6 +1,5 @@
 """A malicious coder against the whole state machine: every candidate ends as `adversaries` says, and is recorded."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
@@ -23,8 +22,9 @@ from tests.unit.evolution.adversaries import (
     knows_by_heart,
 )
 from tests.unit.evolution.world import APP, CONFIG, GOOD, World, coder_answer, component, lines
+from tests.walls import need_walls
 from uhlp.clock import FakeClock
-from uhlp.errors import IsolationRefused, StateConflict
+from uhlp.errors import StateConflict
 from uhlp.evolution.rollouts import InTraffic
 from uhlp.routing.request import RoutedAnswer, RoutedRequest
 from uhlp.sandbox.drivers.process import ProcessDriver
@@ -60,15 +60,11 @@ def folder_for_sandboxes() -> Path:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def town() -> AsyncIterator[Town]:
     """Behind the real process driver, with its walls."""
+    need_walls()
     folder = folder_for_sandboxes()
     world = World(folder, FakeClock(), ONE_DRAFT)
-    world.make_driver = lambda: ProcessDriver(data_dir=folder, allow_unisolated=False, production=False)
-    try:
-        await world.open()
-    except IsolationRefused as refused:
-        if os.environ.get("UHLP_REQUIRE_SERVICES") == "1":
-            raise
-        pytest.skip(str(refused))
+    world.make_driver = lambda: ProcessDriver(data_dir=folder, allow_unisolated=False, production=True)
+    await world.open()
     components = [f"victim{number}" for number in range(len(BY_RUNNING) + 12)]
     await world.register(*(component(one, **ALONE) for one in components))
     yield Town(world, components)

@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 
 from tests.unit.sandbox.raw_runner import isolated_driver, new_data_dir
+from tests.walls import need_walls
 from uhlp.errors import CommandRefused, ImageUnavailable, IsolationRefused
 from uhlp.sandbox.command import CommandLimits, CommandSpec
 from uhlp.sandbox.command_run import CommandResult, run_command
@@ -269,6 +270,7 @@ async def test_a_command_with_a_wall_missing_does_not_start(
 
 
 async def test_a_command_ends_with_the_server_that_is_killed(tmp_path_factory: pytest.TempPathFactory) -> None:
+    need_walls()
     data_dir = new_data_dir(tmp_path_factory)
     script = (
         "import asyncio, sys\nfrom pathlib import Path\n"

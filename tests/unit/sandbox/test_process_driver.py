@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 from raw_runner import isolated_driver, new_data_dir, raw_runner, spec
 
+from tests.walls import need_walls
 from uhlp.errors import ImageUnavailable, IsolationRefused, SandboxDied
 from uhlp.sandbox.drivers.marked_processes import marked_processes
 from uhlp.sandbox.drivers.process import ProcessDriver
@@ -143,6 +144,7 @@ async def test_a_volume_is_seen_read_only_and_only_from_allowed_folders(words: P
 async def test_what_a_killed_server_leaves_ends_with_it_and_is_swept_at_the_next_start(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
+    need_walls()
     data_dir = new_data_dir(tmp_path_factory)
     script = (
         "import asyncio, sys\nfrom pathlib import Path\nsys.path.insert(0, sys.argv[2])\n"
