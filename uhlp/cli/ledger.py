@@ -139,7 +139,7 @@ def _anchor(text: str) -> tuple[int, str] | None:
     if not text:
         return None
     seq, _, digest = text.partition(":")
-    if not (seq.isdigit() and re.fullmatch("[0-9a-f]{64}", digest)):
+    if not (re.fullmatch("[0-9]{1,18}", seq) and re.fullmatch("[0-9a-f]{64}", digest)):
         raise CommandError(f"{text!r} is no anchor", hint="SEQ:HASH, as `uhlp ledger verify` prints entries and head")
     return int(seq), digest
 

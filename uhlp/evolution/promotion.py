@@ -4,6 +4,7 @@ The ledger decides, the repository follows: a promotion is one commit (handler, 
 rollback is one commit that switches back. `reconcile` makes a repository agree with its candidates' states.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -34,7 +35,14 @@ _OUT_OF_SERVICE = frozenset({S.ROLLED_BACK, S.SUPERSEDED, S.QUARANTINED, S.REJEC
 _AUTHOR = "UHLP <uhlp@localhost>"
 _DECIDED: Mapping[Kind, str] = {"jit": "handler.py", "prompt": PROMPT_FILE}
 """The file of a candidate's ref whose digest is its `code_sha`."""
+_VERSION = re.compile(r"v([1-9][0-9]{0,8})")
 _READABLE = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS
+
+
+def version_named(name: str) -> int | None:
+    """3 for "v3"; None for what is no name of a handler's version."""
+    found = _VERSION.fullmatch(name)
+    return None if found is None else int(found[1])
 
 
 def candidate_ref(candidate_id: str) -> str:
@@ -140,8 +148,7 @@ class Promotion:
             entries = await self._state.list_definition_directory(app_id, f"_jit_code/{component_id}")
         except NotFound:  # the component never had a handler
             entries = []
-        names = [entry.path.rsplit("/", 1)[-1] for entry in entries]
-        versions = [int(name[1:]) for name in names if name[:1] == "v" and name[1:].isdigit()]
+        versions = [version_named(entry.path.rsplit("/", 1)[-1]) or 0 for entry in entries]
         decided = [one.version or 0 for one in self._book.candidates(app_id, component_id) if not one.is_prompt]
         return max([0, *versions, *decided]) + 1
 

@@ -13,7 +13,7 @@ from uhlp.evolution.governor import SafetyGovernor
 from uhlp.evolution.ledger import Event
 from uhlp.evolution.ledger_anchors import LedgerAnchors
 from uhlp.evolution.live_evidence import LiveEvidence
-from uhlp.evolution.promotion import Promotion
+from uhlp.evolution.promotion import Promotion, version_named
 from uhlp.evolution.statistics import Verdict
 from uhlp.evolution.verification import handler_of
 from uhlp.models.definition import HandlerType
@@ -84,8 +84,8 @@ class Returning:
             raise StateConflict("The ledger and its candidates do not agree; nothing serves before that is settled.")
         if to == PROMPT:
             await self._to_prompt(app_id, component_id, actor=actor, reason=reason)
-        elif to[:1] == "v" and to[1:].isdigit():
-            await self._to_handler(app_id, component_id, int(to[1:]), actor=actor, reason=reason)
+        elif (version := version_named(to)) is not None:
+            await self._to_handler(app_id, component_id, version, actor=actor, reason=reason)
         else:
             revision = to.removeprefix(PROMPT).removeprefix("@")
             await self._to_revision(app_id, component_id, revision, actor=actor, reason=reason)

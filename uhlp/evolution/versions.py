@@ -14,7 +14,7 @@ from uhlp.clock import Clock
 from uhlp.errors import ComponentNotFound, DefinitionFileNotFound, NotFound, StateConflict
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate, CandidateState
-from uhlp.evolution.promotion import Promotion
+from uhlp.evolution.promotion import Promotion, version_named
 from uhlp.evolution.returning import Returning
 from uhlp.evolution.store import EvolutionStore
 from uhlp.models.definition import HandlerType
@@ -212,8 +212,8 @@ class ComponentVersions:
 
     async def _text(self, app_id: str, component_id: str, version: str) -> str:
         component = self._component(app_id, component_id)
-        if version[:1] == "v" and version[1:].isdigit():
-            candidate = self._returning.candidate_of(app_id, component_id, int(version[1:]))
+        if (number := version_named(version)) is not None:
+            candidate = self._returning.candidate_of(app_id, component_id, number)
             kept = await self._promotion.code_of(candidate)
             if kept is None:
                 raise StateConflict(f"The code of {version} is no longer what the ledger names.")

@@ -19,6 +19,7 @@ _CHILDREN = ("additionalProperties", "items", "additionalItems", "unevaluatedPro
 _COMBINED = frozenset({*_LISTS, *_HERE, "dependentSchemas", "dependencies"}) - {"propertyNames"}
 _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 _BACKTRACKS = re.compile(r"\(\?[=!<>]|\\[1-9k]|[*+?}]\+")
+_INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 _BACKTRACKING_WEIGHT = 500
 _COMPARING_WEIGHT = 10
 
@@ -84,7 +85,7 @@ def target_of(root: Mapping[str, Any], reference: str) -> Any:
         step = part.replace("~1", "/").replace("~0", "~")
         if isinstance(node, Mapping) and step in node:
             node = node[step]
-        elif isinstance(node, list) and step.isdigit() and int(step) < len(node):
+        elif isinstance(node, list) and _INDEX.fullmatch(step) and int(step) < len(node):
             node = node[int(step)]
         else:
             return None

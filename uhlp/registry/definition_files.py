@@ -17,7 +17,7 @@ REGISTRY_FILE = "component_registry.yaml"
 JIT_CODE = "_jit_code/"
 DATA_FOLDER = "files/"
 """What components themselves may write (registry/data_files)."""
-_JIT_VERSION = re.compile(r"(?P<folder>_jit_code/(?P<component_id>[^/]+)/v(?P<version>[1-9][0-9]*))/")
+_JIT_VERSION = re.compile(r"(?P<folder>_jit_code/(?P<component_id>[^/]+)/v(?P<version>[1-9][0-9]{0,8}))/")
 
 Files = Mapping[str, bytes]
 M = TypeVar("M", bound=BaseModel)

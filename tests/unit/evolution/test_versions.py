@@ -245,8 +245,9 @@ async def test_what_is_not_there_or_is_there_already_is_said(world: World) -> No
     await two_versions(world)
     with pytest.raises(NotFound, match="no version v9; the ledger knows v1, v2"):
         await go_back(world, "v9")
-    with pytest.raises(NotFound, match="no revision"):
-        await go_back(world, "0123456789ab")
+    for name in ("0123456789ab", "v²", f"v{'9' * 5_000}"):
+        with pytest.raises(NotFound, match="no revision"):
+            await go_back(world, name)
     with pytest.raises(StateConflict, match="v2 is in service"):
         await go_back(world, "v2")
     with pytest.raises(ValidationFailed):

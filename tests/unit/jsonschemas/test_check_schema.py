@@ -51,6 +51,8 @@ def test_schemas_that_stand_alone_are_accepted(schema: dict[str, Any]) -> None:
         ({"items": {"$ref": "https://example.com/x.json"}}, "/items/$ref", "not local"),
         ({"items": {"$ref": "other.json#/a"}}, "/items/$ref", "not local"),
         ({"$ref": "#/$defs/nope"}, "/$ref", "points at nothing"),
+        ({"anyOf": [{}], "$ref": "#/anyOf/²"}, "/$ref", "points at nothing"),
+        ({"anyOf": [{}], "$ref": f"#/anyOf/{'9' * 5_000}"}, "/$ref", "points at nothing"),
         ({"properties": {"a/b": {"pattern": "("}}}, "/properties/a~1b/pattern", "does not compile"),
         ({"patternProperties": {"(?P<": {}}}, "/patternProperties/(?P<", "does not compile"),
         ({"pattern": "a" * 1_001}, "/pattern", "1001 characters"),
