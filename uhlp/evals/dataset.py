@@ -52,9 +52,6 @@ class Dataset(WireModel):
     def of_split(self, split: Split) -> "Dataset":
         return Dataset(samples=tuple(one for one in self.samples if one.split == split))
 
-    def tagged(self, tag: str) -> "Dataset":
-        return Dataset(samples=tuple(one for one in self.samples if tag in one.tags))
-
     def first(self, most: int) -> "Dataset":
         return Dataset(samples=self.samples[:most])
 

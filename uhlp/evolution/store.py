@@ -25,7 +25,7 @@ import structlog
 from uhlp.clock import Clock
 from uhlp.errors import CandidateNotFound, Unavailable
 from uhlp.evolution.attempts import Attempts, attempts_of
-from uhlp.evolution.candidate import OPEN, PROGRESS, Candidate, CandidateState, Kind
+from uhlp.evolution.candidate import PROGRESS, Candidate, CandidateState, Kind
 from uhlp.evolution.config import ConfigInForce, EvolutionConfig
 from uhlp.evolution.database import EvolutionDatabase, Fence, Step, unfenced, unwatched
 from uhlp.evolution.ledger import Event, LedgerEntry, SealedEntry, VerifyReport
@@ -186,11 +186,6 @@ class EvolutionStore:
         found = await self._run(self._database.candidates, where, tuple(given.values()))
         return [self._with_unsaved(one) for one in found]
 
-    async def active(self, app_id: str, component_id: str) -> Candidate | None:
-        """The component's open candidate (`candidate.OPEN`), of which there is at most one."""
-        found = await self.candidates(app_id, component_id=component_id)
-        return next((one for one in found if one.state in OPEN), None)
-
     async def promoted(self, app_id: str, component_id: str, kind: str = "jit") -> Candidate | None:
         """The candidate in full service, of which there is at most one per kind."""
         found = await self.candidates(app_id, CandidateState.PROMOTED, component_id)
@@ -252,13 +247,6 @@ class EvolutionStore:
     async def settings(self) -> dict[str, Any]:
         """Overrides set at run time, by name."""
         return await self._run(self._database.settings)
-
-    async def put_setting(self, name: str, value: Any, *, actor: str, reason: str) -> int:
-        """Set an override, or remove it with None; a decision like any other."""
-        entry = LedgerEntry(
-            ts=self._clock.now(), actor=actor, event=Event.SETTING, reason=reason, patch={"name": name, "value": value}
-        )
-        return await self.append(entry)
 
     async def pause(
         self, *, actor: str, reason: str, app_id: str | None = None, component_id: str | None = None

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from cli.conftest import Run
+from tests.unit.evolution.settings_set import put_setting
 from uhlp.clock import FakeClock
 from uhlp.evolution.store import EvolutionStore
 
@@ -14,7 +15,7 @@ async def head(tmp_path: Path) -> tuple[int, str]:
     """A data directory `data` with three entries; its head."""
     async with EvolutionStore(path=tmp_path / "data" / "evolution.db", clock=FakeClock()) as store:
         for number in range(3):
-            await store.put_setting("n", number, actor="ann", reason="stricter")
+            await put_setting(store, "n", number, actor="ann", reason="stricter")
         return await store.head()
 
 

@@ -114,13 +114,6 @@ def test_it_says_what_is_proven_and_what_is_missing() -> None:
     assert observe(EvidenceAccount(), [1.0] * 3).describe() == "proven > 5 %: 3 of 3 wrong"
 
 
-def test_the_date_follows_from_the_rate() -> None:
-    account = EvidenceAccount.for_attempt(1)
-    assert account.expected_when(0.5, now=1000.0) == 1000.0 + 84 / 0.5
-    assert account.expected_when(0.0, now=1000.0) is None
-    assert observe(account, [0.0] * 84).expected_when(0.0, now=7.0) == 7.0
-
-
 def boundaries(epsilon: float, delta: float, alpha: float, n_max: int) -> list[tuple[int, int]]:
     """For each n: accept at k or fewer, reject at k or more (-1 and n + 1 where that cannot be)."""
     result = []

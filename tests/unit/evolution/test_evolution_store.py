@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.unit.evolution.settings_set import put_setting
 from uhlp.clock import FakeClock
 from uhlp.errors import CandidateNotFound, LedgerDamaged, StateConflict, Unavailable
 from uhlp.evolution.candidate import Candidate, CandidateState, Costs
@@ -87,8 +88,7 @@ async def test_candidates_are_found_by_application_state_and_component(store: Ev
     assert await store.candidates() == [first, second, other]
     assert await store.candidates("shop", S.DISCOVERED) == [second, other]
     assert await store.candidates("elsewhere") == []
-    assert await store.active("shop", "triage") == second
-    assert await store.active("shop", "nothing") is None
+    assert await store.candidates("shop", component_id="triage") == [first, second]
     with pytest.raises(CandidateNotFound):
         await store.candidate("c-9")
 
@@ -214,9 +214,9 @@ async def test_pauses_hold_for_what_they_enclose_and_survive_restarts(path: Path
 
 
 async def test_settings_are_decisions(store: EvolutionStore) -> None:
-    await store.put_setting("evolution", {"epsilon": 0.02}, actor="owner", reason="stricter")
-    await store.put_setting("optimization.rules", [1], actor="owner", reason="new rule")
-    await store.put_setting("optimization.rules", None, actor="owner", reason="no rule")
+    await put_setting(store, "evolution", {"epsilon": 0.02}, actor="owner", reason="stricter")
+    await put_setting(store, "optimization.rules", [1], actor="owner", reason="new rule")
+    await put_setting(store, "optimization.rules", None, actor="owner", reason="no rule")
     assert await store.settings() == {"evolution": {"epsilon": 0.02}}
     assert [one.entry.reason for one in await store.entries()] == ["stricter", "new rule", "no rule"]
     assert await store.check_fold() == []
@@ -255,7 +255,7 @@ async def filled(path: Path, clock: FakeClock) -> tuple[int, str]:
     """A ledger of four entries, in the database file alone."""
     async with EvolutionStore(path=path, clock=clock) as store:
         await move(store, await discover(store), S.SYNTHESIZED, S.REJECTED, code_sha="abc")
-        await store.put_setting("evolution", {"epsilon": 0.02}, actor="owner", reason="stricter")
+        await put_setting(store, "evolution", {"epsilon": 0.02}, actor="owner", reason="stricter")
         head = await store.head()
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA journal_mode = DELETE")

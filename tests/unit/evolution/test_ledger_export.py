@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.evolution.crashing_ledger import decisions
+from tests.unit.evolution.settings_set import put_setting
 from uhlp.clock import FakeClock
 from uhlp.evolution.ledger_export import verify_lines
 from uhlp.evolution.store import EvolutionStore
@@ -35,7 +36,7 @@ async def test_an_empty_ledger_is_exported_too(tmp_path: Path) -> None:
 async def test_a_long_ledger_is_exported_in_pages(tmp_path: Path) -> None:
     async with EvolutionStore(path=tmp_path / "evolution.db", clock=FakeClock()) as store:
         for number in range(401):
-            await store.put_setting("n", number, actor="ann", reason="r")
+            await put_setting(store, "n", number, actor="ann", reason="r")
         pages = [lines async for lines in store.export()]
     assert [page.count(b"\n") for page in pages] == [1, 200, 200, 1, 1]
     assert verify_lines(b"".join(pages).splitlines(keepends=True)).entries == 401

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.evolution.crashing_ledger import decisions
+from tests.unit.evolution.settings_set import put_setting
 from tests.unit.evolution.world import APP, World, component, lines
 from uhlp.clock import FakeClock
 from uhlp.errors import TooManyRequests
@@ -77,7 +78,7 @@ async def test_a_new_follower_begins_now(store: EvolutionStore, notifications: N
 
 async def test_a_long_absence_is_read_in_pages(store: EvolutionStore, notifications: Notifications) -> None:
     for number in range(250):
-        await store.put_setting("n", number, actor="ann", reason="r")
+        await put_setting(store, "n", number, actor="ann", reason="r")
     assert [told.seq for told in await some(notifications.follow(after=0), 250)] == list(range(1, 251))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.unit.evolution.settings_set import put_setting
 from uhlp.access.access_tokens import AccessTokens
 from uhlp.access.administrator import Role
 from uhlp.clock import FakeClock
@@ -35,7 +36,7 @@ class Watched:
         self.http = httpx.AsyncClient(base_url=url, headers=ADMIN, timeout=20, trust_env=False)
 
     async def decide(self, number: int, *, reason: str = "r") -> None:
-        await self.store.put_setting("n", number, actor="ann", reason=reason)
+        await put_setting(self.store, "n", number, actor="ann", reason=reason)
 
 
 @asynccontextmanager

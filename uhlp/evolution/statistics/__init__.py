@@ -3,7 +3,7 @@
 Which tool answers which question:
 
     Is the handler wrong less often than epsilon? What is proven by now?   EvidenceAccount       evidence
-    How many clean samples are missing, and until when?                    .needed_more, .expected_when
+    How many clean samples are missing?                                    .needed_more
     What would a sample of a fixed size show (reports)?                    n_required, clopper_pearson_upper   bounds
     How sure must attempt a be, so that trying again buys nothing?         delta_for_attempt     bounds
     Which classes of answers may it give?                                  ClassCounts           class_counts

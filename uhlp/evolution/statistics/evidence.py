@@ -179,13 +179,6 @@ class EvidenceAccount:
         process = known.process if known else self._from_counts(bound, "below")
         return process.clean_needed(self.log_threshold_accept)
 
-    def expected_when(self, rate_per_s: float, *, now: float, bound: float | None = None) -> float | None:
-        """When (epoch seconds) `bound` is proven at `rate_per_s` comparisons, all right; None at a rate of 0."""
-        needed = self.needed_more(bound)
-        if needed == 0:
-            return now
-        return now + needed / rate_per_s if rate_per_s > 0 else None
-
     def describe(self) -> str:
         """The published bound as a sentence: "proven < 10 %: 0 of 48 wrong; 36 more right ones prove < 5 %"."""
         count = f"{self.k} of {self.n} wrong"
