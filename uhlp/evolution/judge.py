@@ -20,6 +20,7 @@ from uhlp.clock import Clock
 from uhlp.errors import BudgetExhausted, UhlpError
 from uhlp.evolution.config import ConfigInForce
 from uhlp.evolution.measuring import BudgetSpent, MeasurementFailed, Spending
+from uhlp.keyed_locks import KeyedLocks
 from uhlp.prompts.own_template import fenced_json, own_template
 from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
 from uhlp.tools import ToolContext
@@ -38,6 +39,8 @@ _ANSWER_SCHEMA = {
 }
 _LONGEST_PROMPT = 200_000
 """Characters; what is longer is left to people."""
+_CALIBRATIONS_KEPT = 1_000
+"""Of the newest: components and what is known of them come and go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,7 @@ class Judge:
         self._clock = clock
         self._config = config
         self._calibrations: dict[str, Calibration] = {}
-        self._calibrating: dict[str, asyncio.Lock] = {}
+        self._calibrating = KeyedLocks[str]()
 
     def is_configured(self, app: AppSnapshot) -> bool:
         return app.definition.llm.judge_model is not None
@@ -120,13 +123,15 @@ class Judge:
         key = sha256(
             strict_json.canonical([app.definition.llm.judge_model, app.app_id, component.spec_hash, described])
         ).hexdigest()
-        async with self._calibrating.setdefault(key, asyncio.Lock()):
+        async with self._calibrating[key]:
             if key not in self._calibrations:
                 agreed = 0
                 for case in cases:
                     word = await self.word(app, component, case.input, case.wrong, case.right, spending=spending)
                     agreed += word == "second"
                 self._calibrations[key] = Calibration(len(cases), agreed, config.known_cases, config.min_agreement)
+                if len(self._calibrations) > _CALIBRATIONS_KEPT:
+                    del self._calibrations[next(iter(self._calibrations))]
                 log.info("judge_calibrated", app_id=app.app_id, asked=len(cases), agreed=agreed)
             return self._calibrations[key]
 

@@ -32,6 +32,9 @@ from uhlp.traffic.split import input_hash, split_of
 ReferenceKind = Literal["golden", "human", "judge", "majority", "single"]
 Outcome = Literal["right", "wrong", "ambiguous"]
 
+_COMPONENTS_KEPT = 500
+"""Components whose golden examples stay hashed: applications come and go."""
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -121,7 +124,10 @@ class Reference:
             examples, by_hash = self._golden.get((app.app_id, component_id), ((), {}))
             if examples is not component.golden:
                 by_hash = {input_hash(one.input): one.expected for one in component.golden}
+                self._golden.pop((app.app_id, component_id), None)
                 self._golden[app.app_id, component_id] = (component.golden, by_hash)
+                if len(self._golden) > _COMPONENTS_KEPT:
+                    del self._golden[next(iter(self._golden))]
             if hashed in by_hash:
                 return Known("golden", by_hash[hashed])
         if self._adjudications is not None:

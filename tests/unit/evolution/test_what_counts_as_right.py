@@ -1,10 +1,12 @@
 """The reference order, the judge, open questions and people's words; each comparison says whose word it used."""
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from tests.left_behind import objects_left_behind
 from tests.unit.evolution.world import (
     APP,
     FORGETS_PEARS,
@@ -22,7 +24,8 @@ from uhlp.errors import NotFound, SampleNotFound, ValidationFailed
 from uhlp.evolution.comparison import Comparison
 from uhlp.evolution.measuring import Spending
 from uhlp.evolution.observation import comparator_of
-from uhlp.evolution.reference import Dispute, MeasurementFailed, Verdict
+from uhlp.evolution.reference import Dispute, MeasurementFailed, Reference, Verdict
+from uhlp.registry.snapshot import GoldenExample
 from uhlp.traffic.split import input_hash, split_of
 
 WITH_JUDGE = {"llm": {"judgeModel": JUDGE}}
@@ -371,3 +374,19 @@ async def test_a_repeated_wrong_input_cannot_reject_alone_either(world: World) -
     for _ in range(10):
         live.enter(wrong, duplicates_cap=world.config.duplicates_cap)
     assert (live.account.k, live.figures.wrong) == (3, 10)
+
+
+def test_golden_examples_of_components_that_are_gone_are_not_kept(empty_world: World) -> None:
+    reference = Reference(executor=empty_world.executor)
+    golden = (GoldenExample("one", {"text": "1 figs"}, {"quantity": 1, "product": "figs"}),)
+    component = SimpleNamespace(golden=golden, definition=SimpleNamespace(component_id=PARSE))
+
+    def look(number: int) -> None:
+        app = SimpleNamespace(app_id=f"guest-{number}")
+        known = reference.known(app, component, input_hash({"text": "1 figs"}))  # type: ignore[arg-type]
+        assert known is not None
+        assert known.reference == "golden"
+
+    for number in range(1_000):
+        look(number)
+    assert objects_left_behind(lambda number: look(1_000 + number), times=1_000) < 1
