@@ -20,7 +20,6 @@ from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate
 from uhlp.evolution.comparison import Comparison
 from uhlp.evolution.governor import SafetyGovernor
-from uhlp.evolution.live_evidence import overruled
 from uhlp.evolution.observation import comparator_of
 from uhlp.evolution.store import EvolutionStore
 from uhlp.registry.application_registry import ApplicationRegistry
@@ -164,7 +163,7 @@ class Adjudicator:
         live = self._governor.evidence_of(candidate_id)
         if live is not None:
             live.overrule()
-        figures = live.figures if live is not None else overruled(candidate.figures)
+        figures = live.figures if live is not None else candidate.figures.after_overruling()
         mismatches = list(candidate.mismatches)
         mismatches[place] = replace(mismatch, overruled=True)
         self._book.grow(candidate_id, figures=figures, mismatches=tuple(mismatches))

@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from enum import StrEnum
 from typing import Any, Literal, Self, TypeVar
 
+from uhlp.evolution.figures import Figures
 from uhlp.models.definition import Trust
 
 T = TypeVar("T")
@@ -117,37 +118,6 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """`seen` inputs, of which the handler `answered` some; of the answers that were compared, `agreed` were right.
-
-    In service only a share of the answers is compared. `handler_right` of the agreed differed from the first model call
-    and were upheld, `wrong` answers were not; `ambiguous` are left out. Where a component has a `decisionField`,
-    `answered` are the answers in classes that are trusted now, `withheld` those in others: they are left to the model.
-    `overruled` losses were no losses, a person said later: they are among the agreed now, and still among the account's
-    evidence.
-    """
-
-    seen: int = 0
-    answered: int = 0
-    agreed: int = 0
-    handler_right: int = 0
-    ambiguous: int = 0
-    wrong: int = 0
-    withheld: int = 0
-    overruled: int = 0
-
-    @property
-    def coverage(self) -> float | None:
-        return self.answered / self.seen if self.seen else None
-
-    @property
-    def agreement(self) -> float | None:
-        """Share of the judged answers that match the reference."""
-        judged = self.agreed + self.wrong
-        return self.agreed / judged if judged else None
-
-
-@dataclass(frozen=True, slots=True)
 class Costs:
     """What the candidate has cost so far: the coder's calls, and the references it was compared with.
 
@@ -195,7 +165,7 @@ class Candidate:
     paused: bool = False
     evidence: Mapping[str, Any] = field(default_factory=dict)
     monitor: Mapping[str, Any] = field(default_factory=dict)
-    figures: Figures = Figures()
+    figures: Figures = field(default_factory=Figures)
     measurements: Mapping[str, Any] = field(default_factory=dict, repr=False)
     mismatches: tuple[Mismatch, ...] = ()
     costs: Costs = Costs()

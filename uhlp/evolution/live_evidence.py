@@ -9,12 +9,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-from uhlp.evolution.candidate import Candidate, Costs, Figures
+from uhlp.evolution.candidate import Candidate, Costs
 from uhlp.evolution.class_standings import ClassStandings, Standing
 from uhlp.evolution.comparison import Comparison
 from uhlp.evolution.config import EvolutionConfig
 from uhlp.evolution.config_sections import MonitorConfig
 from uhlp.evolution.entry_order import EntryOrder, Place
+from uhlp.evolution.figures import Figures
 from uhlp.evolution.measuring import Spending
 from uhlp.evolution.noise_tolerance import tolerating_noise
 from uhlp.evolution.recent_latencies import RecentLatencies
@@ -162,22 +163,15 @@ class LiveEvidence:
         self, comparison: Comparison, *, standing: Standing, duplicates_cap: int, is_serving: bool = False
     ) -> None:
         """What a comparison says at once: figures, classes, and the audit monitor, whose alarm waits for nobody."""
-        is_wrong = comparison.outcome == "wrong"
-        figures = self.figures
         if comparison.outcome == "ambiguous":
-            self.figures = replace(figures, ambiguous=figures.ambiguous + 1)
+            self.figures = replace(self.figures, ambiguous=self.figures.ambiguous + 1)
             return
         short = comparison.input_hash[:_HASH_CHARACTERS]
         self.classes.observe(comparison, short, is_trained=short in self.trained, duplicates_cap=duplicates_cap)
         if standing == "trusted" or comparison.stage == "audit":
-            self.figures = replace(
-                figures,
-                agreed=figures.agreed + (not is_wrong),
-                wrong=figures.wrong + (is_wrong and comparison.has_answered),
-                handler_right=figures.handler_right + comparison.model_was_wrong,
-            )
+            self.figures = self.figures.after_comparison(comparison)
             if is_serving and comparison.has_answered:  # `crashes` watches the failures
-                self.audits.observe(1.0 if is_wrong else 0.0)
+                self.audits.observe(1.0 if comparison.outcome == "wrong" else 0.0)
         self._count_answers()
 
     def prove(self, comparison: Comparison, *, standing: Standing, duplicates_cap: int) -> None:
@@ -201,24 +195,18 @@ class LiveEvidence:
 
         An e-process cannot take back what it has seen: a loss that may be argued away afterwards is no bet.
         """
-        self.figures = overruled(self.figures)
+        self.figures = self.figures.after_overruling()
 
     def settle_question(self, *, was_right: bool) -> None:
         """A person has answered an open question. "Right" is shown and is no evidence: who picks the questions to
         answer sees the answers, so a right one proves nothing. A wrong one is entered like any other comparison.
         """
-        figures = self.figures
-        self.figures = replace(
-            figures,
-            ambiguous=max(0, figures.ambiguous - 1),
-            agreed=figures.agreed + was_right,
-            handler_right=figures.handler_right + was_right,
-        )
+        self.figures = self.figures.after_question(was_right=was_right)
 
     def see(self, *, latency_ms: float | None = None) -> None:
         """One more input was put to the handler; with its latency when it answered."""
-        answered = self.figures.answered + (latency_ms is not None and self.classes.decision_field is None)
-        self.figures = replace(self.figures, seen=self.figures.seen + 1, answered=answered)
+        is_answered = latency_ms is not None and self.classes.decision_field is None
+        self.figures = self.figures.after_input(is_answered=is_answered)
         if latency_ms is not None:
             self.latencies_ms.append(latency_ms)
 
@@ -289,18 +277,6 @@ class LiveEvidence:
             "p50Ms": self.p50_ms,
             **({"canary": self.canary.summary()} if self.canary is not None else {}),
         }
-
-
-def overruled(figures: Figures) -> Figures:
-    """These figures with one wrong answer that was right after all (one that was never used is not among `wrong`)."""
-    moved = min(1, figures.wrong)
-    return replace(
-        figures,
-        wrong=figures.wrong - moved,
-        agreed=figures.agreed + moved,
-        handler_right=figures.handler_right + moved,
-        overruled=figures.overruled + 1,
-    )
 
 
 def short_hashes(input_hashes: Iterable[str]) -> frozenset[str]:
