@@ -29,10 +29,11 @@ _STATEFUL = frozenset(
     {
         "BACKSLASH", "BasicContext", "DefaultContext", "ESCAPE_DCT", "EXCLUDED_ATTRIBUTES", "ExtendedContext",
         "FileIO", "algorithms_available", "algorithms_guaranteed", "all_feature_names", "attrgetter", "chdir",
-        "clear_cache", "codepoint2name", "dispatch_table", "entitydefs", "field_size_limit", "html5", "kwlist", "mdays",
-        "methodcaller", "name2codepoint", "non_hierarchical", "open", "open_code", "purge", "redirect_stderr",
-        "redirect_stdout", "register_dialect", "reset_tzpath", "setfirstweekday", "softkwlist", "tzset",
-        "unregister_dialect", "uses_fragment", "uses_netloc", "uses_params", "uses_query", "uses_relative", "*",
+        "clear_cache", "codepoint2name", "dispatch_table", "entitydefs", "field_size_limit", "html5", "html5_entities",
+        "kwlist", "mdays", "methodcaller", "name2codepoint", "non_hierarchical", "open", "open_code", "purge",
+        "redirect_stderr", "redirect_stdout", "register_dialect", "reset_tzpath", "setfirstweekday", "softkwlist",
+        "tzset", "unregister_dialect", "uses_fragment", "uses_netloc", "uses_params", "uses_query", "uses_relative",
+        "*",
     }
 )  # fmt: skip
 """Members of pure modules that read or change what the whole process shares, or reach attributes by their names."""

@@ -80,6 +80,7 @@ REACHING = {
     "precision of a function": "from decimal import getcontext as g\ng().prec = 3\n",
     "local precision": "import decimal\ndef handle(i, c):\n    with decimal.localcontext() as x:\n        x.prec = 9\n",
     "table": "from html.entities import html5\nhtml5.update(a='b')\n",
+    "table by a newer Python's name for it": "from html import parser\nx = parser.html5_entities\n",
     "table of a module": "import keyword\nkeyword.kwlist.append('x')\n",
     "attribute by its name": "import operator\nf = operator.attrgetter('__class__')\n",
     "attribute by a pattern": "def handle(i, c):\n    match i:\n        case object(__class__=k): return k\n",
