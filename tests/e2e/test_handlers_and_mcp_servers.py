@@ -12,6 +12,7 @@ import pytest
 from tests.e2e.server import Server, wait_until
 from tests.free_port import free_port
 from tests.node_programs import FOLDER, node, node_program
+from tests.walls import need_walls
 
 SCRIPT = "_jit_code/ask/v1/handler.py"
 HANDLER = """\
@@ -52,6 +53,7 @@ def port() -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, port: int) -> Iterator[Server]:
+    need_walls()
     started = {"command": [*everything(), "stdio"], "folders": [str(FOLDER), str(node().parent.parent)]}
     environment = {
         "UHLP_MCP__SERVERS": json.dumps({"everything": started}),
