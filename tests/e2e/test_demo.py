@@ -104,6 +104,10 @@ def test_free_text_stays_with_the_model_says_why_and_gets_a_shorter_prompt_on_tr
     assert tokens["ofBefore"] == tokens["ofAfter"] >= 30
     assert tokens["passedAfter"] >= 0.95 * tokens["ofAfter"]
     assert "prompt tokens a call" in done.stdout
+    said = " ".join(done.stdout.split())
+    assert ("the shorter prompt goes into service by itself" in said) == (summaries["state"] != "promoted")
+    assert "The server ends now" in said
+    assert "In another terminal" not in said
 
 
 def test_two_calls_and_the_source_are_printed(support_desk: Any) -> None:

@@ -70,7 +70,9 @@ async def _demo(app: DemoApp, traffic: Path | None, once: bool, port: int, seed:
         if app is DemoApp.BANKING77 and traffic is not None:
             run = Banking77Demo(console=console, directory=directory, port=port, recording=traffic, stack=stack).run()
         else:
-            run = SupportDeskDemo(console=console, directory=directory, port=port, seed=seed, stack=stack).run()
+            run = SupportDeskDemo(
+                console=console, directory=directory, port=port, seed=seed, stack=stack, goes_on=not once
+            ).run()
         running: asyncio.Task[DemoReport | RecordedReport] = asyncio.create_task(run)
         interrupted: asyncio.Task[Any] = asyncio.create_task(ended.wait())
         await asyncio.wait([running, interrupted], return_when=asyncio.FIRST_COMPLETED)

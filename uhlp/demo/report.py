@@ -11,6 +11,15 @@ from rich.text import Text
 
 from uhlp.demo.load import Answer, Tally
 
+_ON_TRIAL = {
+    "shadow": "callers get the answers of the present prompt, and the shorter one is asked beside it.",
+    "canary": "the shorter prompt answers a share of the calls, the present one the others.",
+}
+_TRIAL = (
+    "Both are asked, and a judge compares their answers, so a call takes more tokens in `after` than it will. When "
+    "enough calls have shown that nothing is lost, the shorter prompt goes into service by itself."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Phase:
@@ -49,6 +58,7 @@ class ComponentReport:
     story: str
     before: Phase
     after: Phase
+    candidate_id: str = ""
     state: str = "-"
     reason: str = ""
     coverage: float | None = None
@@ -80,8 +90,8 @@ class DemoReport:
         return {"ok": self.is_ok, **asdict(self)}
 
 
-def print_report(console: Console, report: DemoReport) -> None:
-    """The end table, and what was refused."""
+def print_report(console: Console, report: DemoReport, *, goes_on: bool) -> None:
+    """The end table, and what was refused; what to do next, where the server `goes_on`."""
     table = Table(
         title=f"Before and after ({report.model} model)",
         box=box.SIMPLE_HEAD,
@@ -107,6 +117,13 @@ def print_report(console: Console, report: DemoReport) -> None:
                 f"samples {told['passedBefore']} of {told['ofBefore']} runs pass before, "
                 f"{told['passedAfter']} of {told['ofAfter']} after"
             )
+        if one.tokens and one.state in _ON_TRIAL:
+            console.print(f"    on trial: {_ON_TRIAL[one.state]} {_TRIAL}", highlight=False)
+            if goes_on:
+                name, ends = one.candidate_id, {"shadow": "reject", "canary": "rollback"}[one.state]
+                console.print(
+                    f"    follow it: uhlp show {name}; end it: uhlp {ends} {name} --reason WHY", highlight=False
+                )
         for refused in one.refused:
             console.print(Text(f"    {refused}", style="yellow"))
         for broken in one.broken:

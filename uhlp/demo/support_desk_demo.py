@@ -84,14 +84,18 @@ STORIES = (
 
 
 class SupportDeskDemo:
-    """One run. `open` starts the processes, `run` shows the story, `stack` ends what was started."""
+    """One run. `open` starts the processes, `run` shows the story, `stack` ends what was started: when somebody says
+    so, where it `goes_on`."""
 
-    def __init__(self, *, console: Console, directory: Path, port: int, seed: int, stack: AsyncExitStack) -> None:
+    def __init__(
+        self, *, console: Console, directory: Path, port: int, seed: int, stack: AsyncExitStack, goes_on: bool
+    ) -> None:
         self._console = console
         self._directory = directory
         self._wanted_port, self._port = port, free_port(port)
         self._seed = seed
         self._stack = stack
+        self._goes_on = goes_on
         self._started = time.monotonic()
         self._token = ""
 
@@ -112,7 +116,7 @@ class SupportDeskDemo:
             callers[name].tally.first = task.result().first
         await self._watch(admin, app_id, callers)
         report = await self._report(admin, app_id, callers, before)
-        print_report(self._console, report)
+        print_report(self._console, report, goes_on=self._goes_on)
         await self._show_curls(callers["order-lines"], report)
         self._say_how_to_look_inside()
         return report
@@ -270,6 +274,7 @@ class SupportDeskDemo:
             one.broken.append("no candidate was made")
             return
         detail = await admin.get(f"/candidates/{mine[0]['candidateId']}")
+        one.candidate_id = detail["candidateId"]
         one.state, one.reason = detail["state"], detail["reason"]
         one.coverage, one.agreement, one.proven = detail["coverage"], detail["agreement"], detail["proven"]
         one.code = detail["code"]
@@ -317,6 +322,9 @@ class SupportDeskDemo:
 
     def _say_how_to_look_inside(self) -> None:
         self._console.print()
+        if not self._goes_on:
+            self._console.print("The server ends now. `uhlp demo` without --once goes on serving, to look inside.")
+            return
         self._console.print(Text(f"Panel: {self.url}/panel (token {self._token}). In another terminal:", style="bold"))
         path = "" if which("uhlp") else f" PATH={Path(sys.executable).parent}:$PATH"
         for line in (
