@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from uhlp.access.administrator import Administrator, Role
+from uhlp.sqlite_file import open_sqlite
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS access_tokens (
@@ -34,10 +35,7 @@ class TokenTable:
 
     def open(self) -> tuple[list[KeptToken], dict[str, str]]:
         """All tokens, oldest first, and the day each was last used (ISO) by id."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "busy_timeout = 5000"):
-            self._connection.execute(f"PRAGMA {pragma}")
+        self._connection = open_sqlite(self._path, synchronous="FULL")
         self._connection.executescript(_TABLES)
         rows = self._connection.execute(
             "SELECT id, name, role, digest, created_at, created_by FROM access_tokens ORDER BY created_at, id"

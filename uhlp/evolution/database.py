@@ -26,7 +26,7 @@ from uhlp.evolution.ledger import (
     verify_rows,
 )
 from uhlp.evolution.records import Change, FoldProblem, RegressionCase, Scope
-from uhlp.private_file import make_private
+from uhlp.sqlite_file import open_sqlite
 
 _OPEN_STATES = ", ".join(f"'{state}'" for state in sorted(OPEN))
 _TABLES = f"""
@@ -78,10 +78,7 @@ class EvolutionDatabase:
         self.instance_id = ""
 
     def open(self) -> None:
-        make_private(self._path)  # payloads are recorded traffic
-        self._connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "busy_timeout = 5000"):
-            self._connection.execute(f"PRAGMA {pragma}")
+        self._connection = open_sqlite(self._path, synchronous="FULL")
         self._connection.executescript(_TABLES)
         with self._transaction() as db:
             row = db.execute("SELECT id FROM instance").fetchone()

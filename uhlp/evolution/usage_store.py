@@ -16,6 +16,7 @@ from typing import Any, Self, TypeVar
 
 from uhlp.errors import Unavailable
 from uhlp.llm.usage import USE_FIELDS, UsageBook, Use, UseKey
+from uhlp.sqlite_file import open_sqlite
 
 T = TypeVar("T")
 UseRow = tuple[UseKey, Use]
@@ -103,10 +104,7 @@ class UsageStore:
         return await self._run(self._select, {name: value for name, value in wanted.items() if value is not None})
 
     def _open(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-        for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "busy_timeout = 5000"):
-            self._connection.execute(f"PRAGMA {pragma}")
+        self._connection = open_sqlite(self._path)
         self._connection.executescript(_TABLE)
 
     def _close(self) -> None:

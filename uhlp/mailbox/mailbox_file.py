@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from uhlp.clock import Clock, SystemClock
 from uhlp.errors import MailboxClosed, MailboxUnavailable
-from uhlp.private_file import make_private
+from uhlp.sqlite_file import open_sqlite
 
 T = TypeVar("T")
 _SCHEMA = (
@@ -117,10 +117,7 @@ class MailboxFile:
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
-            make_private(Path(self._path))  # what is sent is nobody else's on this machine
-            db = sqlite3.connect(self._path, isolation_level=None, timeout=5.0)
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = NORMAL")
+            db = open_sqlite(self._path, any_thread=False)
             with db:
                 db.execute("BEGIN IMMEDIATE")
                 columns = {row[1] for row in db.execute("PRAGMA table_info (mailboxes)")}

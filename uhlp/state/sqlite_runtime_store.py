@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from uhlp.clock import Clock, SystemClock
 from uhlp.errors import RuntimeStoreUnavailable
-from uhlp.private_file import make_private
+from uhlp.sqlite_file import open_sqlite
 from uhlp.state.runtime_store import (
     MISSING,
     MOST_LISTED,
@@ -224,10 +224,7 @@ class SqliteRuntimeStore:
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
-            make_private(Path(self._path))  # what applications keep is nobody else's on this machine
-            db = sqlite3.connect(self._path, isolation_level=None, timeout=5.0)
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = NORMAL")
+            db = open_sqlite(self._path, any_thread=False)
             db.executescript(_SCHEMA)
             self._connection = db
         return self._connection

@@ -18,7 +18,7 @@ from uhlp.clock import Clock
 from uhlp.errors import Unavailable
 from uhlp.hot_record import hot_record
 from uhlp.metering import Meter, NullMeter
-from uhlp.private_file import make_private
+from uhlp.sqlite_file import open_sqlite
 from uhlp.traffic.adjudications import Adjudications
 from uhlp.traffic.importing import ImportedRow
 from uhlp.traffic.redaction import Redaction
@@ -98,9 +98,8 @@ class SampleStore:
         self._retention = Retention(newest=newest, reservoir=reservoir, failures=failures)
         self._dropped = server.SAMPLES_DROPPED.on(meter or NullMeter())
         self.dropped = 0
-        make_private(path)  # what was asked and answered is nobody else's on this machine
         self._path = path
-        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._connection = open_sqlite(path)
         self._connection.executescript(SCHEMA)
         self.adjudications = Adjudications(connection=self._connection, ask=self._ask)
         self._thread = threading.Thread(target=self._work, name="samples", daemon=True)

@@ -11,8 +11,6 @@ from uhlp import strict_json
 from uhlp.traffic.tallies import TALLIES
 
 SCHEMA = f"""
-PRAGMA journal_mode = WAL;
-PRAGMA synchronous = NORMAL;
 CREATE TABLE IF NOT EXISTS samples (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,

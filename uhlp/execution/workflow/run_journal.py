@@ -10,14 +10,14 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import structlog
 
 from uhlp.errors import Unavailable
 from uhlp.execution.workflow.journal_table import SCHEMA, write_entry
 from uhlp.execution.workflow.records import Entry
-from uhlp.private_file import make_private
+from uhlp.sqlite_file import open_sqlite
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +43,7 @@ class RunJournal:
         self._path = path
         self._most_waiting = most_waiting
         self._kept_value_bytes = kept_value_bytes
-        self._synchronous = "FULL" if survive_power_cuts else "NORMAL"
+        self._synchronous: Literal["NORMAL", "FULL"] = "FULL" if survive_power_cuts else "NORMAL"
         self._queue: SimpleQueue[Entry | _Question | None] = SimpleQueue()
         self._unwritten: list[Entry] = []
         self._connection: sqlite3.Connection | None = None
@@ -53,10 +53,8 @@ class RunJournal:
         """Raises Unavailable when the file cannot be used."""
 
         def connect() -> sqlite3.Connection:
-            make_private(self._path)  # what runs were given and gave is nobody else's on this machine
-            connection = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)
-            for pragma in ("journal_mode = WAL", f"synchronous = {self._synchronous}", "secure_delete = ON"):
-                connection.execute(f"PRAGMA {pragma}")
+            connection = open_sqlite(self._path, synchronous=self._synchronous)
+            connection.execute("PRAGMA secure_delete = ON")
             connection.executescript(SCHEMA)
             return connection
 
