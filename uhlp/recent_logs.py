@@ -3,11 +3,13 @@
 What was written to standard error is whole; here are short facts, without what looks like a key.
 """
 
+import json
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping
 from dataclasses import dataclass
+from itertools import islice
 from threading import Lock
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from uuid import uuid4
 
 Level = Literal["debug", "info", "warning", "error"]
@@ -28,12 +30,21 @@ class Page:
     missed: int = 0
 
 
+class _Kept(NamedTuple):
+    """A line as JSON, which is a third of what it takes as objects, and what is asked for beside it."""
+
+    severity: int
+    app_id: str | None
+    trace_id: str | None
+    line: str
+
+
 class RecentLogs:
     """Holds the newest `lines`; `mask` takes from a text what looks like a key. Any thread may log."""
 
     def __init__(self, *, lines: int = 0, mask: Callable[[str], str] = str) -> None:
         self._mask = mask
-        self._lines: deque[dict[str, Any]] = deque(maxlen=lines)
+        self._lines: deque[_Kept] = deque(maxlen=lines)
         self._count = 0
         self._lock = Lock()  # a line that is counted is there
         self._name = uuid4().hex[:8]
@@ -47,16 +58,19 @@ class RecentLogs:
         said = {name: self._value(facts[name]) for name in facts if name not in _OWN and name[:1] != "_"}
         if traceback := facts.get("exception"):
             said["exception"] = str(traceback).rstrip().rpartition("\n")[2].partition(":")[0][:MOST_TEXT]
+        level = str(facts.get("level", "info"))
+        app_id, trace_id = _text_or_none(facts.get("app_id")), _text_or_none(facts.get("trace_id"))
         line = {
             "time": str(facts.get("timestamp", "")),
-            "level": str(facts.get("level", "info")),
+            "level": level,
             "event": self._short(facts.get("event", "")),
-            "appId": _text_or_none(facts.get("app_id")),
-            "traceId": _text_or_none(facts.get("trace_id")),
+            "appId": app_id,
+            "traceId": trace_id,
             "facts": said,
         }
+        kept = _Kept(_SEVERITY.get(level, 1), app_id, trace_id, json.dumps(line))
         with self._lock:
-            self._lines.append(line)
+            self._lines.append(kept)
             self._count += 1
         return facts
 
@@ -82,21 +96,20 @@ class RecentLogs:
             lines, count = self._lines.copy(), self._count
         oldest = count - len(lines)
 
-        def wanted(line: Mapping[str, Any]) -> bool:
+        def wanted(one: _Kept) -> bool:
             return (
-                (app_id is None or line["appId"] == app_id)
-                and (trace_id is None or line["traceId"] == trace_id)
-                and _severity(line) >= _SEVERITY[level]
+                (app_id is None or one.app_id == app_id)
+                and (trace_id is None or one.trace_id == trace_id)
+                and one.severity >= _SEVERITY[level]
             )
 
         if after is None:
-            newest = _first(limit, filter(wanted, reversed(lines)))
-            return Page(newest, self._cursor(count))
+            return Page(_lines(islice(filter(wanted, reversed(lines)), limit)), self._cursor(count))
         seen = self._seen(after, count)
-        behind = [(at, line) for at, line in enumerate(lines, start=oldest + 1) if at > seen and wanted(line)]
+        behind = [(at, one) for at, one in enumerate(lines, start=oldest + 1) if at > seen and wanted(one)]
         found = behind[:limit]
         reached = count if len(behind) <= limit else found[-1][0]
-        return Page([line for _, line in reversed(found)], self._cursor(reached), max(0, oldest - seen))
+        return Page(_lines(one for _, one in reversed(found)), self._cursor(reached), max(0, oldest - seen))
 
     def _cursor(self, count: int) -> str:
         return f"{self._name}-{count}"
@@ -117,13 +130,9 @@ class RecentLogs:
         return text if len(text) <= MOST_TEXT else text[:MOST_TEXT] + "…"
 
 
-def _first(limit: int, lines: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [line for _, line in zip(range(limit), lines, strict=False)]
+def _lines(kept: Iterable[_Kept]) -> list[dict[str, Any]]:
+    return [json.loads(one.line) for one in kept]
 
 
 def _text_or_none(value: Any) -> str | None:
     return None if value is None else str(value)[:MOST_TEXT]
-
-
-def _severity(line: Mapping[str, Any]) -> int:
-    return _SEVERITY.get(line["level"], 1)
