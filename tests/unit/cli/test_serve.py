@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests.free_port import free_port
-from uhlp.cli.serve import HEALTH_CHECK_S
+from uhlp.cli.serve import ALLOCATOR, HEALTH_CHECK_S
 
 
 @dataclass(frozen=True)
@@ -137,3 +137,16 @@ def test_a_second_server_on_the_same_data_is_refused_by_name(serving: Serving) -
     assert second.returncode == 3
     assert "UHLP cannot start: Another server (pid " in told
     assert len(told.splitlines()) == 1
+
+
+def test_the_worker_gives_memory_back_as_its_environment_says(tmp_path: Path) -> None:
+    process = serve(tmp_path, MALLOC_ARENA_MAX="3")
+    try:
+        assert process.stdout is not None
+        next(line for line in process.stdout if "running on http" in line)
+        worker = int((tmp_path / "lock").read_text())
+        given = dict(one.split("=", 1) for one in Path(f"/proc/{worker}/environ").read_text().split("\0") if "=" in one)
+    finally:
+        process.terminate()
+        process.communicate(timeout=120)
+    assert {name: given.get(name) for name in ALLOCATOR} == {**ALLOCATOR, "MALLOC_ARENA_MAX": "3"}
