@@ -15,7 +15,7 @@ class OpenRun:
 
     `fired` are waits that ended while nobody stood at them, since the journal was last read; `must_go_on` then makes
     the walk begin anew when it stops. `end_with` is why the task was cancelled, None when it was not the run's end.
-    `input_bytes` is what is kept of a run that nobody attends.
+    `input_bytes` is what is kept of a run that nobody attends. `wake` goes on with it when it is parked till then.
     """
 
     record: RunRecord
@@ -26,6 +26,7 @@ class OpenRun:
     must_go_on: bool = False
     fired: dict[str, Outcome] = field(default_factory=dict)
     deadline: Timer | None = None
+    wake: Timer | None = None
     end_with: Outcome | None = None
     ended: "asyncio.Future[Outcome] | None" = None
 

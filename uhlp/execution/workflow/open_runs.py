@@ -72,13 +72,15 @@ class OpenRuns:
         self._ready.put_nowait(run.record.run_id)
 
     def wake_at(self, run: OpenRun, moment: float) -> None:
-        """Go on with a parked run at `moment`, whatever it waits for."""
+        """Go on with a parked run at `moment`, whatever it waits for; a moment that was said before counts no more."""
 
         def wake() -> None:
             if run.is_parked and run.record.run_id in self._runs:
                 self.enqueue(run)
 
-        self._timers.at(moment, wake)
+        if run.wake is not None:
+            run.wake.cancel()
+        run.wake = self._timers.at(moment, wake)
 
     def wake_in(self, run: OpenRun, seconds: float) -> None:
         """The same, so many seconds from now."""
@@ -102,8 +104,9 @@ class OpenRuns:
         if record.dedupe_key is not None:
             self._begun_by.pop((record.app_id, record.dedupe_key), None)
         self._waits.forget(record.run_id)
-        if run.deadline is not None:
-            run.deadline.cancel()
+        for timer in (run.deadline, run.wake):
+            if timer is not None:
+                timer.cancel()
         self._ended.labels(record.app_id, record.component_id, state).inc()
         self._open.set(len(self._runs))
         if run.ended is not None and not run.ended.done():
