@@ -1,7 +1,7 @@
 """HTTP/1.1 as `uhlp serve` speaks it: uvicorn's protocol, with bounds on a request's head."""
 
-from asyncio import BaseTransport, TimerHandle
-from typing import Any
+from asyncio import BaseTransport, TimerHandle, Transport
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -9,6 +9,7 @@ from uhlp.errors import BadInput, HeadersTooLarge, UhlpError
 from uhlp.tracing.trace_context import trace_id_of
 from uhlp.web.answers import error_response
 from uhlp.web.draining import draining_of
+from uhlp.web.joined_writes import JoinedWrites
 
 MOST_HEAD_BYTES = 64 * 1024
 HEAD_TIMEOUT_S = 10.0
@@ -44,7 +45,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._fault: UhlpError | None = None
 
     def connection_made(self, transport: BaseTransport) -> None:
-        super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn names the narrower type
+        super().connection_made(JoinedWrites(cast(Transport, transport), self.loop))
         self._timer = self.loop.call_later(HEAD_TIMEOUT_S, self._close)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -90,6 +91,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._part = _BETWEEN
         super().on_message_complete()
+
+    def handle_websocket_upgrade(self) -> None:
+        """The next protocol gets the connection as it came."""
+        if isinstance(self.transport, JoinedWrites):
+            self.transport.flush()
+            self.transport = self.transport.transport
+        super().handle_websocket_upgrade()
 
     def shutdown(self) -> None:
         """The server drains: streams are told to end, and who has stopped reading does not hold it up."""

@@ -104,6 +104,9 @@ class Timers:
         self.waiting[handle] = delay
         return handle
 
+    def call_soon(self, callback: Any, *arguments: Any) -> asyncio.Handle:
+        return self.loop.call_soon(callback, *arguments)
+
     def create_task(self, work: Any) -> Any:
         return self.loop.create_task(work)
 
