@@ -23,6 +23,7 @@ _FOLDED = 20
 """What a column that may be broken needs at least."""
 
 NO_PRICE = "no price"
+_MOST_PLACES = 9
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -158,10 +159,16 @@ def percent(share: float | None) -> str | None:
 
 
 def cost(usd: float | None, *, tokens: int) -> str | None:
-    """What so many tokens cost, to four places. A price that nobody knows counts nothing in sums, and is not free."""
+    """What so many tokens cost, to four places, or more where that would say nothing. A price that nobody knows counts
+    nothing in sums, and is not free."""
     if usd is None:
         return None
-    return NO_PRICE if tokens and not usd else f"${usd:,.4f}"
+    if not usd:
+        return NO_PRICE if tokens else "$0.0000"
+    places = 4
+    while usd < 10.0**-places and places < _MOST_PLACES:
+        places += 1
+    return f"${usd:,.{places}f}"
 
 
 def moment(epoch_s: float | None) -> str | None:

@@ -51,7 +51,14 @@ async def test_what_has_no_price_is_never_shown_as_nothing(uhlp: Run, server: di
 
 @pytest.mark.parametrize(
     ("usd", "tokens", "shown"),
-    [(None, 10, None), (0.0, 10, "no price"), (0.0, 0, "$0.0000"), (0.25, 10, "$0.2500"), (1_234.5, 1, "$1,234.5000")],
+    [
+        (None, 10, None),
+        (0.0, 10, "no price"),
+        (0.0, 0, "$0.0000"),
+        (0.25, 10, "$0.2500"),
+        (0.000029, 116, "$0.00003"),
+        (1_234.5, 1, "$1,234.5000"),
+    ],
 )
 def test_tokens_that_cost_nothing_have_no_known_price(usd: float | None, tokens: int, shown: str | None) -> None:
     assert cost(usd, tokens=tokens) == shown
