@@ -8,6 +8,7 @@ import typer
 from uhlp.cli.arguments import App, CandidateId, Component, OnlyApp, Reason, app_ids, candidate_ids, component_ids
 from uhlp.cli.failure import CommandError
 from uhlp.cli.output import AsJson, moment, percent, print_done, print_entries, print_json, print_note
+from uhlp.evolution.candidate_page import MOST, USUAL
 
 Action = Literal["jit", "compress"]
 
@@ -15,13 +16,15 @@ Action = Literal["jit", "compress"]
 def candidates(
     app: OnlyApp = None,
     state: Annotated[str | None, typer.Option(help="Only this state, for example canary.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=MOST, help="So many of the newest.")] = USUAL,
     json_: AsJson = False,
 ) -> None:
-    """Proposed implementations and how far they have come."""
+    """Proposed implementations and how far they have come, the newest first."""
     from uhlp.cli.admin_client import AdminClient
 
     with AdminClient() as client:
-        found = client.get("/candidates", appId=app, state=state)["candidates"]
+        page = client.get("/candidates", appId=app, state=state, limit=limit)
+        found = page["candidates"]
         if not found:
             client.check_app(app)
     if json_:
@@ -45,6 +48,8 @@ def candidates(
         ],
         empty="No candidates in this state." if state else "No candidates yet: uhlp optimize APP COMPONENT",
     )
+    if page.get("cursor") is not None:
+        print_note(f"Older ones are not shown: --limit, up to {MOST:,}.")
 
 
 def show(

@@ -11,6 +11,7 @@ anything else                   nothing was lost or open: only the future change
 """
 
 from dataclasses import asdict, replace
+from itertools import islice
 from typing import Any
 
 from uhlp.clock import Clock
@@ -154,7 +155,7 @@ class Adjudicator:
         self, candidate_id: str, place: int, case: dict[str, Any], said: Adjudication, expected: Any,
         comparator: Comparator,
     ) -> list[dict[str, str]]:  # fmt: skip
-        candidate = self._book.candidate(candidate_id)
+        candidate = await self._book.whole(candidate_id)
         mismatch = candidate.mismatches[place]
         has_answered = case["got"] is not None  # a failure has no answer that could be right
         if mismatch.overruled or not has_answered or not comparator.equal(expected, case["got"]):
@@ -180,7 +181,8 @@ class Adjudicator:
     async def _lost(self, app_id: str, component_id: str, hashed: str) -> list[tuple[str, int, dict[str, Any]]]:
         """(candidate id, place among its mismatches, payload) of lost comparisons on this input."""
         found = []
-        for candidate in self._lately(app_id, component_id):
+        for lately in self._lately(app_id, component_id):
+            candidate = await self._book.whole(lately.id)
             for place, mismatch in enumerate(candidate.mismatches):
                 case = await self._store.payload(mismatch.payload, app_id)
                 if case is not None and case["inputHash"] == hashed:
@@ -188,7 +190,7 @@ class Adjudicator:
         return found
 
     def _lately(self, app_id: str, component_id: str) -> list[Candidate]:
-        return self._book.candidates(app_id, component_id)[:_CANDIDATES_CORRECTED]
+        return list(islice(self._book.newest_first(app_id, component_id), _CANDIDATES_CORRECTED))
 
     def _component(self, app_id: str, component_id: str) -> ComponentSnapshot:
         component = self._registry.snapshot(app_id).components.get(component_id)

@@ -106,7 +106,7 @@ class AlertWatch:
 
     def _models(self) -> Iterator[Condition]:
         """Handlers whose rollback would lead to a model that does not answer. They go on serving."""
-        for one in self._book.candidates():
+        for one in self._book.active():
             if not one.is_serving:
                 continue
             unanswered = self._governor.unanswered_checks(one.id)

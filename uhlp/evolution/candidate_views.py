@@ -2,11 +2,13 @@
 
 from dataclasses import asdict
 from difflib import unified_diff
+from itertools import islice
 from typing import Any
 
-from uhlp.errors import ValidationFailed
+from uhlp.errors import CandidateNotFound, ValidationFailed
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate, CandidateState
+from uhlp.evolution.candidate_page import USUAL, CandidatePage
 from uhlp.evolution.governor import SafetyGovernor
 from uhlp.evolution.money import Money
 from uhlp.evolution.promotion import Promotion
@@ -46,18 +48,43 @@ class CandidateViews:
         self._promotion = promotion
         self._money = money
 
-    def listed(self, app_id: str | None = None, state: str | None = None) -> list[dict[str, Any]]:
-        """Newest first, without timelines and code. ValidationFailed for a state that does not exist."""
+    async def listed(
+        self,
+        app_id: str | None = None,
+        state: str | None = None,
+        *,
+        component_id: str | None = None,
+        limit: int = USUAL,
+        after: str | None = None,
+    ) -> CandidatePage:
+        """The newest of those that match, without timelines and code; with `after` those older than that candidate.
+        ValidationFailed for a state or an `after` that does not exist.
+        """
         if state is not None and state not in set(S):
             raise ValidationFailed(
                 f"There is no state {state!r}: one of {', '.join(S)}.", details={"allowed": [str(one) for one in S]}
             )
-        return [self._row(one) for one in self._book.candidates(app_id, state=state)]
+        try:
+            found = list(islice(self._book.newest_first(app_id, component_id, state, after=after), limit + 1))
+        except CandidateNotFound:
+            raise ValidationFailed(
+                f"{after!r} is no cursor: `after` takes that of an earlier answer.", details={"path": "after"}
+            ) from None
+        page = await self._book.shown(found[:limit])
+        return CandidatePage([self._row(one) for one in page], page[-1].id if len(found) > limit else None)
+
+    async def waiting(self) -> list[dict[str, Any]]:
+        """Those that wait for a person's approval, newest first."""
+        return [
+            self._row(one)
+            for one in self._book.active()
+            if one.is_open and one.approval_required and one.approved_by is None
+        ]
 
     async def whole(self, candidate_id: str) -> dict[str, Any]:
         """Everything a person needs to judge it: figures, timeline, drafts, mismatches side by side, code and tests;
         of a shorter prompt its report."""
-        one = self._book.candidate(candidate_id)
+        one = await self._book.whole(candidate_id)
         entries = await self._store.entries(candidate_id=candidate_id, limit=1000)
         account = self._account(one)
         code = await self._promotion.code_of(one) if one.code_sha else None
@@ -98,8 +125,8 @@ class CandidateViews:
         """Its code against that of the candidate before it, as `diff -u`; None where there is none before."""
         earlier = [
             other
-            for other in self._book.candidates(one.app_id, one.component_id)
-            if other.code_sha is not None and other.created_at < one.created_at and not other.is_prompt
+            for other in self._book.newest_first(one.app_id, one.component_id, after=one.id)
+            if other.code_sha is not None and not other.is_prompt
         ]
         kept = await self._promotion.code_of(earlier[0]) if earlier else None
         if kept is None:

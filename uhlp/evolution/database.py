@@ -52,6 +52,13 @@ CREATE TABLE IF NOT EXISTS pauses (app_id TEXT, component_id TEXT);
 CREATE TABLE IF NOT EXISTS leadership (token INTEGER NOT NULL);
 """
 
+_NOT_SHOWN = (
+    "evidence.trail", "measurements.inputs", "measurements.latenciesMs", "measurements.canary", "monitor",
+    "mismatches",
+)  # fmt: skip
+_SHOWN = f"json_remove(CAST(progress AS TEXT), {', '.join(f'{chr(39)}$.{path}{chr(39)}' for path in _NOT_SHOWN)})"
+"""Progress without what only the candidate itself needs."""
+
 Fence = Callable[[], int | None]
 """The token that decisions are written under now, None where nobody shares leading; raises NotLeading."""
 
@@ -61,6 +68,11 @@ Step = Callable[[str], None]
 
 def unfenced() -> None:
     """The fence of a server that shares nothing."""
+
+
+def as_it_is(candidate: Candidate) -> Candidate:
+    """What is made of a candidate that is read, when nothing else is."""
+    return candidate
 
 
 def unwatched(step: str) -> None:
@@ -114,9 +126,16 @@ class EvolutionDatabase:
                 db.execute("UPDATE candidates SET progress = ? WHERE id = ?", (progress, candidate.id))
                 self._put_payloads(db, candidate.app_id, payloads)
 
-    def candidates(self, where: str, values: Sequence[str]) -> list[Candidate]:
+    def candidates(
+        self, where: str, values: Sequence[str], each: Callable[[Candidate], Candidate] = as_it_is
+    ) -> list[Candidate]:
         query = f"SELECT decided, progress FROM candidates WHERE {where} ORDER BY rowid"  # noqa: S608  fixed column names
-        return [candidate_of(decided, progress) for decided, progress in self._db.execute(query, values)]
+        return [each(candidate_of(decided, progress)) for decided, progress in self._db.execute(query, values)]
+
+    def shown(self, ids: Sequence[str]) -> list[Candidate]:
+        wanted = ", ".join("?" * len(ids))
+        query = f"SELECT decided, {_SHOWN} FROM candidates WHERE id IN ({wanted})"  # noqa: S608  own names
+        return [candidate_of(decided, progress.encode()) for decided, progress in self._db.execute(query, ids)]
 
     def entries(self, where: str, values: Sequence[str], limit: int = -1) -> list[SealedEntry]:
         query = f"SELECT seq, body, hash FROM ledger WHERE {where} ORDER BY seq LIMIT ?"  # noqa: S608  fixed column names

@@ -64,7 +64,7 @@ class Endings:
         """Raises StateConflict when the candidate's state has no such end."""
         live = self._live.evidence_of(candidate_id)
         self._live.keep(candidate_id)
-        candidate = self._book.candidate(candidate_id)
+        candidate = await self._book.whole(candidate_id)
         was_in_service, was_serving = candidate.state is S.PROMOTED, candidate.is_serving
         regressions = () if to is S.SUPERSEDED or candidate.is_prompt else regressions_of(candidate, reason)
         try:

@@ -33,11 +33,9 @@ class EvolutionGauges:
 
     def show(self) -> None:
         """Show what the book and the governor know now."""
-        states: _Series = {}
+        states: _Series = {(app_id, str(state)): number for (app_id, state), number in self._book.states().items()}
         figures: dict[str, _Series] = {name: {} for name in self._of_candidate}
-        for candidate in self._book.all():
-            state = (candidate.app_id, str(candidate.state))
-            states[state] = states.get(state, 0) + 1
+        for candidate in self._book.active():
             for name, value in self._measured(candidate.id).items():
                 if value is not None:
                     figures[name][candidate.app_id, candidate.component_id, candidate.id] = value

@@ -112,6 +112,7 @@ class Expectations:
         requests = self._windows.window(app.app_id, component_id, _WINDOW_S, handler=left_to_it).count
         calls_per_day = requests * 86_400 / _WINDOW_S if requests else None
         last = self._last_handler(app.app_id, component_id)
+        measured = (await self._book.whole(last.id)).measurements if last is not None else {}
         coverage = self._config.now.break_even.assumed_coverage
         if last is not None and last.figures.coverage is not None and in_service is None:
             coverage = last.figures.coverage
@@ -120,7 +121,7 @@ class Expectations:
         balance = break_even(
             compile_usd=cost.usd,
             model=model,
-            handler=PerCall(0.0, (last.measurements.get("p50Ms") or 0.0) / 1000 if last else 0.0),
+            handler=PerCall(0.0, (measured.get("p50Ms") or 0.0) / 1000),
             coverage=coverage,
             audit_share=audit_share(optimization.max_wrong_answers, (calls_per_day or 0.0) * coverage),
             usd_per_second_saved=self._config.now.usd_per_second_saved if per_second is None else per_second,
@@ -144,7 +145,7 @@ class Expectations:
 
     def _last_handler(self, app_id: str, component_id: str) -> Candidate | None:
         """The component's newest candidate that was tried on enough inputs to know its coverage."""
-        tried = (one for one in self._book.candidates(app_id, component_id) if one.figures.seen >= _SEEN_FOR_COVERAGE)
+        tried = (one for one in self._book.newest_first(app_id, component_id) if one.figures.seen >= _SEEN_FOR_COVERAGE)
         return next(tried, None)
 
     async def _cost(self, app: AppSnapshot, component: ComponentSnapshot, model: PerCall | None) -> CompileCost:

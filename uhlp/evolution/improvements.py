@@ -58,7 +58,7 @@ class Improvements:
                 )  # fmt: skip
 
     def _unseen_counterexamples(self, one: Candidate) -> int:
-        newest = self._book.candidates(one.app_id, one.component_id)[0]
+        newest = next(self._book.newest_first(one.app_id, one.component_id))
         wrong = [case for case in one.mismatches if case.split == "train" and not case.overruled]
         return sum(case.ts > newest.created_at for case in wrong)
 

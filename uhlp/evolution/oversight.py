@@ -10,6 +10,7 @@ from uhlp.evolution.adjudicator import Adjudicator
 from uhlp.evolution.alert_watch import AlertWatch
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate_actions import CandidateActions
+from uhlp.evolution.candidate_page import USUAL, CandidatePage
 from uhlp.evolution.candidate_views import CandidateViews
 from uhlp.evolution.compiler import Compiler
 from uhlp.evolution.config import ConfigInForce
@@ -140,9 +141,23 @@ class Oversight:
 
     # -- seeing ------------------------------------------------------------------------------------------------------
 
-    async def candidates(self, app_id: str | None = None, state: str | None = None) -> list[dict[str, Any]]:
-        """Newest first, without timelines and code. ValidationFailed for a state that does not exist."""
-        return self._views.listed(app_id, state)
+    async def candidates(
+        self,
+        app_id: str | None = None,
+        state: str | None = None,
+        *,
+        component_id: str | None = None,
+        limit: int = USUAL,
+        after: str | None = None,
+    ) -> CandidatePage:
+        """The newest of those that match, without timelines and code; with `after`, the cursor of an earlier page,
+        those that follow it. ValidationFailed for a state or a cursor that does not exist.
+        """
+        return await self._views.listed(app_id, state, component_id=component_id, limit=limit, after=after)
+
+    async def waiting(self) -> list[dict[str, Any]]:
+        """Candidates that wait for a person's approval."""
+        return await self._views.waiting()
 
     async def candidate(self, candidate_id: str) -> dict[str, Any]:
         """Everything a person needs to judge it: figures, timeline, drafts, mismatches side by side, code and tests."""
@@ -182,8 +197,8 @@ class Oversight:
     async def overview(self) -> dict[str, Any]:
         """The state of evolution as a whole."""
         states: dict[str, int] = {}
-        for one in self._book.candidates():
-            states[one.state] = states.get(one.state, 0) + 1
+        for (_app_id, state), number in self._book.states().items():
+            states[state] = states.get(state, 0) + number
         seq, head = await self._store.head()
         return {
             "paused": self._store.is_paused(),

@@ -56,7 +56,7 @@ class Returning:
             raise NotFound(f"{component_id} has no version v{version}; the ledger knows {known}.")
         return promoted[version]
 
-    def why_not(self, candidate: Candidate, component: ComponentSnapshot) -> str | None:
+    async def why_not(self, candidate: Candidate, component: ComponentSnapshot) -> str | None:
         """Why this handler may not serve again, for a person to read; None when it may, or does."""
         if candidate.state is S.PROMOTED:
             return None
@@ -68,7 +68,7 @@ class Returning:
             same = one.code_sha == candidate.code_sha and one.spec_hash == candidate.spec_hash
             if same and one.state in FAILED and one.cause != BY_A_PERSON:
                 return f"its code was taken out: {one.reason}"
-        evidence = LiveEvidence.restore(candidate, frozenset())
+        evidence = LiveEvidence.restore(await self._book.whole(candidate.id), frozenset())
         if evidence.account.verdict is not Verdict.ACCEPT:
             return f"what it proved is not enough: {evidence.account.describe()}"
         for monitor in (evidence.audits, evidence.crashes):
@@ -101,7 +101,7 @@ class Returning:
         component = self._registry.snapshot(app_id).components[component_id]
         if candidate.state is S.PROMOTED:
             raise StateConflict(f"v{version} is in service.")
-        if (why_not := self.why_not(candidate, component)) is not None:
+        if (why_not := await self.why_not(candidate, component)) is not None:
             raise StateConflict(f"v{version} may not serve again: {why_not}.", details={"candidateId": candidate.id})
         kept = await self._promotion.code_of(candidate)
         if kept is None:
@@ -110,7 +110,7 @@ class Returning:
         reason = f"return to v{version}: {reason}"
         await self._take_out_serving(app_id, component_id, actor=actor, reason=reason)
         code, _tests, record = kept
-        evidence = LiveEvidence.restore(candidate, frozenset(record.get("trained", ())))
+        evidence = LiveEvidence.restore(await self._book.whole(candidate.id), frozenset(record.get("trained", ())))
         candidate = await self._book.decide(
             candidate.id, S.PROMOTED, event=Event.RETURNED, actor=actor, reason=reason, cause=None, paused=False,
             evidence=evidence.summary(),

@@ -85,7 +85,7 @@ class SelfEvolutionDaemon:
         for candidate in self._book.candidates():
             if candidate.code_sha is not None and not (candidate.is_open or candidate.is_serving):
                 await self._keep_out(candidate)
-        for candidate in self._book.candidates():
+        for candidate in self._book.active():
             if candidate.state in (S.SHADOW, S.CANARY, S.PROMOTED):
                 with contextlib.suppress(Unavailable):  # what has to go is out of traffic, and written down by a cycle
                     await self._readmit(candidate)
@@ -114,12 +114,11 @@ class SelfEvolutionDaemon:
         found |= {(one.app_id, one.component_id): one for one in self._oracle.take_discoveries()}
         for wish in await self._discoveries.ranked(found.values()):
             await self._starts.consider(wish)
-        for candidate in self._book.candidates():
-            if candidate.is_open or candidate.is_serving or candidate.state is S.QUARANTINED:
-                try:
-                    await self._advance(candidate)
-                except Exception as error:  # one candidate's trouble must not keep another's alarm from being heard
-                    log.exception("candidate_not_advanced", candidate=candidate.id, why=str(error))
+        for candidate in self._book.active():
+            try:
+                await self._advance(candidate)
+            except Exception as error:  # one candidate's trouble must not keep another's alarm from being heard
+                log.exception("candidate_not_advanced", candidate=candidate.id, why=str(error))
         for app_id in await self._registry.list_active_applications():
             for component_id in self._registry.snapshot(app_id).components:
                 await self._promotion.reconcile(app_id, component_id)

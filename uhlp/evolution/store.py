@@ -27,7 +27,7 @@ from uhlp.errors import CandidateNotFound, Unavailable
 from uhlp.evolution.attempts import Attempts, attempts_of
 from uhlp.evolution.candidate import PROGRESS, Candidate, CandidateState, Kind
 from uhlp.evolution.config import ConfigInForce, EvolutionConfig
-from uhlp.evolution.database import EvolutionDatabase, Fence, Step, unfenced, unwatched
+from uhlp.evolution.database import EvolutionDatabase, Fence, Step, as_it_is, unfenced, unwatched
 from uhlp.evolution.ledger import Event, LedgerEntry, SealedEntry, VerifyReport
 from uhlp.evolution.ledger_export import first_line, last_line, line_of
 from uhlp.evolution.records import Change, FoldProblem, RegressionCase, Scope
@@ -37,6 +37,7 @@ from uhlp.state.store_latency import StoreLatency
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
+
 _EXPORTED_AT_ONCE = 200
 
 
@@ -177,14 +178,28 @@ class EvolutionStore:
         return self._with_unsaved(found[0])
 
     async def candidates(
-        self, app_id: str | None = None, state: CandidateState | None = None, component_id: str | None = None
+        self,
+        app_id: str | None = None,
+        state: CandidateState | None = None,
+        component_id: str | None = None,
+        *,
+        each: Callable[[Candidate], Candidate] = as_it_is,
     ) -> list[Candidate]:
-        """All that match, oldest first."""
+        """All that match, oldest first; of each what `each` makes of it, one after the other."""
         wanted = {"app_id": app_id, "component_id": component_id, "state": state}
         given = {name: value for name, value in wanted.items() if value is not None}
         where = " AND ".join(f"{name} = ?" for name in given) or "true"
-        found = await self._run(self._database.candidates, where, tuple(given.values()))
-        return [self._with_unsaved(one) for one in found]
+        return await self._run(
+            self._database.candidates, where, tuple(given.values()), lambda one: each(self._with_unsaved(one))
+        )
+
+    async def shown(self, candidate_ids: Sequence[str]) -> dict[str, Candidate]:
+        """These by id, without what only they themselves need of their measurements: how the evidence grew, the inputs
+        and times it rests on, mismatches. A tenth of reading them whole.
+        """
+        if not candidate_ids:
+            return {}
+        return {one.id: self._with_unsaved(one) for one in await self._run(self._database.shown, candidate_ids)}
 
     async def promoted(self, app_id: str, component_id: str, kind: str = "jit") -> Candidate | None:
         """The candidate in full service, of which there is at most one per kind."""

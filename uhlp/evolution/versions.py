@@ -158,7 +158,7 @@ class ComponentVersions:
     ) -> dict[str, Any]:
         path = f"_jit_code/{candidate.component_id}/v{candidate.version}/handler.py"
         commits = await self._state.history(candidate.app_id, path, 1)
-        why_not = self._returning.why_not(candidate, component)
+        why_not = await self._returning.why_not(candidate, component)
         first = services[0] if services else None
         return {
             "version": f"v{candidate.version}",

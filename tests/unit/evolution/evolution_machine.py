@@ -162,7 +162,8 @@ class EvolutionMachine(RuleBasedStateMachine):
         found = {}
         for one in self.world.book.candidates():
             live = self.world.governor.evidence_of(one.id)
-            found[one.id] = live.account.k if live is not None else int(one.evidence.get("k", 0))
+            whole = self.runner.run(self.world.book.whole(one.id))
+            found[one.id] = live.account.k if live is not None else int(whole.evidence.get("k", 0))
         return found
 
     async def turn(self) -> None:

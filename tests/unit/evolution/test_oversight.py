@@ -143,9 +143,9 @@ async def test_candidates_are_listed_newest_first_and_by_state(world: World) -> 
     first = await world.to_state("shadow")
     await act(world, first, "reject")
     second = await world.optimize(compiled=False)
-    assert [one["candidateId"] for one in await world.oversight.candidates()] == [second, first]
-    assert [one["candidateId"] for one in await world.oversight.candidates(APP, "rejected")] == [first]
-    assert await world.oversight.candidates("another") == []
+    assert [one["candidateId"] for one in (await world.oversight.candidates()).rows] == [second, first]
+    assert [one["candidateId"] for one in (await world.oversight.candidates(APP, "rejected")).rows] == [first]
+    assert (await world.oversight.candidates("another")).rows == []
     with pytest.raises(ValidationFailed):
         await world.oversight.candidates(APP, "happy")
 

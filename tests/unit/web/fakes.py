@@ -14,6 +14,7 @@ from uhlp.access.administrator import Administrator
 from uhlp.access.sandbox_tokens import SandboxTokens
 from uhlp.clock import FakeClock
 from uhlp.errors import AppNotFound, CandidateNotFound, StateConflict
+from uhlp.evolution.candidate_page import CandidatePage
 from uhlp.evolution.config import EvolutionConfig
 from uhlp.evolution.evolution_numbers import EvolutionNumbers
 from uhlp.evolution.global_settings import GlobalSettings
@@ -188,16 +189,18 @@ class QuietEvolution:
         self.asked.append(("optimize", app_id, component_id, action, actor, reason))
         return "cand-1"
 
-    async def candidates(self, app_id: str | None = None, state: str | None = None) -> list[dict[str, Any]]:
-        return [
-            {
-                "candidateId": "cand-1",
-                "appId": "shop",
-                "componentId": "echo",
-                "state": "canary",
-                "reason": "shadow passed",
-            }
-        ]
+    async def candidates(
+        self, app_id: str | None = None, state: str | None = None, *, component_id: str | None = None,
+        limit: int = 100, after: str | None = None,
+    ) -> CandidatePage:  # fmt: skip
+        one = {
+            "candidateId": "cand-1", "appId": "shop", "componentId": "echo", "state": "canary",
+            "reason": "shadow passed",
+        }  # fmt: skip
+        return CandidatePage([one])
+
+    async def waiting(self) -> list[dict[str, Any]]:
+        return []
 
     async def candidate(self, candidate_id: str) -> dict[str, Any]:
         if candidate_id != "cand-1":

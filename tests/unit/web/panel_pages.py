@@ -6,6 +6,7 @@ from markupsafe import Markup
 
 from uhlp.access.administrator import Administrator, Role
 from uhlp.errors import CandidateNotFound
+from uhlp.evolution.candidate_page import CandidatePage
 from uhlp.evolution.statistics import EvidenceAccount
 from uhlp.web.panel.page import Page, Visit
 from uhlp.web.panel.page_table import page_at
@@ -42,8 +43,15 @@ class HostileEvolution(QuietEvolution):
     def offered_actions(self) -> tuple[str, ...]:
         return ("jit",)
 
-    async def candidates(self, app_id: str | None = None, state: str | None = None) -> list[dict[str, Any]]:
-        return [await self.candidate("cand-1")] if state in (None, "canary") else []
+    async def candidates(
+        self, app_id: str | None = None, state: str | None = None, *, component_id: str | None = None,
+        limit: int = 100, after: str | None = None,
+    ) -> CandidatePage:  # fmt: skip
+        found = [await self.candidate("cand-1")] if state in (None, "canary") else []
+        return CandidatePage(found, cursor=HOSTILE if found and after is None else None)
+
+    async def waiting(self) -> list[dict[str, Any]]:
+        return [await self.candidate("cand-1")]
 
     async def candidate(self, candidate_id: str) -> dict[str, Any]:
         if candidate_id != "cand-1":

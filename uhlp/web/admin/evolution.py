@@ -8,6 +8,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import Field
 
 from uhlp.errors import BadInput
+from uhlp.evolution.candidate_page import MOST, USUAL
 from uhlp.loops import LoopStatus
 from uhlp.models.wire import WireModel
 from uhlp.web.admin.access import ActorDep, ServicesDep
@@ -65,9 +66,15 @@ async def list_candidates(
     services: ServicesDep,
     app_id: Annotated[str | None, Query(alias="appId")] = None,
     state: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=MOST)] = USUAL,
+    after: str | None = None,
 ) -> dict[str, Any]:
-    """Proposed implementations, of one application or in one state where these are given."""
-    return {"candidates": await services.evolution.candidates(app_id, state)}
+    """The newest proposed implementations, of one application or in one state where these are given.
+
+    With `after`, the `cursor` of an earlier answer, those that follow it; a cursor of null says that there are no more.
+    """
+    page = await services.evolution.candidates(app_id, state, limit=limit, after=after)
+    return {"candidates": page.rows, "cursor": page.cursor}
 
 
 @router.get("/candidates/{candidate_id}")

@@ -36,6 +36,10 @@ def component(app_id: str, component_id: str) -> str:
     return f"{application(app_id)}/components/{quote(component_id, safe='')}"
 
 
+def candidates(**filters: str | None) -> str:
+    return _filtered(CANDIDATES, filters)
+
+
 def candidate(candidate_id: str) -> str:
     return f"{CANDIDATES}/{quote(candidate_id, safe='')}"
 

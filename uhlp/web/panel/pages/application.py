@@ -107,12 +107,10 @@ async def _components(visit: Visit, app_id: str) -> Markup:
     snapshot = services.registry.snapshot(app_id)
     if not snapshot.components:
         return empty("It has no components yet.", "They stand in component_registry.yaml.")
-    newest: dict[str, Mapping[str, Any]] = {}
-    for one in await services.evolution.candidates(app_id):  # newest first
-        newest.setdefault(one["componentId"], one)
-    rows = [
-        _component(services, app_id, component_id, newest.get(component_id)) for component_id in snapshot.components
-    ]
+    rows = []
+    for component_id in snapshot.components:
+        newest = (await services.evolution.candidates(app_id, component_id=component_id, limit=1)).rows
+        rows.append(_component(services, app_id, component_id, newest[0] if newest else None))
     return table("Components", _COLUMNS, rows, numeric=_COLUMNS[3:])
 
 

@@ -22,18 +22,21 @@ _COLUMNS = [
 
 async def candidates_page(visit: Visit) -> Page:
     state = visit.query.get("state") or None
-    await visit.services.evolution.candidates(None, state)  # refuses a state that does not exist
+    after = visit.query.get("after") or None
+    # refuses a state or a cursor that does not exist
+    await visit.services.evolution.candidates(None, state, limit=1, after=after)
 
     async def listed() -> Markup:
-        return await _listed(visit, state)
+        return await _listed(visit, state, after)
 
     return Page(
         title="Candidates", place="Candidates", sections=(Section(name="Candidates", draw=listed, is_plain=True),)
     )
 
 
-async def _listed(visit: Visit, state: str | None) -> Markup:
-    found = await visit.services.evolution.candidates(None, state)
+async def _listed(visit: Visit, state: str | None, after: str | None) -> Markup:
+    page = await visit.services.evolution.candidates(None, state, limit=MOST, after=after)
+    found = page.rows
     links = [link("all", addresses.CANDIDATES, aria_current=None if state else "true")]
     links += [
         link(figures.words(one), f"{addresses.CANDIDATES}?state={one}", aria_current="true" if one == state else None)
@@ -55,9 +58,10 @@ async def _listed(visit: Visit, state: str | None) -> Markup:
             figures.share(one["coverage"]),
             when(one["updatedAt"]),
         ]
-        for one in found[:MOST]
+        for one in found
     ]
-    more = (
-        tag("p", f"{len(found) - MOST:,} older ones are not shown.", class_="quiet") if len(found) > MOST else Markup()
-    )
+    more = Markup()
+    if page.cursor is not None:
+        older = addresses.candidates(state=state, after=page.cursor)
+        more = tag("p", link("older ones", older), class_="quiet")
     return chosen + table("Candidates", _COLUMNS, rows, numeric=_COLUMNS[4:8]) + more

@@ -99,7 +99,7 @@ async def _about(visit: Visit, app_id: str, component_id: str) -> Markup:
     present = services.windows.window(app_id, component_id, HOUR_S, definition.handler_type.lower())
     shown = window.as_dict()
     tokens = shown["tokensIn"] + shown["tokensOut"]
-    candidates = [one for one in await services.evolution.candidates(app_id) if one["componentId"] == component_id]
+    candidates = (await services.evolution.candidates(app_id, component_id=component_id)).rows
     gave_back = ", ".join(f"{reason} {number:,}" for reason, number in sorted(shown["deoptimized"].items()))
     route = definition.route_matcher
     newest = candidates[0] if candidates else None

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from uhlp.web.panel import addresses, figures, requests
-from uhlp.web.panel.candidate_marks import candidate_link, state_badge, waits_for_approval
+from uhlp.web.panel.candidate_marks import candidate_link, state_badge
 from uhlp.web.panel.markup import Markup, Question, empty, facts, join, link, mono, tag, when
 from uhlp.web.panel.page import Action, Fields, Page, Section, Visit
 from uhlp.web.panel.waiting_list import adjudicate_action, open_questions, side_by_side, verdict_buttons
@@ -110,7 +110,7 @@ def approve_buttons(visit: Visit, candidate_id: str) -> Markup:
 
 
 async def _approvals(visit: Visit) -> Markup:
-    found = [one for one in await visit.services.evolution.candidates() if waits_for_approval(one)]
+    found = await visit.services.evolution.waiting()
     if not found:
         return empty("No candidate waits for approval.")
     return join(
