@@ -303,6 +303,7 @@ async def test_a_remote_that_never_answers_is_given_up_and_waited_for_no_more(tm
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connections.append(writer)
         await reader.read()
+        writer.close()
 
     async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
