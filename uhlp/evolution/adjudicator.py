@@ -118,8 +118,8 @@ class Adjudicator:
         effects = []
         if question is not None:
             effects += await self._settle(question, said, comparable, comparator)
-        for candidate_id, place, case in lost:
-            effects += await self._correct(candidate_id, place, case, said, comparable, comparator)
+        for candidate_id, payload, case in lost:
+            effects += await self._correct(candidate_id, payload, case, said, comparable, comparator)
         golden = any(input_hash(one.input) == hashed for one in component.golden)
         return {
             "appId": app_id,
@@ -152,21 +152,23 @@ class Adjudicator:
         return [{"candidateId": candidate_id, "effect": words}]
 
     async def _correct(
-        self, candidate_id: str, place: int, case: dict[str, Any], said: Adjudication, expected: Any,
+        self, candidate_id: str, payload: str, case: dict[str, Any], said: Adjudication, expected: Any,
         comparator: Comparator,
     ) -> list[dict[str, str]]:  # fmt: skip
-        candidate = await self._book.whole(candidate_id)
-        mismatch = candidate.mismatches[place]
         has_answered = case["got"] is not None  # a failure has no answer that could be right
-        if mismatch.overruled or not has_answered or not comparator.equal(expected, case["got"]):
+        if not has_answered or not comparator.equal(expected, case["got"]):
             words = "the handler was wrong: its counterexample carries this answer"
             return [{"candidateId": candidate_id, "effect": words}]
+        candidate = await self._book.whole(candidate_id)
+        mismatches = list(candidate.mismatches)  # as they are now: others may have come and pushed some out
+        place = next((at for at, one in enumerate(mismatches) if one.payload == payload and not one.overruled), None)
+        if place is None:
+            return []
         live = self._governor.evidence_of(candidate_id)
         if live is not None:
             live.overrule()
         figures = live.figures if live is not None else candidate.figures.after_overruling()
-        mismatches = list(candidate.mismatches)
-        mismatches[place] = replace(mismatch, overruled=True)
+        mismatches[place] = replace(mismatches[place], overruled=True)
         self._book.grow(candidate_id, figures=figures, mismatches=tuple(mismatches))
         words = "the handler was right: figures corrected, no counterexample; the evidence keeps its loss"
         await self._note(candidate_id, said, words)
@@ -178,15 +180,15 @@ class Adjudicator:
             candidate_id, actor=said.actor, reason=f"{reason} ({said.reason})" if said.reason else reason
         )
 
-    async def _lost(self, app_id: str, component_id: str, hashed: str) -> list[tuple[str, int, dict[str, Any]]]:
-        """(candidate id, place among its mismatches, payload) of lost comparisons on this input."""
+    async def _lost(self, app_id: str, component_id: str, hashed: str) -> list[tuple[str, str, dict[str, Any]]]:
+        """(candidate id, payload's digest, payload) of lost comparisons on this input."""
         found = []
         for lately in self._lately(app_id, component_id):
             candidate = await self._book.whole(lately.id)
-            for place, mismatch in enumerate(candidate.mismatches):
+            for mismatch in candidate.mismatches:
                 case = await self._store.payload(mismatch.payload, app_id)
                 if case is not None and case["inputHash"] == hashed:
-                    found.append((candidate.id, place, case))
+                    found.append((candidate.id, mismatch.payload, case))
         return found
 
     def _lately(self, app_id: str, component_id: str) -> list[Candidate]:

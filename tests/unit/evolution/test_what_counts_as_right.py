@@ -1,6 +1,7 @@
 """The reference order, the judge, open questions and people's words; each comparison says whose word it used."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -390,3 +391,24 @@ def test_golden_examples_of_components_that_are_gone_are_not_kept(empty_world: W
     for number in range(1_000):
         look(number)
     assert objects_left_behind(lambda number: look(1_000 + number), times=1_000) < 1
+
+
+async def test_the_comparison_that_a_person_overrules_is_the_one_that_was_lost_whatever_else_is_lost_meanwhile(
+    world: World,
+) -> None:
+    candidate_id, hashed = await lost_comparison(world, split="train")
+    (lost,) = world.book.candidate(candidate_id).mismatches
+    world.book.grow(candidate_id, mismatches=(lost, lost))  # twice on the same input
+    got = (await world.oversight.candidate(candidate_id))["mismatches"][0]["case"]["got"]
+    others = [replace(lost, payload="f" * 64)]
+
+    def lose_another(_entries: object) -> None:
+        """While the first word is written: the list holds the newest fifty, so places move."""
+        mismatches = world.book.candidate(candidate_id).mismatches
+        world.book.grow(candidate_id, mismatches=(*mismatches[len(others) :], *others))
+        others.clear()
+
+    world.store.on_append(lose_another)
+    await world.oversight.adjudicate_input(APP, PARSE, hashed, expected=got, actor="ann", reason="apples it is")
+    found = [(one.payload, one.overruled) for one in world.book.candidate(candidate_id).mismatches]
+    assert found == [(lost.payload, True), ("f" * 64, False)]
