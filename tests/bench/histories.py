@@ -1,6 +1,7 @@
 """Administration beside a history that grows: `python -m tests.bench.histories`.
 
-What a page, a total or a commit costs with little behind it and with much: the figures of one line should be alike.
+What a page, a total or a commit costs with little behind it and with much: the figures of a line should be alike, but
+for what a start takes.
 """
 
 import asyncio
@@ -12,6 +13,8 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 
+import pygit2
+
 from tests.bench.state import definition, resident_mib, state_of, timed
 from uhlp.clock import SystemClock
 from uhlp.evolution.book import CandidateBook
@@ -22,7 +25,7 @@ from uhlp.evolution.decisions import create, decide
 from uhlp.evolution.live_evidence import LiveEvidence
 from uhlp.evolution.records import Change, digest_of
 from uhlp.evolution.store import EvolutionStore
-from uhlp.evolution.usage_store import UsageStore
+from uhlp.evolution.usage_store import NO_CANDIDATE, UsageStore
 from uhlp.llm.usage import SERVED_BY_HANDLER, UsageBook
 from uhlp.metering import NullMeter
 from uhlp.registry.application_registry import ApplicationRegistry
@@ -70,7 +73,11 @@ async def usage(folder: Path, number: int) -> Figures:
         for purpose in ("serve", "coder", "reference", "audit"):
             book.called("desk", "sort", purpose, tokens_in=100, tokens_out=10, usd=0.01, seconds=0.5)
         await store.run_cycle()
-        return {"usage, of an application, ms": await _p50_ms(lambda _: store.rows(app_id="desk", candidate_id=""))}
+        return {
+            "usage, of an application, ms": await _p50_ms(
+                lambda _: store.rows(app_id="desk", candidate_id=NO_CANDIDATE)
+            )
+        }
 
 
 async def commits(folder: Path, number: int) -> Figures:
@@ -88,26 +95,25 @@ async def commits(folder: Path, number: int) -> Figures:
     await state.commit("desk", {**app_files, **versions}, message="m")
     await registry.load_all()
 
-    async def write(at: int) -> None:
-        await registry.apply_files("desk", {"files/number.txt": f"{at}-{perf_counter()}\n".encode()}, message="Note it")
-
-    return {"commit of one file, ms": await _p50_ms(write)}
+    return {"commit of one file, ms": await _p50_ms(lambda at: _write(registry, at))}
 
 
 async def loose(folder: Path, number: int) -> Figures:
-    """One small file of an application after `number` commits."""
+    """One small file of an application whose repository has `number` loose objects: nobody packs them."""
     state = state_of(folder / "apps")
     registry = ApplicationRegistry(state=state)
     await state.create_repository("desk")
     await state.commit("desk", definition("desk", 3), message="m")
     await registry.load_all()
-
-    async def write(at: int) -> None:
-        await registry.apply_files("desk", {"files/number.txt": f"{at}-{perf_counter()}\n".encode()}, message="Note it")
-
+    git = pygit2.Repository(str(folder / "apps" / "desk.git"))
     for at in range(number):
-        await write(at)
-    return {"commit after so many, ms": await _p50_ms(write)}
+        git.create_blob(f"object {at}".encode())
+    return {"commit beside loose objects, ms": await _p50_ms(lambda at: _write(registry, at))}
+
+
+async def _write(registry: ApplicationRegistry, number: int) -> None:
+    text = f"{number} at {perf_counter()}\n".encode()
+    await registry.apply_files("desk", {"files/number.txt": text}, message="Note the number")
 
 
 def _progress() -> dict[str, object]:
@@ -164,7 +170,7 @@ async def candidates(folder: Path, number: int) -> Figures:
 
 async def main() -> None:
     for measure, sizes in ((samples, (500, 10_000, 100_000)), (usage, (10, 1_000, 10_000)), (commits, (1, 60, 600)),
-                           (loose, (0, 500, 3000)), (candidates, (50, 500, 5_000))):  # fmt: skip
+                           (loose, (0, 5_000, 50_000)), (candidates, (50, 500, 5_000))):  # fmt: skip
         rows = []
         for number in sizes:
             with tempfile.TemporaryDirectory() as folder:
