@@ -252,7 +252,7 @@ class CandidateBook:
                 if payloads is None:
                     continue
                 try:
-                    await self._store.update_evidence(self.candidate(one), payloads=payloads)
+                    await self._store.update_evidence(await self.whole(one), payloads=payloads)
                 except BaseException:
                     self._unsaved[one] = {**payloads, **self._unsaved.get(one, {})}
                     raise

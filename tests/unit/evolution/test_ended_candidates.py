@@ -1,5 +1,6 @@
 """Candidates that have ended: little of them stays in memory, and everything is still told."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 from tests.unit.evolution.world import APP, PARSE, World
 from uhlp.clock import FakeClock
-from uhlp.errors import CandidateNotFound, ValidationFailed
+from uhlp.errors import CandidateNotFound, NotLeading, ValidationFailed
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate, CandidateState, Figures, Mismatch
 from uhlp.evolution.ledger import Event
@@ -197,3 +198,26 @@ async def test_an_ended_candidate_is_shown_after_a_restart_as_before_it(world: W
     assert (await world.oversight.why(APP, PARSE))["lines"][0] == why["lines"][0]  # the rest is of live traffic
     assert await world.oversight.savings(APP) == savings
     assert await world.oversight.candidate(candidate_id) == whole
+
+
+async def test_a_decision_that_is_refused_while_others_are_read_leaves_nothing_that_cannot_be_saved(
+    tmp_path: Path,
+) -> None:
+    refusals: list[str] = []
+
+    def fence() -> None:
+        if refusals:
+            raise NotLeading(refusals[0])
+
+    clock = FakeClock()
+    async with EvolutionStore(path=tmp_path / "evolution.db", clock=clock, fence=fence) as store:
+        book = CandidateBook(store=store, clock=clock, meter=NullMeter(), kept_whole=1)
+        await book.open()
+        first, second, _ = [await ended(book) for _ in range(3)]
+        refusals.append("another one leads")
+        decided, _ = await asyncio.gather(
+            book.decide(first.id, actor="ann", reason="a word on it"), book.whole(second.id), return_exceptions=True
+        )
+        assert isinstance(decided, NotLeading)
+        await book.save()
+        assert await book.whole(first.id) == first
