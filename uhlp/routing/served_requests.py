@@ -56,9 +56,11 @@ class ServedRequests:
             is_ok=is_ok, seconds=latency_ms / 1000, trace_id=request.trace_id,
         )  # fmt: skip
         runs = (result,) if handler_result in (None, result) else (handler_result, result)
-        tokens_in = sum(one.usage.tokens_in for one in runs)
-        tokens_out = sum(one.usage.tokens_out for one in runs)
-        cost_usd = sum(one.usage.cost_usd for one in runs)
+        tokens_in, tokens_out, cost_usd = 0, 0, 0.0
+        for one in runs:
+            tokens_in += one.usage.tokens_in
+            tokens_out += one.usage.tokens_out
+            cost_usd += one.usage.cost_usd
         self._windows.observe(
             app_id, component_id,
             handler="llm" if by_model else "jit",

@@ -76,12 +76,8 @@ class Edge:
                 await (_refuse(error, send) if scope["type"] == "http" else send(_CLOSED))
                 return
         path: str = scope["path"]
-        if scope["type"] == "http" and source_of(scope["raw_path"]) is not None:
-            await self._sources(scope, receive, send)
-        elif scope["type"] == "http" and application_of(scope["raw_path"]) is not None:
-            await self._application_mcp(scope, receive, send)
-        elif scope["type"] == "http" and execution_of(scope["raw_path"]) is not None:
-            await self._executions(scope, receive, send)
+        if scope["type"] == "http" and (lane := self._lane_beside_routes(scope["raw_path"])) is not None:
+            await lane(scope, receive, send)
         elif scope["type"] == "http" and path.startswith(PREFIX):
             await self._ingress(scope, receive, send)
         elif scope["type"] == "http" and path in (RECORD, METRICS):
@@ -98,6 +94,16 @@ class Edge:
             await self._admin(scope, receive, send)
         else:
             await send(_CLOSED)
+
+    def _lane_beside_routes(self, raw_path: bytes) -> ASGIApp | None:
+        """The lane of what an application has below `/-/` beside its components' routes."""
+        if b"/-/" not in raw_path:
+            return None
+        if source_of(raw_path) is not None:
+            return self._sources
+        if application_of(raw_path) is not None:
+            return self._application_mcp
+        return self._executions if execution_of(raw_path) is not None else None
 
 
 async def _refuse(error: UhlpError, send: Send) -> None:
