@@ -4,7 +4,7 @@ import sqlite3
 from pathlib import Path
 from typing import Literal
 
-CACHE_KIB = 512
+CACHE_KIB = 256
 """Of pages in memory, for each database. What is not among them the kernel still has: a miss costs a copy. SQLite's own
 2,000 KiB, in seven databases, would fill for hours, which looks like a leak."""
 
