@@ -13,8 +13,9 @@ from uhlp.registry.application_registry import ApplicationRegistry
 
 
 @pytest.fixture
-def remote(tmp_path: Path) -> Path:
-    return bare(tmp_path / "remote" / "shop.git")
+def remote(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Elsewhere: the server's own repositories, in `tmp_path`, are nobody's remote."""
+    return bare(tmp_path_factory.mktemp("remote") / "shop.git")
 
 
 def files(remote: Path, more: str = "") -> dict[str, bytes]:
