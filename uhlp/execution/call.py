@@ -98,5 +98,5 @@ class ExecutionResult:
 
     @property
     def is_refusal(self) -> bool:
-        """Nothing ran, because the machine had no sandbox for it: says nothing about the implementation."""
+        """The machine had no sandbox for it, or had one too late: says nothing about the implementation."""
         return self.failure == "sandbox" and isinstance(self.error, Unavailable)

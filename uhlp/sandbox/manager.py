@@ -8,7 +8,7 @@ import structlog
 
 from uhlp.access.sandbox_tokens import SandboxTokens
 from uhlp.clock import Clock
-from uhlp.errors import SandboxNotFound, UhlpError
+from uhlp.errors import DeadlineExceeded, NoSandboxAvailable, SandboxNotFound, UhlpError
 from uhlp.metering import Meter
 from uhlp.models.definition import PoolDefinition
 from uhlp.sandbox.access_issuer import AccessIssuer
@@ -18,7 +18,7 @@ from uhlp.sandbox.allocation import (
     AllocationStatus,
     ReleaseSandboxRequest,
 )
-from uhlp.sandbox.claims import Claims
+from uhlp.sandbox.claims import RETRY_AFTER_S, Claims
 from uhlp.sandbox.client import CallTool, Identity, LaneName, NothingRan, WorkerClient
 from uhlp.sandbox.command import CommandProcess, CommandSpec
 from uhlp.sandbox.config import SandboxSettings
@@ -92,7 +92,8 @@ class SandboxManager:
         `artifacts` holds by sha256 what the request's task names; `call_tool` answers the execution's tool calls;
         `timeout_s` covers waiting and running and is kept by killing. `fresh` takes a new worker that ends afterwards.
         `trace` goes out to images that speak HTTP.
-        Raises NoSandboxAvailable, IsolationRefused, ShuttingDown (nothing ran); CrashLoop (it crashes every time);
+        Raises NoSandboxAvailable, IsolationRefused, ShuttingDown (nothing ran; NoSandboxAvailable also when a handler
+        was cut off that had waited for longer than it could run); CrashLoop (it crashes every time);
         DeadlineExceeded, SandboxDied, SandboxOutOfMemory, OutputInvalid, PayloadTooLarge, ExecutionFailed.
         """
         deadline_s = self._clock.monotonic() + timeout_s
@@ -128,6 +129,12 @@ class SandboxManager:
                 if is_last_try:
                     raise
                 is_last_try = True
+            except DeadlineExceeded as error:
+                failure = error
+                if lane == "handler" and left_s < timeout_s / 2:
+                    message = f"A sandbox of pool {pool.pool_name} became free too late for the handler to end in time."
+                    raise NoSandboxAvailable(message, retry_after_s=RETRY_AFTER_S) from None
+                raise
             except UhlpError as error:
                 failure = error
                 raise

@@ -298,6 +298,28 @@ async def test_a_caller_whose_time_runs_out_in_the_queue_is_told_and_holds_no_pl
     await manager.close()
 
 
+async def test_a_handler_that_waited_for_longer_than_it_could_run_is_not_said_to_be_slow() -> None:
+    gate = Gate()
+    clock = FakeClock()
+    driver = FakeDriver(gate)
+    manager = manager_of(driver, clock=clock)
+    await manager.open()
+    pool = PoolDefinition(pool_name="default", max_instances=1)
+    first, second = run(manager, {"name": 1}, pool=pool), run(manager, {"name": 2}, pool=pool, timeout_s=30.0)
+    await gate.until(1)
+    await settle()
+    clock.advance(29.9)
+    gate.open(1)
+    await first
+    with pytest.raises(NoSandboxAvailable, match="too late") as refused:
+        await second
+    assert refused.value.retry_after_s
+    assert gate.entered == [1, 2]
+    await settle()
+    assert not driver.workers[0].is_alive
+    await manager.close()
+
+
 async def test_a_worker_that_dies_fails_its_own_call_only_and_is_replaced() -> None:
     gate = Gate()
     driver = FakeDriver(gate)
