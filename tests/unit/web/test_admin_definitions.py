@@ -174,6 +174,15 @@ async def test_recorded_calls_become_samples_and_those_that_do_not_fit_are_named
     assert [one["path"] for one in problems] == ["/samples/0/input", "/samples/1/output/team", "/samples/2/gold"]
 
 
+async def test_recorded_calls_are_kept_as_the_components_policy_masks_them(desk: httpx.AsyncClient) -> None:
+    told = {"updateMask": ["configuration"], "definition": {"configuration": {"redact": ["text", "/team"]}}}
+    assert (await desk.patch(f"{APPS}/desk", json=told)).status_code == 200
+    call = {"input": {"text": "I am Ann of 1 Elm Street"}, "output": {"team": "Ann"}}
+    await desk.post(f"{APPS}/desk/samples", json={"componentId": "triage", "samples": [call]})
+    (kept,) = (await desk.get(f"{APPS}/desk/samples", params={"componentId": "triage"})).json()["samples"]
+    assert (kept["input"], kept["output"]) == ({"text": "[redacted]"}, {"team": "[redacted]"})
+
+
 async def test_a_key_in_a_commit_message_is_refused_and_not_repeated(desk: httpx.AsyncClient) -> None:
     key = "uhlp_46bc579185c51a68_" + "3c41010d24ae0316" * 3
     url = f"{APPS}/desk/definition/files/note.txt"

@@ -104,7 +104,13 @@ async def import_samples(app_id: str, body: ImportSamples, services: ServicesDep
         message = f"No sample matches the component's schemas; the first: {refused[0]['message']}"
         placed = [{**one, "path": f"/samples/{one['index']}{one['path']}"} for one in refused[:20]]
         raise ValidationFailed(message, details={"problems": placed})
-    imported = await services.samples.import_samples(app_id, body.component_id, rows, spec_hash=component.spec_hash)
+    imported = await services.samples.import_samples(
+        app_id,
+        body.component_id,
+        rows,
+        spec_hash=component.spec_hash,
+        redact=component.configuration.get("redact", ()),
+    )
     return {"imported": imported, "refused": len(refused), "problems": refused[:20]}
 
 
