@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from uhlp.errors import ValidationFailed
 
@@ -48,8 +48,8 @@ class Remote:
 
     @property
     def path(self) -> Path | None:
-        """Of a repository on this machine."""
-        local = self.url.removeprefix("file://")
+        """Of a repository on this machine. git reads `%2e` in a URL as the dot that it stands for."""
+        local = _decoded(self.url.removeprefix("file://")) if self.url.startswith("file://") else self.url
         return Path(local) if local.startswith("/") else None
 
     def lies_in(self, folder: Path) -> bool:
@@ -79,7 +79,7 @@ class Remote:
 
 def _fault_of_url(url: str) -> str | None:
     """A closed list of forms: git also knows `ext::` and options, which run programs."""
-    if not url.isprintable() or len(url) > 1024:
+    if not _decoded(url).isprintable() or len(url) > 1024:
         return "has up to 1024 printable characters"
     if url.startswith("/") or _SCP.fullmatch(url):
         return None
@@ -88,8 +88,8 @@ def _fault_of_url(url: str) -> str | None:
         host, user, password, port = parts.hostname or "", parts.username or "", parts.password, parts.port
     except ValueError:
         return "is no URL"
-    if port == 0 or not host.isascii():
-        return "has no port 0, and a host in ASCII"
+    if port == 0 or not host.isascii() or ("%" in host and ":" not in host):
+        return "has no port 0, and a host in ASCII without %"
     if password is not None or (parts.scheme in ("http", "https") and user):
         return "holds a credential: write `credential: secret:NAME`, and `username`"
     if parts.scheme == "file" and not host and parts.path.startswith("/"):
@@ -99,3 +99,7 @@ def _fault_of_url(url: str) -> str | None:
     if parts.scheme == "http" and host in _LOOPBACK:
         return None
     return "must be an absolute path, file:///…, ssh://…, user@host:path or https://… (http only on this machine)"
+
+
+def _decoded(url: str) -> str:
+    return unquote(url, errors="surrogateescape")

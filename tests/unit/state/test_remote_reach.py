@@ -87,6 +87,7 @@ async def test_git_connects_to_nothing_of_this_machine_or_the_network_behind(tmp
         ("/srv/git/shop.git", {"paths": {"shop": ["/srv/git"]}}, "remotes.paths"),
         ("/srv/git/../other/desk.git", {"paths": {"*": ["/srv/git"]}}, "remotes.paths"),
         ("file:///srv/gitother/desk.git", {"paths": {"*": ["/srv/git"]}}, "remotes.paths"),
+        ("file:///srv/git/%2e%2e/other/desk.git", {"paths": {"*": ["/srv/git"]}}, "remotes.paths"),
         ("https://git.example/x.git", {}, None),
         ("git@8.8.8.8:x.git", {}, None),
         ("https://10.1.2.3/x.git", {"allow_hosts": ["10.0.0.0/8"]}, None),

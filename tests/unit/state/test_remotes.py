@@ -340,6 +340,9 @@ async def test_a_remote_that_never_answers_is_given_up_and_waited_for_no_more(tm
         ({"repoUrl": "/srv/x.git", "brnch": "main"}, "brnch"),
         ({"branch": "main"}, "repoUrl is missing"),
         ({"repoUrl": "https://[::1/x"}, "repoUrl"),
+        ({"repoUrl": "https://ex%61mple.org/x"}, "without %"),
+        ({"repoUrl": "file:///srv/x%0a.git"}, "printable"),
+        ({"repoUrl": "file:///srv/x%ff.git"}, "printable"),
     ],
 )
 def test_what_git_could_take_for_a_command_or_a_credential_is_refused(params, message):
@@ -356,7 +359,7 @@ def test_every_usual_form_of_a_url_is_taken(url):
     assert Remote.of({}) is None
 
 
-@pytest.mark.parametrize("form", ["{}", "file://{}", "{}/../other.git"])
+@pytest.mark.parametrize("form", ["{}", "file://{}", "{}/../other.git", "file:///none/%2e%2e{}"])
 async def test_another_applications_repository_is_no_remote(tmp_path, form: str) -> None:
     store = DefinitionStore(tmp_path / "apps", remote_git=RemoteGit(timeout_s=20))
     for app_id in (APP, "other"):
