@@ -257,6 +257,13 @@ class CandidateBook:
                     self._unsaved[one] = {**payloads, **self._unsaved.get(one, {})}
                     raise
 
+    async def forget(self, app_id: str) -> None:
+        """Remove what is kept of the application's inputs and answers, and what waits to be."""
+        for one in self._unsaved:
+            if self._index[one].app_id == app_id:
+                self._unsaved[one] = {}
+        await self._store.delete_payloads(app_id)
+
     def _put(self, candidate: Candidate) -> None:
         """Into memory. Of those that have ended, the last few put in stay whole, and those not saved yet."""
         self._index.put(candidate)

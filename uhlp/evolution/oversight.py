@@ -228,3 +228,8 @@ class Oversight:
     def export_ledger(self) -> AsyncIterator[bytes]:
         """The whole ledger as lines that can be verified elsewhere (`ledger_export`)."""
         return self._store.export()
+
+    async def forget(self, app_id: str) -> None:
+        """Remove the inputs and answers that are kept of an application which is gone. Its decisions stay in the
+        ledger, with the digests of these."""
+        await self._book.forget(app_id)

@@ -6,8 +6,9 @@ from uhlp.web.services import Services
 async def remove_application(services: Services, app_id: str, *, delete_state: bool) -> None:
     """Answer no new request, let those in flight finish within the drain time, end the sandboxes, drop the windows.
 
-    With `delete_state` the messages of its queues, its samples, evaluations and the runs of its workflows go too, and
-    then its runtime values and repository: as long as these are there, an interrupted removal can be asked for again.
+    With `delete_state` the messages of its queues, its samples, the cases that its candidates lost, evaluations and the
+    runs of its workflows go too, and then its runtime values and repository: as long as these are there, an interrupted
+    removal can be asked for again.
     The metric collector frees the series of what is no longer registered by itself. AppNotFound when there is nothing
     to remove.
     """
@@ -18,6 +19,7 @@ async def remove_application(services: Services, app_id: str, *, delete_state: b
     if delete_state:
         await services.sources.queues.clear(queues)
         await services.samples.delete_application(app_id)
+        await services.evolution.forget(app_id)
         await services.workflows.delete_application(app_id)
         await services.eval_runs.forget(app_id)
         await services.optimize_runs.forget(app_id)

@@ -271,3 +271,18 @@ async def test_what_is_out_of_service_is_neither_rejected_nor_rolled_back_again(
         await act(world, candidate_id, "reject")
     with pytest.raises(StateConflict, match="out of service"):
         await act(world, candidate_id, "rollback")
+
+
+async def test_of_an_application_that_is_forgotten_no_inputs_stay_and_none_that_wait_come_after(world: World) -> None:
+    candidate_id = await world.to_state("shadow")
+    world.book.grow(candidate_id, payloads={"first": {"input": "Ann"}})
+    await world.book.save()
+    world.book.grow(candidate_id, payloads={"second": {"input": "Bob"}})
+    await world.oversight.forget("another")
+    assert await world.store.payload("first", APP) == {"input": "Ann"}
+    await world.oversight.forget(APP)
+    await world.book.save()
+    await world.store.flush()
+    assert await world.store.payload("first", APP) is None
+    assert await world.store.payload("second", APP) is None
+    assert (await world.oversight.verify_ledger())["ok"]

@@ -246,6 +246,9 @@ class QuietEvolution:
             }
         ]  # fmt: skip
 
+    async def forget(self, app_id: str) -> None:
+        self.asked.append(("forget", app_id))
+
     async def usage(self, app_id: str) -> dict[str, Any]:
         use = {"calls": 3, "refused": 0, "tokensIn": 300, "tokensOut": 30, "usd": 0.5, "unpricedCalls": 2,
                "seconds": 4.0}  # fmt: skip

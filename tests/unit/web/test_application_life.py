@@ -77,6 +77,8 @@ async def test_a_removed_application_is_out_of_service_before_its_sandboxes_end_
     assert await stored.state.list_repositories() == []
     assert not (await stored.state.get_runtime_value("desk", "k")).found
     assert (await stored.samples.counts("desk", "a")).total == 0
+    evolution: Any = stored.evolution
+    assert evolution.asked == [("forget", "desk")]
     assert (await desk.delete(f"{APPS}/desk")).status_code == 404
 
 
@@ -85,6 +87,8 @@ async def test_without_deleting_state_everything_is_kept(desk: httpx.AsyncClient
     assert await stored.state.list_repositories() == ["desk"]
     assert (await stored.state.get_runtime_value("desk", "k")).value == 1
     assert (await stored.samples.counts("desk", "a")).total == 1
+    evolution: Any = stored.evolution
+    assert evolution.asked == []
 
 
 async def test_an_interrupted_removal_can_be_asked_for_again(desk: httpx.AsyncClient, stored: Services) -> None:
