@@ -10,7 +10,8 @@ Code that tries to deceive its evaluation is quarantined at once, whatever it an
 
 What could not be measured (the model is down, no sandbox is free) decides nothing: the work is postponed, and a
 candidate whose HELD-OUT replay could not be judged is `waiting`. Few held-out samples are no reason to wait: shadow
-costs nothing without traffic, and evidence grows there.
+costs nothing without traffic, and evidence grows there. An error that nobody expected decides nothing either, but is no
+trouble that passes by itself: after `measuring_errors_in_a_row` of them the candidate is paused, and a person looks.
 """
 
 import asyncio
@@ -71,6 +72,7 @@ class Compiler:
     ) -> None:
         self._book = book
         self._store = store
+        self._config = config
         recordings = Recordings(samples=samples, reference=reference, app_registry=app_registry)
         regressions = Regressions(
             book=book, store=store, promotion=promotion, executor=executor, reference=reference, config=config
@@ -135,6 +137,9 @@ class Compiler:
         except (StateConflict, NotFound) as overtaken:  # a person's decision, a changed or removed definition
             log.info("compilation_overtaken", candidate=candidate_id, why=overtaken.message)
             await self.abandon(candidate_id)
+        except Exception as error:  # ours, or an engine's: asked again at once it would cost the same again
+            log.exception("compilation_failed", candidate=candidate_id)
+            await self._note_error(candidate_id, error)
 
     async def abandon(self, candidate_id: str) -> None:
         """End what still runs for a candidate, if it is over: of a shorter prompt the OptimizeLoop's run."""
@@ -159,13 +164,30 @@ class Compiler:
         is_held = candidate.paused or self._store.is_paused(candidate.app_id, candidate.component_id)
         return not is_held and self._book.now() >= candidate.measurements.get("retryAt", 0.0)
 
-    def _postpone(self, candidate_id: str, why: str) -> None:
-        """Try again later, each time after twice as long."""
+    async def _note_error(self, candidate_id: str, error: Exception) -> None:
+        """It says nothing about the candidate. Its own words may hold recorded values, so only those of our tree are
+        told."""
+        candidate = self._book.candidate(candidate_id)
+        if not candidate.is_open:
+            return
+        why = error.message if isinstance(error, UhlpError) else f"{type(error).__name__}, see the server's log"
+        errors = candidate.measurements.get("errorsInARow", 0) + 1
+        if errors < self._config.now.measuring_errors_in_a_row:
+            self._postpone(candidate_id, why, errors=errors)
+            return
+        self._postpone(candidate_id, why)
+        reason = f"paused: work on it failed {errors} times in a row, which says nothing about it; the last: {why}"
+        await self._book.decide(candidate_id, actor=GOVERNOR, reason=reason, paused=True)
+
+    def _postpone(self, candidate_id: str, why: str, *, errors: int = 0) -> None:
+        """Try again later, each time after twice as long. `errors` that nobody expected came in a row."""
         log.info("compilation_postponed", candidate=candidate_id, why=why)
         known = self._book.candidate(candidate_id).measurements
         times = known.get("postponed", 0) + 1
         wait_s = backoff_s(times, first_s=_FIRST_POSTPONEMENT_S, longest_s=_LONGEST_POSTPONEMENT_S)
-        changed = {"postponed": times, "postponedBecause": why, "retryAt": self._book.now() + wait_s}
+        changed = {
+            "postponed": times, "postponedBecause": why, "retryAt": self._book.now() + wait_s, "errorsInARow": errors,
+        }  # fmt: skip
         self._book.grow(candidate_id, measurements={**known, **changed})
 
     async def _wait(self, candidate: Candidate, why: str) -> None:

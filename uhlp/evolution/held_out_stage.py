@@ -64,22 +64,24 @@ class HeldOutStage:
             costs=candidate.costs,
         )
         held_out = await self._recordings.answers(candidate, "held_out")
-        report = await replay_held_out(
-            evidence,
-            candidate_id=candidate.id,
-            app=app,
-            component=component,
-            handler=handler,
-            samples=held_out,
-            comparator=comparator_of(component),
-            executor=self._executor,
-            reference=self._reference,
-            questions=self._questions,
-            timeout_s=handler_timeout_s(component),
-            duplicates_cap=self._config.now.duplicates_cap,
-            concurrency=self._config.now.verify.concurrency,
-        )
-        self._book.grow(candidate.id, costs=evidence.spending.costs)
+        try:
+            report = await replay_held_out(
+                evidence,
+                candidate_id=candidate.id,
+                app=app,
+                component=component,
+                handler=handler,
+                samples=held_out,
+                comparator=comparator_of(component),
+                executor=self._executor,
+                reference=self._reference,
+                questions=self._questions,
+                timeout_s=handler_timeout_s(component),
+                duplicates_cap=self._config.now.duplicates_cap,
+                concurrency=self._config.now.verify.concurrency,
+            )
+        finally:  # what was asked has been paid, whatever comes of it
+            self._book.grow(candidate.id, costs=evidence.spending.costs)
         if report.tampering:
             await self._governor.quarantine(candidate.id, cause=TAMPERING, reason=tampered(report.tampering))
             return None
@@ -132,7 +134,10 @@ class HeldOutStage:
             component=component, comparator=comparator_of(component), timeout_s=handler_timeout_s(component),
             concurrency=self._config.now.verify.concurrency,
         )  # fmt: skip
-        return await gate.refusal(report.results, report.samples, evidence)
+        try:
+            return await gate.refusal(report.results, report.samples, evidence)
+        finally:
+            self._book.grow(candidate.id, costs=evidence.spending.costs)
 
     def _answers_too_little(self, candidate: Candidate, evidence: LiveEvidence) -> str | None:
         """Why its coverage of HELD-OUT shows that it does not pay; None when it does, or few samples were there."""

@@ -127,13 +127,15 @@ class Synthesis:
         proposal = Proposal(code=code, tests=tests, guard=str(record.get("guard", "")), proposer=candidate.proposer)
         train = await self._recordings.answers(candidate, "train")
         comparator, spending = comparator_of(component), Spending(candidate.costs)
-        minimiser = self._regressions.minimiser(app, component, comparator, train, spending)
-        lessons = await self._regressions.lessons(candidate, app, component, comparator, train, minimiser)
-        report = await self._verifier.examine(
-            app, component, proposal, train, comparator,
-            epsilon=component.definition.optimization.epsilon, spending=spending, regression_tests=lessons.tests,
-        )  # fmt: skip
-        self._book.grow(candidate.id, costs=spending.costs)
+        try:
+            minimiser = self._regressions.minimiser(app, component, comparator, train, spending)
+            lessons = await self._regressions.lessons(candidate, app, component, comparator, train, minimiser)
+            report = await self._verifier.examine(
+                app, component, proposal, train, comparator,
+                epsilon=component.definition.optimization.epsilon, spending=spending, regression_tests=lessons.tests,
+            )  # fmt: skip
+        finally:  # what was asked has been paid, whatever comes of it
+            self._book.grow(candidate.id, costs=spending.costs)
         return await self._judge_draft(candidate, code, report)
 
     async def _judge_draft(self, candidate: Candidate, code: str, report: DraftReport) -> Candidate:
@@ -144,8 +146,10 @@ class Synthesis:
             return await self._governor.reject(candidate.id, cause=report.stage, reason=report.reason)
         app, component = self._recordings.place(candidate)
         spending = Spending(self._book.candidate(candidate.id).costs)
-        worse = await self._regressions.refusal(candidate, code, app, component, comparator_of(component), spending)
-        self._book.grow(candidate.id, costs=spending.costs)
+        try:
+            worse = await self._regressions.refusal(candidate, code, app, component, comparator_of(component), spending)
+        finally:
+            self._book.grow(candidate.id, costs=spending.costs)
         if worse is not None:
             self._keep_wrong(candidate.id, worse.wrong, worse.upheld)
             return await self._governor.reject(candidate.id, cause="regression", reason=worse.reason)

@@ -1,6 +1,7 @@
 """What a compilation refuses, and why; what it shows proposers; what it postpones."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,9 @@ from tests.unit.evolution.world import (
     lines,
     parse,
 )
-from uhlp.errors import NoModelProvider, StateConflict
+from uhlp.clock import FakeClock
+from uhlp.errors import ModelProviderUnavailable, NoModelProvider, StateConflict
+from uhlp.traffic.samples import Sample, SampleStore
 from uhlp.traffic.split import input_hash, split_of
 
 LEAVES_NUTS = GOOD.replace("if found is None", "if found is None or found[2] == 'nuts'")
@@ -332,3 +335,67 @@ async def test_one_candidate_at_a_time_per_component(world: World) -> None:
 
 def test_the_world_knows_both_sides_of_the_split() -> None:
     assert {split_of(input_hash({"text": text})) for text in lines(20)} == {"train", "held_out"}
+
+
+async def test_an_error_that_nobody_expected_postpones_and_the_fourth_in_a_row_pauses(tmp_path: Path) -> None:
+    class BrokenSamples(SampleStore):
+        is_broken, asked = True, 0
+
+        async def samples(self, *args: Any, **kwargs: Any) -> list[Sample]:
+            self.asked += 1
+            if self.is_broken:
+                raise RuntimeError("5 figs were stored as no sample is")
+            return await super().samples(*args, **kwargs)
+
+    class BrokenWorld(World):
+        make_samples = BrokenSamples
+
+    world = BrokenWorld(tmp_path, FakeClock())
+    await world.open()
+    await world.register()
+    await world.record(lines(60))
+    candidate_id = await world.optimize()
+    assert world.state_of(candidate_id) == "discovered"
+    for _ in range(3):
+        asked = world.samples.asked
+        await world.compiler.compile(candidate_id)
+        assert world.samples.asked == asked, "it is not asked again at once"
+        assert not world.book.candidate(candidate_id).paused
+        world.clock.advance(60)
+        await world.compiler.compile(candidate_id)
+    candidate = world.book.candidate(candidate_id)
+    assert (candidate.state, candidate.paused) == ("discovered", True)
+    entries = await world.store.readable_entries()
+    assert "failed 4 times in a row" in entries[-1].reason
+    assert "figs" not in str(candidate.measurements), "what was recorded must stay deletable"
+    world.samples.is_broken = False
+    world.model.coder.append(coder_answer())
+    await world.oversight.act(candidate_id, "resume", actor="ann", reason="the store is whole again")
+    world.clock.advance(600)
+    await world.compiler.compile(candidate_id)
+    assert world.state_of(candidate_id) == "shadow"
+    await world.check()
+    await world.close()
+
+
+async def test_what_a_draft_took_that_could_not_be_judged_is_among_its_candidates_costs(world: World) -> None:
+    await world.record(lines(30, split="train") + lines(30, split="held_out"))
+    odd = lines(4, start=9000, split="train")
+    await world.record(odd, output={"quantity": 1, "product": "noise"})
+    world.model.coder.append(coder_answer())
+    world.model.answers_left = 5  # enough to see whether it is a function; then nobody judges what is odd
+    first = world.book.candidate(await world.optimize())
+    assert (first.state, first.cause) == ("rejected", "train_replay"), first.reason
+    world.model.answers_left = None
+    world.clock.advance(700)
+    await world.record(lines(300, start=20_000))
+    world.model.second_thoughts[odd[0]] = ModelProviderUnavailable("the model is down")
+    world.model.coder.append(coder_answer(GOOD + "# again\n"))
+    candidate_id = await world.optimize()
+    before, asked = world.book.candidate(candidate_id).costs, len(world.model.asked)
+    world.clock.advance(20)
+    await world.compiler.compile(candidate_id)  # examined again
+    candidate = world.book.candidate(candidate_id)
+    assert (candidate.state, candidate.measurements["postponedBecause"]) == ("synthesized", "the model is down")
+    assert len(world.model.asked) > asked
+    assert candidate.costs.tokens_out - before.tokens_out == 10 * (len(world.model.asked) - asked)
