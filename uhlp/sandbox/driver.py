@@ -32,7 +32,8 @@ class SandboxSpec:
 class Capabilities:
     """What the driver can promise on this machine, as probed once at `open`.
 
-    `isolation` is "none" when generated code would run without walls; `missing` then says what was refused.
+    `isolation` is "none" when generated code would run without walls; `missing` then says what was refused. With walls
+    it says what cannot be had behind them.
     """
 
     driver: str

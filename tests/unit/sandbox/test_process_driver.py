@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from raw_runner import isolated_driver, new_data_dir, raw_runner, spec
 
 from tests.walls import need_walls
 from uhlp.errors import ImageUnavailable, IsolationRefused, SandboxDied
+from uhlp.sandbox.command import CommandSpec
 from uhlp.sandbox.drivers.marked_processes import marked_processes
 from uhlp.sandbox.drivers.process import ProcessDriver
 
@@ -166,6 +168,35 @@ async def test_what_a_killed_server_leaves_ends_with_it_and_is_swept_at_the_next
     driver = await isolated_driver(data_dir)
     assert await driver.list_owned() == []
     assert processes_of(driver) == []
+    await driver.close()
+
+
+async def test_a_bubblewrap_that_shows_no_descriptors_is_found_out_at_the_start(
+    words: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    need_walls()
+    data_dir = new_data_dir(tmp_path_factory)
+    old = data_dir / "bwrap"
+    old.write_text(
+        "#!/bin/sh\nfor option; do case $option in --bind-fd | --ro-bind-fd)\n"
+        'echo "bwrap: Unknown option $option" >&2; exit 1;; esac; done\n'
+        f'exec {shutil.which("bwrap")} "$@"\n'
+    )
+    old.chmod(0o755)
+    driver = ProcessDriver(
+        data_dir=data_dir, allow_unisolated=False, production=True, volume_allow=(str(words),), bwrap=str(old)
+    )
+    capabilities = await driver.open()
+    assert capabilities.isolation == "namespaces"
+    (missing,) = capabilities.missing
+    assert "volumes and commands need bubblewrap 0.10" in missing
+    assert "Unknown option --ro-bind-fd" in missing
+    with pytest.raises(IsolationRefused, match=r"bubblewrap 0\.10"):
+        await driver.start(spec(volume_mounts=(f"{words}:/data",)))
+    with pytest.raises(IsolationRefused, match=r"bubblewrap 0\.10"):
+        await driver.open_command(CommandSpec(argv=("/usr/bin/sort",), owner="shop"))
+    sandbox = await driver.start(spec())
+    assert (await (await raw_runner(sandbox)).run(ECHO, {"n": 1}))["data"] == {"n": 1}
     await driver.close()
 
 

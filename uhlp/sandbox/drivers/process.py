@@ -16,6 +16,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ __all__ = ["ProcessDriver", "ProcessSandbox"]
 _log = structlog.get_logger(__name__)
 _BOOT = "import sys; sys.path.append(sys.argv[1]); from uhlp_runner.zygote import main; main()"
 _PROBE = SandboxSpec(app_id="uhlp-probe", pool=PoolDefinition(pool_name="probe"), group="trial")
+_PROBE_VOLUME = Path("/volume")
 
 
 class ProcessDriver:
@@ -65,6 +67,8 @@ class ProcessDriver:
         self._capabilities: Capabilities | None = None
         self._sandboxes: dict[str, ProcessSandbox] = {}
         self._commands: ProcessCommands | None = None
+        self._no_volumes = ""
+        """Why nothing can be shown inside by its descriptor; empty where it can."""
         self._numbers = itertools.count(1)
 
     async def open(self) -> Capabilities:
@@ -72,7 +76,7 @@ class ProcessDriver:
         self._home = await asyncio.to_thread(runner_home.assemble, self._data_dir)
         await asyncio.to_thread(end_orphans, self.instance)
         self._capabilities = await self._probe()
-        if self._bwrap is not None and self._is_isolated:
+        if self._bwrap is not None and self._is_isolated and not self._no_volumes:
             self._commands = ProcessCommands(
                 bwrap=self._bwrap,
                 interpreter=self._interpreter,
@@ -153,7 +157,7 @@ class ProcessDriver:
             missing.append("bubblewrap is not installed (package bubblewrap)")
         else:
             try:
-                return await self._self_test()
+                return await self._probe_bubblewrap()
             except SandboxDied as error:
                 missing.append(
                     f"bubblewrap does not work here (containers: see /docs/uhlp/deployment): {error.message}"
@@ -165,9 +169,24 @@ class ProcessDriver:
             return Capabilities("process", "none", (*missing, error.message))
         return Capabilities("process", "none", (*missing, *capabilities.missing), capabilities.facts)
 
-    async def _self_test(self) -> Capabilities:
+    async def _probe_bubblewrap(self) -> Capabilities:
+        """What holds, tried as sandboxes with volumes are started; without them where that is what fails."""
+        descriptor = os.open(self._home, os.O_PATH | os.O_DIRECTORY)
+        try:
+            return await self._self_test(Volume(self._home, _PROBE_VOLUME, False, descriptor))
+        except SandboxDied as died:
+            capabilities = await self._self_test()
+            self._no_volumes = (
+                "volumes and commands need bubblewrap 0.10, or an older one with its security update of 2024 "
+                f"(--ro-bind-fd): {died.message}"
+            )
+            return replace(capabilities, missing=(*capabilities.missing, self._no_volumes))
+        finally:
+            os.close(descriptor)
+
+    async def _self_test(self, *volumes: Volume) -> Capabilities:
         """Start a sandbox and a worker, and report the walls they report."""
-        sandbox = await self._launch(_PROBE)
+        sandbox = await self._launch(_PROBE, *volumes)
         try:
             worker = await sandbox.start_worker()
             worker.endpoint.close()
@@ -192,9 +211,9 @@ class ProcessDriver:
         ]
         return Capabilities("process", "none" if missing else "namespaces", missing, tuple(facts))
 
-    async def _launch(self, spec: SandboxSpec) -> ProcessSandbox:
-        if spec.pool.volume_mounts and self._bwrap is None:
-            raise IsolationRefused("Volumes need bubblewrap, which does not work here.")
+    async def _launch(self, spec: SandboxSpec, *more: Volume) -> ProcessSandbox:
+        if spec.pool.volume_mounts and (self._bwrap is None or self._no_volumes):
+            raise IsolationRefused(self._no_volumes or "Volumes need bubblewrap, which does not work here.")
         with open_volumes(
             spec.pool.volume_mounts,
             self._volume_allow,
@@ -202,7 +221,7 @@ class ProcessDriver:
             occupied=[bubblewrap.HOME, self._interpreter.library, self._interpreter.executable],
         ) as volumes:
             try:
-                sandbox = self._start_process(spec, volumes)
+                sandbox = self._start_process(spec, [*volumes, *more])
             except (OSError, ValueError) as error:
                 raise SandboxDied(f"The sandbox did not start: {error}") from error
         await sandbox.wait_until_ready()
