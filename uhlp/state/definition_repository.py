@@ -21,6 +21,8 @@ from uhlp.state.trees import edit_tree, file_bytes, new_objects, none_left_out, 
 MAIN = "refs/heads/main"
 REFUSED = "refs/uhlp/refused/"
 TreeMaker = Callable[[pygit2.Commit | None, list[pygit2.Oid]], pygit2.Oid]
+_AT_NO_END = " .,:;\"\\'"
+"""What libgit2 takes away at the ends of names and addresses; of these alone it makes none."""
 _TRIES = 30
 _LOCK_WAIT_S = 0.02
 
@@ -66,9 +68,10 @@ class CommitNote:
         return f"{self.message.strip()}\n" + (f"\n{trailers}" if trailers else "")
 
     def signature(self) -> pygit2.Signature:
-        name, _, mail = (self.author or "UHLP").partition("<")
-        clean = " ".join(name.split()).strip("<>,;.") or "UHLP"
-        return pygit2.Signature(clean, mail.strip(" <>") or "uhlp@localhost", int(self.when), 0)
+        """Of one line, whatever the author is called: libgit2 writes more, and never again reads such a commit."""
+        name, _, mail = (self.author or "").partition("<")
+        clean, address = _one_line(name), _one_line(mail).replace(" ", "")
+        return pygit2.Signature(clean or "UHLP", address or "uhlp@localhost", int(self.when), 0)
 
 
 class DefinitionRepository:
@@ -281,6 +284,11 @@ class DefinitionRepository:
         here = self._entry(commit.tree, path)
         before = [self._entry(parent.tree, path) for parent in commit.parents] or [None]
         return all((None if here is None else here.id) != (None if entry is None else entry.id) for entry in before)
+
+
+def _one_line(text: str) -> str:
+    words = "".join(one if one.isprintable() else " " for one in text if one not in "<>").split()
+    return " ".join(words).strip(_AT_NO_END)
 
 
 def _described(commit: pygit2.Commit) -> Commit:

@@ -92,6 +92,24 @@ async def test_several_files_are_one_commit_with_trailers_that_git_reads(state, 
     assert git(tmp_path, "fsck", "--strict", "--full") == ""
 
 
+@pytest.mark.parametrize(
+    ("author", "told"),
+    [
+        ("Ann <ann@example.org>\nparent 1", "Ann <ann@example.orgparent1>"),
+        ("Ann\0\x1b[1m <a\nb>", "Ann [1m <ab>"),
+        ("Ann <a<b>>", "Ann <ab>"),
+        ("\u2028...", "UHLP <uhlp@localhost>"),
+        ("'<':>", "UHLP <uhlp@localhost>"),
+        ("", "UHLP <uhlp@localhost>"),
+    ],
+)
+async def test_whatever_an_author_is_called_the_commit_can_be_read(state, tmp_path, author, told):
+    revision = await state.commit(APP, {"a": b"x"}, message="m", author=author)
+    (commit,) = await state.history(APP)
+    assert (commit.revision, commit.author) == (revision, told)
+    assert git(tmp_path, "fsck", "--strict", "--full") == ""
+
+
 async def test_writing_what_is_there_makes_no_commit(state):
     first = await put(state, "a", "x")
     assert await put(state, "a", "x") == first

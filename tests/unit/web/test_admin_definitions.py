@@ -183,6 +183,21 @@ async def test_recorded_calls_are_kept_as_the_components_policy_masks_them(desk:
     assert (kept["input"], kept["output"]) == ({"text": "[redacted]"}, {"team": "[redacted]"})
 
 
+@pytest.mark.parametrize(
+    "author", ["Ann <a\nparent 1>", "Ann <a<b>>", "a\0b", "x" * 201, "uhlp_46bc579185c51a68_" + "3c" * 24]
+)
+async def test_an_author_that_is_no_name_and_address_is_refused(desk: httpx.AsyncClient, author: str) -> None:
+    url = f"{APPS}/desk/definition/files/note.txt"
+    refused = await desk.put(url, json={"content": "one", "commitMessage": "m", "author": author})
+    assert refused.status_code == 422
+    assert refused.json()["error"]["details"]["problems"][0]["path"] == "/author"
+    for good in ("Zoë Example <zoe@example.org>", "ci/build 7"):
+        kept = await desk.put(url, json={"content": good, "commitMessage": "m", "author": good})
+        assert kept.status_code == 200
+        newest = (await desk.get(f"{APPS}/desk/history")).json()["commits"][0]
+        assert newest["author"].startswith(good)
+
+
 async def test_a_key_in_a_commit_message_is_refused_and_not_repeated(desk: httpx.AsyncClient) -> None:
     key = "uhlp_46bc579185c51a68_" + "3c41010d24ae0316" * 3
     url = f"{APPS}/desk/definition/files/note.txt"

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 
 from uhlp.models.wire import WireModel
 from uhlp.web.admin.access import ActorDep, ServicesDep
-from uhlp.web.admin.kept_text import KeptText
+from uhlp.web.admin.kept_text import Author, KeptText
 
 router = APIRouter(prefix="/apps/{app_id}", tags=["definitions"])
 
@@ -18,13 +18,13 @@ class WriteFile(WireModel):
     content: str
     commit_message: KeptText
     expected_base_revision: str | None = None
-    author: str | None = None
+    author: Author | None = None
 
 
 class DeleteFile(WireModel):
     commit_message: KeptText = "Delete a definition file"
     expected_base_revision: str | None = None
-    author: str | None = None
+    author: Author | None = None
 
 
 class ApplyDiff(WireModel):
@@ -34,13 +34,13 @@ class ApplyDiff(WireModel):
     diff_content: str
     expected_base_revision: str
     commit_message: KeptText
-    author: str | None = None
+    author: Author | None = None
 
 
 class Revert(WireModel):
     revision: str
     commit_message: KeptText | None = None
-    author: str | None = None
+    author: Author | None = None
 
 
 @router.get("/definition")
