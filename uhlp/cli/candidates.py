@@ -16,14 +16,20 @@ Action = Literal["jit", "compress"]
 def candidates(
     app: OnlyApp = None,
     state: Annotated[str | None, typer.Option(help="Only this state, for example canary.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=MOST, help="So many of the newest.")] = USUAL,
+    limit: Annotated[int, typer.Option(min=1, max=MOST, help=f"So many of the newest, {MOST:,} at most.")] = USUAL,
+    after: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CANDIDATE", help="Those that are older than this one, the next page.", autocompletion=candidate_ids
+        ),
+    ] = None,
     json_: AsJson = False,
 ) -> None:
     """Proposed implementations and how far they have come, the newest first."""
     from uhlp.cli.admin_client import AdminClient
 
     with AdminClient() as client:
-        page = client.get("/candidates", appId=app, state=state, limit=limit)
+        page = client.get("/candidates", appId=app, state=state, limit=limit, after=after)
         found = page["candidates"]
         if not found:
             client.check_app(app)
@@ -46,10 +52,17 @@ def candidates(
             )
             for one in found
         ],
-        empty="No candidates in this state." if state else "No candidates yet: uhlp optimize APP COMPONENT",
+        empty=_nothing(state, after),
     )
     if page.get("cursor") is not None:
-        print_note(f"Older ones are not shown: --limit, up to {MOST:,}.")
+        print_note(f"Older ones: the same with --after {page['cursor']}")
+
+
+def _nothing(state: str | None, after: str | None) -> str:
+    """What is said where no candidate is shown."""
+    if after:
+        return "There are no older ones."
+    return "No candidates in this state." if state else "No candidates yet: uhlp optimize APP COMPONENT"
 
 
 def show(

@@ -69,7 +69,8 @@ async def list_candidates(
     limit: Annotated[int, Query(ge=1, le=MOST)] = USUAL,
     after: str | None = None,
 ) -> dict[str, Any]:
-    """The newest proposed implementations, of one application or in one state where these are given.
+    """The newest proposed implementations, of one application or in one state where these are given: 100, or `limit`,
+    1,000 at most.
 
     With `after`, the `cursor` of an earlier answer, those that follow it; a cursor of null says that there are no more.
     """
