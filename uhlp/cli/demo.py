@@ -68,7 +68,9 @@ async def _demo(app: DemoApp, traffic: Path | None, once: bool, port: int, seed:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="uhlp-demo-")))
         run: Coroutine[Any, Any, DemoReport | RecordedReport]
         if app is DemoApp.BANKING77 and traffic is not None:
-            run = Banking77Demo(console=console, directory=directory, port=port, recording=traffic, stack=stack).run()
+            run = Banking77Demo(
+                console=console, directory=directory, port=port, recording=traffic, stack=stack, goes_on=not once
+            ).run()
         else:
             run = SupportDeskDemo(
                 console=console, directory=directory, port=port, seed=seed, stack=stack, goes_on=not once

@@ -21,7 +21,7 @@ from rich.text import Text
 from uhlp.demo.admin import Admin
 from uhlp.demo.load import Callers
 from uhlp.demo.processes import DemoFailed, DemoProcess, free_port
-from uhlp.demo.report import print_code
+from uhlp.demo.report import print_code, print_way_inside
 from uhlp.traffic.importing import ImportedRow, import_rows
 from uhlp.traffic.split import input_hash, split_of
 
@@ -71,12 +71,20 @@ class RecordedReport:
 class Banking77Demo:
     """One run over a recording with the fields text, llm_label and gold_label."""
 
-    def __init__(self, *, console: Console, directory: Path, port: int, recording: Path, stack: AsyncExitStack) -> None:
+    def __init__(
+        self, *, console: Console, directory: Path, port: int, recording: Path, stack: AsyncExitStack, goes_on: bool
+    ) -> None:
         self._console = console
         self._directory = directory
         self._port = free_port(port)
         self._recording = recording.absolute()
         self._stack = stack
+        self._goes_on = goes_on
+        self._token = ""
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
 
     async def run(self) -> RecordedReport:
         """Import, compile, serve, report. Raises DemoFailed when nothing can be started."""
@@ -98,6 +106,7 @@ class Banking77Demo:
             self._fill_in(report, candidate)
         report.duration_s = time.monotonic() - started
         self._print(report)
+        print_way_inside(self._console, self.url, self._token, f"{app_id} {COMPONENT}", goes_on=self._goes_on)
         return report
 
     async def _open(self) -> tuple[Admin, Callers, str]:
@@ -123,16 +132,15 @@ class Banking77Demo:
         self._stack.push_async_callback(server.stop)
         await server.start(port=self._port)
         session = await self._stack.enter_async_context(aiohttp.ClientSession())
-        token = await asyncio.to_thread((data_dir / "admin_token").read_text)
-        url = f"http://127.0.0.1:{self._port}"
-        admin = Admin(session, url, token.strip())
+        self._token = (await asyncio.to_thread((data_dir / "admin_token").read_text)).strip()
+        admin = Admin(session, self.url, self._token)
         app_id = await admin.register(FOLDER)
         self._console.print(
-            f"Server at {url}, application [bold]{app_id}[/bold]; the model is [bold]recorded[/bold]: "
+            f"Server at {self.url}, application [bold]{app_id}[/bold]; the model is [bold]recorded[/bold]: "
             f"{self._recording.name}",
             highlight=False,
         )
-        return admin, Callers(session, f"{url}/apps/{app_id}{ROUTE}", iter(())), app_id
+        return admin, Callers(session, f"{self.url}/apps/{app_id}{ROUTE}", iter(())), app_id
 
     async def _import(self, admin: Admin, app_id: str, rows: list[ImportedRow]) -> int:
         samples = [{"input": row.input, "output": row.output, "gold": row.gold} for row in rows]

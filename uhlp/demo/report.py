@@ -1,6 +1,9 @@
 """What a demo found, as JSON and as tables."""
 
+import sys
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from shutil import which
 from typing import Any
 
 from rich import box
@@ -16,8 +19,9 @@ _ON_TRIAL = {
     "canary": "the shorter prompt answers a share of the calls, the present one the others.",
 }
 _TRIAL = (
-    "Both are asked, and a judge compares their answers, so a call takes more tokens in `after` than it will. When "
-    "enough calls have shown that nothing is lost, the shorter prompt goes into service by itself."
+    "Both are asked, and a judge compares their answers, so a call takes more tokens in `after` than it will. The demo "
+    "makes no more calls: when enough further ones have shown that nothing is lost, the shorter prompt goes into "
+    "service by itself."
 )
 
 
@@ -135,6 +139,21 @@ def print_report(console: Console, report: DemoReport, *, goes_on: bool) -> None
     )
     for broken in report.broken:
         console.print(Text(f"not as expected: {broken}", style="red"))
+
+
+def print_way_inside(console: Console, url: str, token: str, component: str, *, goes_on: bool) -> None:
+    """Panel, token and commands of the server, where it `goes_on`; `component` is `APP COMPONENT`."""
+    console.print()
+    if not goes_on:
+        console.print("The server ends now. `uhlp demo` without --once goes on serving, to look inside.")
+        return
+    console.print(Text(f"Panel: {url}/panel (token {token}). In another terminal:", style="bold"))
+    path = "" if which("uhlp") else f" PATH={Path(sys.executable).parent}:$PATH"
+    for line in (
+        f"export UHLP_URL={url} UHLP_ADMIN_TOKEN={token}{path}",
+        f"uhlp status; uhlp why {component}; uhlp candidates; uhlp ledger show",
+    ):
+        console.print(f"  {line}", highlight=False, soft_wrap=True)
 
 
 def print_curl(console: Console, title: str, url: str, body: str, answer: Answer) -> None:

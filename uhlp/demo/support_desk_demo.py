@@ -8,13 +8,11 @@ import asyncio
 import json
 import os
 import random
-import sys
 import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from shutil import which
 from typing import Any
 
 import aiohttp
@@ -26,7 +24,7 @@ from rich.text import Text
 from uhlp.demo.admin import Admin
 from uhlp.demo.load import Callers
 from uhlp.demo.processes import DemoProcess, free_port
-from uhlp.demo.report import ComponentReport, DemoReport, Phase, print_code, print_curl, print_report
+from uhlp.demo.report import ComponentReport, DemoReport, Phase, print_code, print_curl, print_report, print_way_inside
 from uhlp.demo.simulated_model.tasks import case_summary
 from uhlp.demo.traffic import generator
 
@@ -118,7 +116,8 @@ class SupportDeskDemo:
         report = await self._report(admin, app_id, callers, before)
         print_report(self._console, report, goes_on=self._goes_on)
         await self._show_curls(callers["order-lines"], report)
-        self._say_how_to_look_inside()
+        component = f"{app_id} {STORIES[0].component_id}"
+        print_way_inside(self._console, self.url, self._token, component, goes_on=self._goes_on)
         return report
 
     async def _open(self) -> tuple[Admin, str, dict[str, Callers]]:
@@ -319,19 +318,6 @@ class SupportDeskDemo:
             print_code(
                 self._console, "\nThe handler of order-lines (generated, now in the application's repository)", code
             )
-
-    def _say_how_to_look_inside(self) -> None:
-        self._console.print()
-        if not self._goes_on:
-            self._console.print("The server ends now. `uhlp demo` without --once goes on serving, to look inside.")
-            return
-        self._console.print(Text(f"Panel: {self.url}/panel (token {self._token}). In another terminal:", style="bold"))
-        path = "" if which("uhlp") else f" PATH={Path(sys.executable).parent}:$PATH"
-        for line in (
-            f"export UHLP_URL={self.url} UHLP_ADMIN_TOKEN={self._token}{path}",
-            "uhlp status; uhlp why support-desk order-lines; uhlp candidates; uhlp ledger show",
-        ):
-            self._console.print(f"  {line}", highlight=False, soft_wrap=True)
 
 
 async def _newest_candidates(admin: Admin, app_id: str) -> dict[str, dict[str, Any]]:
