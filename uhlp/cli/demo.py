@@ -101,7 +101,7 @@ def _write(file: Path, report: dict[str, Any]) -> None:
 
 def simulate_model(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65_535)] = 8099,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port to listen on; 0 takes a free one.")] = 8099,
     seed: Annotated[int, typer.Option(help="The same seed gives the same answers, latencies and errors.")] = 1,
     latency_ms: Annotated[float, typer.Option(min=0, help="Median time of an answer.")] = 250.0,
     noise: Annotated[float, typer.Option(min=0, max=1, help="Share of answers that come out different.")] = 0.0,

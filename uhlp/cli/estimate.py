@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from uhlp.cli.failure import CommandError
-from uhlp.cli.output import AsJson, is_terminal, percent, print_json, print_table
+from uhlp.cli.output import NO_PRICE, AsJson, is_terminal, percent, print_json, print_table
 from uhlp.cli.progress import progress
 from uhlp.cli.traffic import GoldField, InputFields, OutputField, read_log
 
@@ -90,7 +90,7 @@ def _print_coder(report: "EstimateReport") -> None:
     console = Console(highlight=False, soft_wrap=not is_terminal())
     if report.cost:
         cost = report.cost
-        price = f"${cost['usd']:.4f}" if cost["usd"] else "price unknown"
+        price = f"${cost['usd']:.4f}" if cost["usd"] else NO_PRICE
         tokens = cost["tokensIn"] + cost["tokensOut"]
         console.print(f"Drafts: {cost['drafts']:.0f}; {tokens:,.0f} tokens, {price}.", style="dim")
     if report.code:

@@ -34,7 +34,7 @@ def run(
 ) -> None:
     """Run known samples through a component and score its answers. Errors are counted apart from failures.
 
-    A file has a line {"id", "input", "expected"} for each sample. Exit code 1: the run is not complete.
+    A file has a line {"id", "input", "expected"} for each sample. Exit status 1: the run is not complete.
     """
     from uhlp.cli.admin_client import AdminClient
 

@@ -17,7 +17,7 @@ from uhlp.cli.progress import counted, progress
 def show(
     app: OnlyApp = None,
     after: Annotated[int, typer.Option(help="Only entries after this sequence number.")] = 0,
-    limit: Annotated[int, typer.Option(min=1, max=1_000)] = 100,
+    limit: Annotated[int, typer.Option(min=1, max=1_000, help="So many of those that follow, 1,000 at most.")] = 100,
     json_: AsJson = False,
 ) -> None:
     """Decisions in the order they were made."""

@@ -14,7 +14,9 @@ def status(
     app_id: Annotated[
         str | None, typer.Argument(help="One application; all of them without it.", metavar="[APP]")
     ] = None,
-    window_s: Annotated[int, typer.Option("--window", help="Seconds that the figures look back.")] = 3_600,
+    window_s: Annotated[
+        int, typer.Option("--window", help="Seconds that the figures look back; p50 is of what runs now.")
+    ] = 3_600,
     json_: AsJson = False,
 ) -> None:
     """Applications, or one, and their components: what runs, how it does, and how its sandboxes are walled."""

@@ -129,16 +129,21 @@ class MetricCondition(WireModel):
     """A CEL expression over the component's window, for example `count(requests) > 600 && avg(latency_ms) > 500`."""
 
     expression: Annotated[str, Field(min_length=1, max_length=2000)]
+    """Functions and what they count are in [Rules](rules.md)."""
 
 
 class OptimizationRule(WireModel):
     """When what is started (seed 003 §3.1.2; contracts §2)."""
 
     description: str = ""
+    """Stands in reasons and recommendations."""
     condition: MetricCondition
     action: OptimizationAction = OptimizationAction.TRIGGER_JIT
+    """Write a handler, recommend one, or shorten the prompt."""
     action_params: JsonObject = {}
+    """`windowS`: the seconds that it looks back; `hold`: cycles in a row in which it must be true."""
     prefer_llm_flexibility: bool | None = None
+    """True: only recommend a handler. Not set: what the component says, else the application."""
 
 
 class OptimizationConfig(WireModel):

@@ -30,8 +30,8 @@ def metrics_paths(refusals: Mapping[int | str, Mapping[str, Any]]) -> dict[str, 
                 "summary": "Record one measurement or a list of them",
                 "description": "A list is taken whole or not at all; a refusal names index and field. An application's"
                 " key writes series of that application alone, whose label `appId` is filled in; an execution's token"
-                " (`mcpToken`) too, with `componentId`, `sandboxId`, `handlerType` and `poolName`. In production the"
-                " admin token, such a key or such a token is asked for.",
+                " (`mcpToken`) too, with `componentId`, `sandboxId`, `handlerType` and `poolName`. In production an"
+                " admin token (not a viewer's), such a key or such a token is asked for.",
                 "operationId": "record",
                 "requestBody": {"required": True, "content": {"application/json": {"schema": _ONE_OR_MANY}}},
                 "responses": {
@@ -63,7 +63,8 @@ def metrics_paths(refusals: Mapping[int | str, Mapping[str, Any]]) -> dict[str, 
                 "tags": ["metrics"],
                 "summary": "Everything that is counted",
                 "description": "Prometheus' text format, or OpenMetrics where the request accepts it. With"
-                " `metrics.access: token`, which is the rule in production, the admin token is asked for.",
+                " `metrics.access: token`, which is the rule in production, an admin token is asked for, a viewer's"
+                " will do.",
                 "operationId": "metrics",
                 "responses": {
                     "200": {

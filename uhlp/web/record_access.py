@@ -59,7 +59,7 @@ class RecordAccess:
         if raw is None:
             if self._is_open:
                 return self._anyone
-            raise Unauthorized("Recording metrics needs the admin token, an application key or a sandbox token here.")
+            raise Unauthorized("Recording metrics needs an admin token, an application key or a sandbox token here.")
         token = raw.encode("latin-1")
         if self._sandboxes.is_for(token):
             return self._executions_writer(self._sandboxes.check(token, client=client))
