@@ -157,6 +157,7 @@ async def peer(request: pytest.FixtureRequest, data_dir: Path) -> AsyncIterator[
             engine=engine,
             config=config,
             port=8080,
+            clock=SystemClock(),
             remove=engine.remove,
             on_end=lambda ended: None,
         )

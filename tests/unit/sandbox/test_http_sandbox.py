@@ -73,6 +73,7 @@ def sandbox_of(engine: Engine, config: Json, port: int = 8080) -> HttpSandbox:
         engine=engine,
         config=config,
         port=port,
+        clock=SystemClock(),
         remove=engine.remove,
         on_end=lambda ended: None,
     )

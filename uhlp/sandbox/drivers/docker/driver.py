@@ -52,6 +52,7 @@ class DockerDriver:
         read_secret: SecretReader,
         environment: Mapping[str, str] = os.environ,
     ) -> None:
+        self._clock = clock
         self._data_dir = data_dir.resolve()
         self._instance = hashlib.sha256(str(self._data_dir).encode()).hexdigest()[:12]
         self._engine = Engine(url=config.docker.url or environment.get("DOCKER_HOST"))
@@ -275,6 +276,7 @@ class DockerDriver:
             engine=self._engine,
             config=config,
             port=image.http_port,
+            clock=self._clock,
             remove=self._orphans.remove,
             on_end=self._forget,
         )

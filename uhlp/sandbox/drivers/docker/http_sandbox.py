@@ -25,10 +25,12 @@ from typing import Any
 
 import structlog
 
+from uhlp.clock import Clock
 from uhlp.errors import IsolationRefused, SandboxDied, UhlpError
 from uhlp.sandbox.driver import ExitReason, HttpAddress, SandboxSpec, Transport, Usage, Worker
 from uhlp.sandbox.drivers.docker.engine import Engine
 from uhlp.sandbox.drivers.docker.network_namespace import NetworkNamespace
+from uhlp.sandbox.drivers.docker.sandbox import WORKING_LIFE_S
 from uhlp.sandbox.http_session import is_healthy, new_session
 
 log = structlog.get_logger(__name__)
@@ -68,6 +70,7 @@ class HttpSandbox:
         engine: Engine,
         config: Mapping[str, Any],
         port: int,
+        clock: Clock,
         remove: Callable[[str], Awaitable[None]],
         on_end: Callable[["HttpSandbox"], None],
     ) -> None:
@@ -76,6 +79,8 @@ class HttpSandbox:
         self._engine = engine
         self._config = config
         self._port = port
+        self._clock = clock
+        self._retires_at_s = clock.monotonic() + WORKING_LIFE_S
         self._remove_container = remove
         self._on_end = on_end
         self._numbers = count(1)
@@ -83,8 +88,9 @@ class HttpSandbox:
         self._ended = False
 
     async def start_worker(self) -> Worker:
-        if self._ended:
-            raise SandboxDied("The sandbox has ended.")
+        """A new container, unless the sandbox has grown old: what its containers are made of says when they expire."""
+        if self._ended or self._clock.monotonic() >= self._retires_at_s:
+            raise SandboxDied(f"The sandbox {'has ended' if self._ended else 'is too old'}.")
         worker_id = str(next(self._numbers))
         name = f"{self.sandbox_id}-{worker_id}"
         worker = HttpWorker(worker_id=worker_id, name=name, engine=self._engine, remove=self._remove_container)

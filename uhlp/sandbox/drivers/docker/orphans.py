@@ -43,7 +43,8 @@ class Orphans:
             await self._remove_orphan(each, "its server has ended")
 
     async def sweep(self, known: Set[str]) -> None:
-        """Remove what is marked for it, what nobody has owned for the grace time, and whatever has expired."""
+        """Remove what is marked for it, what nobody has owned for the grace time, and whatever has expired, but
+        for what is known here."""
         for name in list(self._to_remove):
             self._to_remove.discard(name)
             await self.remove(name)
@@ -52,7 +53,7 @@ class Orphans:
         unowned = {each.name for each in found if self._is_ours(each) and _sandbox_of(each) not in known}
         self._unowned_since_s = {name: self._unowned_since_s.get(name, now_s) for name in unowned}
         for each in found:
-            if self._has_expired(each):
+            if self._has_expired(each) and (each.name in unowned or not self._is_ours(each)):
                 await self._remove_orphan(each, "it has expired")
             elif each.name in unowned and now_s - self._unowned_since_s[each.name] >= self._grace_s:
                 await self._remove_orphan(each, "nobody owns it")

@@ -12,7 +12,8 @@ from uhlp.sandbox.drivers.zygote_sandbox import ZygoteSandbox, ZygoteWorker
 LIFETIME_S = 24 * 3600.0
 """Its `uhlp.expires`: whatever server finds it later than this removes it."""
 
-_WORKING_LIFE_S = 22 * 3600.0  # then it starts no more workers, so that those it has can finish within its lifetime
+WORKING_LIFE_S = 22 * 3600.0
+"""Then it starts no more workers, so that those it has can finish within its lifetime."""
 
 
 class DockerSandbox(ZygoteSandbox):
@@ -33,7 +34,7 @@ class DockerSandbox(ZygoteSandbox):
         self.kind = kind
         self.transport = transport
         self._clock = clock
-        self._retires_at_s = clock.monotonic() + _WORKING_LIFE_S
+        self._retires_at_s = clock.monotonic() + WORKING_LIFE_S
         self._remove = remove
         self._on_end = on_end
         super().__init__(sandbox_id=sandbox_id, spec=spec, connect=connect)

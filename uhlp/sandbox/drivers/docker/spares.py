@@ -63,10 +63,11 @@ class Spares:
     async def tend(self, kinds: Iterable[str]) -> None:
         """End spares that have grown old and those of kinds that nobody uses; start what is missing of the others."""
         wanted = set(kinds)
-        for kind, ready in self._ready.items():
+        for kind, ready in list(self._ready.items()):
             for sandbox in [each for each in ready if kind not in wanted or not each.is_fit]:
-                ready.remove(sandbox)
-                await sandbox.stop("nobody needs this spare")
+                if sandbox in ready:  # it may have been taken, or have ended, while another one was stopped
+                    ready.remove(sandbox)
+                    await sandbox.stop("nobody needs this spare")
         self._orders = {kind: order for kind, order in self._orders.items() if kind in wanted}
         for kind, (spec, image) in self._orders.items():
             self.refill(kind, spec, image)
