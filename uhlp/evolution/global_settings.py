@@ -16,6 +16,7 @@ from uhlp.evolution.evolution_numbers import AT_RUN_TIME, SetAtRunTime
 from uhlp.expressions import compile_rule
 from uhlp.models.definition import OptimizationRule
 from uhlp.registry.component_compiler import parameter_problems
+from uhlp.registry.configuration import redaction_problem
 from uhlp.registry.secret_scan import find_secrets
 
 log = structlog.get_logger(__name__)
@@ -87,7 +88,10 @@ class GlobalSettings:
 
 def checked(name: str, value: Any) -> Any:
     """The value of this name as it is kept; ValidationFailed says what is wrong with it, and where."""
-    raw = strict_json.dumps(value)
+    try:
+        raw = strict_json.dumps(value)
+    except TypeError:
+        raise ValidationFailed(f"{name} holds a whole number beyond 64 bits.", details={"path": name}) from None
     if len(raw) > _MOST_BYTES:
         raise ValidationFailed(f"{name} has more than {_MOST_BYTES} bytes.", details={"path": name})
     try:
@@ -101,6 +105,8 @@ def checked(name: str, value: Any) -> Any:
     if name == CONFIGURATION:
         if not isinstance(value, dict):
             raise ValidationFailed("configuration is an object.", details={"path": name})
+        if message := redaction_problem(value):
+            raise ValidationFailed(f"configuration: {message}.", details={"path": "configuration.redact"})
         return value
     try:
         rules = _RULES.validate_python(value)

@@ -13,7 +13,7 @@ from uhlp.metrics.windows import LONGEST_WINDOW_S
 from uhlp.models.definition import AppDefinition, ComponentDefinition, HandlerType, OptimizationRule
 from uhlp.models.faults import did_you_mean
 from uhlp.prompts import Prompt
-from uhlp.registry.configuration import merged
+from uhlp.registry.configuration import merged, redaction_problem, with_list_of_redacted
 from uhlp.registry.definition_files import (
     DATA_FOLDER,
     REGISTRY_FILE,
@@ -70,6 +70,8 @@ class ComponentCompiler:
             self._problem(f"{at}/targetPoolName", f"there is no pool {definition.target_pool_name} in sandboxPools")
         check_rules(definition.optimization.rules, REGISTRY_FILE, f"{at}/optimization/rules", self._reader)
         self._check_policies(definition.optimization.comparator, f"{at}/optimization")
+        if message := redaction_problem(definition.configuration_overrides):
+            self._problem(f"{at}/configurationOverrides/redact", message)
         for index, tool in enumerate(definition.tools):
             if message := tool_problem(tool, self._app):
                 self._problem(f"{at}/tools/{index}", message)
@@ -103,7 +105,7 @@ class ComponentCompiler:
                 output_schema=output_schema,
                 workflow=None if workflow is None else self._workflows.meaning(workflow.workflow_id),
             ),
-            configuration=merged(self._configuration, definition.configuration_overrides),
+            configuration=with_list_of_redacted(merged(self._configuration, definition.configuration_overrides)),
             properties_types=_properties_types(input_schema),
             golden=tuple(self._golden(definition.component_id, input_validator, output_validator)),
             workflow=workflow,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Origin = Literal["global", "application", "component"]
+REDACT = "redact"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,23 @@ def merged(*levels: Mapping[str, Any]) -> dict[str, Any]:
             else:
                 result[key] = value
     return result
+
+
+def with_list_of_redacted(configuration: dict[str, Any]) -> dict[str, Any]:
+    """The same with `redact` as a list, as all who mask by it read it: letter by letter a single name masks nothing."""
+    given = configuration.get(REDACT, ())
+    if given is None or isinstance(given, str):
+        return {**configuration, REDACT: [given] if given else []}
+    return configuration
+
+
+def redaction_problem(configuration: Mapping[str, Any]) -> str | None:
+    """Why nothing can be masked by what a level gives as `redact`; None when it can, or gives nothing."""
+    given = configuration.get(REDACT)
+    fields = [given] if isinstance(given, str) else given
+    if fields is None or (isinstance(fields, list | Mapping) and all(isinstance(one, str) for one in fields)):
+        return None
+    return "redact is a list of names of fields and of JSON pointers"
 
 
 def look_up(levels: Mapping[Origin, Mapping[str, Any]], key: str) -> ConfigurationValue:

@@ -226,6 +226,8 @@ async def test_the_deepest_configuration_that_is_taken_leaves_a_ledger_that_can_
         ({"configuration": {"key": "line\nsk-abcdefghijklmnop1234"}}, ValidationFailed, "secret:NAME"),
         ({"configuration": {"key": "x" * 300_000}}, ValidationFailed, "bytes"),
         ({"configuration": json.loads('{"a":' * 40 + "1" + "}" * 40)}, ValidationFailed, "levels deep"),
+        ({"configuration": {"redact": [5]}}, ValidationFailed, "redact is a list"),
+        ({"configuration": {"count": 2**70}}, ValidationFailed, "beyond 64 bits"),
         ({"optimization.rules": [{"condition": {"expression": "latency > 1s"}}]}, ExpressionInvalid, "not valid"),
         (
             {"optimization.rules": [{**RULE, "actionParams": {"windowS": 10**7}}]},

@@ -226,3 +226,37 @@ def test_the_prompts_text_is_part_of_the_meaning():
 )
 def test_what_looks_like_a_key_is_found(text, is_secret):
     assert bool(list(find_secrets(f"a\nx: {text}\n".encode()))) is is_secret
+
+
+@pytest.mark.parametrize(
+    ("own", "overrides", "masked"),
+    [
+        ("", "", ()),
+        ("[email, /card]", "", ["email", "/card"]),
+        ("email", "", ["email"]),
+        ("[email]", "null", []),
+        ("email", "/card", ["/card"]),
+    ],
+)
+def test_a_single_name_to_redact_is_a_list_of_one(own: str, overrides: str, masked: Any) -> None:
+    given, nearer = (text and f"redact: {text}" for text in (own, overrides))
+    app = f"appId: desk\nconfiguration: {{{given}}}\n".encode()
+    one = f"- componentId: a\n  taskDetails: {{prompt_template: triage}}\n  configurationOverrides: {{{nearer}}}\n"
+    found = compiled({"app.yaml": app, **component(one)}).components["a"].configuration
+    assert found.get("redact", ()) == masked
+
+
+def test_what_nothing_can_be_masked_by_is_a_problem_where_it_stands() -> None:
+    found = problems(
+        {
+            "app.yaml": b"appId: desk\nconfiguration:\n  redact: 5\n",
+            **component(
+                "- componentId: a\n  taskDetails: {prompt_template: triage}\n"
+                "  configurationOverrides:\n    redact: [email, 5]\n"
+            ),
+        }
+    )
+    assert {(one["file"], one["path"], one["line"]) for one in found} == {
+        ("app.yaml", "/configuration/redact", 3),
+        ("component_registry.yaml", "/components/0/configurationOverrides/redact", 5),
+    }
