@@ -38,7 +38,8 @@ def import_file(
     """Bring calls that were recorded elsewhere in as samples of a component.
 
     Each line is {"input": {...}, "output": ...}, or any object from which --input and --output pick fields:
-    --input text --output intent=label makes {"input": {"text": ...}, "output": {"intent": ...}}.
+    --input text --output intent=label makes {"input": {"text": ...}, "output": {"intent": ...}}. Fields that the
+    component redacts are masked.
     """
     from uhlp.cli.admin_client import AdminClient
 

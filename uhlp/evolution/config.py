@@ -99,7 +99,7 @@ class EvolutionConfig(Section):
     """How long a coder model may take for one answer."""
 
     measuring_errors_in_a_row: Count = 4
-    """Comparisons that could not be made before a candidate is held."""
+    """Comparisons in a row that could not be made, or errors that nobody expected, before a candidate is paused."""
 
     same_reason_quarantine: Count = 3
     """Failures in a row for the same reason before the specification is quarantined."""

@@ -88,7 +88,8 @@ async def deregister_application(
 ) -> dict[str, Any]:
     """Stop serving the application, let what is in flight finish, end its sandboxes.
 
-    Its repository, runtime values, samples and metric series stay unless `deleteState` says otherwise.
+    Its metric series go. Its repository, runtime values, samples, messages, runs, evaluations and the cases that its
+    candidates lost stay, unless `deleteState` says otherwise; the ledger always does.
     """
     await remove_application(services, app_id, delete_state=delete_state)
     return {"appId": app_id, "stateDeleted": delete_state}
