@@ -113,6 +113,12 @@ def select_steps(db: sqlite3.Connection, run_id: str, *, limit: int = -1) -> lis
     return [_step(row) for row in rows]
 
 
+def held_bytes(db: sqlite3.Connection, run_id: str) -> int:
+    """How large the outputs of an open run's steps are together."""
+    (held,) = db.execute("SELECT coalesce(sum(length(output)), 0) FROM steps WHERE run_id = ?", (run_id,)).fetchone()
+    return int(held)
+
+
 def masked_steps(db: sqlite3.Connection, run: RunRecord, *, limit: int) -> list[StepRecord]:
     """The same, as it may be shown: masked, which is what an ended run keeps of them anyway."""
     if run.state in ENDED_STATES:

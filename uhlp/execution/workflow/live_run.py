@@ -32,7 +32,8 @@ class RunFails(RunStops):
 
 
 class LiveRun:
-    """One run while it is walked through. `past` are the attempts that an earlier walk has journaled.
+    """One run while it is walked through. `past` are the attempts that an earlier walk has journaled, and `held_bytes`
+    is what their outputs take.
 
     `moving` counts the branches that do not wait; whoever lets one go on raises it. `fired` are waits that ended while
     nobody stood at them. `is_parking`: no further step is to begin, and what is cancelled goes on later. `bounds`: when
@@ -64,6 +65,7 @@ class LiveRun:
         component: ComponentSnapshot,
         plan: Plan,
         past: Sequence[StepRecord] = (),
+        held_bytes: int = 0,
         fired: dict[str, Outcome] | None = None,
         most_steps: int,
         max_bytes: int,
@@ -78,7 +80,7 @@ class LiveRun:
         self.bounds: list[float] = []
         self._most_steps = most_steps
         self._max_bytes = max_bytes
-        self._held_bytes = 0
+        self._held_bytes = held_bytes
         self.entered_steps = 0
         self.computed_s = self.turn_s = 0.0
         self._past: dict[str, list[StepRecord]] = {}

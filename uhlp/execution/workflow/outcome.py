@@ -10,7 +10,7 @@ from uhlp.errors import ExpressionFailed, UhlpError, WorkflowFailed
 from uhlp.execution.workflow.records import StepRecord
 from uhlp.tools.session import Usage
 
-_LONGEST_MESSAGE = 1_000
+_LONGEST_CODE, _LONGEST_MESSAGE = 200, 1_000
 _MOST_DETAIL_BYTES = 8 * 1024
 
 
@@ -47,13 +47,14 @@ def failed(error: UhlpError) -> Outcome:
 def failed_with(
     code: str, message: str, *, details: dict[str, Any] | None = None, is_retryable: bool = False
 ) -> Outcome:
-    """An outcome with an error of these parts; details that are too large are left out."""
+    """An outcome with an error of these parts, which a component may have chosen: texts are cut, details that are too
+    large are left out."""
     try:
         kept = details if details and len(strict_json.dumps(details)) <= _MOST_DETAIL_BYTES else {}
     except TypeError:
         kept = {}
     message = message[:_LONGEST_MESSAGE]
-    return Outcome(error={"code": code, "message": message, "details": kept, "retryable": is_retryable})
+    return Outcome(error={"code": code[:_LONGEST_CODE], "message": message, "details": kept, "retryable": is_retryable})
 
 
 def naming_its_step(outcome: Outcome, step_id: str) -> Outcome:

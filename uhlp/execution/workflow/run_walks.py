@@ -11,7 +11,7 @@ import structlog
 from uhlp.errors import AppNotFound, InternalError, NotFound, UhlpError, Unavailable
 from uhlp.execution.workflow.formatting import check_answer
 from uhlp.execution.workflow.interpreter import Interpreter
-from uhlp.execution.workflow.journal_table import select_steps
+from uhlp.execution.workflow.journal_table import held_bytes, select_steps
 from uhlp.execution.workflow.live_run import LiveRun, Parked
 from uhlp.execution.workflow.open_run import OpenRun
 from uhlp.execution.workflow.open_runs import OpenRuns
@@ -76,7 +76,7 @@ class RunWalks:
         finally:
             await self._park(tasks)
 
-    async def walk(self, run: OpenRun, app: AppSnapshot, past: Sequence[StepRecord] = ()) -> Outcome:
+    async def walk(self, run: OpenRun, app: AppSnapshot, past: Sequence[StepRecord] = (), *, held: int = 0) -> Outcome:
         """Walk through a run to its end; the journal has it when this returns. Raises Parked, Unavailable."""
         record = run.record
         self.remember(app)
@@ -90,6 +90,7 @@ class RunWalks:
                 component=component,
                 plan=component.workflow,
                 past=past,
+                held_bytes=held,
                 fired=run.fired,
                 most_steps=self._most_steps,
                 max_bytes=self._max_run_bytes,
@@ -125,9 +126,11 @@ class RunWalks:
         run.must_go_on = False
         try:
             app = await self._snapshot_of(record)
-            past = await self._journal.ask(lambda db: select_steps(db, record.run_id))
+            past, held = await self._journal.ask(
+                lambda db: (select_steps(db, record.run_id), held_bytes(db, record.run_id))
+            )
             self._journal.append(RunMoved(run_id=record.run_id, state="running"))
-            await self.walk(run, app, past)
+            await self.walk(run, app, past, held=held)
         except Parked as parked:
             run.is_parked = True
             if parked.wake_at is not None:

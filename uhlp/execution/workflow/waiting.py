@@ -75,7 +75,7 @@ class Waiting:
             moment = float(until) if _is_number(until) else _read_moment(until)
         if not moment <= now + LONGEST_WAIT_S:
             raise ExpressionFailed(f"A wait is over within {LONGEST_WAIT_S / 86_400:g} days.")
-        return moment
+        return max(moment, now)  # what is over already may lie before all dates that can be shown
 
 
 def _read_moment(text: Any) -> float:

@@ -40,6 +40,7 @@ from uhlp.execution.workflow.journal_table import select_run, select_runs, selec
 from uhlp.execution.workflow.run_journal import RunJournal
 from uhlp.execution.workflow.run_walks import PUT_OFF_S
 from uhlp.execution.workflow.workflow_runs import MOST_INPUT_BYTES
+from uhlp.rfc3339 import rfc3339
 
 PAUSED = sequence(
     ("first", ask("work", n=1)),
@@ -68,6 +69,12 @@ async def is_state(parts: Parts, run_id: str, state: str) -> None:
             await parts.runs.run_cycle()
 
 
+async def waits_at(parts: Parts, run_id: str, path: str) -> None:
+    async with asyncio.timeout(30):
+        while (path, "waiting") not in await states(parts, run_id):
+            await parts.runs.run_cycle()
+
+
 async def test_a_run_that_nobody_attends_waits_without_a_task_and_goes_on_by_time_and_callback(tmp_path):
     components = ScriptedComponents(work=echo)
     async with running(Parts(tmp_path / "w.db", app_of(PAUSED), components=components)) as parts:
@@ -77,8 +84,7 @@ async def test_a_run_that_nobody_attends_waits_without_a_task_and_goes_on_by_tim
         assert len(asyncio.all_tasks()) == before
         assert await parts.runs.signal("shop", "paid", "lamp", {}) is False  # nobody waits for it yet
         parts.clock.advance(60.1)
-        await parts.runs.run_cycle()
-        await is_state(parts, run_id, "waiting")
+        await waits_at(parts, run_id, "paid")
         assert await parts.runs.signal("shop", "paid", "table", {}) is False
         assert await parts.runs.signal("other", "paid", "lamp", {}) is False
         assert await parts.runs.signal("shop", "paid", "lamp", {"usd": 3}) == 1
@@ -103,6 +109,29 @@ async def test_a_callback_that_brings_more_than_may_be_kept_wakes_nobody(tmp_pat
         assert await parts.runs.signal("shop", "paid", "lamp", {"x": "y" * 5_000})
         for run_id in runs:
             await is_state(parts, run_id, "succeeded")
+
+
+async def test_what_a_run_held_before_a_wait_counts_after_it(tmp_path):
+    steps = [(f"work{n}", ask("work")) if n % 2 else (f"pause{n}", WaitForTime(mapping(1_000))) for n in range(1, 8)]
+    components = ScriptedComponents(work="x" * 4_000)
+    parts = Parts(tmp_path / "w.db", app_of(sequence(*steps)), components=components, max_run_bytes=10_000)
+    async with running(parts):
+        run_id = await parts.runs.start(parts.call())
+        for asked in (2, 3):
+            await is_state(parts, run_id, "waiting")
+            parts.clock.advance(1.1)
+            await parts.until(lambda asked=asked: len(components.asked) == asked)
+        await is_state(parts, run_id, "failed")
+        assert (await run_of(parts, run_id)).error["code"] == "PAYLOAD_TOO_LARGE"
+        assert components.order == ["work"] * 3
+
+
+async def test_a_wait_until_before_all_dates_is_over_at_once_and_can_be_shown(tmp_path):
+    root = sequence(("past", WaitForTime(until=expression("trigger.input.when"))))
+    async with running(Parts(tmp_path / "w.db", app_of(root), components=ScriptedComponents())) as parts:
+        result = await parts.runs.answer(parts.call({"when": -1e18}))
+        (shown,) = (await parts.runs.history.timeline("shop", result.execution_id))["steps"]
+        assert (shown["state"], shown["waitsFor"]["until"]) == ("succeeded", rfc3339(parts.clock.now()))
 
 
 async def test_open_runs_that_nobody_attends_hold_so_much_input_and_no_more(tmp_path):

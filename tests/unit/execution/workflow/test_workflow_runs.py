@@ -40,6 +40,7 @@ from uhlp.errors import (
 from uhlp.execution.workflow.interpreter import STEPS_AT_A_TIME
 from uhlp.execution.workflow.journal_table import select_run, select_runs, select_steps
 from uhlp.execution.workflow.run_journal import RunJournal
+from uhlp.execution.workflow.step_calls import told_error
 from uhlp.workflows import Branch
 
 
@@ -376,6 +377,11 @@ async def test_a_large_output_fails_its_step(tmp_path):
         result = await parts.runs.answer(parts.call())
         (kept,) = await parts.journal.ask(lambda db: select_steps(db, result.execution_id))
         assert (result.data, kept.state, kept.error["code"]) == (None, "failed", "PAYLOAD_TOO_LARGE")
+
+
+def test_what_a_component_calls_its_error_is_kept_in_bounds():
+    error = told_error({"code": "X" * 100_000, "message": "y" * 100_000, "details": {"z": "z" * 100_000}}).error
+    assert (len(error["code"]), len(error["message"]), error["details"]) == (200, 1_000, {})
 
 
 async def test_a_run_is_bounded_in_its_steps_and_in_what_it_holds(tmp_path):
