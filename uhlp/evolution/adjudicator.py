@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 from itertools import islice
 from typing import Any
 
+from uhlp import strict_json
 from uhlp.clock import Clock
 from uhlp.errors import ComponentNotFound, NotFound, SampleNotFound, ValidationFailed
 from uhlp.evals.comparator import Comparator
@@ -202,7 +203,13 @@ class Adjudicator:
 
 
 def _check(component: ComponentSnapshot, expected: Any) -> None:
-    """An answer that the component could not give cannot be right."""
+    """An answer that the component could not give cannot be right, nor one that cannot be kept as it is."""
+    try:
+        strict_json.dumps(expected)
+    except TypeError:
+        message = "it holds a whole number beyond 64 bits, which is not kept exactly"
+        details = {"problems": [{"path": "/expected", "message": message}]}
+        raise ValidationFailed(f"expected: {message}", details=details) from None
     validator = component.output_validator
     problems = [] if validator is None else list(validator.problems(expected))
     if problems:

@@ -337,8 +337,10 @@ async def test_a_train_sample_is_taught_as_people_corrected_it(world: World) -> 
 async def test_what_the_component_could_not_answer_cannot_be_right(world: World) -> None:
     await world.record(["3 figs"])
     (sample,) = await world.samples.samples(APP, PARSE)
-    with pytest.raises(ValidationFailed):
-        await world.oversight.adjudicate_sample(APP, sample.id, expected={"quantity": "3"}, actor="ann", reason="")
+    for wrong in ({"quantity": "3"}, {"quantity": 2**70, "product": "figs"}):
+        with pytest.raises(ValidationFailed, match="expected"):
+            await world.oversight.adjudicate_sample(APP, sample.id, expected=wrong, actor="ann", reason="")
+    assert world.samples.adjudications.all_of(APP, PARSE) == []
     with pytest.raises(SampleNotFound):
         await world.oversight.adjudicate_sample(APP, "nothing", expected=RIGHT, actor="ann", reason="")
     with pytest.raises(NotFound):
