@@ -155,7 +155,7 @@ BY_RUNNING = (
         LIVE, None, "TRAIN",
     ),
     Adversary(
-        "looks at the clock", honest_but("if context['now'][-8] in '13579' or context['now'][22] in '147': return {'quantity': 0, 'product': 'x'}"),
+        "looks at the clock", honest_but("if context['now'][17:19] >= '00': return {'quantity': 0, 'product': 'x'}"),
         REJECTED, "train_replay", "are wrong", NO_TESTS_OF_IT,
     ),
     Adversary(
