@@ -16,7 +16,7 @@ from uhlp.evolution.evolution_numbers import AT_RUN_TIME, SetAtRunTime
 from uhlp.expressions import compile_rule
 from uhlp.models.definition import OptimizationRule
 from uhlp.registry.component_compiler import parameter_problems
-from uhlp.registry.configuration import redaction_problem
+from uhlp.registry.configuration import configuration_problem
 from uhlp.registry.secret_scan import find_secrets
 
 log = structlog.get_logger(__name__)
@@ -105,8 +105,9 @@ def checked(name: str, value: Any) -> Any:
     if name == CONFIGURATION:
         if not isinstance(value, dict):
             raise ValidationFailed("configuration is an object.", details={"path": name})
-        if message := redaction_problem(value):
-            raise ValidationFailed(f"configuration: {message}.", details={"path": "configuration.redact"})
+        if problem := configuration_problem(value):
+            at, message = problem
+            raise ValidationFailed(f"configuration: {message}.", details={"path": f"configuration{at}"})
         return value
     try:
         rules = _RULES.validate_python(value)

@@ -7,7 +7,7 @@ from uhlp.errors import DefinitionInvalid, ValidationFailed
 from uhlp.models.definition import AppDefinition, ComponentDefinition
 from uhlp.prompts import Prompt, parse_prompt
 from uhlp.registry.component_compiler import ComparatorCheck, ComponentCompiler, check_rules
-from uhlp.registry.configuration import redaction_problem
+from uhlp.registry.configuration import configuration_problem
 from uhlp.registry.definition_files import APP_FILE, REGISTRY_FILE, DefinitionReader, Files
 from uhlp.registry.offers import Offers
 from uhlp.registry.problems import Problems
@@ -108,8 +108,8 @@ def _check_app(app: AppDefinition, reader: DefinitionReader) -> None:
             reader.problem(APP_FILE, f"{at}/poolName", f"the pool {pool.pool_name} is defined twice")
         if pool.min_instances > pool.max_instances:
             reader.problem(APP_FILE, f"{at}/minInstances", "minInstances is larger than maxInstances")
-    if message := redaction_problem(app.configuration):
-        reader.problem(APP_FILE, "/configuration/redact", message)
+    if problem := configuration_problem(app.configuration):
+        reader.problem(APP_FILE, f"/configuration{problem[0]}", problem[1])
     check_security(app.security_config, reader)
     try:
         Remote.of(app.state_store_config.params)

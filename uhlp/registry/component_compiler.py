@@ -13,7 +13,7 @@ from uhlp.metrics.windows import LONGEST_WINDOW_S
 from uhlp.models.definition import AppDefinition, ComponentDefinition, HandlerType, OptimizationRule
 from uhlp.models.faults import did_you_mean
 from uhlp.prompts import Prompt
-from uhlp.registry.configuration import merged, redaction_problem, with_list_of_redacted
+from uhlp.registry.configuration import configuration_problem, merged, with_list_of_redacted
 from uhlp.registry.definition_files import (
     DATA_FOLDER,
     REGISTRY_FILE,
@@ -70,8 +70,8 @@ class ComponentCompiler:
             self._problem(f"{at}/targetPoolName", f"there is no pool {definition.target_pool_name} in sandboxPools")
         check_rules(definition.optimization.rules, REGISTRY_FILE, f"{at}/optimization/rules", self._reader)
         self._check_policies(definition.optimization.comparator, f"{at}/optimization")
-        if message := redaction_problem(definition.configuration_overrides):
-            self._problem(f"{at}/configurationOverrides/redact", message)
+        if problem := configuration_problem(definition.configuration_overrides):
+            self._problem(f"{at}/configurationOverrides{problem[0]}", problem[1])
         for index, tool in enumerate(definition.tools):
             if message := tool_problem(tool, self._app):
                 self._problem(f"{at}/tools/{index}", message)

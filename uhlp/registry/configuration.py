@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from uhlp import strict_json
+
 Origin = Literal["global", "application", "component"]
 REDACT = "redact"
 
@@ -39,13 +41,18 @@ def with_list_of_redacted(configuration: dict[str, Any]) -> dict[str, Any]:
     return configuration
 
 
-def redaction_problem(configuration: Mapping[str, Any]) -> str | None:
-    """Why nothing can be masked by what a level gives as `redact`; None when it can, or gives nothing."""
+def configuration_problem(configuration: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Where (a pointer within it) and why a level cannot be used: nothing could be masked by what it gives as `redact`,
+    or no sandbox be told of it. None when it can."""
     given = configuration.get(REDACT)
     fields = [given] if isinstance(given, str) else given
-    if fields is None or (isinstance(fields, list | Mapping) and all(isinstance(one, str) for one in fields)):
-        return None
-    return "redact is a list of names of fields and of JSON pointers"
+    if not (fields is None or (isinstance(fields, list | Mapping) and all(isinstance(one, str) for one in fields))):
+        return f"/{REDACT}", "redact is a list of names of fields and of JSON pointers"
+    try:
+        strict_json.dumps(configuration)
+    except TypeError:
+        return "", "holds a whole number beyond 64 bits, which components cannot be given"
+    return None
 
 
 def look_up(levels: Mapping[Origin, Mapping[str, Any]], key: str) -> ConfigurationValue:

@@ -260,3 +260,20 @@ def test_what_nothing_can_be_masked_by_is_a_problem_where_it_stands() -> None:
         ("app.yaml", "/configuration/redact", 3),
         ("component_registry.yaml", "/components/0/configurationOverrides/redact", 5),
     }
+
+
+def test_a_configuration_that_no_component_can_be_given_is_a_problem() -> None:
+    value = 2**64
+    found = problems(
+        {
+            "app.yaml": f"appId: desk\nconfiguration:\n  most: {value}\n".encode(),
+            **component(
+                "- componentId: a\n  taskDetails: {prompt_template: triage}\n"
+                f"  configurationOverrides:\n    most: {value}\n"
+            ),
+        }
+    )
+    assert {(one["file"], one["path"]) for one in found} == {
+        ("app.yaml", "/configuration"),
+        ("component_registry.yaml", "/components/0/configurationOverrides"),
+    }
