@@ -190,7 +190,9 @@ async def test_an_author_that_is_no_name_and_address_is_refused(desk: httpx.Asyn
     url = f"{APPS}/desk/definition/files/note.txt"
     refused = await desk.put(url, json={"content": "one", "commitMessage": "m", "author": author})
     assert refused.status_code == 422
-    assert refused.json()["error"]["details"]["problems"][0]["path"] == "/author"
+    (problem,) = refused.json()["error"]["details"]["problems"]
+    assert problem["path"] == "/author"
+    assert "match pattern" not in problem["message"]
     for good in ("Zoë Example <zoe@example.org>", "ci/build 7"):
         kept = await desk.put(url, json={"content": good, "commitMessage": "m", "author": good})
         assert kept.status_code == 200
