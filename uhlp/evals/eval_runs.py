@@ -66,8 +66,10 @@ class EvalRuns:
             figures=EvalFigures(asked=len(dataset) * order.repeats),
         )
         own = sum(one.app_id == app_id for one in self._live.values())
-        if own >= _MOST_OF_AN_APPLICATION or len(self._live) >= _MOST_WAITING:
+        if own >= _MOST_OF_AN_APPLICATION:
             raise TooManyRequests(f"{own} evaluations of {app_id} wait already.", retry_after_s=60.0)
+        if len(self._live) >= _MOST_WAITING:
+            raise TooManyRequests(f"{_MOST_WAITING} evaluations of all applications wait already.", retry_after_s=60.0)
         self._live[record.id] = record
         try:
             await self._keep(record)

@@ -208,9 +208,12 @@ async def test_what_cannot_be_evaluated_is_refused(parts: Parts) -> None:
     parts.desk.dataset = samples(1)
     for _ in range(20):
         await parts.runs.order(APP, ORDER)
-    with pytest.raises(TooManyRequests):
+    with pytest.raises(TooManyRequests, match=f"20 evaluations of {APP}"):
         await parts.runs.order(APP, ORDER)
-    await parts.runs.order("another", ORDER)
+    for number in range(180):
+        await parts.runs.order(f"another{number % 9}", ORDER)
+    with pytest.raises(TooManyRequests, match="200 evaluations of all applications"):
+        await parts.runs.order("quiet", ORDER)
 
 
 async def test_nobody_waits_for_all_that_another_application_has_asked_for(parts: Parts) -> None:
