@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, MutableMapping
 from dataclasses import dataclass
 from itertools import islice
+from math import isfinite
 from threading import Lock
 from typing import Any, Literal, NamedTuple
 from uuid import uuid4
@@ -121,7 +122,7 @@ class RecentLogs:
         return min(int(number), count) if is_ours else 0
 
     def _value(self, value: Any) -> Any:
-        if value is None or isinstance(value, bool | int | float):
+        if value is None or isinstance(value, bool | int) or (isinstance(value, float) and isfinite(value)):
             return value
         return self._short(value)
 

@@ -120,6 +120,11 @@ def test_keys_are_masked_and_long_texts_cut_while_the_log_itself_stays_whole(
     assert "x" * 10_000 in written.getvalue()
 
 
+def test_a_number_that_json_does_not_know_is_kept_as_a_text(log: Any, recent: RecentLogs) -> None:
+    log.info("measured", share=float("nan"), most=float("inf"), least=0.5)
+    assert recent.newest()[0]["facts"] == {"share": "nan", "most": "inf", "least": 0.5}
+
+
 def test_of_a_traceback_the_type_alone_is_kept(log: Any, recent: RecentLogs, written: io.StringIO) -> None:
     try:
         int("what a caller sent")
