@@ -56,7 +56,7 @@ _NOT_SHOWN = (
     "evidence.trail", "measurements.inputs", "measurements.latenciesMs", "measurements.canary", "monitor",
     "mismatches",
 )  # fmt: skip
-_SHOWN = f"json_remove(CAST(progress AS TEXT), {', '.join(f'{chr(39)}$.{path}{chr(39)}' for path in _NOT_SHOWN)})"
+_SHOWN = "json_remove(CAST(progress AS TEXT), " + ", ".join(f"'$.{path}'" for path in _NOT_SHOWN) + ")"
 """Progress without what only the candidate itself needs."""
 
 Fence = Callable[[], int | None]

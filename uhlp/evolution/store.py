@@ -37,7 +37,6 @@ from uhlp.state.store_latency import StoreLatency
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
-
 _EXPORTED_AT_ONCE = 200
 
 
