@@ -11,6 +11,7 @@ import structlog
 
 MARK = "uhlp-sandbox="
 _GONE_WITHIN_MS = 2_000
+_PIDS_LOGGED = 10
 _log = structlog.get_logger(__name__)
 
 
@@ -25,13 +26,29 @@ def marked_processes(instance: str) -> Iterator[tuple[int, str]]:
 
 
 def end_orphans(instance: str) -> None:
-    """Kill sandboxes of a server that died here before us, and wait until they have gone."""
+    """Kill sandboxes of a server that died here before us, and wait until they have gone.
+
+    Anybody may write our mark on a command line: what belongs to another user is passed over.
+    """
+    passed_over = []
     for pid, sandbox_id in marked_processes(instance):
         with contextlib.suppress(ProcessLookupError):
-            descriptor = os.pidfd_open(pid)
-            _log.warning("orphaned_sandbox_killed", sandbox=sandbox_id, pid=pid)
-            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-            poll = select.poll()
-            poll.register(descriptor, select.POLLIN)
-            poll.poll(_GONE_WITHIN_MS)
-            os.close(descriptor)
+            try:
+                _end(pid)
+            except PermissionError:
+                passed_over.append(pid)
+            else:
+                _log.warning("orphaned_sandbox_killed", sandbox=sandbox_id, pid=pid)
+    if passed_over:
+        _log.warning("orphans_of_another_user_left", processes=len(passed_over), pids=passed_over[:_PIDS_LOGGED])
+
+
+def _end(pid: int) -> None:
+    descriptor = os.pidfd_open(pid)
+    try:
+        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        poll.poll(_GONE_WITHIN_MS)
+    finally:
+        os.close(descriptor)
