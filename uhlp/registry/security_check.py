@@ -7,6 +7,7 @@ from argon2.exceptions import InvalidHashError
 
 from uhlp.models.definition import SecurityConfig
 from uhlp.registry.definition_files import APP_FILE, DefinitionReader
+from uhlp.registry.hidden_hashes import HIDDEN_HASH
 from uhlp.registry.permissions import is_permission
 
 _MOST_MEMORY_KIB, _MOST_TIME, _MOST_LANES = 64 * 1024, 10, 4
@@ -38,6 +39,8 @@ def _check_permissions(permissions: Iterable[str], at: str, reader: DefinitionRe
 
 
 def _fault_of_hash(key_hash: str) -> str | None:
+    if key_hash == HIDDEN_HASH:
+        return "keyHash is hidden in this text, which only an owner reads whole; a key that app.yaml leaves out stays"
     try:
         cost = extract_parameters(key_hash)
     except InvalidHashError:

@@ -150,6 +150,16 @@ async def test_the_rest_of_the_definition_can_be_read_at_any_revision_of_it(desk
     assert (await desk.call(LIST, {}))["entries"][-1] == {"path": "files", "type": "directory"}
 
 
+async def test_hashes_of_keys_are_hidden_in_the_definition_and_left_in_the_components_own_files(desk: Desk) -> None:
+    await desk.registry.create_api_key("desk")
+    definition = (await desk.files())["app.yaml"].decode()
+    assert "$argon2id$v=19$" in definition
+    read = (await desk.call(GET, {"filePath": "app.yaml"}))["content"]
+    assert ("keyHash: $argon2id$hidden" in read, "$v=19$" in read) == (True, False)
+    await desk.write("files/users.txt", definition)
+    assert (await desk.call(GET, {"filePath": "files/users.txt"}))["content"] == definition
+
+
 async def test_a_diff_changes_a_file_and_a_deletion_removes_it(desk: Desk) -> None:
     base = await desk.write("files/a.txt", "one\ntwo\n")
     diff = "--- a/files/a.txt\n+++ b/files/a.txt\n@@ -1,2 +1,2 @@\n one\n-two\n+three\n"

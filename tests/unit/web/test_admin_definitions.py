@@ -154,6 +154,39 @@ async def test_a_key_is_shown_once_and_its_hash_never(desk: httpx.AsyncClient) -
     assert (await desk.post("/admin/v1/api-keys/validate", json={"apiKey": key})).json() == {"isValid": False}
 
 
+async def test_who_may_not_write_a_definition_reads_it_without_the_hashes_of_keys(
+    desk: httpx.AsyncClient, bearer_of
+) -> None:
+    url = f"{APPS}/desk/definition/app.yaml"
+    before = (await desk.get(url)).json()["revision"]
+    made = (await desk.post(f"{APPS}/desk/api-keys", json={"description": "shop"})).json()
+    whole = (await desk.get(url)).json()
+    changes = {"from": before, "to": whole["revision"]}
+    assert "$argon2id$v=19$" in whole["content"]
+    assert "$argon2id$v=19$" in (await desk.get(f"{APPS}/desk/diff", params=changes)).json()["diff"]
+    for role in ("viewer", "operator"):
+        headers = await bearer_of(role)
+        read = (await desk.get(url, params={"revision": whole["revision"]}, headers=headers)).json()
+        diff = (await desk.get(f"{APPS}/desk/diff", params=changes, headers=headers)).json()["diff"]
+        for text in (read["content"], diff):
+            assert (made["keyId"] in text, "keyHash: $argon2id$hidden\n" in text, "v=19" in text) == (True, True, False)
+
+
+async def test_a_definition_whose_hashes_are_hidden_is_refused_and_the_keys_stay(
+    desk: httpx.AsyncClient, bearer_of
+) -> None:
+    url = f"{APPS}/desk/definition/app.yaml"
+    made = (await desk.post(f"{APPS}/desk/api-keys", json={"description": "shop"})).json()
+    hidden = (await desk.get(url, headers=await bearer_of("viewer"))).json()["content"]
+    refused = await desk.put(url, json={"content": hidden, "commitMessage": "Copy"})
+    assert refused.status_code == 422
+    (problem,) = refused.json()["error"]["details"]["problems"]
+    assert problem["path"] == "/securityConfig/apiKeys/0/keyHash"
+    assert problem["message"].startswith("keyHash is hidden in this text, which only an owner reads whole")
+    known = await desk.post("/admin/v1/api-keys/validate", json={"apiKey": made["apiKey"]})
+    assert known.json()["appId"] == "desk"
+
+
 async def test_recorded_calls_become_samples_and_those_that_do_not_fit_are_named(desk: httpx.AsyncClient) -> None:
     calls = [
         {"input": {"text": "refund"}, "output": {"team": "billing"}, "gold": {"team": "billing"}},

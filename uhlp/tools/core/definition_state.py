@@ -1,11 +1,13 @@
 """core.state.*Definition*: the files of the calling application's definition (seed 003 §3.3.3).
 
-All of them may be read; what a component may write is `files/**` (registry/data_files).
+All of them may be read, with the hashes of keys hidden; what a component may write is `files/**` (registry/data_files).
 """
 
 from typing import Protocol
 
 from uhlp.errors import DefinitionFileNotFound, PayloadTooLarge
+from uhlp.registry.definition_files import DATA_FOLDER
+from uhlp.registry.hidden_hashes import without_hashes
 from uhlp.state.definition_repository import DefinitionEntry
 from uhlp.state.state_manager import DefinitionFile
 from uhlp.tools.context import ToolContext
@@ -149,7 +151,8 @@ class DefinitionState:
             return {"found": False, "content": None, "revision": None}
         if len(file.content) > MOST_FILE_CHARACTERS:
             raise PayloadTooLarge(f"{path} is longer than {MOST_FILE_CHARACTERS} characters.")
-        return {"found": True, "content": file.content, "revision": file.revision}
+        content = file.content if path.startswith(DATA_FOLDER) else without_hashes(file.content)
+        return {"found": True, "content": content, "revision": file.revision}
 
     async def list_directory(self, given: JsonObject, context: ToolContext) -> JsonObject:
         entries = await self._state.list_definition_directory(

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from uhlp.models.wire import WireModel
-from uhlp.web.admin.access import ActorDep, ServicesDep
+from uhlp.registry.hidden_hashes import without_hashes
+from uhlp.web.admin.access import ActorDep, IsWriterDep, ServicesDep
 from uhlp.web.admin.kept_text import Author, KeptText
 
 router = APIRouter(prefix="/apps/{app_id}", tags=["definitions"])
@@ -53,10 +54,13 @@ async def list_directory(
 
 
 @router.get("/definition/{path:path}")
-async def read_file(app_id: str, path: str, services: ServicesDep, revision: str | None = None) -> dict[str, Any]:
-    """One file, at any commit."""
+async def read_file(
+    app_id: str, path: str, services: ServicesDep, is_writer: IsWriterDep, revision: str | None = None
+) -> dict[str, Any]:
+    """One file, at any commit. Hashes of keys are hidden from those who may not write it."""
     file = await services.state.get_definition_file_content(app_id, path, revision)
-    return {"path": path, "content": file.content, "revision": file.revision}
+    content = file.content if is_writer else without_hashes(file.content)
+    return {"path": path, "content": content, "revision": file.revision}
 
 
 @router.put("/definition/{path:path}")
@@ -124,11 +128,13 @@ async def history(app_id: str, services: ServicesDep, path: str | None = None, l
 async def diff(
     app_id: str,
     services: ServicesDep,
+    is_writer: IsWriterDep,
     old: Annotated[str, Query(alias="from")],
     new: Annotated[str, Query(alias="to")],
 ) -> dict[str, Any]:
-    """The unified diff between two revisions."""
-    return {"diff": await services.state.diff(app_id, old, new)}
+    """The unified diff between two revisions. Hashes of keys are hidden from those who may not write the definition."""
+    found = await services.state.diff(app_id, old, new)
+    return {"diff": found if is_writer else without_hashes(found)}
 
 
 @router.post("/revert")
