@@ -4,10 +4,7 @@ import asyncio
 import multiprocessing
 import os
 import random
-import re
-import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
@@ -16,6 +13,7 @@ from time import monotonic
 
 import pytest
 
+from tests.synced_paths import synced, system_calls
 from uhlp.state.definition_store import DefinitionStore
 
 CANDIDATE = "refs/uhlp/candidates/c-1"
@@ -128,31 +126,11 @@ asyncio.run(commit())
 """
 
 
-@pytest.fixture
-def strace() -> str:
-    program = shutil.which("strace")
-    if program is None:
-        if os.environ.get("UHLP_REQUIRE_SERVICES") == "1":
-            pytest.fail("strace is not installed")
-        pytest.skip("strace is not installed")
-    if subprocess.run([program, "-o", "/dev/null", "true"], capture_output=True).returncode:
-        pytest.skip("this machine lets no process trace another")
-    return program
-
-
-def test_every_object_is_on_the_disk_before_the_reference_and_that_before_the_answer(tmp_path: Path, strace: str):
-    trace = tmp_path / "trace"
-    calls = "trace=fsync,rename,renameat2,write"
-    command = [strace, "-f", "-y", "-e", calls, "-o", str(trace), sys.executable, "-c", COMMIT, str(tmp_path / "apps")]
-    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": "."}, timeout=120)
-
-    lines = trace.read_text().splitlines()
+def test_every_object_is_on_the_disk_before_the_reference_and_that_before_the_answer(tmp_path: Path):
+    lines = system_calls(COMMIT, tmp_path / "apps", tmp_path / "trace")
     repository = tmp_path / "apps/desk.git"
     moved = next(at for at, line in enumerate(lines) if "main.lock" in line and "rename" in line)
     answered = next(at for at, line in enumerate(lines) if '"acknowledged"' in line)
-
-    def synced(some: list[str]) -> set[str]:
-        return {found[1] for line in some if (found := re.search(r"fsync\(\d+<([^>]+)>", line))}
 
     objects = {str(path) for path in (repository / "objects").rglob("*") if path.is_file()}
     assert len(objects) == 6  # two files, three trees, one commit

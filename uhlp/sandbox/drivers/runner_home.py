@@ -14,6 +14,8 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from uhlp.state.durable import sync_path
+
 DEPENDENCIES = ("orjson", "jinja2", "pytest")
 RUNNER_SOURCE = Path(__file__).parents[2] / "runner"
 PACKAGE = "uhlp_runner"
@@ -33,6 +35,8 @@ def assemble(data_dir: Path) -> Path:
         command = [sys.executable, "-I", "-m", "compileall", "-q", str(building)]
         subprocess.run(command, check=False, capture_output=True)  # noqa: S603 - a file that does not compile stays source
         building.chmod(0o755)
+        for path in (building, *building.rglob("*")):
+            sync_path(path)  # when the power fails, what has its name without its content would be taken for a home
         building.rename(home)
     for other in root.iterdir():
         if other != home:
