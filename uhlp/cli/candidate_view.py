@@ -3,18 +3,18 @@
 import json
 from typing import Any
 
-from uhlp.cli.output import cost, moment, percent, print_entries, print_note
+from uhlp.cli.output import moment, percent, print_entries, print_note
 
 SHOWN_MISMATCHES = 10
 
 
-def print_candidate(one: dict[str, Any]) -> None:
-    """Figures, drafts, lost comparisons side by side and the timeline of GET /candidates/{id}."""
+def print_candidate(one: dict[str, Any], took: str | None) -> None:
+    """Figures, drafts, lost comparisons and the timeline of GET /candidates/{id}; models `took` so many dollars."""
     print_note(
         f"{one['candidateId']}: {one['kind']} of {one['appId']}/{one['componentId']} by {one['proposer'] or '-'}"
     )
     print_note(f"  {one['state']}{' (paused)' if one['paused'] else ''}: {one['reason']}")
-    for line in _figures(one):
+    for line in _figures(one, took):
         print_note(f"  {line}")
     for number, draft in enumerate(one["drafts"], start=1):
         refused = f"refused by {draft['stage']}: {draft['reason']}" if draft["stage"] else "let in"
@@ -49,7 +49,7 @@ def print_candidate(one: dict[str, Any]) -> None:
         print_note(f"its code: uhlp show {one['candidateId']} --code, --tests")
 
 
-def _figures(one: dict[str, Any]) -> list[str]:
+def _figures(one: dict[str, Any], took: str | None) -> list[str]:
     lines = []
     if one["approvalRequired"] and not one["approvedBy"]:
         lines.append(f"waits for approval: uhlp approve {one['candidateId']} --reason …")
@@ -75,5 +75,4 @@ def _figures(one: dict[str, Any]) -> list[str]:
     break_even = one.get("breakEven") or {}
     if (known := break_even.get("measured") or break_even.get("expected")) is not None:
         lines.append(f"break-even: {known['words']}")
-    took = cost(one["costUsd"], tokens=one["tokensIn"] + one["tokensOut"])
     return [*lines, f"{one['executions']:,} executions{'' if took is None else f', cost {took}'}"]

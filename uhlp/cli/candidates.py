@@ -74,6 +74,7 @@ def show(
     """One candidate: its figures, its drafts, what it got wrong, and every decision about it."""
     from uhlp.cli.admin_client import AdminClient
     from uhlp.cli.candidate_view import print_candidate
+    from uhlp.cli.prices import cost_in
 
     with AdminClient() as client:
         one = client.get(f"/candidates/{candidate}")
@@ -88,7 +89,9 @@ def show(
             )
         print("\n\n".join(text for text in texts if text))
     else:
-        print_candidate(one)
+        with AdminClient() as client:
+            took = cost_in(client, one["appId"], one["costUsd"], tokens=one["tokensIn"] + one["tokensOut"])
+        print_candidate(one, took)
 
 
 def why(app: App, component: Component, json_: AsJson = False) -> None:

@@ -7,7 +7,7 @@ import typer
 
 from uhlp.cli.arguments import App, OnlyComponent
 from uhlp.cli.failure import NOT_SO, CommandError
-from uhlp.cli.output import AsJson, cost, print_json, print_table
+from uhlp.cli.output import AsJson, print_json, print_table
 from uhlp.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def executions(
             one = client.get(f"/apps/{app}/executions/{execution}")
             if wait:
                 one = _followed(client, one, shows=not json_)
-            print_json(one) if json_ else _print_timeline(one)
+            print_json(one) if json_ else _print_timeline(one, _price(client, one))
             if wait and one["state"] != "succeeded":
                 raise typer.Exit(NOT_SO)
             return
@@ -67,13 +67,19 @@ def _followed(client: "AdminClient", one: dict[str, Any], *, shows: bool) -> dic
     return one
 
 
-def _print_timeline(one: dict[str, Any]) -> None:
+def _price(client: "AdminClient", one: dict[str, Any]) -> str | None:
+    from uhlp.cli.prices import cost_in
+
+    usage = one["usage"]
+    return cost_in(client, one["appId"], usage["costUsd"], tokens=usage["tokensIn"] + usage["tokensOut"])
+
+
+def _print_timeline(one: dict[str, Any], price: str | None) -> None:
     print(f"{one['appId']}/{one['componentId']}  {one['state']}  after {_span(one['durationMs'])}")
     print(f"  execution {one['executionId']}, trace {one['traceId']}"[:80])
     print(f"  workflow {one['workflowId']} at {one['revision'][:7]}, begun {_utc(one['startedAt'])} by {one['source']}")
     usage = one["usage"]
     if usage["tokensIn"] or usage["tokensOut"]:
-        price = cost(usage["costUsd"], tokens=usage["tokensIn"] + usage["tokensOut"])
         print(f"  models: {usage['tokensIn']} + {usage['tokensOut']} tokens, {price}")
     print()
     print(f"  {'start':>8}  {'took':>8}  {'step':<{_NAME_WIDTH}}  state")

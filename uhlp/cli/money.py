@@ -67,7 +67,7 @@ def savings(
                 f"{one['total']['requests']:,}",
                 _saved(one["today"], "saved"),
                 _saved(one["total"], "saved"),
-                cost(**one["total"]["spent"]),
+                _spent(one["total"]),
                 _saved(one["total"], "net"),
                 f"{one['total']['saved']['seconds']:,.1f}",
                 f"{one['total']['saved']['tokens']:,}",
@@ -84,7 +84,7 @@ def savings(
         [
             (
                 day["day"], name, f"{one['requests']:,}", f"{one['byHandler']:,}",
-                _saved(one, "saved"), cost(**one["spent"]), _saved(one, "net"),
+                _saved(one, "saved"), _spent(one), _saved(one, "net"),
                 f"{one['saved']['seconds']:,.1f}", f"{one['saved']['tokens']:,}",
             )
             for day in found["days"]
@@ -147,6 +147,11 @@ def _paid(component: dict[str, Any]) -> str:
 
 def _cost(use: dict[str, Any]) -> str | None:
     return NO_PRICE if use["unpricedCalls"] and not use["usd"] else _dollars(use["usd"])
+
+
+def _spent(balance: dict[str, Any]) -> str | None:
+    spent = balance["spent"]
+    return cost(spent["usd"], tokens=spent["tokens"], unpriced_calls=spent["unpricedCalls"])
 
 
 def _saved(balance: dict[str, Any], figure: str) -> str | None:

@@ -158,13 +158,13 @@ def percent(share: float | None) -> str | None:
     return f"{share:.{digits}%}"
 
 
-def cost(usd: float | None, *, tokens: int) -> str | None:
+def cost(usd: float | None, *, tokens: int, unpriced_calls: int | None = None) -> str | None:
     """What so many tokens cost, to four places, or more where that would say nothing. A price that nobody knows counts
-    nothing in sums, and is not free."""
+    nothing in sums, and is not free: `unpriced_calls` had none, and None says that they were not counted."""
     if usd is None:
         return None
     if not usd:
-        return NO_PRICE if tokens else "$0.0000"
+        return NO_PRICE if tokens and unpriced_calls != 0 else "$0.0000"
     places = 4
     while usd < 10.0**-places and places < _MOST_PLACES:
         places += 1

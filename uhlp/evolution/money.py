@@ -122,7 +122,10 @@ class Money:
     async def break_even(self, candidate: Candidate) -> dict[str, Any]:
         """{expected, rule, measured} of a candidate: what was known at its discovery, and what it shows in service."""
         known = await self._discovered(candidate.id)
-        rows = await self._usage.rows(app_id=candidate.app_id, candidate_id=candidate.id)
+        place = {"app_id": candidate.app_id, "component_id": candidate.component_id}
+        rows = [
+            row for one in (candidate.id, NO_CANDIDATE) for row in await self._usage.rows(**place, candidate_id=one)
+        ]
         baseline = baseline_of(candidate, known)
         per_second = self.usd_per_second_saved(candidate.app_id, candidate.component_id)
         return {

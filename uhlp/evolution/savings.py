@@ -88,7 +88,7 @@ def balance_of(rows: Iterable[UseRow], baselines: Mapping[str, PerCall | None], 
         "requests": saved.requests,
         "byHandler": saved.by_handler,
         "saved": {"usd": saved.usd, "seconds": saved.seconds, "tokens": round(saved.tokens)},
-        "spent": {"usd": spent.usd, "tokens": spent.tokens},
+        "spent": {"usd": spent.usd, "tokens": spent.tokens, "unpricedCalls": spent.unpriced},
         "net": {"usd": net_usd, "seconds": saved.seconds, "tokens": round(saved.tokens) - spent.tokens},
         "valueUsd": net_usd + per_second * saved.seconds,
         "unpricedRequests": saved.unpriced,
@@ -109,16 +109,20 @@ def days_of(
 def measured(
     candidate: Candidate, rows: Iterable[UseRow], baseline: PerCall | None, per_second: float
 ) -> dict[str, Any] | None:
-    """N* of what is in service, from what it really took and saved; None before its first request.
+    """N* of what is in service, from what it really took and saved; None before its first request. `rows` are those of
+    its component.
 
     `calls` is None when it does not pay or a price is not known, `compileUsd` where that of the coder is not. Its
     audits are running costs, all else is what it took to make it.
     """
+    rows = list(rows)
     saved = saved_by((row for row in rows if row[0].candidate_id == candidate.id), {candidate.id: baseline})
     if not saved.requests:
         return None
     costs = candidate.costs
-    is_priced = bool(costs.usd) or not (costs.tokens_in or costs.tokens_out)
+    spent = Use.sum(use for key, use in rows if key.kind in EVOLUTION)
+    is_free = bool(spent.calls) and not spent.unpriced
+    is_priced = bool(costs.usd) or is_free or not (costs.tokens_in or costs.tokens_out)
     compile_usd = costs.usd - costs.audits_usd if is_priced else None
     saving_usd = None if saved.unpriced else (saved.usd - costs.audits_usd) / saved.requests
     saving_seconds = saved.seconds / saved.requests

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,26 +28,42 @@ class UnpricedEvolution(JudgedEvolution):
         return _unpriced(await QuietEvolution.savings(self, app_id, days))
 
 
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[dict[str, str]]:
+class FreeEvolution(UnpricedEvolution):
+    """The price of every call is known: nothing."""
+
+    async def usage(self, app_id: str) -> dict[str, Any]:
+        return _unpriced(await QuietEvolution.usage(self, app_id), calls=0)
+
+    async def savings(self, app_id: str, days: int = 7) -> dict[str, Any]:
+        return _unpriced(await QuietEvolution.savings(self, app_id, days), calls=0)
+
+
+@asynccontextmanager
+async def serving(folder: Path, evolution: JudgedEvolution) -> AsyncIterator[dict[str, str]]:
     async with (
-        stored_services(tmp_path / "data", evolution=UnpricedEvolution()) as services,
+        stored_services(folder, evolution=evolution) as services,
         open_edge(services) as edge,
         listening(edge) as port,
     ):
         yield {"UHLP_URL": f"http://127.0.0.1:{port}", "UHLP_ADMIN_TOKEN": ADMIN_TOKEN}
 
 
-async def test_what_has_no_price_is_never_shown_as_nothing(uhlp: Run, server: dict[str, str]) -> None:
-    await uhlp("init", "desk")
-    await uhlp("apply", "desk", **server)
-    shown = await asyncio.gather(*(
-        uhlp(*words, **server) for words in (("usage", "desk"), ("savings", "desk"), ("show", "cand-1"))
-    ))  # fmt: skip
+@pytest.mark.parametrize(
+    ("evolution", "said", "unsaid"), [(UnpricedEvolution, "no price", "$0.0"), (FreeEvolution, "$0.0000", "no price")]
+)
+async def test_what_has_no_price_is_never_shown_as_nothing_nor_what_is_free_as_unknown(
+    uhlp: Run, tmp_path: Path, evolution: type[JudgedEvolution], said: str, unsaid: str
+) -> None:
+    await uhlp("init", "shop")
+    async with serving(tmp_path / "data", evolution()) as server:
+        await uhlp("apply", "shop", **server)
+        shown = await asyncio.gather(*(
+            uhlp(*words, **server) for words in (("usage", "shop"), ("savings", "shop"), ("show", "cand-1"))
+        ))  # fmt: skip
     for done in shown:
         assert done.err == ""
-        assert "no price" in done.out
-        assert "$0.0" not in done.out
+        assert said in done.out
+        assert unsaid not in done.out
 
 
 @pytest.mark.parametrize(
@@ -64,11 +81,11 @@ def test_tokens_that_cost_nothing_have_no_known_price(usd: float | None, tokens:
     assert cost(usd, tokens=tokens) == shown
 
 
-def _unpriced(value: Any) -> Any:
-    """The same with nothing in dollars, and calls that have no price."""
+def _unpriced(value: Any, calls: int = 3) -> Any:
+    """The same with nothing in dollars, and so many calls that have no price."""
     if isinstance(value, list):
-        return [_unpriced(one) for one in value]
+        return [_unpriced(one, calls) for one in value]
     if not isinstance(value, dict):
         return value
-    none = {"usd": 0.0, "unpricedRequests": 7, "unpricedCalls": 3}
-    return {name: none.get(name, _unpriced(one)) for name, one in value.items()}
+    none = {"usd": 0.0, "unpricedRequests": calls, "unpricedCalls": calls}
+    return {name: none.get(name, _unpriced(one, calls)) for name, one in value.items()}

@@ -54,7 +54,7 @@ def test_handlers_save_what_they_answer_and_lose_a_little_on_what_they_leave() -
     told = balance_of(ROWS, {"c-1": MODEL}, per_second=0.001)
     assert (told["requests"], told["byHandler"]) == (120, 100)
     assert told["saved"] == {"usd": pytest.approx(1.0), "seconds": pytest.approx(198.0), "tokens": 10_000}
-    assert told["spent"] == {"usd": pytest.approx(0.4), "tokens": 6000}
+    assert told["spent"] == {"usd": pytest.approx(0.4), "tokens": 6000, "unpricedCalls": 0}
     assert told["net"]["usd"] == pytest.approx(0.6)
     assert told["valueUsd"] == pytest.approx(0.6 + 0.198)
 
@@ -95,13 +95,21 @@ def test_what_takes_more_than_it_saves_is_said_not_to_pay() -> None:
 
 
 def test_what_a_coder_of_unknown_price_took_is_not_nothing() -> None:
-    told = measured(candidate(costs=Costs(tokens_in=5_000, tokens_out=900)), ROWS, MODEL, 0.0)
+    coder = UseKey(1, APP, PARSE, "coder", ""), Use(calls=1, tokens_in=5_000, unpriced=1, unpriced_tokens=5_000)
+    told = measured(candidate(costs=Costs(tokens_in=5_000, tokens_out=900)), [*ROWS, coder], MODEL, 0.0)
     assert told is not None
     assert (told["compileUsd"], told["calls"], told["isPaidBack"]) == (None, None, None)
     assert told["words"].endswith("whether that pays is not known: what made it has no price")
     free = measured(candidate(costs=Costs()), ROWS, MODEL, 0.0)
     assert free is not None
     assert (free["compileUsd"], free["calls"], free["isPaidBack"]) == (0.0, 0, True)
+
+
+def test_what_a_coder_whose_price_is_nothing_took_is_nothing() -> None:
+    told = measured(candidate(costs=Costs(tokens_in=5_000, tokens_out=900)), ROWS, MODEL, 0.0)
+    assert told is not None
+    assert (told["compileUsd"], told["calls"], told["isPaidBack"]) == (0.0, 0, True)
+    assert told["words"].startswith("it took $0")
 
 
 def test_before_its_first_request_nothing_is_measured() -> None:

@@ -260,7 +260,8 @@ class QuietEvolution:
 
     async def savings(self, app_id: str, days: int = 7) -> dict[str, Any]:
         amounts = {"usd": 1.25, "seconds": 20.0, "tokens": 900}
-        one = {"requests": 40, "byHandler": 38, "saved": amounts, "spent": {"usd": 0.25, "tokens": 10},
+        spent = {"usd": 0.25, "tokens": 10, "unpricedCalls": 0}
+        one = {"requests": 40, "byHandler": 38, "saved": amounts, "spent": spent,
                "net": {"usd": 1.0, "seconds": 20.0, "tokens": 890}, "valueUsd": 1.0, "unpricedRequests": 0}  # fmt: skip
         measured = {"coverage": 0.95, "words": "it took $0.25 to make and was paid for after 8 calls"}
         told = {"today": one, "total": one, "days": [{"day": f"2026-01-{31 - back}", **one} for back in range(days)]}

@@ -26,6 +26,8 @@ from uhlp.web.panel.markup import table, tag, when
         (figures.usd(1234.5), "$1,234.50"),
         (figures.cost(0.0, tokens=0), "$0.00"),
         (figures.cost(0.0, tokens=12), "no price"),
+        (figures.cost(0.0, tokens=12, unpriced_calls=3), "no price"),
+        (figures.cost(0.0, tokens=12, unpriced_calls=0), "$0.00"),
         (figures.cost(0.5, tokens=12), "$0.50"),
         (figures.cost(None, tokens=12), "\u2013"),
         (figures.balance({"saved": {"usd": 0.0}, "net": {"usd": -1.0}, "unpricedRequests": 3}, "net"), "no price"),

@@ -204,3 +204,29 @@ async def test_an_application_is_drafted_checked_and_registered_by_owners_alone(
     assert await page.act(OWNER, {"action": "register", "fields": fields}) == "letters is registered."
     assert "letters" in shop.registry.app_ids()
     assert "It serves from now on" in str(await page.sections[1].draw())
+
+
+class FreeEvolution(HostileEvolution):
+    """Models took tokens and no dollars; `unpriced` of the calls had no known price."""
+
+    unpriced = 0
+
+    async def candidate(self, candidate_id: str) -> dict[str, Any]:
+        return {**await super().candidate(candidate_id), "costUsd": 0.0, "tokensIn": 900, "tokensOut": 90}
+
+    async def usage(self, app_id: str) -> dict[str, Any]:
+        known = await super().usage(app_id)
+        return {**known, "total": {**known["total"], "usd": 0.0, "unpricedCalls": self.unpriced}}
+
+
+@pytest.mark.parametrize("path", ["/apps/shop", "/apps/shop/components/echo", "/candidates/cand-1"])
+async def test_a_price_of_nothing_is_told_from_one_that_nobody_knows(tmp_path: Path, path: str) -> None:
+    evolution = FreeEvolution()
+    async with stored_services(tmp_path, evolution=evolution) as services:
+        files = {"component_registry.yaml": COMPONENT.encode(), "prompts/echo.yaml": b"template: x\n"}
+        await services.registry.register_application(AppDefinition(app_id="shop"), files=files, actor="olga")
+        services.windows.observe("shop", "echo", handler="llm", latency_ms=1.0, ok=True, tokens_in=9, cost_usd=0.0)
+        free = await text_of(path, services)
+        evolution.unpriced = 3
+        unknown = await text_of(path, services)
+    assert ("no price" in free, "no price" in unknown) == (False, True)

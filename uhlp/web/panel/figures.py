@@ -61,9 +61,10 @@ def usd(value: float | None) -> str:
     return text if value > 0 else f"{_MINUS}{text}"
 
 
-def cost(value: float | None, *, tokens: float) -> str:
-    """What so many tokens cost. A price that nobody knows counts nothing in sums, and is not free."""
-    return NO_PRICE if tokens and value == 0 else usd(value)
+def cost(value: float | None, *, tokens: float, unpriced_calls: int | None = None) -> str:
+    """What so many tokens cost. A price that nobody knows counts nothing in sums, and is not free: `unpriced_calls` had
+    none, and None says that they were not counted."""
+    return NO_PRICE if tokens and value == 0 and unpriced_calls != 0 else usd(value)
 
 
 def balance(of: Mapping[str, Any], figure: str) -> str:

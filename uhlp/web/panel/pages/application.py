@@ -13,6 +13,7 @@ from uhlp.web.panel.evolution_switch import pause_actions, pause_switch
 from uhlp.web.panel.history import HOUR_S, requests_chart, spark
 from uhlp.web.panel.markup import Markup, Part, empty, facts, join, link, mono, note, table, tag, when
 from uhlp.web.panel.page import Page, Section, Visit
+from uhlp.web.panel.prices import unpriced_calls
 from uhlp.web.services import Services
 
 _COLUMNS = [
@@ -107,10 +108,11 @@ async def _components(visit: Visit, app_id: str) -> Markup:
     snapshot = services.registry.snapshot(app_id)
     if not snapshot.components:
         return empty("It has no components yet.", "They stand in component_registry.yaml.")
+    unpriced = await unpriced_calls(services, app_id)
     rows = []
     for component_id in snapshot.components:
         newest = (await services.evolution.candidates(app_id, component_id=component_id, limit=1)).rows
-        rows.append(_component(services, app_id, component_id, newest[0] if newest else None))
+        rows.append(_component(services, app_id, component_id, newest[0] if newest else None, unpriced))
     return table("Components", _COLUMNS, rows, numeric=_COLUMNS[3:])
 
 
@@ -128,7 +130,9 @@ async def _history(visit: Visit, app_id: str) -> Markup:
     return table("Changes", ["When", "What", "Who", "Revision"], rows)
 
 
-def _component(services: Services, app_id: str, component_id: str, candidate: Mapping[str, Any] | None) -> list[Part]:
+def _component(
+    services: Services, app_id: str, component_id: str, candidate: Mapping[str, Any] | None, unpriced: int | None
+) -> list[Part]:
     component = services.registry.snapshot(app_id).components[component_id]
     window = services.windows.window(app_id, component_id, HOUR_S)
     present = services.windows.window(app_id, component_id, HOUR_S, component.definition.handler_type.lower())
@@ -163,5 +167,7 @@ def _component(services: Services, app_id: str, component_id: str, candidate: Ma
         figures.share(known.get("coverage")),
         figures.share(known.get("agreement"), 1),
         f"< {known['proven'] * 100:g} %" if known.get("proven") else figures.DASH,
-        figures.cost(shown["costUsd"], tokens=shown["tokensIn"] + shown["tokensOut"]) if window.count else figures.DASH,
+        figures.cost(shown["costUsd"], tokens=shown["tokensIn"] + shown["tokensOut"], unpriced_calls=unpriced)
+        if window.count
+        else figures.DASH,
     ]

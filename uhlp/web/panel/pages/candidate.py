@@ -10,6 +10,7 @@ from uhlp.web.panel.candidate_evidence import arms, classes, curve, mismatches
 from uhlp.web.panel.candidate_marks import decision, state_badge
 from uhlp.web.panel.markup import Markup, as_json, block, details, facts, join, link, mono, note, tag, tile, tiles, when
 from uhlp.web.panel.page import Page, Section, Visit
+from uhlp.web.panel.prices import unpriced_calls
 from uhlp.web.panel.shared_read import SharedRead
 from uhlp.web.panel.waiting_list import adjudicate_action
 
@@ -22,7 +23,8 @@ async def candidate_page(visit: Visit, candidate_id: str) -> Page:
     first = await told_of()
 
     async def about() -> Markup:
-        return _about(visit, await told_of())
+        told = await told_of()
+        return _about(visit, told, await unpriced_calls(services, told["appId"]))
 
     async def evidence() -> Markup:
         told = await told_of()
@@ -56,7 +58,7 @@ async def candidate_page(visit: Visit, candidate_id: str) -> Page:
     )
 
 
-def _about(visit: Visit, told: Mapping[str, Any]) -> Markup:
+def _about(visit: Visit, told: Mapping[str, Any], unpriced: int | None) -> Markup:
     account = told.get("account") or {}
     lower, upper = account.get("interval") or (None, None)
     between = (
@@ -65,6 +67,7 @@ def _about(visit: Visit, told: Mapping[str, Any]) -> Markup:
     worth = told.get("breakEven") or {}
     known = worth.get("measured") or worth.get("expected") or {}
     tokens = told["tokensIn"] + told["tokensOut"]
+    cost = figures.cost(told["costUsd"], tokens=tokens, unpriced_calls=unpriced)
     return join(
         [
             _stages(told),
@@ -84,7 +87,7 @@ def _about(visit: Visit, told: Mapping[str, Any]) -> Markup:
                 tile("Coverage", figures.share(told["coverage"]), "of the inputs it answers itself"),
                 tile("Agreement", figures.share(told["agreement"], 1), "of its answers that were compared"),
                 tile("p50", figures.milliseconds(told["p50Ms"]), f"{told['executions']:,} executions for users"),
-                tile("It cost", figures.cost(told["costUsd"], tokens=tokens), f"{tokens:,} tokens"),
+                tile("It cost", cost, f"{tokens:,} tokens"),
             ),
             facts(
                 [

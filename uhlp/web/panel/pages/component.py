@@ -1,6 +1,7 @@
 """One component: how it runs, why not otherwise, what it was before, what it was asked, and the ways to change that."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from uhlp.models.definition import HandlerType
@@ -14,6 +15,7 @@ from uhlp.web.panel.history import HOUR_S, switch_charts
 from uhlp.web.panel.markup import Markup, Question, badge, empty, facts, join, link, mono, table, tag, tile, tiles, when
 from uhlp.web.panel.page import Action, Fields, Page, Section, Visit
 from uhlp.web.panel.pages.waiting import question_card
+from uhlp.web.panel.prices import unpriced_calls
 from uhlp.web.panel.samples_list import adjudicate_sample_action, samples_list
 from uhlp.web.panel.shared_read import SharedRead
 from uhlp.web.panel.versions_list import source, version_action, versions_list
@@ -99,6 +101,7 @@ async def _about(visit: Visit, app_id: str, component_id: str) -> Markup:
     present = services.windows.window(app_id, component_id, HOUR_S, definition.handler_type.lower())
     shown = window.as_dict()
     tokens = shown["tokensIn"] + shown["tokensOut"]
+    cost = partial(figures.cost, tokens=tokens, unpriced_calls=await unpriced_calls(services, app_id))
     candidates = (await services.evolution.candidates(app_id, component_id=component_id)).rows
     gave_back = ", ".join(f"{reason} {number:,}" for reason, number in sorted(shown["deoptimized"].items()))
     route = definition.route_matcher
@@ -122,10 +125,8 @@ async def _about(visit: Visit, app_id: str, component_id: str) -> Markup:
                 ),
                 tile(
                     "Cost of a request",
-                    figures.cost(window.value("avg", "cost_usd"), tokens=tokens),
-                    f"{figures.cost(shown['costUsd'], tokens=tokens)} in the last hour"
-                    if window.count
-                    else "nothing in the last hour",
+                    cost(window.value("avg", "cost_usd")),
+                    f"{cost(shown['costUsd'])} in the last hour" if window.count else "nothing in the last hour",
                 ),
             ),
             tag(

@@ -28,6 +28,7 @@ from uhlp.web.panel.markup import (
     tiles,
 )
 from uhlp.web.panel.page import Action, Fields, Page, Section, Visit
+from uhlp.web.panel.prices import unpriced_calls
 from uhlp.web.panel.shared_read import SharedRead
 
 _COLUMNS = ["Arm", "Passed", "n", "Errors", "Tokens in", "Tokens out", "Cost"]
@@ -44,11 +45,12 @@ async def compression_page(visit: Visit, request_id: str) -> Page:
         return _about(visit, await read())
 
     async def certificate() -> Markup:
-        return _certificate(await read())
+        return _certificate(await read(), await unpriced_calls(services, app_id))
 
     async def edits() -> Markup:
         found = (await read()).edits
-        return join(_edit(place, one) for place, one in enumerate(found)) or empty("No edit is proposed yet.")
+        unpriced = await unpriced_calls(services, app_id)
+        return join(_edit(place, one, unpriced) for place, one in enumerate(found)) or empty("No edit is proposed yet.")
 
     async def cancel(fields: Fields) -> str:
         await services.optimize_runs.cancel(request_id)
@@ -132,7 +134,7 @@ def _about(visit: Visit, run: OptimizeRun) -> Markup:
     )
 
 
-def _certificate(run: OptimizeRun) -> Markup:
+def _certificate(run: OptimizeRun, unpriced: int | None) -> Markup:
     one = run.certificate
     if one is None:
         hint = "What is accepted together is held against samples that nobody has decided by."
@@ -143,10 +145,10 @@ def _certificate(run: OptimizeRun) -> Markup:
     if unseen is not None:
         text = f"Of {one.samples:,} inputs: up to {unseen:.0%} of all may lose and not be among them (95 %)."
         few = tag("p", text, class_="quiet")
-    return join([tag("p", mark, said), few, _arms("The certificate", one.baseline, one.candidate)])
+    return join([tag("p", mark, said), few, _arms("The certificate", one.baseline, one.candidate, unpriced)])
 
 
-def _edit(place: int, one: EditVerdict) -> Markup:
+def _edit(place: int, one: EditVerdict, unpriced: int | None) -> Markup:
     saved = one.measured_saving
     head = tag(
         "h3",
@@ -162,7 +164,9 @@ def _edit(place: int, one: EditVerdict) -> Markup:
         tag("p", one.reason) if one.reason else None,
         tag("p", _change(one.difference, one.at_least)) if one.difference is not None else None,
         tag("p", lost, class_="quiet") if lost else None,
-        _arms(f"Edit {place + 1}: {one.edit.section}", one.baseline, one.candidate) if one.baseline.n else None,
+        _arms(f"Edit {place + 1}: {one.edit.section}", one.baseline, one.candidate, unpriced)
+        if one.baseline.n
+        else None,
         details("What it changes", diff(one.diff, f"Edit {place + 1}"), key=f"edit-{place}"),
         class_="card",
     )
@@ -177,7 +181,7 @@ def _change(difference: float, at_least: float | None) -> str:
     return f"Pass rate {difference * 100:+.1f} points{bound}."
 
 
-def _arms(label: str, before: ArmFigures, after: ArmFigures) -> Markup:
+def _arms(label: str, before: ArmFigures, after: ArmFigures, unpriced: int | None) -> Markup:
     rows = [
         [
             name,
@@ -186,7 +190,7 @@ def _arms(label: str, before: ArmFigures, after: ArmFigures) -> Markup:
             figures.count(arm.errored),
             figures.count(arm.tokens_in),
             figures.count(arm.tokens_out),
-            figures.cost(arm.cost_usd, tokens=arm.tokens_in or 0),
+            figures.cost(arm.cost_usd, tokens=arm.tokens_in or 0, unpriced_calls=unpriced),
         ]
         for name, arm in (("before", before), ("after", after))
     ]

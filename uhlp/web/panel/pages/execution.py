@@ -24,6 +24,7 @@ from uhlp.web.panel.markup import (
     tiles,
 )
 from uhlp.web.panel.page import Action, Fields, Page, Section, Visit
+from uhlp.web.panel.prices import unpriced_calls
 from uhlp.web.panel.shared_read import SharedRead
 from uhlp.web.panel.waiting_list import side_by_side
 
@@ -40,10 +41,10 @@ async def execution_page(visit: Visit, app_id: str, execution_id: str) -> Page:
     told = SharedRead(lambda: history.timeline(app_id, execution_id), clock=services.clock)
 
     async def about() -> Markup:
-        return _about(visit, await told())
+        return _about(visit, await told(), await unpriced_calls(services, app_id))
 
     async def timeline() -> Markup:
-        return _timeline(await told())
+        return _timeline(await told(), await unpriced_calls(services, app_id))
 
     async def values() -> Markup:
         return _values(await told())
@@ -72,7 +73,7 @@ async def execution_page(visit: Visit, app_id: str, execution_id: str) -> Page:
     )
 
 
-def _about(visit: Visit, told: Mapping[str, Any]) -> Markup:
+def _about(visit: Visit, told: Mapping[str, Any], unpriced: int | None) -> Markup:
     usage, error = told["usage"], told["error"]
     tokens = usage["tokensIn"] + usage["tokensOut"]
     is_open = told["state"] in OPEN_STATES
@@ -92,7 +93,7 @@ def _about(visit: Visit, told: Mapping[str, Any]) -> Markup:
                 ),
                 tile(
                     "Cost",
-                    figures.cost(usage["costUsd"], tokens=tokens),
+                    figures.cost(usage["costUsd"], tokens=tokens, unpriced_calls=unpriced),
                     "of all its model calls",
                 ),
             ),
@@ -127,18 +128,18 @@ def _again(steps: Sequence[Mapping[str, Any]]) -> str:
     return f"{again:,} of them repeated" if again else "none was repeated"
 
 
-def _timeline(told: Mapping[str, Any]) -> Markup:
+def _timeline(told: Mapping[str, Any], unpriced: int | None) -> Markup:
     steps = told["steps"]
     if not steps:
         return empty("No step has begun yet.")
     whole = max(told["durationMs"], 0.001)
-    rows = [_row(one, whole) for one in steps]
+    rows = [_row(one, whole, unpriced) for one in steps]
     shown = table("Timeline", _COLUMNS, rows, numeric=["Attempt", "Took", "Tokens", "Cost"])
     left = f"The first {len(steps):,} are shown." if told["areStepsLeftOut"] else None
     return join([shown, tag("p", left, class_="quiet") if left else None])
 
 
-def _row(step: Mapping[str, Any], whole_ms: float) -> list[Part]:
+def _row(step: Mapping[str, Any], whole_ms: float, unpriced: int | None) -> list[Part]:
     tokens = step["tokensIn"] + step["tokensOut"]
     error = step["error"]
     return [
@@ -155,7 +156,7 @@ def _row(step: Mapping[str, Any], whole_ms: float) -> list[Part]:
         figures.milliseconds(step["durationMs"]),
         mono(step["implementation"]) if step["implementation"] else figures.DASH,
         figures.count(tokens or None),
-        figures.cost(step["costUsd"], tokens=tokens) if tokens else figures.DASH,
+        figures.cost(step["costUsd"], tokens=tokens, unpriced_calls=unpriced) if tokens else figures.DASH,
     ]
 
 

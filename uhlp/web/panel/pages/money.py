@@ -133,7 +133,8 @@ def _cost(use: Mapping[str, Any]) -> str:
 
 
 def _spent(balance: Mapping[str, Any]) -> str:
-    return figures.cost(balance["spent"]["usd"], tokens=balance["spent"]["tokens"])
+    spent = balance["spent"]
+    return figures.cost(spent["usd"], tokens=spent["tokens"], unpriced_calls=spent["unpricedCalls"])
 
 
 def _savings(app_id: str, components: Mapping[str, Mapping[str, Any]]) -> Markup:
