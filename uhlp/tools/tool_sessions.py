@@ -1,8 +1,6 @@
 """ToolSessions: the sessions of executions that run now, where tool calls that come over HTTP find theirs."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from uhlp.errors import DeadlineExceeded, TooManyRequests
@@ -13,12 +11,14 @@ from uhlp.tools.tool import JsonObject
 
 class RunningSession:
     """A session's other door, with the limits that the channel sets: so many calls in all and at once, and none that
-    outlasts the execution."""
+    outlasts the execution. Open `with` it: a generator would cost every request more than the rest of this."""
 
-    __slots__ = ("_begun", "_calls", "session")
+    __slots__ = ("_begun", "_calls", "_request_id", "_running", "session")
 
-    def __init__(self, session: ToolSession) -> None:
+    def __init__(self, session: ToolSession, request_id: str, running: "dict[str, RunningSession]") -> None:
         self.session = session
+        self._request_id = request_id
+        self._running = running
         self._begun = 0
         self._calls: set[asyncio.Task[JsonObject]] = set()
 
@@ -44,8 +44,11 @@ class RunningSession:
             raise DeadlineExceeded("The execution was over before the tool had answered.")
         return call.result()
 
-    def end(self) -> None:
-        """Cancel what still runs."""
+    def __enter__(self) -> None:
+        self._running[self._request_id] = self
+
+    def __exit__(self, *failure: object) -> None:
+        del self._running[self._request_id]
         for call in self._calls:
             call.cancel()
 
@@ -56,15 +59,9 @@ class ToolSessions:
     def __init__(self) -> None:
         self._running: dict[str, RunningSession] = {}
 
-    @contextmanager
-    def running(self, request_id: str, session: ToolSession) -> Iterator[None]:
-        """The session can be found for as long as the execution runs."""
-        running = self._running[request_id] = RunningSession(session)
-        try:
-            yield
-        finally:
-            del self._running[request_id]
-            running.end()
+    def running(self, request_id: str, session: ToolSession) -> RunningSession:
+        """The session can be found for as long as the block runs; calls that have not ended end with it."""
+        return RunningSession(session, request_id, self._running)
 
     def find(self, request_id: str) -> RunningSession | None:
         """The session of an execution; None when it is over."""
