@@ -24,11 +24,14 @@ def loads(raw: bytes, *, max_depth: int = 64, subject: str = "The body") -> Any:
     """
     try:
         value = orjson.loads(raw)  # the strict reader; it stops at depth 1,024 and lets the last of equal keys win
-        if raw.count(b"[") + raw.count(b"{") > max_depth and type(value) in (dict, list):
+        brackets = raw.count(b"[") + raw.count(b"{")
+        if brackets == 1 and type(value) is dict and len(value) == raw.count(b":"):
+            return value  # nothing nests: a name that came twice would leave a colon over, as do colons in strings
+        if brackets > max_depth and type(value) in (dict, list):
             names = _names_within(value, max_depth)
             if names is None:
                 raise MalformedJson(f"{subject} is not strict JSON: it nests deeper than {max_depth} levels.")
-            if names == raw.count(b":"):  # a name that came twice would leave a colon over, as do colons in strings
+            if names == raw.count(b":"):
                 return value
         # its cache would keep thousands of texts out of bodies for good, and what it makes is not used
         jiter.from_json(raw, catch_duplicate_keys=True, cache_mode="none")

@@ -84,12 +84,13 @@ def test_a_name_that_comes_twice_is_refused_in_short_texts_and_long_ones(
     objects: list[list[tuple[str, object]]], more: int
 ) -> None:
     texts = ["{" + ", ".join(f"{json.dumps(k)}: {json.dumps(v)}" for k, v in pairs) + "}" for pairs in objects]
-    raw = ("[" + ",".join([*texts, *["{}"] * more]) + "]").encode()
-    if any(len(dict(pairs)) < len(pairs) for pairs in objects):
-        with pytest.raises(MalformedJson, match="uplicate"):
-            strict_json.loads(raw)
-    else:
-        assert strict_json.loads(raw) == json.loads(raw)
+    alone = [(text, [pairs]) for text, pairs in zip(texts, objects, strict=True)]
+    for text, pairs_within in [("[" + ",".join([*texts, *["{}"] * more]) + "]", objects), *alone]:
+        if any(len(dict(pairs)) < len(pairs) for pairs in pairs_within):
+            with pytest.raises(MalformedJson, match="uplicate"):
+                strict_json.loads(text.encode())
+        else:
+            assert strict_json.loads(text.encode()) == json.loads(text)
 
 
 @given(st.binary(max_size=200), st.integers(0, 70))
