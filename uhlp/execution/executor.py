@@ -1,5 +1,6 @@
 """Executor: one implementation, one input, one result."""
 
+from collections.abc import Coroutine
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -56,19 +57,22 @@ class Executor:
         self._numbers = count(1)
         self._executions = traffic.EXECUTIONS.on(meter)
 
-    async def run(self, call: ExecutionCall) -> ExecutionResult:
+    def run(self, call: ExecutionCall) -> Coroutine[Any, Any, ExecutionResult]:
         """Run `call` to its end. Never raises for what a sandbox or a model did, nor when no sandbox is to be had:
         that is in the result. A cancelled run frees its worker."""
         trace = call.trace or TraceContext.of(call.trace_id)
         if self._tracer is None:
-            return await self._execute(call, trace)
+            return self._execute(call, trace)
+        return self._traced(call, trace, self._tracer)
+
+    async def _traced(self, call: ExecutionCall, trace: TraceContext, tracer: "Tracer") -> ExecutionResult:
         facts = {
             "uhlp.app_id": call.app.app_id,
             "uhlp.component_id": call.component.definition.component_id,
             "uhlp.implementation": call.implementation.label,
             "uhlp.purpose": call.purpose,
         }
-        with self._tracer.span("execution", trace, facts) as span:
+        with tracer.span("execution", trace, facts) as span:
             result = await self._execute(call, span.trace)
             span.set("uhlp.outcome", result.failure or result.outcome)
             if result.error is not None:

@@ -4,6 +4,7 @@ When a handler says "not mine", fails or takes too long, the same request is ans
 What happened then leaves the request path: windows, sample and observation are handed over, never awaited.
 """
 
+from collections.abc import Awaitable
 from dataclasses import replace
 
 from uhlp.clock import Clock
@@ -172,14 +173,14 @@ class RequestRouter:
         result = await self._run(request, choice.fallback, "serving", left_s)
         return self._answer(request, choice, result, started, handler_result=failed, deoptimized=reason)
 
-    async def _run(
+    def _run(
         self,
         request: RoutedRequest,
         implementation: PromptImplementation | HandlerImplementation,
         group: Group,
         timeout_s: float,
-    ) -> ExecutionResult:
-        return await self._executor.run(
+    ) -> Awaitable[ExecutionResult]:
+        return self._executor.run(
             ExecutionCall(
                 app=request.app,
                 component=request.component,

@@ -1,7 +1,7 @@
 """FramesClient: a worker of our own runner, at the other end of a channel of JSON-RPC frames."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 import structlog
@@ -124,9 +124,9 @@ class FramesClient(WorkerClient):
             for task in call.tasks:
                 task.cancel()
 
-    async def _execute(self, request: dict[str, Any], deadline_s: float) -> Answer:
+    def _execute(self, request: dict[str, Any], deadline_s: float) -> Awaitable[Answer]:
         most = self._most_values if self.lane == "model" else None  # the calls that share a worker would end with it
-        return await self._call("execute", request, deadline_s, max_bytes=MAX_BODY_BYTES, max_values=most)
+        return self._call("execute", request, deadline_s, max_bytes=MAX_BODY_BYTES, max_values=most)
 
     async def _call(self, method: str, params: dict[str, Any], deadline_s: float, **limits: Any) -> Answer:
         channel = self._open_channel()
