@@ -16,7 +16,7 @@ from uhlp.evolution.candidate import PROGRESS, Candidate, CandidateState, Kind, 
 from uhlp.evolution.candidate_index import ACTIVE, CandidateIndex
 from uhlp.evolution.decisions import Decision, create, decide
 from uhlp.evolution.ledger import Event
-from uhlp.evolution.outlines import is_outline, outline_of, whole_of
+from uhlp.evolution.outlines import MEASURED, is_outline, outline_of, whole_of
 from uhlp.evolution.records import Change, FoldProblem, RegressionCase
 from uhlp.evolution.store import EvolutionStore
 from uhlp.keyed_locks import KeyedLocks
@@ -61,7 +61,7 @@ class CandidateBook:
         clock: Clock,
         meter: Meter,
         new_id: Callable[[], str] = new_candidate_id,
-        kept_whole: int = 32,
+        kept_whole: int = 8,
     ) -> None:
         self._new_id = new_id
         self._store = store
@@ -234,10 +234,11 @@ class CandidateBook:
         """Change progress fields in memory; `save` writes them. They are no decision and have no ledger entry.
 
         `payloads` by digest: inputs with their answers, kept beside the ledger where they stay deletable. Of one that
-        has ended, whoever changes it has just read the `whole`.
+        has ended, whoever changes what it measured has just read the `whole`; what it has cost goes on growing while a
+        model that was asked for it is still at work.
         """
         candidate = self.candidate(candidate_id)
-        if is_outline(candidate):
+        if is_outline(candidate) and not MEASURED.isdisjoint(progress):
             raise RuntimeError(f"{candidate_id} has ended, and what it measured is not in memory")
         candidate = replace(candidate, **progress)
         self._put(candidate)

@@ -9,10 +9,10 @@ from uhlp.errors import CandidateNotFound, ValidationFailed
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate, CandidateState
 from uhlp.evolution.candidate_page import USUAL, CandidatePage
+from uhlp.evolution.candidate_rows import CandidateRows
 from uhlp.evolution.governor import SafetyGovernor
 from uhlp.evolution.money import Money
 from uhlp.evolution.promotion import Promotion
-from uhlp.evolution.statistics import EvidenceAccount
 from uhlp.evolution.store import EvolutionStore
 from uhlp.optimization.compress import OptimizationReport
 
@@ -44,7 +44,7 @@ class CandidateViews:
     ) -> None:
         self._book = book
         self._store = store
-        self._governor = governor
+        self._rows = CandidateRows(book=book, governor=governor)
         self._promotion = promotion
         self._money = money
 
@@ -70,13 +70,13 @@ class CandidateViews:
             raise ValidationFailed(
                 f"{after!r} is no cursor: `after` takes that of an earlier answer.", details={"path": "after"}
             ) from None
-        page = await self._book.shown(found[:limit])
-        return CandidatePage([self._row(one) for one in page], page[-1].id if len(found) > limit else None)
+        page = found[:limit]
+        return CandidatePage(await self._rows.texts(page), page[-1].id if len(found) > limit else None)
 
     async def waiting(self) -> list[dict[str, Any]]:
         """Those that wait for a person's approval, newest first."""
         return [
-            self._row(one)
+            self._rows.row(one)
             for one in self._book.active()
             if one.is_open and one.approval_required and one.approved_by is None
         ]
@@ -86,7 +86,7 @@ class CandidateViews:
         of a shorter prompt its report."""
         one = await self._book.whole(candidate_id)
         entries = await self._store.entries(candidate_id=candidate_id, limit=1000)
-        account = self._account(one)
+        account = self._rows.account(one)
         code = await self._promotion.code_of(one) if one.code_sha else None
         shorter = await self._promotion.prompt_of(one) if one.code_sha else None
         mismatches = []
@@ -94,7 +94,7 @@ class CandidateViews:
             value = await self._store.payload(mismatch.payload, one.app_id)
             mismatches.append({**asdict(mismatch), "case": value})
         return {
-            **self._row(one),
+            **self._rows.row(one),
             "timeline": [
                 {
                     "seq": sealed.seq, "ts": sealed.entry.ts, "event": sealed.entry.event,
@@ -117,10 +117,6 @@ class CandidateViews:
             "breakEven": await self._money.break_even(one),
         }  # fmt: skip
 
-    def _account(self, one: Candidate) -> EvidenceAccount | None:
-        live = self._governor.evidence_of(one.id)
-        return live.account if live else EvidenceAccount.from_dict(one.evidence) if one.evidence else None
-
     async def _diff(self, one: Candidate, code: str) -> str | None:
         """Its code against that of the candidate before it, as `diff -u`; None where there is none before."""
         earlier = [
@@ -133,43 +129,3 @@ class CandidateViews:
             return None
         before, after = (text.splitlines(keepends=True) for text in (kept[0], code))
         return "".join(unified_diff(before, after, fromfile=earlier[0].id, tofile=one.id))
-
-    def _row(self, one: Candidate) -> dict[str, Any]:
-        live = self._governor.evidence_of(one.id)
-        account = self._account(one)
-        return {
-            "candidateId": one.id,
-            "appId": one.app_id,
-            "componentId": one.component_id,
-            "kind": one.kind,
-            "proposer": one.proposer,
-            "attempt": one.attempt,
-            "state": one.state,
-            "reason": one.reason,
-            "cause": one.cause,
-            "canaryStep": one.canary_step,
-            "version": one.version,
-            "trust": one.trust,
-            "createdAt": one.created_at,
-            "updatedAt": one.updated_at,
-            "codeSha": one.code_sha,
-            "n": one.evidence.get("n", 0),
-            "k": one.evidence.get("k", 0),
-            "coverage": one.figures.coverage,
-            "agreement": one.figures.agreement,
-            "figures": asdict(one.figures),
-            "classes": one.measurements.get("classes", {}).get("counts"),
-            "proven": account.proven if account else None,
-            "evidence": account.describe() if account else None,
-            "executions": one.executions,
-            "canary": live.canary.summary() if live is not None and live.canary is not None else None,
-            "costUsd": one.costs.usd,
-            "tokensIn": one.costs.tokens_in,
-            "tokensOut": one.costs.tokens_out,
-            "p50Ms": one.measurements.get("p50Ms"),
-            "paused": one.paused,
-            "approvalRequired": one.approval_required,
-            "approvedBy": one.approved_by,
-            "drafts": [asdict(draft) for draft in one.drafts],
-            "holds": self._governor.what_holds(one) if one.state in (S.SHADOW, S.CANARY) else None,
-        }

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from uhlp.evolution.candidate import Candidate, Mismatch
 
-_MEASURED = ("evidence", "monitor", "measurements", "mismatches")
+MEASURED = frozenset({"evidence", "monitor", "measurements", "mismatches"})
 
 
 def outline_of(candidate: Candidate) -> Candidate:
@@ -32,7 +32,7 @@ def outline_of(candidate: Candidate) -> Candidate:
 
 def whole_of(outline: Candidate, stored: Candidate) -> Candidate:
     """The outline with what its row keeps of its measurements."""
-    return replace(outline, **{name: getattr(stored, name) for name in _MEASURED})
+    return replace(outline, **{name: getattr(stored, name) for name in MEASURED})
 
 
 def is_outline(candidate: Candidate) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import orjson
 import pytest
 from unit.cli.conftest import Run
 from web.fakes import ADMIN_TOKEN, QuietEvolution, listening
@@ -24,7 +25,7 @@ class ThreeCandidates(QuietEvolution):
         older = NEWEST_FIRST[NEWEST_FIRST.index(after) + 1 if after else 0 :]
         page = older[:limit]
         rows = [{"candidateId": one, "appId": "shop", "componentId": "echo", "state": "promoted"} for one in page]
-        return CandidatePage(rows, page[-1] if len(older) > limit else None)
+        return CandidatePage([orjson.dumps(one) for one in rows], page[-1] if len(older) > limit else None)
 
 
 @pytest.fixture

@@ -1,8 +1,10 @@
 """Candidates that have ended: little of them stays in memory, and everything is still told."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,8 @@ from tests.unit.evolution.world import APP, PARSE, World
 from uhlp.clock import FakeClock
 from uhlp.errors import CandidateNotFound, NotLeading, ValidationFailed
 from uhlp.evolution.book import CandidateBook
-from uhlp.evolution.candidate import Candidate, CandidateState, Figures, Mismatch
+from uhlp.evolution.candidate import Candidate, CandidateState, Costs, Figures, Mismatch
+from uhlp.evolution.candidate_rows import CandidateRows
 from uhlp.evolution.ledger import Event
 from uhlp.evolution.outlines import is_outline
 from uhlp.evolution.statistics import EvidenceAccount
@@ -87,7 +90,7 @@ async def test_whoever_forgets_to_ask_gets_an_error_and_no_empty_answer(tmp_path
             lambda: dict(outline.measurements),
             lambda: len(outline.mismatches),
             lambda: [*outline.mismatches],
-            lambda: book.grow(first, executions=1),
+            lambda: book.grow(first, measurements={}),
         ):
             with pytest.raises(RuntimeError, match="has ended"):
                 read()
@@ -124,6 +127,22 @@ async def test_what_a_person_corrects_of_an_ended_candidate_is_kept(tmp_path: Pa
         after = await book.whole(before.id)
         assert after.figures.overruled == 1
         assert (after.evidence, after.mismatches) == (whole.evidence, whole.mismatches)
+
+
+async def test_what_a_candidate_has_cost_is_charged_although_it_ended_long_before_its_model_answered(
+    tmp_path: Path,
+) -> None:
+    async with opened(tmp_path) as book:
+        before = await ended(book)
+        for _ in range(3):
+            await ended(book)
+        assert is_outline(book.candidate(before.id))
+        book.grow(before.id, costs=Costs(tokens_in=100, usd=0.5))
+        await ended(book)
+        await book.save()
+    async with opened(tmp_path) as book:
+        assert book.candidate(before.id).costs == Costs(tokens_in=100, usd=0.5)
+        assert await book.whole(before.id) == replace(before, costs=Costs(tokens_in=100, usd=0.5))
 
 
 async def test_candidates_are_found_by_component_and_state_among_many(tmp_path: Path) -> None:
@@ -198,6 +217,35 @@ async def test_an_ended_candidate_is_shown_after_a_restart_as_before_it(world: W
     assert (await world.oversight.why(APP, PARSE))["lines"][0] == why["lines"][0]  # the rest is of live traffic
     assert await world.oversight.savings(APP) == savings
     assert await world.oversight.candidate(candidate_id) == whole
+
+
+async def to_outline(world: World, candidate_id: str) -> None:
+    """Others end, until what it measured is no longer in memory."""
+    while not is_outline(world.book.candidate(candidate_id)):
+        await ended(world.book, "other", APP)
+
+
+async def test_the_row_of_an_ended_candidate_says_what_was_decided_of_it_since_it_was_last_shown(world: World) -> None:
+    candidate_id = (await ended(world.book, "other", APP)).id
+    await to_outline(world, candidate_id)
+    shown = [(await world.oversight.candidates()).rows[-1] for _ in range(2)]
+    assert [(one["state"], one["reason"]) for one in shown] == [("rejected", "one was wrong")] * 2
+    await world.oversight.act(candidate_id, "quarantine", actor="ann", reason="never again")
+    await world.oversight.act(candidate_id, "clear-quarantine", actor="ann", reason="perhaps")
+    await to_outline(world, candidate_id)
+    for _ in range(2):
+        row = (await world.oversight.candidates()).rows[-1]
+        assert (row["state"], row["reason"]) == ("rejected", "perhaps")
+        assert row == shown[0] | {one: row[one] for one in ("reason", "cause", "updatedAt")}
+
+
+async def test_rows_are_those_of_each_however_few_are_kept(world: World) -> None:
+    ids = [(await ended(world.book, "other", APP)).id for _ in range(12)]
+    rows = CandidateRows(book=world.book, governor=world.governor, kept=2)
+    for _ in range(2):
+        for chosen in (ids, ids[:3], [*reversed(ids)]):
+            texts = await rows.texts([world.book.candidate(one) for one in chosen])
+            assert [json.loads(one)["candidateId"] for one in texts] == chosen
 
 
 async def test_a_decision_that_is_refused_while_others_are_read_leaves_nothing_that_cannot_be_saved(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import orjson
 import uvicorn
 
 from uhlp.access.access_tokens import AccessTokens
@@ -197,7 +198,7 @@ class QuietEvolution:
             "candidateId": "cand-1", "appId": "shop", "componentId": "echo", "state": "canary",
             "reason": "shadow passed",
         }  # fmt: skip
-        return CandidatePage([one])
+        return CandidatePage([orjson.dumps(one)])
 
     async def waiting(self) -> list[dict[str, Any]]:
         return []

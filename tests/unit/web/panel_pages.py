@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import orjson
 from markupsafe import Markup
 
 from uhlp.access.administrator import Administrator, Role
@@ -48,7 +49,7 @@ class HostileEvolution(QuietEvolution):
         limit: int = 100, after: str | None = None,
     ) -> CandidatePage:  # fmt: skip
         found = [await self.candidate("cand-1")] if state in (None, "canary") else []
-        return CandidatePage(found, cursor=HOSTILE if found and after is None else None)
+        return CandidatePage([orjson.dumps(one) for one in found], cursor=HOSTILE if found and after is None else None)
 
     async def waiting(self) -> list[dict[str, Any]]:
         return [await self.candidate("cand-1")]

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
-from fastapi.responses import StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 from pydantic import Field
 
 from uhlp.errors import BadInput
@@ -61,21 +61,21 @@ async def why(app_id: str, component_id: str, services: ServicesDep) -> dict[str
     return await services.evolution.why(app_id, component_id)
 
 
-@router.get("/candidates")
+@router.get("/candidates", response_model=dict[str, Any])
 async def list_candidates(
     services: ServicesDep,
     app_id: Annotated[str | None, Query(alias="appId")] = None,
     state: str | None = None,
     limit: Annotated[int, Query(ge=1, le=MOST)] = USUAL,
     after: str | None = None,
-) -> dict[str, Any]:
+) -> Response:
     """The newest proposed implementations, of one application or in one state where these are given: 100, or `limit`,
     1,000 at most.
 
     With `after`, the `cursor` of an earlier answer, those that follow it; a cursor of null says that there are no more.
     """
     page = await services.evolution.candidates(app_id, state, limit=limit, after=after)
-    return {"candidates": page.rows, "cursor": page.cursor}
+    return Response(page.to_json(), media_type="application/json")
 
 
 @router.get("/candidates/{candidate_id}")
