@@ -19,6 +19,7 @@ from tests.bench.state import definition, resident_mib, state_of, timed
 from uhlp.clock import SystemClock
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import CandidateState, Checkpoint, Draft, Mismatch
+from uhlp.evolution.candidate_rows import CandidateRows
 from uhlp.evolution.comparison import Comparison
 from uhlp.evolution.config import EvolutionConfig
 from uhlp.evolution.decisions import create, decide
@@ -148,6 +149,13 @@ def _ended(number: int) -> Iterable[list[Change]]:
         yield changes
 
 
+class _NoneLive:
+    """Stands in for the governor."""
+
+    def evidence_of(self, candidate_id: str) -> None:
+        return None
+
+
 async def candidates(folder: Path, number: int) -> Figures:
     """`number` candidates that have ended."""
     clock = SystemClock()
@@ -162,7 +170,8 @@ async def candidates(folder: Path, number: int) -> Figures:
         opened = perf_counter() - started
         gc.collect()
         kib = (resident_mib() - before) * 1024 / number
-        page = await _p50_ms(lambda _: book.shown(list(islice(book.newest_first(), 100))))
+        rows = CandidateRows(book=book, governor=_NoneLive())
+        page = await _p50_ms(lambda _: rows.texts(list(islice(book.newest_first(), 100))))
         return {
             "candidates, start, s": opened, "candidates, held for each, KiB": kib, "candidates, newest 100, ms": page,
         }  # fmt: skip
