@@ -53,6 +53,25 @@ async def test_a_spare_that_is_taken_while_another_is_ended_is_the_takers() -> N
     assert not second.is_stopping.is_set()
 
 
+async def test_kinds_that_come_and_go_leave_nothing_behind() -> None:
+    spares = Spares(number=1, launch=nothing)
+    for number in range(100):
+        spare = Spare()
+        spare.kind = f"kind {number}"
+        spare.may_end.set()
+        assert spares.take(spare.kind, SPEC) is None
+        assert spares.add(spare)  # type: ignore[arg-type]  # as far as spares look
+        if number % 3 == 0:
+            assert spares.take(spare.kind, SPEC) is spare
+        elif number % 3 == 1:
+            spares.forget(spare)  # type: ignore[arg-type]
+        else:
+            await spares.tend({"other"})
+        spares.forget(spare)  # type: ignore[arg-type]
+        assert spares.status() == {}
+    assert len(spares._ready) == 0
+
+
 class ListedEngine(Engine):
     """An engine of which only the list of containers is asked."""
 

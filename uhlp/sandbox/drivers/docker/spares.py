@@ -4,7 +4,6 @@ They are kept by kind (everything that cannot change after a start) and not by a
 kind gets it, once. One that has been used is never a spare again.
 """
 
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
 
 import structlog
@@ -27,15 +26,17 @@ class Spares:
     def __init__(self, *, number: int, launch: Launch) -> None:
         self._number = number
         self._launch = launch
-        self._ready: defaultdict[str, list[DockerSandbox]] = defaultdict(list)
+        self._ready: dict[str, list[DockerSandbox]] = {}
+        """By kind, where there are any: kinds come and go with the pools of applications."""
         self._refilling: set[str] = set()
         self._orders: dict[str, tuple[SandboxSpec, ImageFacts]] = {}
         self._tasks = OwnedTasks()
 
     def take(self, kind: str, spec: SandboxSpec) -> DockerSandbox | None:
         """A spare of this kind, for this application from now on; None when there is none."""
-        while self._ready[kind]:
-            sandbox = self._ready[kind].pop()
+        while ready := self._ready.get(kind):
+            sandbox = ready[-1]
+            self.forget(sandbox)
             if sandbox.is_fit:
                 sandbox.spec = spec
                 return sandbox
@@ -43,22 +44,25 @@ class Spares:
 
     def add(self, sandbox: DockerSandbox) -> bool:
         """Keep one that has served nobody; False when there are enough of its kind."""
-        if len(self._ready[sandbox.kind]) >= self._number:
+        if self._lacking(sandbox.kind) <= 0:
             return False
-        self._ready[sandbox.kind].append(sandbox)
+        self._ready.setdefault(sandbox.kind, []).append(sandbox)
         return True
 
     def refill(self, kind: str, spec: SandboxSpec, image: ImageFacts) -> None:
         """Start what is missing of a kind, in the background; does nothing while that is under way."""
         self._orders[kind] = (spec, image)
-        if kind not in self._refilling and len(self._ready[kind]) < self._number:
+        if kind not in self._refilling and self._lacking(kind) > 0:
             self._refilling.add(kind)
             self._tasks.spawn(self._refill(kind, spec, image))
 
     def forget(self, sandbox: DockerSandbox) -> None:
-        """It has ended."""
-        if sandbox in self._ready[sandbox.kind]:
-            self._ready[sandbox.kind].remove(sandbox)
+        """It has ended, or is no spare any more."""
+        ready = self._ready.get(sandbox.kind, [])
+        if sandbox in ready:
+            ready.remove(sandbox)
+            if not ready:
+                del self._ready[sandbox.kind]
 
     async def tend(self, kinds: Iterable[str]) -> None:
         """End spares that have grown old and those of kinds that nobody uses; start what is missing of the others."""
@@ -66,7 +70,7 @@ class Spares:
         for kind, ready in list(self._ready.items()):
             for sandbox in [each for each in ready if kind not in wanted or not each.is_fit]:
                 if sandbox in ready:  # it may have been taken, or have ended, while another one was stopped
-                    ready.remove(sandbox)
+                    self.forget(sandbox)
                     await sandbox.stop("nobody needs this spare")
         self._orders = {kind: order for kind, order in self._orders.items() if kind in wanted}
         for kind, (spec, image) in self._orders.items():
@@ -78,7 +82,7 @@ class Spares:
 
     def status(self) -> dict[str, int]:
         """How many are ready, by kind."""
-        return {kind: len(ready) for kind, ready in self._ready.items() if ready}
+        return {kind: len(ready) for kind, ready in self._ready.items()}
 
     async def settle(self) -> None:
         """Returns when no spare is being started."""
@@ -90,9 +94,12 @@ class Spares:
         await self._tasks.close()
         await self.tend(())
 
+    def _lacking(self, kind: str) -> int:
+        return self._number - len(self._ready.get(kind, ()))
+
     async def _refill(self, kind: str, spec: SandboxSpec, image: ImageFacts) -> None:
         try:
-            while len(self._ready[kind]) < self._number:
+            while self._lacking(kind) > 0:
                 self.add(await self._launch(spec, image))
         except UhlpError as error:  # the next start or cycle tries again
             _log.warning("spare_not_started", reason=error.message)
