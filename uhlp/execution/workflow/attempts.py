@@ -24,7 +24,7 @@ from uhlp.errors import (
     UhlpError,
     Unavailable,
 )
-from uhlp.execution.workflow.live_run import LiveRun, Parked, RunFails, RunStops
+from uhlp.execution.workflow.live_run import LiveRun, Parked, RunFails, RunStops, is_being_cancelled
 from uhlp.execution.workflow.outcome import Outcome, failed, outcome_of
 from uhlp.execution.workflow.records import StepBegun, StepEnded, StepRecord, StepState
 from uhlp.execution.workflow.run_journal import RunJournal
@@ -139,6 +139,9 @@ class Attempts:
         except UhlpError as error:
             return failed(error)
         except asyncio.CancelledError:
+            if not is_being_cancelled():
+                log.exception("workflow_step_failed", run_id=record.run_id, step=record.path)
+                return failed(InternalError())
             if not run.is_parking:
                 with contextlib.suppress(RunStops):
                     self._append_end(record, "cancelled", Outcome())

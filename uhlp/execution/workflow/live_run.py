@@ -1,5 +1,6 @@
 """LiveRun: a run that this process is working on, and the reasons why it stops doing so."""
 
+import asyncio
 from collections.abc import Sequence
 
 from uhlp.execution.workflow.outcome import Outcome
@@ -29,6 +30,12 @@ class RunFails(RunStops):
     def __init__(self, outcome: Outcome) -> None:
         self.outcome = outcome
         super().__init__(outcome.code)
+
+
+def is_being_cancelled() -> bool:
+    """Whether somebody wants the current task to end. If not, a CancelledError comes from what the task waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 class LiveRun:

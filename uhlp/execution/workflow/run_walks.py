@@ -12,7 +12,7 @@ from uhlp.errors import AppNotFound, InternalError, NotFound, UhlpError, Unavail
 from uhlp.execution.workflow.formatting import check_answer
 from uhlp.execution.workflow.interpreter import Interpreter
 from uhlp.execution.workflow.journal_table import held_bytes, select_steps
-from uhlp.execution.workflow.live_run import LiveRun, Parked
+from uhlp.execution.workflow.live_run import LiveRun, Parked, is_being_cancelled
 from uhlp.execution.workflow.open_run import OpenRun
 from uhlp.execution.workflow.open_runs import OpenRuns
 from uhlp.execution.workflow.outcome import Outcome, failed
@@ -138,13 +138,14 @@ class RunWalks:
             with contextlib.suppress(UhlpError):  # it is found again all the same
                 self._journal.append(RunMoved(run_id=record.run_id, state="waiting"))
         except asyncio.CancelledError:
-            if run.end_with is None:
+            if run.end_with is not None:
+                self._open.end(run, "cancelled", run.end_with)
+            elif is_being_cancelled():
                 raise
-            self._open.end(run, "cancelled", run.end_with)
+            else:  # something that it waited for was
+                self._put_off(run, "CANCELLED")
         except (Unavailable, AppNotFound) as error:  # neither is the run's fault, nor for ever
-            log.warning("workflow_run_put_off", run_id=record.run_id, app_id=record.app_id, code=error.code)
-            run.is_parked = True
-            self._open.wake_in(run, PUT_OFF_S)
+            self._put_off(run, error.code)
         except UhlpError as error:
             self._open.end(run, "failed", failed(error))
         except Exception:
@@ -154,6 +155,11 @@ class RunWalks:
             run.task = None
             if run.must_go_on and self._open.get(record.run_id) is not None and not run.is_queued:
                 self._open.enqueue(run)
+
+    def _put_off(self, run: OpenRun, code: str) -> None:
+        log.warning("workflow_run_put_off", run_id=run.record.run_id, app_id=run.record.app_id, code=code)
+        run.is_parked = True
+        self._open.wake_in(run, PUT_OFF_S)
 
     def _left(self, run: OpenRun, task: asyncio.Task[None]) -> None:
         """Cancelled before its first step, a task has done nothing of what `_go_on` does at its end."""

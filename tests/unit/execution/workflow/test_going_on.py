@@ -688,6 +688,19 @@ async def test_a_run_whose_application_cannot_be_read_now_goes_on_when_it_can(tm
                     await parts.runs.run_cycle()
 
 
+async def test_a_run_goes_on_when_something_else_that_it_waited_for_was_cancelled(tmp_path):
+    path, app = tmp_path / "w.db", app_of(PAUSED)
+    run_id = await _left_behind(path, app, work=echo)
+    parts = Parts(path, app, components=ScriptedComponents(work=echo))
+    parts.registry.refusal = asyncio.CancelledError()
+    async with running(parts):
+        parts.clock.advance(61)
+        await parts.until(lambda: parts.registry.refused)
+        parts.registry.refusal = None
+        parts.clock.advance(PUT_OFF_S)
+        await waits_at(parts, run_id, "paid")
+
+
 async def test_a_run_is_not_said_to_be_cancelled_before_the_journal_has_it(tmp_path):
     class FullDisk(RunJournal):
         is_full = False

@@ -338,6 +338,16 @@ async def test_a_client_that_leaves_cancels_its_run(tmp_path):
         assert parts.runs.open_runs == 0
 
 
+async def test_a_step_fails_when_something_that_it_waited_for_was_cancelled(tmp_path):
+    async def cancelled(asked):
+        raise asyncio.CancelledError
+
+    root = block(step("one", ask("cancelled"), on_failure=(Transition("two"),)), step("two", ask("last")))
+    components = ScriptedComponents(cancelled=cancelled, last="told")
+    async with running(Parts(tmp_path / "w.db", app_of(root), components=components)) as parts:
+        assert (await parts.runs.answer(parts.call())).data == "told"
+
+
 async def test_an_answer_that_breaks_the_components_promise_is_refused(tmp_path):
     from dataclasses import replace
 
