@@ -119,6 +119,16 @@ def held_bytes(db: sqlite3.Connection, run_id: str) -> int:
     return int(held)
 
 
+def usage_of(db: sqlite3.Connection, run_id: str) -> tuple[int, int, float]:
+    """Tokens in, tokens out and US dollars of all steps of a run."""
+    query = (
+        "SELECT coalesce(sum(tokens_in), 0), coalesce(sum(tokens_out), 0), coalesce(sum(cost_usd), 0.0) FROM steps"
+        " WHERE run_id = ?"
+    )
+    tokens_in, tokens_out, usd = db.execute(query, (run_id,)).fetchone()
+    return tokens_in, tokens_out, usd
+
+
 def masked_steps(db: sqlite3.Connection, run: RunRecord, *, limit: int) -> list[StepRecord]:
     """The same, as it may be shown: masked, which is what an ended run keeps of them anyway."""
     if run.state in ENDED_STATES:

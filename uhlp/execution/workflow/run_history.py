@@ -4,14 +4,14 @@ from typing import Any
 
 from uhlp.clock import Clock
 from uhlp.errors import ExecutionNotFound, StateConflict
-from uhlp.execution.workflow.journal_table import delete_run, masked_steps, select_run, select_runs
+from uhlp.execution.workflow.journal_table import delete_run, masked_steps, select_run, select_runs, usage_of
 from uhlp.execution.workflow.records import OPEN_STATES, RunRecord, StepRecord
 from uhlp.execution.workflow.run_journal import RunJournal
 from uhlp.rfc3339 import rfc3339
 from uhlp.traffic.redaction import Redaction
 
 MOST_STEPS = 2_000
-"""Of one run, in its timeline; `stepsLeftOut` says how many there are beyond."""
+"""Of one run, in its timeline; `areStepsLeftOut` says that there are more."""
 
 
 class RunHistory:
@@ -44,19 +44,17 @@ class RunHistory:
         return {name: shown[name] for name in names}
 
     async def timeline(self, app_id: str, execution_id: str) -> dict[str, Any]:
-        """One run with its steps in the order in which they began; their times are milliseconds since its start."""
+        """One run with its steps in the order in which they began; their times are milliseconds since its start.
+        `usage` is that of all steps, shown or not."""
         record = await self.record(app_id, execution_id)
-        steps = await self._journal.ask(lambda db: masked_steps(db, record, limit=MOST_STEPS + 1))
-        used = {
-            "tokensIn": sum(one.tokens_in for one in steps),
-            "tokensOut": sum(one.tokens_out for one in steps),
-            "costUsd": sum(one.cost_usd for one in steps),
-        }
+        steps, (tokens_in, tokens_out, usd) = await self._journal.ask(
+            lambda db: (masked_steps(db, record, limit=MOST_STEPS + 1), usage_of(db, record.run_id))
+        )
         shown = [_step(one, record.started) for one in steps[:MOST_STEPS]]
         return {
             **self._shown(record),
             "input": _masked(record, record.input),
-            "usage": used,
+            "usage": {"tokensIn": tokens_in, "tokensOut": tokens_out, "costUsd": usd},
             "steps": shown,
             "areStepsLeftOut": len(steps) > MOST_STEPS,
         }

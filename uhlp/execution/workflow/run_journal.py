@@ -78,7 +78,8 @@ class RunJournal:
         await self.ask(lambda connection: None)
 
     async def ask(self, question: Question[T]) -> T:
-        """The answer of `question(connection)`, in a transaction of its own, after everything appended before."""
+        """The answer of `question(connection)`, in a transaction of its own, after everything appended before. What it
+        changes is changed as a whole, or, where it raises, not at all."""
         if self._thread is None:
             raise Unavailable("the journal of workflows is closed")
         asked = _Question(question, asyncio.get_running_loop())
@@ -150,11 +151,15 @@ class _Question:
         value: Any = None
         if failure is None:
             try:
+                db.execute("BEGIN")
                 value = self._question(db)
+                db.execute("COMMIT")
             except sqlite3.Error as error:
                 failure = Unavailable(f"the workflows fail: {error}", retry_after_s=5.0)
             except Exception as error:
                 failure = error
+            if db.in_transaction:
+                db.execute("ROLLBACK")
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._deliver, value, failure)
 

@@ -3,9 +3,11 @@ import stat
 
 import pytest
 
+from uhlp.clock import FakeClock
 from uhlp.errors import Unavailable
 from uhlp.execution.workflow.journal_table import (
     delete_old,
+    delete_run,
     masked_steps,
     select_begun_by,
     select_open_runs,
@@ -14,6 +16,7 @@ from uhlp.execution.workflow.journal_table import (
     select_steps,
 )
 from uhlp.execution.workflow.records import RunBegun, RunEnded, RunMoved, RunRecord, StepBegun, StepEnded, StepRecord
+from uhlp.execution.workflow.run_history import MOST_STEPS, RunHistory
 from uhlp.execution.workflow.run_journal import RunJournal
 
 
@@ -221,3 +224,29 @@ async def test_a_closed_journal_says_so(journal):
 
 async def test_the_file_is_private(journal, tmp_path):
     assert stat.S_IMODE((tmp_path / "workflows.db").stat().st_mode) == 0o600
+
+
+async def test_what_is_asked_for_is_done_as_a_whole_or_not_at_all(journal):
+    journal.append(RunBegun(run_of()))
+    journal.append(StepBegun(step_of()))
+
+    def half(db):
+        db.execute("DELETE FROM steps")
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await journal.ask(half)
+    assert len(await journal.ask(lambda db: select_steps(db, "r1"))) == 1
+    await journal.ask(lambda db: delete_run(db, "r1"))
+    assert await journal.ask(select_open_runs) == []
+
+
+async def test_a_timeline_shows_so_many_steps_and_the_usage_of_all(journal):
+    journal.append(RunBegun(run_of()))
+    for number in range(MOST_STEPS + 3):
+        journal.append(StepBegun(step_of(f"s{number}")))
+        journal.append(ended(f"s{number}", tokens_in=1, tokens_out=2, cost_usd=0.5))
+    shown = await RunHistory(journal=journal, clock=FakeClock()).timeline("shop", "r1")
+    assert (len(shown["steps"]), shown["areStepsLeftOut"]) == (MOST_STEPS, True)
+    all_of_them = MOST_STEPS + 3
+    assert shown["usage"] == {"tokensIn": all_of_them, "tokensOut": 2 * all_of_them, "costUsd": all_of_them / 2}

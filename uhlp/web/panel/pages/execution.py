@@ -85,7 +85,7 @@ def _about(visit: Visit, told: Mapping[str, Any], unpriced: int | None) -> Marku
             tiles(
                 tile("State", state_badge(told["state"]), f"answers {figures.words(told['resultType'])}"),
                 tile("Took", figures.milliseconds(told["durationMs"]), "so far" if is_open else "in all"),
-                tile("Attempts of steps", figures.count(len(told["steps"])), _again(told["steps"])),
+                tile("Attempts of steps", _attempts(told), _again(told["steps"])),
                 tile(
                     "Tokens",
                     figures.count(tokens),
@@ -121,6 +121,11 @@ def _about(visit: Visit, told: Mapping[str, Any], unpriced: int | None) -> Marku
             ),
         ]
     )
+
+
+def _attempts(told: Mapping[str, Any]) -> str:
+    shown = figures.count(len(told["steps"]))
+    return f"{shown} and more" if told["areStepsLeftOut"] else shown
 
 
 def _again(steps: Sequence[Mapping[str, Any]]) -> str:
