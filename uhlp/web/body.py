@@ -2,10 +2,14 @@
 
 import asyncio
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from starlette.types import Receive, Send
 
 from uhlp.errors import BadInput, PayloadTooLarge
+
+if TYPE_CHECKING:
+    from uhlp.web.exchange import Exchange
 
 LARGE_BYTES = 256 * 1024
 """What is read beyond this is worth a thread: 10 MB of JSON take most of a second."""
@@ -19,7 +23,14 @@ class ClientDisconnected(Exception):
     """The client left before its request was complete; there is nobody to answer."""
 
 
-async def read_body(receive: Receive, headers: Mapping[bytes, bytes], *, limit_bytes: int, timeout_s: float) -> bytes:
+async def read_body(
+    receive: Receive,
+    headers: Mapping[bytes, bytes],
+    *,
+    limit_bytes: int,
+    timeout_s: float,
+    exchange: "Exchange | None" = None,
+) -> bytes:
     """The whole body. Raises PayloadTooLarge, before reading where Content-Length says so, BadInput when it does
     not arrive in time or is compressed, ClientDisconnected.
     """
@@ -33,6 +44,8 @@ async def read_body(receive: Receive, headers: Mapping[bytes, bytes], *, limit_b
             raise _too_large(limit_bytes)
     if headers.get(b"content-encoding", b"identity") != b"identity":
         raise BadInput("Compressed bodies are not accepted here: send the body without Content-Encoding.")
+    if exchange is not None and (body := exchange.take_body()) is not None:
+        return _within(limit_bytes, body)
     reader, is_late = asyncio.current_task(), False
 
     def give_up() -> None:
@@ -88,9 +101,7 @@ async def _read(receive: Receive, limit_bytes: int) -> bytes:
         raise ClientDisconnected
     body: bytes = message.get("body", b"")
     if not message.get("more_body", False):
-        if len(body) > limit_bytes:
-            raise _too_large(limit_bytes)
-        return body
+        return _within(limit_bytes, body)
     chunks = bytearray(body)
     while message.get("more_body", False):
         if len(chunks) > limit_bytes:
@@ -99,9 +110,13 @@ async def _read(receive: Receive, limit_bytes: int) -> bytes:
         if message["type"] == "http.disconnect":
             raise ClientDisconnected
         chunks += message.get("body", b"")
-    if len(chunks) > limit_bytes:
+    return _within(limit_bytes, bytes(chunks))
+
+
+def _within(limit_bytes: int, body: bytes) -> bytes:
+    if len(body) > limit_bytes:
         raise _too_large(limit_bytes)
-    return bytes(chunks)
+    return body
 
 
 def _too_large(limit_bytes: int) -> PayloadTooLarge:

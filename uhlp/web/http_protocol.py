@@ -3,12 +3,13 @@
 from asyncio import BaseTransport, TimerHandle, Transport
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from uhlp.errors import BadInput, HeadersTooLarge, UhlpError
 from uhlp.tracing.trace_context import trace_id_of
 from uhlp.web.answers import error_response
 from uhlp.web.draining import draining_of
+from uhlp.web.exchange import Exchange
 from uhlp.web.joined_writes import JoinedWrites
 
 MOST_HEAD_BYTES = 64 * 1024
@@ -45,12 +46,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._fault: UhlpError | None = None
 
     def connection_made(self, transport: BaseTransport) -> None:
-        super().connection_made(JoinedWrites(cast(Transport, transport), self.loop))
+        joined = JoinedWrites(cast(Transport, transport), self.loop)
+        super().connection_made(joined)
+        self._exchange = Exchange(joined, self.loop)
         self._timer = self.loop.call_later(HEAD_TIMEOUT_S, self._close)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
         super().connection_lost(exc)
+        self._exchange.end()
 
     def data_received(self, data: bytes) -> None:
         if self._refusal is not None:
@@ -91,6 +95,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._part = _BETWEEN
         super().on_message_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._exchange.begin(cycle)
+        super()._start_asgi_task(cycle, app)
 
     def handle_websocket_upgrade(self) -> None:
         """The next protocol gets the connection as it came."""

@@ -28,6 +28,7 @@ from uhlp.web.app_keys import AppKeys
 from uhlp.web.application_hosts import OWN_HOST
 from uhlp.web.body import LARGE_BYTES, ClientDisconnected, has_body, read_body, send_early
 from uhlp.web.disconnect import DisconnectWatch
+from uhlp.web.exchange import EXCHANGE, Exchange
 from uhlp.web.input_assembly import assemble_input, is_json
 from uhlp.web.prefer import accepted_response, prefers_async
 from uhlp.web.route_access import RouteAccess
@@ -69,11 +70,12 @@ class Ingress:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = perf_counter()
+        exchange: Exchange | None = scope.get(EXCHANGE)
         headers: dict[bytes, bytes] = dict(scope["headers"])
         trace = TraceContext.read(headers.get(b"traceparent"), headers.get(b"tracestate"))
         trace_id = trace.trace_id
         try:
-            status, response_headers, body = await self._respond(scope, receive, headers, trace, started)
+            status, response_headers, body = await self._respond(scope, receive, exchange, headers, trace, started)
         except UhlpError as error:
             status, response_headers, body = self._refuse(error, trace_id, scope)
         except ClientDisconnected:
@@ -84,11 +86,19 @@ class Ingress:
         if "body_was_read" not in scope and status >= 400 and has_body(headers):
             await send_early(send, receive, status, response_headers, body)
             return
+        if exchange is not None and exchange.answer(status, response_headers, body):
+            return
         await send({"type": "http.response.start", "status": status, "headers": response_headers})
         await send({"type": "http.response.body", "body": body})
 
     async def _respond(
-        self, scope: Scope, receive: Receive, headers: Mapping[bytes, bytes], trace: TraceContext, started: float
+        self,
+        scope: Scope,
+        receive: Receive,
+        exchange: Exchange | None,
+        headers: Mapping[bytes, bytes],
+        trace: TraceContext,
+        started: float,
     ) -> tuple[int, Headers, bytes]:
         app_id, path = _split_path(scope["raw_path"])
         app = self._registry.snapshot(app_id)
@@ -106,6 +116,7 @@ class Ingress:
             headers,
             limit_bytes=self._settings.max_body_bytes,
             timeout_s=self._settings.body_timeout_s,
+            exchange=exchange,
         )
         scope["body_was_read"] = True
         assemble = partial(
@@ -140,7 +151,7 @@ class Ingress:
                 execution_id, f"{prefix}{RESERVED}executions/{execution_id}", trace.trace_id
             )
             return status, [*_walls(scope), *own], answered
-        answer = await self._handle(request, receive)
+        answer = await self._handle(request, receive, exchange)
         return answer_response(
             answer,
             trace.trace_id,
@@ -158,11 +169,15 @@ class Ingress:
             raise BadInput("X-Request-Timeout-Ms is not a number of milliseconds from 1 on.")
         return self._clock.monotonic() + int(raw) / 1000
 
-    async def _handle(self, request: RoutedRequest, receive: Receive) -> RoutedAnswer:
+    async def _handle(self, request: RoutedRequest, receive: Receive, exchange: Exchange | None) -> RoutedAnswer:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("an ASGI application runs in a task")
-        watch = DisconnectWatch(receive, task, asyncio.get_running_loop())
+        watch: Exchange | DisconnectWatch
+        if exchange is not None:
+            watch = exchange.watch(task)
+        else:
+            watch = DisconnectWatch(receive, task, asyncio.get_running_loop())
         try:
             return await self._router.handle(request)
         except asyncio.CancelledError:

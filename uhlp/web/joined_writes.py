@@ -26,6 +26,13 @@ class JoinedWrites(Transport):
             self._held = bytes(data)
             self._turn = self._loop.call_soon(self.flush)
 
+    def write_whole(self, data: bytes) -> None:
+        """Send what is held back, and `data` with it: nothing will follow that it could wait for."""
+        if self._turn is not None:
+            self.transport.writelines((self._take(), data))
+        else:
+            self.transport.write(data)
+
     def flush(self) -> None:
         """Send what is held back, unless the connection has ended meanwhile."""
         if self._turn is not None:

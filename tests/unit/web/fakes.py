@@ -422,9 +422,8 @@ def services(**parts: Any) -> Services:
 @asynccontextmanager
 async def listening(app: Any, **config: Any) -> AsyncIterator[int]:
     """`app` behind a real uvicorn on a free port of the loopback interface; the port."""
-    server = uvicorn.Server(
-        uvicorn.Config(app, host="127.0.0.1", port=0, http=BoundedHttpProtocol, log_level="error", **config)
-    )
+    as_served: dict[str, Any] = {"http": BoundedHttpProtocol, "access_log": False, "log_level": "error"}
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, **(as_served | config)))
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     task = asyncio.create_task(server.serve())
     while not server.started:
