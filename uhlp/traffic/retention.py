@@ -30,5 +30,10 @@ class Retention:
         """Count one more sample of a component, and delete when it is time."""
         self._added[app_id, component_id] += 1
         if self._added[app_id, component_id] >= self._every:
-            self._added[app_id, component_id] = 0
+            del self._added[app_id, component_id]
             connection.execute(_DELETE, {"app": app_id, "component": component_id, **self._limits})
+
+    def forget(self, app_id: str) -> None:
+        """An application's samples have gone."""
+        for place in [place for place in self._added if place[0] == app_id]:
+            del self._added[place]

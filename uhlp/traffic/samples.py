@@ -211,9 +211,13 @@ class SampleStore:
     async def delete_application(self, app_id: str) -> int:
         """Forget everything about an application; the number of samples removed."""
         await self.adjudications.delete_application(app_id)
-        return await self._ask(
-            lambda connection: connection.execute("DELETE FROM samples WHERE app_id = ?", (app_id,)).rowcount
-        )
+
+        def delete(connection: sqlite3.Connection) -> int:
+            number = connection.execute("DELETE FROM samples WHERE app_id = ?", (app_id,)).rowcount
+            self._retention.forget(app_id)
+            return number
+
+        return await self._ask(delete)
 
     async def sample(self, app_id: str, sample_id: str) -> Sample | None:
         """One kept sample of an application."""

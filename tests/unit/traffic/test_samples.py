@@ -132,6 +132,7 @@ async def test_a_deleted_application_leaves_nothing(store):
     assert await store.delete_application("shop") == 1
     assert (await store.counts("shop", "triage")).total == 0
     assert (await store.counts("other", "triage")).total == 1
+    assert [app_id for app_id, _component in store._retention._added] == ["other"]
 
 
 async def test_samples_survive_a_restart(tmp_path):

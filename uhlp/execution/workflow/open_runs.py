@@ -101,6 +101,8 @@ class OpenRuns:
             return
         self._of_application[record.app_id] -= 1
         self._input_bytes[record.app_id] -= run.input_bytes
+        if not self._of_application[record.app_id]:  # applications come and go
+            del self._of_application[record.app_id], self._input_bytes[record.app_id]
         if record.dedupe_key is not None:
             self._begun_by.pop((record.app_id, record.dedupe_key), None)
         self._waits.forget(record.run_id)

@@ -27,11 +27,11 @@ class Runs:
             journal=journal, waits=waits, timers=self.timers, clock=self.clock, meter=NullMeter()
         )  # fmt: skip
 
-    def begun(self) -> OpenRun:
+    def begun(self, app_id: str = "shop") -> OpenRun:
         now = self.clock.now()
         run = OpenRun(
             RunRecord(
-                run_id="r1", app_id="shop", component_id="order", workflow_id="order", revision="a" * 40,
+                run_id="r1", app_id=app_id, component_id="order", workflow_id="order", revision="a" * 40,
                 source="trigger", source_details=None, user_info=None, session_id=None, trace_id="t1", trace=None,
                 input={}, is_attended=False, dedupe_key=None, redact=(), started=now, deadline=now + 900_000.0,
             )
@@ -67,3 +67,12 @@ async def test_a_run_that_is_parked_again_and_again_has_one_moment_to_wake_at(ru
     runs.clock.advance(1_000.0)
     runs.timers.fire_due()
     assert run.is_queued
+
+
+async def test_applications_that_come_and_go_leave_nothing_behind(runs: Runs) -> None:
+    for number in range(100):
+        run = runs.begun(f"app-{number}")
+        assert runs.open.count(f"app-{number}") == 1
+        runs.open.end(run, "succeeded", Outcome())
+        assert (runs.open.count(f"app-{number}"), runs.open.input_bytes(f"app-{number}")) == (0, 0)
+    assert (len(runs.open._of_application), len(runs.open._input_bytes)) == (0, 0)
