@@ -20,6 +20,7 @@ from uhlp.errors import (
 from uhlp.sandbox.channel import Answer, Channel
 from uhlp.sandbox.client import CallTool, McpAccess, NothingRan, WorkerClient
 from uhlp.sandbox.config import SandboxSettings
+from uhlp.sandbox.deadlines import Deadlines
 from uhlp.sandbox.driver import HttpAddress, Sandbox, Worker
 from uhlp.sandbox.untrusted import MAX_BODY_BYTES, checked_response, read_tool_call, text
 from uhlp.tracing import TraceContext
@@ -66,6 +67,7 @@ class FramesClient(WorkerClient):
         super().__init__(worker=worker, sandbox=sandbox, settings=settings, clock=clock)
         self._most_values = sandbox.spec.pool.resource_limits.memory_bytes // BYTES_PER_VALUE
         self._channel: Channel | None = None
+        self._deadlines = Deadlines()
         self._artifacts: set[str] = set()
         self._calls: dict[str, _Call] = {}
         self._unasked = 0
@@ -131,14 +133,14 @@ class FramesClient(WorkerClient):
     async def _call(self, method: str, params: dict[str, Any], deadline_s: float, **limits: Any) -> Answer:
         channel = self._open_channel()
         future = channel.call(method, params, **limits)
-        timer = asyncio.get_running_loop().call_at(deadline_s, _expire, future)
+        self._deadlines.watch(future, deadline_s)
         try:
             return await future
         except (DeadlineExceeded, asyncio.CancelledError):
             channel.forget(future)
             raise
         finally:
-            timer.cancel()
+            self._deadlines.forget(future)
 
     def _open_channel(self) -> Channel:
         if self._channel is None:
@@ -172,6 +174,7 @@ class FramesClient(WorkerClient):
     # What the worker says of its own accord (ChannelListener)
 
     def channel_lost(self, problem: str) -> None:
+        self._deadlines.close()
         self._lose(problem)
 
     def notification_received(self, method: str, params: object) -> None:
@@ -233,11 +236,6 @@ class FramesClient(WorkerClient):
     def _refuse(self, rpc_id: int | str, error: UhlpError) -> None:
         data = {"code": error.code, "retryable": error.retryable}
         self._open_channel().refuse(rpc_id, TOOL_FAILED, error.message, data)
-
-
-def _expire(future: "asyncio.Future[Answer]") -> None:
-    if not future.done():
-        future.set_exception(DeadlineExceeded())
 
 
 def _drop_outcome(future: "asyncio.Future[Any]") -> None:
