@@ -6,7 +6,7 @@ keeps it (`changed`, `restore`), so that a restart does not begin the day anew.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Self
 
@@ -178,7 +178,7 @@ class UsageBook:
     def changed(self) -> list[tuple[UseKey, Use]]:
         """Every count that has grown since the last call, whole: keeping it twice does no harm."""
         _ = self.day
-        rows = [(key, Use(**asdict(self._uses[key]))) for key in self._changed]
+        rows = [(key, replace(self._uses[key])) for key in self._changed]
         self._changed = {}
         for key, _use in rows:
             if key.day != self._day:
@@ -195,7 +195,7 @@ class UsageBook:
         """Take over what was kept of today; other days are over. Before anything is counted."""
         for key, use in rows.items():
             if key.day == self.day:
-                self._uses[key] = Use(**asdict(use))
+                self._uses[key] = replace(use)
                 self._count(key, use)
 
     def _add(self, key: UseKey, use: Use) -> None:
