@@ -46,6 +46,8 @@ def history(
     if any(not one["isInService"] for listed in found for one in listed["versions"]):
         print_note("* is in service.")
         print_note(f"Back to one of them: uhlp rollback {app} {component or 'COMPONENT'} --to VERSION --reason …")
+    if any(listed["areVersionsLeftOut"] for listed in found):
+        print_note("Older ones are left out; the ledger has them all: uhlp ledger export.")
 
 
 def _components(application: dict[str, Any]) -> list[str]:

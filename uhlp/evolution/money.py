@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict
+from itertools import islice
 from typing import Any
 
 from uhlp.evolution.audit_debt import AuditDebt
@@ -10,7 +11,7 @@ from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate, CandidateState
 from uhlp.evolution.config import ConfigInForce
 from uhlp.evolution.discoveries import Discoveries
-from uhlp.evolution.savings import balance_of, baseline_of, days_of, measured
+from uhlp.evolution.savings import balance_of, baseline_of, days_of, has_priced_baseline, measured
 from uhlp.evolution.store import EvolutionStore
 from uhlp.evolution.usage_store import NO_CANDIDATE, UsageStore, UseRow
 from uhlp.llm import Budgets
@@ -20,6 +21,8 @@ from uhlp.optimization.break_even import PerCall
 from uhlp.registry.application_registry import ApplicationRegistry
 
 S = CandidateState
+
+_CANDIDATES_SHOWN = 50
 
 
 class Money:
@@ -86,24 +89,30 @@ class Money:
         """{day, today, total, days, components: {id: {today, total, days, candidates}}}: saved, spent and net.
 
         `days` are the newest so many (up to 35) in which anything happened, the newest first; `before` of a candidate
-        is what a call took of the model before it. Raises AppNotFound.
+        is what a call took of the model before it; of those that served, the newest fifty of a component are shown.
+        Raises AppNotFound.
         """
         self._registry.snapshot(app_id)
         rows = await self._usage.rows(app_id=app_id)
         today = self._budgets.usage.day
-        baselines = {one.id: await self._baseline(one) for one in self._book.candidates(app_id) if one.code_sha}
+        by_candidate: dict[str, list[UseRow]] = defaultdict(list)
+        for row in rows:
+            by_candidate[row[0].candidate_id].append(row)
+        served = [one for one in self._book.candidates(app_id) if one.id in by_candidate]
+        baselines = {one.id: await self._baseline(one) for one in served}
         names = dict.fromkeys(key.component_id for key, _use in rows)
         components = {}
         for component_id in sorted(names):
             own = [row for row in rows if row[0].component_id == component_id]
+            calls = [row for row in own if row[0].candidate_id == NO_CANDIDATE]
             per_second = self.usd_per_second_saved(app_id, component_id)
             candidates = [
                 {
                     "candidateId": one.id, "state": one.state, "version": one.version, "measured": figures,
                     "before": None if (before := baselines.get(one.id)) is None else asdict(before),
                 }
-                for one in self._book.candidates(app_id, component_id)
-                if (figures := measured(one, own, baselines.get(one.id), per_second)) is not None
+                for one in islice((one for one in served if one.component_id == component_id), _CANDIDATES_SHOWN)
+                if (figures := measured(one, calls + by_candidate[one.id], baselines[one.id], per_second)) is not None
             ]  # fmt: skip
             components[component_id] = {
                 **_balances(own, baselines, per_second, today),
@@ -208,7 +217,8 @@ class Money:
         return dict(entries[0].entry.evidence) if entries else {}
 
     async def _baseline(self, candidate: Candidate) -> PerCall | None:
-        return baseline_of(candidate, await self._discovered(candidate.id))
+        known = {} if has_priced_baseline(candidate) else await self._discovered(candidate.id)
+        return baseline_of(candidate, known)
 
 
 def _today_and_total(rows: Iterable[UseRow], today: int) -> dict[str, Any]:

@@ -52,6 +52,11 @@ class Saved:
             self.usd += baseline.usd * answered - use.usd
 
 
+def has_priced_baseline(candidate: Candidate) -> bool:
+    """Whether its checkpoint alone says what one call took before it."""
+    return candidate.checkpoint is not None and bool(candidate.checkpoint.baseline.get("costUsd"))
+
+
 def baseline_of(candidate: Candidate, discovered: Mapping[str, Any]) -> PerCall | None:
     """What one call took before this candidate, from its checkpoint; where that saw no call, from the evidence of its
     discovery (`discovered`). None when neither did."""

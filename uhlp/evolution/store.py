@@ -224,6 +224,12 @@ class EvolutionStore:
                 where, values = f"{where} AND {name} = ?", [*values, value]
         return await self._run(self._database.entries, where, tuple(values), limit)
 
+    async def entries_of_service(self, app_id: str, component_id: str) -> list[SealedEntry]:
+        """The entries by which candidates of a component came into full service or left it, in order; others may be
+        among them."""
+        where = "app_id = ? AND component_id = ? AND instr(body, CAST(? AS BLOB))"
+        return await self._run(self._database.entries, where, (app_id, component_id, f'"{CandidateState.PROMOTED}"'))
+
     async def readable_entries(self) -> list[LedgerEntry]:
         """All entries of a ledger that may be damaged, in order, without those that cannot be read any more."""
         return await self._run(self._database.readable_entries)

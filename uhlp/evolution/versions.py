@@ -6,6 +6,7 @@ Handlers are the ledger's: candidate, figures at promotion, who decided. Prompts
 when.
 """
 
+from collections import defaultdict
 from dataclasses import dataclass
 from difflib import unified_diff
 from typing import Any
@@ -27,7 +28,8 @@ from uhlp.registry.snapshot import ComponentSnapshot
 from uhlp.state.definition_repository import Commit
 from uhlp.state.state_manager import StateManager
 
-_PROMPTS_SHOWN = 50
+SHOWN = 50
+"""Handlers, and revisions of a prompt: there are ever more."""
 _SHORT = 12
 Times = tuple[float, float | None]
 
@@ -69,23 +71,34 @@ class ComponentVersions:
         self._state = state_manager
         self._clock = clock
 
-    async def listed(self, app_id: str, component_id: str) -> dict[str, Any]:
-        """{appId, componentId, inService, versions}: handlers first, then the newest fifty revisions of the prompt."""
+    async def listed(self, app_id: str, component_id: str, limit: int = SHOWN) -> dict[str, Any]:
+        """{appId, componentId, inService, versions, areVersionsLeftOut}: the newest `limit` handlers, and the one in
+        service, then the newest `limit` revisions of the prompt."""
         component = self._component(app_id, component_id)
-        handlers = [
-            (one, await self._services(one))
-            for one in self._book.candidates(app_id, component_id)
-            if one.version and not one.is_prompt
-        ]
-        handlers.sort(key=lambda pair: pair[0].version or 0, reverse=True)
-        commits = await self._prompt_commits(app_id, component)
-        served = [service for _, services in handlers for service in services]
+        known = [one for one in self._book.candidates(app_id, component_id) if one.version and not one.is_prompt]
+        known.sort(key=lambda one: one.version or 0, reverse=True)
+        handlers = [*known[:limit], *(one for one in known[limit:] if one.state is CandidateState.PROMOTED)]
+        revisions = await self._state.newest_changes(
+            app_id, f"_jit_code/{component_id}", [f"v{one.version}" for one in handlers]
+        )
+        services = await self._services(app_id, component_id)
+        commits = await self._prompt_commits(app_id, component, limit + 1)
         in_service = self._in_service(app_id, component, commits)
-        versions = [await self._handler(one, services, component) for one, services in handlers]
-        versions += self._prompts(commits, served)
+        versions = [
+            await self._handler(one, services.get(one.id, []), revisions.get(f"v{one.version}"), component)
+            for one in handlers
+        ]
+        served = [service for one in known for service in services.get(one.id, ())]
+        versions += self._prompts(commits[:limit], served)
         for version in versions:
             version["isInService"] = version["version"] == in_service
-        return {"appId": app_id, "componentId": component_id, "inService": in_service, "versions": versions}
+        return {
+            "appId": app_id,
+            "componentId": component_id,
+            "inService": in_service,
+            "versions": versions,
+            "areVersionsLeftOut": len(known) > len(handlers) or len(commits) > limit,
+        }
 
     async def diff(self, app_id: str, component_id: str, old: str, new: str) -> str:
         """What changed in the text (a handler's code, a prompt's file) from one version to another, as `diff -u`."""
@@ -103,7 +116,7 @@ class ComponentVersions:
         self._component(app_id, component_id)
         await self._returning.return_to(app_id, component_id, to, actor=actor, reason=reason)
         component = self._component(app_id, component_id)
-        commits = await self._prompt_commits(app_id, component)
+        commits = await self._prompt_commits(app_id, component, 1)
         return {
             "appId": app_id,
             "componentId": component_id,
@@ -127,18 +140,19 @@ class ComponentVersions:
             return None if component.handler_version is None else f"v{component.handler_version}"
         return _prompt_name(commits[0].revision) if commits else None
 
-    async def _prompt_commits(self, app_id: str, component: ComponentSnapshot) -> list[Commit]:
+    async def _prompt_commits(self, app_id: str, component: ComponentSnapshot, limit: int) -> list[Commit]:
         if component.prompt is None:
             return []
-        commits = await self._state.history(app_id, component.prompt.path, _PROMPTS_SHOWN)
-        commits += await self._state.history(app_id, _stable_path(app_id, component.prompt), _PROMPTS_SHOWN)
-        return sorted(commits, key=lambda one: one.when, reverse=True)[:_PROMPTS_SHOWN]
+        commits = await self._state.history(app_id, component.prompt.path, limit)
+        commits += await self._state.history(app_id, _stable_path(app_id, component.prompt), limit)
+        return sorted(commits, key=lambda one: one.when, reverse=True)[:limit]
 
-    async def _services(self, candidate: Candidate) -> list[Service]:
-        """Its times in full service, oldest first, from the ledger."""
-        found: list[Service] = []
-        for sealed in await self._store.entries(candidate_id=candidate.id, limit=-1):
+    async def _services(self, app_id: str, component_id: str) -> dict[str, list[Service]]:
+        """The times in full service by candidate, oldest first, from the ledger."""
+        by_candidate: dict[str, list[Service]] = defaultdict(list)
+        for sealed in await self._store.entries_of_service(app_id, component_id):
             entry = sealed.entry
+            found = by_candidate[entry.candidate_id or ""]
             if entry.from_state == entry.to_state:
                 continue
             if entry.to_state == CandidateState.PROMOTED:
@@ -151,19 +165,17 @@ class ComponentVersions:
                         ended_as=entry.to_state, ended_by=entry.actor, end_reason=entry.reason,
                     )
                 )  # fmt: skip
-        return found
+        return by_candidate
 
     async def _handler(
-        self, candidate: Candidate, services: list[Service], component: ComponentSnapshot
+        self, candidate: Candidate, services: list[Service], revision: str | None, component: ComponentSnapshot
     ) -> dict[str, Any]:
-        path = f"_jit_code/{candidate.component_id}/v{candidate.version}/handler.py"
-        commits = await self._state.history(candidate.app_id, path, 1)
         why_not = await self._returning.why_not(candidate, component)
         first = services[0] if services else None
         return {
             "version": f"v{candidate.version}",
             "kind": "handler",
-            "revision": commits[0].revision if commits else None,
+            "revision": revision,
             "at": first.since if first else None,
             "actor": first.actor if first else None,
             "reason": first.reason if first else None,

@@ -4,7 +4,7 @@ A repository is opened for each operation (70 µs): libgit2's objects do not tra
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -225,11 +225,27 @@ class DefinitionRepository:
             return []
         wanted = check_path(path) if path else None
         found: list[Commit] = []
-        for commit in self._git.walk(tip, SortMode.TOPOLOGICAL | SortMode.TIME):
+        for commit in self._git.walk(tip, SortMode.NONE):  # any other order reads all commits first
             if len(found) >= limit:
                 break
             if wanted is None or self._changes(commit, wanted):
                 found.append(_described(commit))
+        return found
+
+    def newest_changes(self, directory: str, names: Collection[str]) -> dict[str, str]:
+        """The newest commit that changed each of these entries of a directory, in one walk; never one not there."""
+        tip, folder = self.revision(), check_directory(directory)
+        missing, found = set(names), dict[str, str]()
+        for commit in self._git.walk(tip, SortMode.NONE) if tip else ():
+            if not missing:
+                break
+            if self._changes(commit, folder):
+                here, *before = (_children(self._entry(one.tree, folder)) for one in (commit, *commit.parents))
+                changed = {
+                    name for name in missing if all(here.get(name) != there.get(name) for there in before or [{}])
+                }
+                found |= dict.fromkeys(changed, str(commit.id))
+                missing -= changed
         return found
 
     def diff(self, old: str, new: str) -> str:
@@ -284,6 +300,10 @@ class DefinitionRepository:
         here = self._entry(commit.tree, path)
         before = [self._entry(parent.tree, path) for parent in commit.parents] or [None]
         return all((None if here is None else here.id) != (None if entry is None else entry.id) for entry in before)
+
+
+def _children(directory: pygit2.Object | None) -> dict[str | None, pygit2.Oid]:
+    return {one.name: one.id for one in directory} if isinstance(directory, pygit2.Tree) else {}
 
 
 def _one_line(text: str) -> str:

@@ -4,7 +4,7 @@ import asyncio
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -181,6 +181,10 @@ class DefinitionStore:
     async def history(self, app_id: str, path: str | None, limit: int) -> list[Commit]:
         """The newest commits first."""
         return await self.read(app_id, lambda repository: repository.history(path, limit))
+
+    async def newest_changes(self, app_id: str, directory: str, names: Collection[str]) -> dict[str, str]:
+        """The newest commit that changed each of these entries of a directory."""
+        return await self.read(app_id, lambda repository: repository.newest_changes(directory, names))
 
     async def diff(self, app_id: str, old: str, new: str) -> str:
         """What changed between two revisions, as `git diff` prints it."""

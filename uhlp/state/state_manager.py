@@ -3,7 +3,7 @@
 Definition state is files in the application's git repository; runtime state is JSON values by key.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -169,6 +169,10 @@ class StateManager:
     async def history(self, app_id: str, path: str | None = None, limit: int = 50) -> list[Commit]:
         """The newest commits first; with `path` only those that changed it."""
         return await self._definitions.history(app_id, path, limit)
+
+    async def newest_changes(self, app_id: str, directory: str, names: Collection[str]) -> dict[str, str]:
+        """The newest commit that changed each of these entries of a directory; one that none did is left out."""
+        return await self._definitions.newest_changes(app_id, directory, names)
 
     async def diff(self, app_id: str, old: str, new: str) -> str:
         """What changed from one revision to another, as `git diff --no-renames` prints it."""

@@ -188,6 +188,27 @@ async def test_savings_are_told_day_by_day_for_35_days_and_over_restarts(promote
         assert later["total"]["saved"][what] == pytest.approx(before["saved"][what])
 
 
+async def test_the_newest_that_served_are_shown_and_all_are_in_the_sums(world: World) -> None:
+    baseline = {"count": 1, "costUsd": 0.5, "latencyMs": {"avg": 100.0}, "tokensIn": 5, "tokensOut": 5}
+    ids = []
+    for attempt in range(52):
+        one = await world.book.create(
+            APP, PARSE, actor="oracle", reason="try", proposer="coder", spec_hash="s", attempt=attempt + 1
+        )
+        checkpoint = Checkpoint(revision="a" * 40, baseline=baseline)
+        await world.book.decide(one.id, CandidateState.REJECTED, actor="ann", reason="no", checkpoint=checkpoint)
+        if attempt:
+            world.usage_book.served(
+                APP, PARSE, SERVED_BY_HANDLER, candidate_id=one.id, ok=True, tokens_in=0, tokens_out=0, usd=0.0,
+                seconds=0.0,
+            )  # fmt: skip
+            ids.append(one.id)
+    told = await money(world).savings(APP)
+    shown = [one["candidateId"] for one in told["components"][PARSE]["candidates"]]
+    assert shown == ids[:0:-1]
+    assert told["total"]["saved"]["usd"] == pytest.approx(51 * 0.5)
+
+
 async def test_usage_is_told_by_purpose_and_adds_up(promoted: World) -> None:
     told = await money(promoted).usage(APP)
     purposes = told["components"][PARSE]["total"]["byPurpose"]

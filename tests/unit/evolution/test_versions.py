@@ -70,6 +70,19 @@ async def test_every_handler_tells_who_when_why_on_what_evidence_and_for_how_lon
     assert commits[two["revision"]].trailers["Candidate"] == second
 
 
+async def test_the_newest_are_listed_the_one_in_service_and_whether_older_ones_are_left_out(world: World) -> None:
+    await two_versions(world)
+    whole = await world.versions.listed(APP, PARSE)
+    newest = await world.versions.listed(APP, PARSE, limit=1)
+    assert [one["version"] for one in newest["versions"]] == ["v2", whole["versions"][-1]["version"]]
+    assert (whole["areVersionsLeftOut"], newest["areVersionsLeftOut"]) == (False, True)
+    assert newest["versions"][-1] == whole["versions"][-1], "the time of a handler that is left out is no prompt's"
+    await go_back(world, "v1")
+    newest = await world.versions.listed(APP, PARSE, limit=1)
+    assert [one["version"] for one in newest["versions"] if one["kind"] == "handler"] == ["v2", "v1"]
+    assert newest["inService"] == "v1"
+
+
 async def test_a_prompt_served_while_no_handler_did(world: World) -> None:
     await two_versions(world)
     world.clock.advance(1000)

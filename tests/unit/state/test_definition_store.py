@@ -313,6 +313,16 @@ async def test_history_of_a_path_names_only_its_changes(state):
     assert "-1\n" in await state.diff(APP, made, changed)
 
 
+async def test_the_newest_changes_of_entries_of_a_directory_are_found_together(state):
+    one = await put(state, "code/v1/handler.py", "1")
+    await put(state, "code/v2/handler.py", "1")
+    two = await put(state, "code/v2/test_handler.py", "1")
+    await put(state, "other/v3", "1")
+
+    assert await state.newest_changes(APP, "code", ["v1", "v2", "v3"]) == {"v1": one, "v2": two}
+    assert await state.newest_changes(APP, "nowhere", ["v1"]) == {}
+
+
 async def test_diffs_read_as_git_prints_them(state, tmp_path):
     lines = "".join(f"line {number}\n" for number in range(40))
     await put(state, "gone", "x")

@@ -299,7 +299,7 @@ class QuietVersions:
     def __init__(self) -> None:
         self.asked: list[tuple[Any, ...]] = []
 
-    async def listed(self, app_id: str, component_id: str) -> dict[str, Any]:
+    async def listed(self, app_id: str, component_id: str, limit: int = 50) -> dict[str, Any]:
         ended = {"endedAs": "rolled_back", "endedBy": "ann", "endReason": "a rehearsal"}
         lasting = {"endedAs": None, "endedBy": None, "endReason": None}
         first = {
@@ -327,7 +327,8 @@ class QuietVersions:
             "actor": "ann", "reason": "Register shop", "candidateId": None, "statistics": {}, "services": [],
             "inServiceS": 59.0, "whyNotAgain": None, "isInService": False,
         }  # fmt: skip
-        return {"appId": app_id, "componentId": component_id, "inService": "v1", "versions": [v1, prompt]}
+        versions = {"inService": "v1", "versions": [v1, prompt], "areVersionsLeftOut": limit < 2}
+        return {"appId": app_id, "componentId": component_id, **versions}
 
     async def diff(self, app_id: str, component_id: str, old: str, new: str) -> str:
         return f"--- {old}\n+++ {new}\n"

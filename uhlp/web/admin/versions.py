@@ -5,12 +5,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import Field
 
+from uhlp.evolution.versions import SHOWN
 from uhlp.models.wire import WireModel
 from uhlp.web.admin.access import ActorDep, ServicesDep
 from uhlp.web.admin.kept_text import KeptText
 
 router = APIRouter(prefix="/apps/{app_id}/components/{component_id}", tags=["evolution"])
 
+Limit = Annotated[int, Query(ge=1, le=1_000)]
 VersionName = Annotated[str, Field(pattern=r"^(prompt(@[0-9a-f]{4,40})?|v[1-9][0-9]{0,8}|[0-9a-f]{4,40})$")]
 
 
@@ -22,9 +24,10 @@ class ReturnTo(WireModel):
 
 
 @router.get("/versions")
-async def versions(app_id: str, component_id: str, services: ServicesDep) -> dict[str, Any]:
-    """Every handler that was promoted and the revisions of the prompt: who, when, why, on what evidence, how long."""
-    return await services.versions.listed(app_id, component_id)
+async def versions(app_id: str, component_id: str, services: ServicesDep, limit: Limit = SHOWN) -> dict[str, Any]:
+    """The newest handlers that were promoted and revisions of the prompt, 50 or `limit` of each, and what is in
+    service: who, when, why, on what evidence, how long."""
+    return await services.versions.listed(app_id, component_id, limit)
 
 
 @router.get("/versions/diff")

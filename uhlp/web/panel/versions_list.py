@@ -27,7 +27,8 @@ def version_action(visit: Visit, app_id: str, component_id: str) -> Action:
 
 async def versions_list(visit: Visit, app_id: str, component_id: str) -> Markup:
     """A timeline, newest first."""
-    versions = (await visit.services.versions.listed(app_id, component_id))["versions"]
+    listed = await visit.services.versions.listed(app_id, component_id)
+    versions = listed["versions"]
     if not versions:
         return empty("Nothing has a version yet.")
     entries = []
@@ -35,7 +36,8 @@ async def versions_list(visit: Visit, app_id: str, component_id: str) -> Markup:
         older = next((other for other in versions[place + 1 :] if other["kind"] == one["kind"]), None)
         changed = await _changed(visit.services, app_id, component_id, older, one) if place < _DIFFS else Markup()
         entries.append(tag("li", _version(visit, one), changed, class_="here" if one["isInService"] else None))
-    return tag("ol", *entries, class_="timeline")
+    left = tag("p", "Older ones are left out; the ledger has them all.", class_="quiet")
+    return join([tag("ol", *entries, class_="timeline"), left if listed["areVersionsLeftOut"] else None])
 
 
 def _version(visit: Visit, one: Mapping[str, Any]) -> Markup:
