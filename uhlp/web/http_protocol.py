@@ -24,7 +24,7 @@ MOST_SWALLOWED_BYTES = 8 * 1024 * 1024
 STALLED_S = 2.0
 """How long the end of the server waits for a client that reads nothing of its answer."""
 
-_BETWEEN, _HEAD, _BODY = range(3)
+_BETWEEN, _HEAD, _BODY, _UPGRADED = range(4)
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
@@ -101,7 +101,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def handle_websocket_upgrade(self) -> None:
-        """The next protocol gets the connection as it came."""
+        """The next protocol gets the connection as it came, and all time there is."""
+        self._part = _UPGRADED
+        self._stop_timer()
         if isinstance(self.transport, JoinedWrites):
             self.transport.flush()
             self.transport = self.transport.transport
@@ -139,6 +141,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _is_waiting(self) -> bool:
         """Whether nothing is being answered: only the client can go on."""
+        if self._part == _UPGRADED:
+            return False
         return self._part == _HEAD or self.cycle is None or self.cycle.response_complete
 
     def _refuse(self, error: UhlpError) -> None:

@@ -134,6 +134,7 @@ class Transport(asyncio.Transport):
     def is_closing(self) -> bool:
         return self.closed
 
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None: ...
     def pause_reading(self) -> None: ...
     def resume_reading(self) -> None: ...
     def write_eof(self) -> None: ...
@@ -171,3 +172,22 @@ async def test_a_complete_head_stops_the_clock_and_a_second_one_starts_it_again(
     protocol.data_received(GET + b"\r\n")
     assert timers.due() == []
     assert not transport.closed
+
+
+@pytest.mark.parametrize("requests_before", [0, 1])
+async def test_a_web_socket_may_stay_for_as_long_as_it_likes(requests_before: int) -> None:
+    protocol, transport, timers = connection()
+    for _ in range(requests_before):
+        protocol.data_received(GET + b"\r\n")
+        await asyncio.wait_for(asyncio.gather(*protocol.tasks), 30)
+    assert len(timers.due()) == 1
+    protocol.data_received(
+        GET + b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    assert timers.due() == []
+    assert not transport.closed
+    work = [*protocol.tasks]
+    for task in work:
+        task.cancel()
+    await asyncio.gather(*work, return_exceptions=True)
