@@ -42,6 +42,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._begun = 0  # messages that began in this piece
         self._swallowed = 0
         self._timer: TimerHandle | None = None
+        self._idle_timer: TimerHandle | None = None
+        self._idle_since_s = 0.0
         self._refusal: UhlpError | None = None
         self._fault: UhlpError | None = None
 
@@ -53,6 +55,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        self._stop_idle_timer()
         super().connection_lost(exc)
         self._exchange.end()
 
@@ -96,6 +99,34 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._part = _BETWEEN
         super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        """uvicorn's, without a timer that is set at every answer and cancelled at every request."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        self._idle_since_s = self.loop.time()
+        if self._idle_timer is None:
+            self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._close_if_idle)
+
+    def _close_if_idle(self) -> None:
+        self._idle_timer = None
+        if self._part == _HEAD or not self.cycle.response_complete:
+            return  # the next answer sets it again
+        left_s = self._idle_since_s + self.timeout_keep_alive - self.loop.time()
+        if left_s > 0:
+            self._idle_timer = self.loop.call_later(left_s, self._close_if_idle)
+        else:
+            self.timeout_keep_alive_handler()
+
+    def _stop_idle_timer(self) -> None:
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._exchange.begin(cycle)
         super()._start_asgi_task(cycle, app)
@@ -104,6 +135,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """The next protocol gets the connection as it came, and all time there is."""
         self._part = _UPGRADED
         self._stop_timer()
+        self._stop_idle_timer()
         if isinstance(self.transport, JoinedWrites):
             self.transport.flush()
             self.transport = self.transport.transport

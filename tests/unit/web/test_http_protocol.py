@@ -97,12 +97,16 @@ class Timers:
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
+        self.now_s = 100.0
         self.waiting: dict[asyncio.TimerHandle, float] = {}
 
     def call_later(self, delay: float, callback: Any, *arguments: Any) -> asyncio.TimerHandle:
         handle = self.loop.call_later(3_600, callback, *arguments)
         self.waiting[handle] = delay
         return handle
+
+    def time(self) -> float:
+        return self.now_s
 
     def call_soon(self, callback: Any, *arguments: Any) -> asyncio.Handle:
         return self.loop.call_soon(callback, *arguments)
@@ -168,18 +172,57 @@ async def test_a_complete_head_stops_the_clock_and_a_second_one_starts_it_again(
     await asyncio.wait_for(asyncio.gather(*protocol.tasks), 30)
     assert timers.due() == [protocol.timeout_keep_alive]
     protocol.data_received(b"\r\n")
-    assert timers.due() == [HEAD_TIMEOUT_S]
+    assert timers.due() == [protocol.timeout_keep_alive, HEAD_TIMEOUT_S]
     protocol.data_received(GET + b"\r\n")
-    assert timers.due() == []
+    assert timers.due() == [protocol.timeout_keep_alive]
     assert not transport.closed
+
+
+async def answered(protocol: BoundedHttpProtocol) -> None:
+    protocol.data_received(GET + b"\r\n")
+    await asyncio.wait_for(asyncio.gather(*protocol.tasks), 30)
+
+
+async def test_an_idle_connection_is_closed_so_long_after_its_last_answer() -> None:
+    protocol, transport, timers = connection()
+    await answered(protocol)
+    timers.now_s += 0.6 * protocol.timeout_keep_alive
+    await answered(protocol)
+    assert timers.due() == [protocol.timeout_keep_alive]
+    timers.now_s += 0.4 * protocol.timeout_keep_alive
+    timers.fire()
+    assert not transport.closed
+    assert timers.due() == [pytest.approx(0.6 * protocol.timeout_keep_alive)]
+    timers.now_s += protocol.timeout_keep_alive
+    timers.fire()
+    assert transport.closed
+
+
+async def test_a_connection_that_is_at_work_is_not_idle_whatever_its_age() -> None:
+    for begun in (GET + b"\r\n", GET):
+        protocol, transport, timers = connection()
+        await answered(protocol)
+        protocol.data_received(begun)
+        timers.now_s += 10 * protocol.timeout_keep_alive
+        protocol._close_if_idle()
+        assert not transport.closed
+        protocol.data_received(b"" if begun.endswith(b"\r\n\r\n") else b"\r\n")
+        await asyncio.wait_for(asyncio.gather(*protocol.tasks), 30)
+        assert protocol.timeout_keep_alive in timers.due()
+
+
+async def test_nothing_waits_for_a_connection_that_is_lost() -> None:
+    protocol, _, timers = connection()
+    await answered(protocol)
+    protocol.connection_lost(None)
+    assert timers.due() == []
 
 
 @pytest.mark.parametrize("requests_before", [0, 1])
 async def test_a_web_socket_may_stay_for_as_long_as_it_likes(requests_before: int) -> None:
     protocol, transport, timers = connection()
     for _ in range(requests_before):
-        protocol.data_received(GET + b"\r\n")
-        await asyncio.wait_for(asyncio.gather(*protocol.tasks), 30)
+        await answered(protocol)
     assert len(timers.due()) == 1
     protocol.data_received(
         GET + b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
