@@ -9,7 +9,7 @@ import re
 import secrets
 import tempfile
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -167,11 +167,22 @@ def read_settings(environment: Mapping[str, str] = os.environ, file: Path = SETT
         problems = [
             {"path": path, "message": _no_setting(path) if one["type"] == "extra_forbidden" else one["msg"]}
             for one in error.errors()
-            for path in [".".join(str(part) for part in one["loc"])]
+            for path in [_path(one["loc"], values)]
         ]
         text = "; ".join(f"{problem['path']}: {problem['message']}" for problem in problems)
         raise ValidationFailed(f"The settings are not valid: {text}", details={"problems": problems}) from None
     return settings.model_copy(update={"llm": settings.llm.with_environment(environment)})
+
+
+def _path(steps: Sequence[int | str], values: Any) -> str:
+    """A setting's name. Pydantic puts the `kind` of a provider among the steps, which is none of them."""
+    path = []
+    for step in steps:
+        if isinstance(values, Mapping) and values.get("kind") == step:
+            continue
+        path.append(str(step))
+        values = values.get(step) if isinstance(values, Mapping) else None
+    return ".".join(path)
 
 
 def describe(

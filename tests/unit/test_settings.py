@@ -53,6 +53,11 @@ def test_a_provider_is_configured_by_variables_alone(file: Path) -> None:
         ),
         ("UHLP_EVOLUTION__CYCLE_S", "soon", "evolution.cycle_s"),
         ("UHLP_DEPLOYMENT_MODE", "prod", "deployment_mode"),
+        (
+            "UHLP_LLM__PROVIDERS",
+            '{"mine": {"kind": "openai", "colour": 1}}',
+            r": llm\.providers\.mine\.colour: there is no",
+        ),
         ("UHLP_OPTIMIZATION__RULES", "[", "optimization"),
     ],
 )

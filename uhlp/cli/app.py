@@ -1,6 +1,7 @@
 """All commands of `uhlp`, by subject."""
 
 from collections.abc import Callable, Mapping
+from inspect import getdoc
 from typing import Annotated, Any
 
 import typer
@@ -80,17 +81,23 @@ BEGIN, SEE, DECIDE, CHECK, ADMINISTER = "Begin", "See", "Decide", "Check and imp
 """The groups of commands that `uhlp --help` shows, in this order."""
 
 
+def _flowing(command: Callable[..., None]) -> str:
+    """The docstring of a command with each paragraph on one line, which the terminal's width alone breaks."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in (getdoc(command) or "").split("\n\n"))
+
+
 def _add(group: str, *commands: Callable[..., None], asks: bool = True) -> None:
     """Commands of a group; those that ask a server say which one at the end of their help."""
     for command in commands:
-        app.command(rich_help_panel=group, epilog=ASKS_A_SERVER if asks else None)(command)
+        epilog = ASKS_A_SERVER if asks else None
+        app.command(rich_help_panel=group, help=_flowing(command), epilog=epilog)(command)
 
 
 def _add_group(group: str, name: str, help_: str, commands: Mapping[str, Callable[..., None]], **more: Any) -> None:
     """A command that has commands of its own."""
     typer_ = typer.Typer(help=help_, no_args_is_help=True, **more)
     for word, command in commands.items():
-        typer_.command(word, epilog=ASKS_A_SERVER)(command)
+        typer_.command(word, help=_flowing(command), epilog=ASKS_A_SERVER)(command)
     app.add_typer(typer_, name=name, rich_help_panel=group)
 
 
@@ -134,10 +141,10 @@ _add_group(
 )
 
 _sandbox = typer.Typer(help="Sandboxes and their image.", no_args_is_help=True)
-_sandbox.command("build-image")(sandbox.build_image)
-_sandbox.command("list", epilog=ASKS_A_SERVER)(sandboxes.list_sandboxes)
+_sandbox.command("build-image", help=_flowing(sandbox.build_image))(sandbox.build_image)
+_sandbox.command("list", help=_flowing(sandboxes.list_sandboxes), epilog=ASKS_A_SERVER)(sandboxes.list_sandboxes)
 app.add_typer(_sandbox, name="sandbox", rich_help_panel=ADMINISTER)
 
 _bench = typer.Typer(help="What UHLP claims of itself, measured.", no_args_is_help=True)
-_bench.command("governor")(bench.governor)
+_bench.command("governor", help=_flowing(bench.governor))(bench.governor)
 app.add_typer(_bench, name="bench", rich_help_panel=CHECK)

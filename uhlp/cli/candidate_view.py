@@ -75,4 +75,4 @@ def _figures(one: dict[str, Any], took: str | None) -> list[str]:
     break_even = one.get("breakEven") or {}
     if (known := break_even.get("measured") or break_even.get("expected")) is not None:
         lines.append(f"break-even: {known['words']}")
-    return [*lines, f"{one['executions']:,} executions{'' if took is None else f', cost {took}'}"]
+    return [*lines, f"{one['executions']:,} executions{'' if took is None else f', cost: {took}'}"]

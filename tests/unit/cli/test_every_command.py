@@ -46,6 +46,12 @@ def test_every_command_says_what_it_is_for_and_stands_in_a_group() -> None:
         assert command.hidden or command.rich_help_panel, name
 
 
+def test_the_terminal_alone_breaks_the_paragraphs_of_a_commands_help() -> None:
+    for words, command in commands():
+        paragraphs = (command.help or "").split("\n\n")
+        assert not [one for one in paragraphs if "\n" in one], words
+
+
 async def test_the_help_says_what_exit_statuses_mean_and_how_words_are_completed(uhlp: Run) -> None:
     told = await uhlp("--help")
     words = " ".join(told.out.split())

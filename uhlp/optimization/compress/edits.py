@@ -27,7 +27,8 @@ def sifted(prompt: PromptDescriptor, edits: Sequence[SectionEdit]) -> list[EditV
             verdicts.append(verdict.model_copy(update={"outcome": "invalid", "reason": refused.message}))
             continue
         if edit.saves < LEAST_TOKENS or edit.saves < LEAST_SHARE * edit.original_tokens:
-            reason = f"saves about {edit.saves} tokens; at least {LEAST_TOKENS}, and {LEAST_SHARE:.0%}, are asked for"
+            about = f"{edit.saves} token" if edit.saves == 1 else f"{edit.saves} tokens"
+            reason = f"saves about {about}; at least {LEAST_TOKENS}, and {LEAST_SHARE:.0%}, are asked for"
             verdicts.append(verdict.model_copy(update={"outcome": "no_saving", "reason": reason}))
             continue
         if tried == MOST_TRIED:

@@ -173,7 +173,11 @@ def _edit(place: int, one: EditVerdict, unpriced: int | None) -> Markup:
 
 
 def _saves(estimated: int, measured: float | None) -> str:
-    return f"about {estimated:,} tokens a run" if measured is None else f"{measured:,.0f} tokens a run, measured"
+    return (
+        f"about {figures.number_of(estimated, 'token')} a run"
+        if measured is None
+        else f"{measured:,.0f} tokens a run, measured"
+    )
 
 
 def _change(difference: float, at_least: float | None) -> str:

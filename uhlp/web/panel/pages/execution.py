@@ -148,7 +148,7 @@ def _row(step: Mapping[str, Any], whole_ms: float, unpriced: int | None) -> list
     tokens = step["tokensIn"] + step["tokensOut"]
     error = step["error"]
     return [
-        join([mono(step["path"]), tag("div", step["kind"], class_="quiet")]),
+        join([mono(step["path"]), tag("div", step["kind"], class_="quiet id")]),
         figures.count(step["attempt"]),
         join(
             [
@@ -159,7 +159,7 @@ def _row(step: Mapping[str, Any], whole_ms: float, unpriced: int | None) -> list
         ),
         join([_bar(step, whole_ms), tag("span", f"after {figures.milliseconds(step['startedMs'])}", class_="quiet")]),
         figures.milliseconds(step["durationMs"]),
-        mono(step["implementation"]) if step["implementation"] else figures.DASH,
+        tag("code", step["implementation"], class_="id") if step["implementation"] else figures.DASH,
         figures.count(tokens or None),
         figures.cost(step["costUsd"], tokens=tokens, unpriced_calls=unpriced) if tokens else figures.DASH,
     ]
