@@ -154,7 +154,8 @@ def _bounds(field: FieldInfo) -> dict[str, Any]:
 
 def _allowed(field: FieldInfo) -> str:
     """The bounds as people write them: `> 0, ≤ 0.2`."""
-    words = [f"{_SIGNS[name]} {bound:,}" for name, bound in _bounds(field).items()]
+    bounds = {name: int(bound) if bound == int(bound) else bound for name, bound in _bounds(field).items()}
+    words = [f"{_SIGNS[name]} {bound:,}" for name, bound in bounds.items()]
     return ", ".join(words) or "rises from above 0 to exactly 1"
 
 

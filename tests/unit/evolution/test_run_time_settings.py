@@ -73,6 +73,7 @@ def test_every_number_has_a_unit_a_default_and_bounds() -> None:
         "> 0, ≤ 0.2",
         "rises from above 0 to exactly 1",
     )
+    assert described["monitor.threshold"]["allowed"] == "≥ 10, ≤ 1,000,000,000"
     assert described["delta"]["bounds"] == {"exclusiveMinimum": 0, "maximum": 0.2}
     assert described["canary.min_step_s"] == {
         "value": 60.0, "default": 60.0, "unit": "s", "bounds": {"minimum": 0, "maximum": 31 * 86_400},

@@ -182,6 +182,12 @@ async def test_a_number_of_the_governor_shows_its_bounds_and_is_changed_by_owner
     assert shop.run_time.numbers()["numbers"]["epsilon"]["changedBy"] is None
 
 
+async def test_a_number_that_is_not_set_has_no_unit(shop: Services) -> None:
+    assert shop.run_time.numbers()["numbers"]["limits.usd_per_day"]["value"] is None
+    numbers = await text_of("/settings", shop)
+    assert ("limits.usd_per_day" in numbers, "USD a day" in numbers.replace("(USD a day)", "")) == (True, False)
+
+
 async def test_an_application_is_drafted_checked_and_registered_by_owners_alone(shop: Services) -> None:
     assert (await page_of("/create", shop, VIEWER)).status == 403
     assert "Create an application" in await html_of("/", shop)

@@ -68,8 +68,10 @@ async def evaluations_page(visit: Visit, app_id: str) -> Page:
 def _listed(visit: Visit, app_id: str, component_id: str | None, found: list[EvalRecord]) -> Markup:
     start = _start_buttons(visit, component_id) if component_id else EMPTY
     if not found:
-        hint = f"uhlp eval {app_id} {component_id or 'COMPONENT'} starts one; a component's page leads to its own."
-        return start + empty("No evaluations yet.", mono(hint))
+        command = mono(f"uhlp eval {app_id} {component_id or 'COMPONENT'}")
+        return start + empty(
+            "No evaluations yet.", join([command, " starts one; a component's page leads to its own."])
+        )
     rows = [_row(app_id, one) for one in found]
     return start + table("Evaluations", _COLUMNS, rows, numeric=_COLUMNS[4:10])
 

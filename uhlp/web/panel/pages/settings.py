@@ -64,8 +64,8 @@ def _governor(visit: Visit, numbers: Mapping[str, Mapping[str, Any]]) -> Markup:
 
 
 def _unit(one: Mapping[str, Any]) -> str:
-    """Said where the value does not say it."""
-    return "" if one["unit"] in ("count", "share", "ratio", "probability") else str(one["unit"])
+    """Said where there is a value that does not say it."""
+    return "" if one["value"] is None or one["unit"] in ("count", "share", "ratio", "probability") else str(one["unit"])
 
 
 def _changes(visit: Visit, name: str, one: Mapping[str, Any]) -> Markup:
@@ -101,4 +101,6 @@ def _text(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
         return ", ".join(str(one) for one in value) or "none"
-    return f"{value:,g}" if isinstance(value, int | float) else str(value)
+    if isinstance(value, float) and value != int(value):
+        return f"{value:,g}"
+    return f"{int(value):,}" if isinstance(value, int | float) else str(value)
