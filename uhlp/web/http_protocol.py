@@ -1,8 +1,10 @@
 """HTTP/1.1 as `uhlp serve` speaks it: uvicorn's protocol, with bounds on a request's head."""
 
 from asyncio import BaseTransport, TimerHandle, Transport
+from operator import itemgetter
 from typing import Any, cast
 
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from uhlp.errors import BadInput, HeadersTooLarge, UhlpError
@@ -25,6 +27,9 @@ STALLED_S = 2.0
 """How long the end of the server waits for a client that reads nothing of its answer."""
 
 _BETWEEN, _HEAD, _BODY, _UPGRADED = range(4)
+_FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-proto"})
+"""What uvicorn's middleware for proxies reads; it need not be asked where there is neither."""
+_NAME_OF = itemgetter(0)
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
@@ -36,6 +41,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
+        self._behind_no_proxy = self.app.app if isinstance(self.app, ProxyHeadersMiddleware) else self.app
         self._part = _BETWEEN
         self._head_bytes = 0  # of the pieces before this one
         self._piece = 0  # bytes of this piece
@@ -129,6 +135,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._exchange.begin(cycle)
+        if app is self.app and _FORWARDED.isdisjoint(map(_NAME_OF, cycle.scope["headers"])):
+            app = self._behind_no_proxy
         super()._start_asgi_task(cycle, app)
 
     def handle_websocket_upgrade(self) -> None:

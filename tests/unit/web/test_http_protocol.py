@@ -234,3 +234,20 @@ async def test_a_web_socket_may_stay_for_as_long_as_it_likes(requests_before: in
     for task in work:
         task.cancel()
     await asyncio.gather(*work, return_exceptions=True)
+
+
+async def test_what_a_proxy_forwards_is_heard_request_by_request() -> None:
+    async def who(scope: Any, receive: Any, send: Any) -> None:
+        body = f"{scope['scheme']} {scope['client'][0]};".encode()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+        await send({"type": "http.response.body", "body": body})
+
+    async with listening(who) as port:
+        answer = await exchange(
+            port,
+            GET + b"X-Forwarded-For: 203.0.113.7\r\n\r\n",
+            GET + b"\r\n",
+            GET + b"X-Forwarded-Proto: https\r\nConnection: close\r\n\r\n",
+        )
+    said = [one.rpartition(b"\r\n\r\n")[2] for one in answer.split(b";")[:-1]]
+    assert said == [b"http 203.0.113.7", b"http 127.0.0.1", b"https 127.0.0.1"]
