@@ -93,6 +93,8 @@ class Exchange:
         self._task = task
         if self._cycle is None:
             self._give_up_soon()
+        else:
+            self._cycle.flow.resume_reading()  # a request that waits behind this one stopped it
         return self
 
     def stop(self) -> None:
@@ -103,13 +105,18 @@ class Exchange:
             self._timer = None
 
     def end(self) -> None:
-        """The connection is lost."""
-        self._cycle = None
+        """The connection is lost, or its request is answered elsewhere. uvicorn tells the last request that arrived;
+        the one at work may be an earlier one."""
+        cycle, self._cycle = self._cycle, None
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
         if self._task is not None:
             self._give_up_soon()
 
     def _give_up_soon(self) -> None:
-        self._timer = self._loop.call_later(GRACE_S, self._give_up)
+        if self._timer is None:
+            self._timer = self._loop.call_later(GRACE_S, self._give_up)
 
     def _give_up(self) -> None:
         if self._task is not None:

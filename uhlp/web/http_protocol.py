@@ -96,10 +96,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._fault = _fault_of_target(self.url, self.headers)
         if self._fault is not None:
             raise self._fault
-        self._part = _BODY
         if self._timer is not None:
             self._stop_timer()
         super().on_headers_complete()
+        self._part = _BODY
 
     def on_message_complete(self) -> None:
         self._part = _BETWEEN
@@ -113,6 +113,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
+            return
+        if self._refusal is not None:
+            self._send_refusal(self._refusal)
             return
         self._idle_since_s = self.loop.time()
         if self._idle_timer is None:
@@ -186,9 +189,19 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         return self._part == _HEAD or self.cycle is None or self.cycle.response_complete
 
     def _refuse(self, error: UhlpError) -> None:
-        """Answer, then close when the client has read it: closing over unread data would reset the connection."""
+        """Hear no more, and answer when all that came before has its answer: the client counts them."""
         self._refusal = error
         self._stop_timer()
+        is_at_work = self._part == _BODY and not self.pipeline
+        if is_at_work:
+            self._exchange.end()
+        elif self._part == _BODY:
+            self.pipeline.popleft()
+        if is_at_work or self.cycle is None or self.cycle.response_complete:
+            self._send_refusal(error)
+
+    def _send_refusal(self, error: UhlpError) -> None:
+        """Answer, then close when the client has read it: closing over unread data would reset the connection."""
         status, headers, body = error_response(error, trace_id_of(None))
         lines = [name + b": " + value + b"\r\n" for name, value in headers if name != b"connection"]
         self.transport.write(b"".join([STATUS_LINE[status], *lines, b"connection: close\r\n\r\n", body]))

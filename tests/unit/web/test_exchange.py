@@ -152,3 +152,29 @@ async def test_work_that_ends_soon_after_its_client_left_is_not_cancelled() -> N
         await asyncio.wait_for(began.wait(), 30)
         writer.close()
         await asyncio.wait_for(done.wait(), 30)
+
+
+async def test_a_client_that_left_is_noticed_while_another_request_of_it_waits() -> None:
+    began, told = asyncio.Event(), asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        scope[EXCHANGE].watch(task)
+        began.set()
+        try:
+            await asyncio.wait_for(asyncio.Event().wait(), 5)
+        except asyncio.CancelledError:
+            task.uncancel()
+        assert scope[EXCHANGE].client_left
+        assert (await asyncio.wait_for(receive(), 5))["type"] == "http.disconnect"
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+        told.set()
+
+    async with listening(app) as port:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
+        await asyncio.wait_for(began.wait(), 30)
+        writer.close()
+        await asyncio.wait_for(told.wait(), 10)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from uhlp.web.exchange import EXCHANGE
 from uhlp.web.http_protocol import HEAD_TIMEOUT_S, MOST_HEAD_BYTES, BoundedHttpProtocol
 from web.fakes import listening
 
@@ -90,6 +91,38 @@ async def test_what_is_no_http_answers_with_the_envelope(port: int) -> None:
     answer = await exchange(port, b"\x00\x01\x02\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b'{"error":{"code":"BAD_REQUEST"' in answer
+
+
+@pytest.mark.parametrize(
+    ("refused", "status"),
+    [
+        (b"\0\1\r\n\r\n", 400),
+        (b"GET http://other/ HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
+        (GET + b"X-Long: " + b"a" * MOST_HEAD_BYTES + b"\r\n\r\n", 431),
+    ],
+)
+async def test_a_request_is_refused_after_those_before_it_have_their_answers(
+    port: int, refused: bytes, status: int
+) -> None:
+    answer = await exchange(port, (GET + b"\r\n") * 2 + refused)
+    assert [int(one[:3]) for one in answer.split(b"HTTP/1.1 ")[1:]] == [200, 200, status]
+
+
+async def test_what_answers_a_request_that_breaks_off_in_its_body_is_not_heard() -> None:
+    answered: list[bool] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        answered.append(scope[EXCHANGE].answer(404, [(b"content-length", b"0")], b""))
+        await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+        answered.append((await asyncio.wait_for(receive(), 5))["type"] != "http.disconnect")
+
+    async with listening(app) as port:
+        sent = await exchange(port, b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
+    assert sent.startswith(b"HTTP/1.1 400 ")
+    assert sent.count(b"HTTP/1.1 ") == 1
+    assert answered == [False, False]
 
 
 class Timers:
