@@ -36,12 +36,11 @@ TIME_LIMIT_S = 240.0
 EVOLUTION = {
     "cycle_s": 1,
     "canary": {"min_step_s": 3},
-    "deadline": {"least_s": 1.0},
     "limits": {"canaries_per_application": 4, "compilations_per_hour": 100, "usd_per_day": 1.0},
     "compress": {"samples": 10},
 }
-"""Canary steps of seconds, no hourly limit, canaries side by side, a budget, few samples to choose shorter sections by;
-and a second for handlers, because caller, model and server share one machine. No epsilon, delta or gate among them."""
+"""Canary steps of seconds, no hourly limit, canaries side by side, a budget, few samples to choose shorter sections by.
+No epsilon, delta or gate among them."""
 
 _KNOWN_CASES = 56
 """Of which about half are TRAIN: a judge is trusted by twenty of them."""

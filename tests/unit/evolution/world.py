@@ -30,7 +30,6 @@ from uhlp.evolution.compression import Compression
 from uhlp.evolution.config import EvolutionConfig
 from uhlp.evolution.config_sections import (
     CanaryConfig,
-    DeadlineConfig,
     LimitsConfig,
     NoiseConfig,
     RejitConfig,
@@ -353,7 +352,6 @@ CONFIG = EvolutionConfig(
     noise=NoiseConfig(aa_samples=5),
     limits=LimitsConfig(compilations_per_hour=2, usd_per_day=10.0),
     rejit=RejitConfig(),
-    deadline=DeadlineConfig(least_s=1.0),  # real time, and machines are busy
 )
 
 
