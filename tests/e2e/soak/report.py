@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Callable, Iterator
 
-from tests.e2e.soak.figures import memory_slope, p99_ms
+from tests.e2e.soak.figures import memory_slope, p99_ms, p99_ratio
 from tests.e2e.soak.held import COUNTED, Held
 from tests.e2e.soak.load import A_SECOND
 from tests.e2e.soak.soak import Soak
@@ -42,13 +42,23 @@ def _row(when: str, one: Held) -> str:
 
 
 def _times(found: Soak) -> Iterator[str]:
-    """Of the first and the last window: ten minutes, or a third of a soak that is short. Of what is done now and then
-    some 120 steps are in a window, so that its p99 is nearly its longest."""
+    """Of the first and the last window: ten minutes, or a third of a soak that is short. The medians tell what has
+    become slower by itself, p99 with its interval what may have.
+    """
     begins, ends = found.took[0].began_s, max(one.began_s for one in found.took)
     window_s = min(_WINDOW_S, (ends - begins) / 3)
-    yield f"{'p99 in ms of':34}{f'first {window_s:.0f} s':>14}{'last':>10}{'last/first':>12}{'steps':>8}"
+    window = f"{window_s:.0f} s"
+    yield f"{'':30}{f'p50 in ms, first {window}':>24}{'last':>8}{'p99, first':>12}{'last':>8}   last/first (95 %)"
     for name in (_ALL, *sorted({one.name for one in found.took})):
-        of_name = [one for one in found.took if name in (one.name, _ALL)]
-        first = p99_ms([one.took_s for one in of_name if one.began_s <= begins + window_s])
-        last = p99_ms([one.took_s for one in of_name if one.began_s >= ends - window_s])
-        yield f"{name:34}{first:14.1f}{last:10.1f}{last / first:12.2f}{len(of_name):8}"
+        of_name = [(one.began_s, one.took_s) for one in found.took if name in (one.name, _ALL)]
+        first = [one for one in of_name if one[0] <= begins + window_s]
+        last = [one for one in of_name if one[0] >= ends - window_s]
+        p50s, p99s = ([of([took_s for _, took_s in part]) for part in (first, last)] for of in (_p50_ms, p99_ms))
+        yield (
+            f"{name:30}{p50s[0]:24.1f}{p50s[1]:8.1f}{p99s[0]:12.1f}{p99s[1]:8.1f}   {p99_ratio(first, last)}, "
+            f"{len(of_name)} steps"
+        )
+
+
+def _p50_ms(times_s: list[float]) -> float:
+    return statistics.median(times_s) * 1000
