@@ -181,6 +181,7 @@ async def open_foundation(settings: Settings, data_dir: Path, stack: AsyncExitSt
         ),
     )
     mcp_servers = McpGateway(
+        applications=registry.app_ids,
         servers_of=lambda app_id: _mcp_servers(registry, app_id),
         settings=settings.mcp,
         read_secret=read_secret,

@@ -32,6 +32,7 @@ async def with_servers(tmp_path: Path, odd: OddServer) -> AsyncIterator[Services
     """A shop with a server that is there and one that is not."""
     services: list[Services] = []
     gateway = McpGateway(
+        applications=lambda: services[0].registry.app_ids(),
         servers_of=lambda app_id: services[0].registry.snapshot(app_id).definition.mcp_servers,
         settings=McpSettings(allow_hosts=("127.0.0.1",)),
         read_secret={}.get,

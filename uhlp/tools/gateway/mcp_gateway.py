@@ -1,7 +1,7 @@
 """McpGateway: the MCP servers of all applications, behind the names of their tools."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import structlog
@@ -35,13 +35,14 @@ class McpGateway:
     """A ToolServer for `community.<server>.<tool>` and `app.<server>.<tool>`.
 
     Each application has its own session, credentials and process for each server: nothing of one reaches another.
-    `open_command` starts a program in a sandbox; `secrets` are those of definitions, `read_secret`
-    reads those of the settings.
+    `applications` are those in service; `open_command` starts a program in a sandbox; `secrets` are those of
+    definitions, `read_secret` reads those of the settings.
     """
 
     def __init__(
         self,
         *,
+        applications: Callable[[], Iterable[str]],
         servers_of: ServersOf,
         settings: McpSettings,
         read_secret: SecretReader,
@@ -51,6 +52,7 @@ class McpGateway:
         meter: Meter,
         resolve: Resolve = ask_system,
     ) -> None:
+        self._applications = applications
         self._servers_of = servers_of
         self._settings = settings
         self._clock = clock
@@ -140,7 +142,10 @@ class McpGateway:
         return told
 
     async def run_cycle(self) -> None:
-        """Close what definitions no longer have, then give every server its turn."""
+        """Load what the first call would wait for, close what definitions no longer have, then give every server its
+        turn."""
+        if self._maker is None and any(self._servers_of(app_id) for app_id in self._applications()):
+            await self._loaded()
         for app_id, name in list(self._links):
             self._known(app_id, name)
         retired, self._retired = self._retired, []
@@ -168,11 +173,16 @@ class McpGateway:
         if known is not None or spec is None:
             return known
         if self._maker is None:
-            maker = await asyncio.to_thread(self._make_maker)  # a server without MCP servers never waits for the SDK
-            self._maker = self._maker or maker
+            await self._loaded()
             return await self._link(app_id, name)
         link = self._links[app_id, name] = self._maker.link(app_id, spec)
         return link
+
+    async def _loaded(self) -> None:
+        """The SDK is there: half a second of a processor, which a server without MCP servers never spends."""
+        if self._maker is None:
+            maker = await asyncio.to_thread(self._make_maker)
+            self._maker = self._maker or maker
 
     def _known(self, app_id: str, name: str) -> "ServerLink | None":
         """The link that is there, unless it is of an earlier definition: then it is retired."""

@@ -51,6 +51,7 @@ async def gateway_of(
     **settings: Any,
 ) -> AsyncIterator[McpGateway]:
     gateway = McpGateway(
+        applications=lambda: applications.in_service,
         servers_of=applications.servers_of,
         settings=McpSettings.model_validate({"allow_hosts": ["127.0.0.1"], **settings}),
         read_secret=SECRETS.get,

@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
@@ -16,6 +19,31 @@ from uhlp.errors import (
     ToolResultInvalid,
     UhlpError,
 )
+
+A_CYCLE = """
+import asyncio, sys
+from tests.definition_secrets import for_every_application
+from uhlp.clock import FakeClock
+from uhlp.metering import NullMeter
+from uhlp.sandbox.drivers.fake import FakeDriver
+from uhlp.tools.gateway.config import McpSettings
+from uhlp.tools.gateway.mcp_gateway import McpGateway
+
+servers = {servers}
+gateway = McpGateway(
+    applications=lambda: servers, servers_of=servers.get, settings=McpSettings(), read_secret={{}}.get,
+    secrets=for_every_application({{}}), open_command=FakeDriver().open_command, clock=FakeClock(), meter=NullMeter(),
+)
+asyncio.run(gateway.run_cycle())
+print("mcp" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize(("servers", "is_loaded"), [({}, False), ({"shop": {}}, False), ({"shop": {"odd": 1}}, True)])
+def test_the_sdk_is_loaded_before_the_first_call_once_an_application_has_servers(servers: object, is_loaded: bool):
+    check = [sys.executable, "-c", A_CYCLE.format(servers=servers)]
+    done = subprocess.run(check, cwd=Path(__file__).parents[4], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(is_loaded)
 
 
 async def test_a_call_is_answered_and_listed_under_its_full_name(odd: OddServer):
