@@ -90,7 +90,7 @@ class EvidenceIntake:
         if result.outcome != "deoptimize":
             live.step_executions += is_live
             if is_serving:
-                live.crashes.observe(1.0 if has_failed else 0.0)
+                live.watch(result)
         if is_serving and has_failed:
             self._live.keep(candidate_id, whole=False)
             await self._book.save(candidate_id)

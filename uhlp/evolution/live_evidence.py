@@ -7,6 +7,7 @@ Which comparisons enter the account, and in which order, is settled before their
 from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Any, Self
 
 from uhlp.evolution.candidate import Candidate, Costs
@@ -20,6 +21,7 @@ from uhlp.evolution.measuring import Spending
 from uhlp.evolution.noise_tolerance import tolerating_noise
 from uhlp.evolution.recent_latencies import RecentLatencies
 from uhlp.evolution.statistics import CanaryTests, ClassCounts, EvidenceAccount, Monitor
+from uhlp.execution import ExecutionResult
 
 _HASH_CHARACTERS = 16
 """Enough of an input's hash to tell a few thousand inputs apart."""
@@ -62,6 +64,7 @@ class LiveEvidence:
     canary: CanaryTests | None = None
     clean: tuple[float, int] | None = None
     is_judged: bool = False
+    _failing_until_s: float = -inf
     _kept_canary: tuple[int, dict[str, Any]] | None = None
 
     @classmethod
@@ -209,6 +212,18 @@ class LiveEvidence:
         self.figures = self.figures.after_input(is_answered=is_answered)
         if latency_ms is not None:
             self.latencies_ms.append(latency_ms)
+
+    def watch(self, result: ExecutionResult) -> None:
+        """Let `crashes` take one execution that did not deoptimise. Failures coincide that were under way together:
+        what took them down may have been one thing, and not the handler's.
+        """
+        if result.outcome != "failed":
+            self.crashes.observe(0.0)
+            return
+        coincides = result.began_s is not None and result.began_s < self._failing_until_s
+        if result.began_s is not None and not coincides:
+            self._failing_until_s = result.began_s + result.latency_ms / 1000
+        self.crashes.observe(1.0, coincides=coincides)
 
     @property
     def reachable_coverage(self) -> float:

@@ -81,8 +81,9 @@ class ExecutionResult:
     """How one execution ended.
 
     "ok": `data` is checked and has the shape of `result_type`. "deoptimize": the handler declined (`failure` "guard").
-    "failed": `error` is what an edge may answer with. `latency_ms` includes waiting for a worker. `has_acted`: it
-    called a tool, which may never have answered. `unrecorded`: tools that told it nothing (see `recorded` above).
+    "failed": `error` is what an edge may answer with. `latency_ms` includes waiting for a worker; `began_s` is on the
+    server's monotonic clock. `has_acted`: it called a tool, which may never have answered. `unrecorded`: tools that
+    told it nothing (see `recorded` above).
     """
 
     outcome: Literal["ok", "deoptimize", "failed"]
@@ -92,6 +93,7 @@ class ExecutionResult:
     error: UhlpError | None = None
     latency_ms: float
     usage: Usage
+    began_s: float | None = None
     tool_calls: tuple[ToolCallRecord, ...] = ()
     has_acted: bool = False
     unrecorded: tuple[str, ...] = ()

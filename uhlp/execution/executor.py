@@ -137,6 +137,7 @@ class Executor:
     def _ended(self, session: ToolSession, started_s: float, **fields: Any) -> ExecutionResult:
         return ExecutionResult(
             latency_ms=(self._clock.monotonic() - started_s) * 1000,
+            began_s=started_s,
             usage=session.usage,
             tool_calls=tuple(session.calls),
             has_acted=session.begun > 0,

@@ -18,9 +18,11 @@ from tests.unit.evolution.world import (
     lines,
     parse,
 )
-from uhlp.errors import StateConflict
+from uhlp.errors import DeadlineExceeded, StateConflict
 from uhlp.evolution.statistics import Verdict
 from uhlp.evolution.traffic_switch import TrafficSwitch
+from uhlp.execution import ExecutionResult
+from uhlp.tools import Usage
 
 BREAKS_ON_PEARS = GOOD.replace(
     "    return {", '    if found[2] == "pears":\n        raise KeyError("pears")\n    return {'
@@ -205,6 +207,34 @@ async def test_a_handler_that_breaks_raises_the_crash_alarm_and_every_request_is
     assert candidate.reason == (
         f"4 of {candidate.monitor['crashes']['n']} executions failed: more than the 1 % that may be, and not by chance"
     )
+
+
+def cut_off(began_s: float) -> ExecutionResult:
+    """A call that had a second, and did not end in it."""
+    return ExecutionResult(
+        outcome="failed", failure="timeout", error=DeadlineExceeded(), latency_ms=1000.0, usage=Usage(), began_s=began_s
+    )
+
+
+async def test_a_machine_that_stood_still_once_takes_no_handler_out_however_many_calls_were_under_way(
+    world: World,
+) -> None:
+    candidate_id = await world.to_state("promoted")
+    for number in range(30):
+        await world.governor.record_execution(candidate_id, cut_off(100 + number / 100), is_live=True)
+    assert world.state_of(candidate_id) == "promoted"
+    assert world.book.candidate(candidate_id).monitor["crashes"]["failures"] == 30
+
+
+async def test_a_handler_that_hangs_is_taken_out_also_where_many_of_its_calls_are_under_way_at_once(
+    world: World,
+) -> None:
+    candidate_id = await world.to_state("promoted")
+    for number in range(30):
+        if world.state_of(candidate_id) == "promoted":
+            await world.governor.record_execution(candidate_id, cut_off(100 + number / 8), is_live=True)
+    candidate = world.book.candidate(candidate_id)
+    assert (candidate.state, candidate.cause) == ("rolled_back", "crashes")
 
 
 async def test_a_provider_that_is_down_keeps_the_handler_serving(world: World) -> None:

@@ -56,13 +56,43 @@ def test_slow_decay_alarms_by_cusum() -> None:
     assert monitor.alarm is Alarm.CUSUM
 
 
+@pytest.mark.parametrize("at_once", [4, 5, 64])
+def test_failures_of_one_moment_raise_no_alarm_however_many_they_are(at_once: int) -> None:
+    monitor = Monitor()
+    for _ in range(50):
+        for number in range(at_once):
+            assert monitor.observe(1.0, coincides=number > 0) is None
+        for _ in range(150):
+            assert monitor.observe(0.0) is None
+    assert monitor.failures == 50 * at_once
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 8, 64])
+def test_what_fails_for_good_is_found_after_as_many_moments_as_failures_that_come_one_by_one(at_once: int) -> None:
+    monitor = Monitor()
+    for _ in range(3):
+        for number in range(at_once):
+            assert monitor.observe(1.0, coincides=number > 0) is None
+    assert monitor.observe(1.0) is Alarm.CUSUM
+
+
+def test_a_share_of_failures_is_found_although_many_coincide() -> None:
+    """A handler that hangs on every twentieth input of a hundred a second: the five that hang together are a moment."""
+    monitor, seconds = Monitor(), 0
+    while monitor.alarm is None:
+        seconds += 1
+        for number in range(100):
+            monitor.observe(float(number % 20 == 0), coincides=number > 0)
+    assert seconds <= 4
+
+
 def test_the_monitor_survives_a_restart_as_json() -> None:
     rng = random.Random(10)
     unbroken, restarted = Monitor(), Monitor()
     for _ in range(200):
-        loss = float(rng.random() < 0.02)
-        unbroken.observe(loss)
-        restarted.observe(loss)
+        loss, coincides = float(rng.random() < 0.02), rng.random() < 0.5
+        unbroken.observe(loss, coincides=coincides)
+        restarted.observe(loss, coincides=coincides)
         restarted = Monitor.from_dict(json.loads(json.dumps(restarted.to_dict(), allow_nan=False)))
     assert restarted.to_dict() == unbroken.to_dict()
 

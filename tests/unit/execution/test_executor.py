@@ -57,6 +57,7 @@ async def test_a_handlers_answer_comes_back_with_its_time(parts: MakeParts) -> N
     result = await made.executor.run(call_of())
     assert (result.outcome, result.data, result.failure, result.error) == ("ok", {"text": "2 apples"}, None, None)
     assert result.latency_ms > 0
+    assert result.began_s is not None
     assert not result.is_refusal
 
 

@@ -1,9 +1,14 @@
-"""The monitor of a handler in service: a CUSUM for slow decay and a fast rule for sudden failure."""
+"""The monitor of a handler in service: a CUSUM for slow decay and a fast rule for sudden failure.
+
+Both take each loss for a word of its own. Failures that coincide are not: where the machine stands still for a moment,
+or a sandbox ends, all that is under way fails at once. So there is no alarm before failures have come at as many
+moments as failures that it takes when they come one by one. What fails for good is found a few moments later.
+"""
 
 from collections import deque
 from collections.abc import Mapping
 from enum import StrEnum
-from math import log
+from math import ceil, log
 from typing import Any, Self
 
 _FAILURE = 0.5  # a loss from here on counts as a failure for the fast rule
@@ -19,6 +24,11 @@ class Cusum:
     def __init__(self, *, mean: float = 0.01, fraction: float = 0.05, threshold: float = 1000.0) -> None:
         self.mean, self.fraction, self.threshold = mean, fraction, threshold
         self.log_m = 0.0
+
+    @property
+    def least_failures(self) -> int:
+        """How many in a row reach the alarm level."""
+        return ceil(log(self.threshold) / log(1 + self.fraction / self.mean * (1 - self.mean)))
 
     def observe(self, loss: float) -> bool:
         """Take one loss; True when the alarm level is reached."""
@@ -36,7 +46,10 @@ class Alarm(StrEnum):
 
 
 class Monitor:
-    """`Cusum` and "`fast_failures` in the last `fast_window`"; the first alarm stays."""
+    """`Cusum` and "`fast_failures` in the last `fast_window`"; the first alarm stays.
+
+    `moments` counts those at which the failures came that `cusum` remembers.
+    """
 
     def __init__(
         self,
@@ -52,20 +65,26 @@ class Monitor:
         self.recent: deque[bool] = deque(maxlen=fast_window)
         self.n = 0
         self.failures = 0
+        self.moments = 0
         self.alarm: Alarm | None = None
 
-    def observe(self, loss: float) -> Alarm | None:
-        """Take one loss in [0, 1] (1 = wrong, exception, timeout or bad schema) and return the alarm, if any so far."""
-        reached = self.cusum.observe(loss)
+    def observe(self, loss: float, *, coincides: bool = False) -> Alarm | None:
+        """Take one loss in [0, 1] (1 = wrong, exception, timeout or bad schema) and return the alarm, if any so far.
+        `coincides`: it was under way while the last failure that did not coincide was.
+        """
         failed = loss >= _FAILURE
+        self.moments = (0 if self.cusum.log_m <= 0 else self.moments) + (loss > 0 and not coincides)
+        reached = self.cusum.observe(loss)
         self.n += 1
         self.failures += failed
-        self.recent.append(failed)
+        self.recent.append(failed and not coincides)
         if self.alarm is None:
             if sum(self.recent) >= self.fast_failures:
                 self.alarm = Alarm.FAST
-            elif reached:
+            elif reached and self.moments >= self.cusum.least_failures:
                 self.alarm = Alarm.CUSUM
+            elif reached:  # however many failed at one moment, it weighs no more
+                self.cusum.log_m = log(self.cusum.threshold)
         return self.alarm
 
     def describe(self, what: str) -> str:
@@ -87,6 +106,7 @@ class Monitor:
             "recent": [int(failed) for failed in self.recent],
             "n": self.n,
             "failures": self.failures,
+            "moments": self.moments,
             "alarm": self.alarm,
         }
 
@@ -103,5 +123,6 @@ class Monitor:
         monitor.cusum.log_m = float(state["log_m"])
         monitor.recent.extend(bool(failed) for failed in state["recent"])
         monitor.n, monitor.failures = int(state["n"]), int(state["failures"])
+        monitor.moments = int(state.get("moments", monitor.failures))
         monitor.alarm = None if state["alarm"] is None else Alarm(state["alarm"])
         return monitor
