@@ -45,7 +45,7 @@ class NothingRan(SandboxDied):
 class WorkerClient(ABC):
     """Executes on one worker.
 
-    `in_flight`, `lane`, `identity`, `fresh`, `is_refill`, `idle_since_s` belong to the pool it is in.
+    `in_flight`, `lane`, `identity`, `fresh`, `is_refill`, `called_s`, `idle_since_s` belong to the pool it is in.
     """
 
     is_fork: ClassVar[bool]
@@ -64,7 +64,7 @@ class WorkerClient(ABC):
         """It was started beside a call, for the next that needs one."""
         self.in_flight = 0
         self.requests = 0
-        self.started_s = self.idle_since_s = clock.monotonic()
+        self.started_s = self.called_s = self.idle_since_s = clock.monotonic()
         self.on_lost: Callable[[WorkerClient], None] | None = None
         """Called when the worker ended, or must, without having been told to."""
         self.broken: str | None = None

@@ -1,6 +1,7 @@
 """CrashLoops: code that ends its worker call after call is refused, and tried again after growing pauses."""
 
 from collections.abc import Callable
+from math import inf
 
 import structlog
 
@@ -16,13 +17,15 @@ log = structlog.get_logger(__name__)
 
 
 class _Crashes:
-    """Crashes of one identity since its last answer. `tries` counts the calls let through since it is refused."""
+    """Crashes of one identity since its last answer, the last one at `last_s`. `tries` counts the calls let through
+    since it is refused."""
 
-    __slots__ = ("cause", "count", "next_try_s", "tries")
+    __slots__ = ("cause", "count", "last_s", "next_try_s", "tries")
 
     def __init__(self) -> None:
         self.cause = ""
         self.count = 0
+        self.last_s = -inf
         self.tries = 0
         self.next_try_s = 0.0
 
@@ -31,7 +34,8 @@ class CrashLoops:
     """The code in service of one pool that has crashed since its last answer; an answer forgets it.
 
     A crash is a worker that ended under a call: os._exit, a segmentation fault, memory. A call that ran out of time is
-    neither a crash nor an answer.
+    neither a crash nor an answer. Calls that were under way at a crash and end so as well are that one crash: whatever
+    ends a sandbox ends all of them.
     """
 
     def __init__(self, *, group: Group, settings: SandboxSettings, clock: Clock, counts: PoolInstruments) -> None:
@@ -64,12 +68,15 @@ class CrashLoops:
         if identity is None or not self._is_in_service or isinstance(failure, NothingRan):
             return
         if isinstance(failure, SandboxDied | SandboxOutOfMemory):
-            self._crashed(identity, failure)
+            self._crashed(identity, failure, since_s=worker.called_s)
         elif not worker.broken:
             self._answered(identity)
 
-    def _crashed(self, identity: Identity, cause: UhlpError) -> None:
+    def _crashed(self, identity: Identity, cause: UhlpError, *, since_s: float) -> None:
         crashes = self.by_identity.setdefault(identity, _Crashes())
+        if since_s < crashes.last_s:
+            return
+        crashes.last_s = self._clock.monotonic()
         was_loop = self._is_loop(crashes)
         crashes.count += 1
         crashes.cause = cause.message

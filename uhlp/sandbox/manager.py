@@ -112,7 +112,8 @@ class SandboxManager:
                 left_s = deadline_s - self._clock.monotonic()
                 worker = await claims.wait(lane, identity, fresh=fresh, timeout_s=left_s)
             failure: UhlpError | None = None
-            left_s = deadline_s - self._clock.monotonic()
+            worker.called_s = self._clock.monotonic()
+            left_s = deadline_s - worker.called_s
             try:
                 return await worker.execute(
                     request,

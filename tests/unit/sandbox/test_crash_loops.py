@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pool_calls import run, settle
+from pool_calls import Gate, run, settle
 from raw_runner import isolated_driver, new_data_dir
 from sandbox_calls import POOL, SHA256, manager_of
 
@@ -100,6 +100,22 @@ async def test_an_answer_between_crashes_starts_the_count_again() -> None:
     await manager.close()
 
 
+async def test_a_sandbox_that_ends_with_all_its_calls_is_one_crash_of_their_code() -> None:
+    gate, pool = Gate(), POOL.model_copy(update={"max_instances": 8})
+    driver, clock = FakeDriver(gate), FakeClock()
+    manager = manager_of(driver, clock=clock)
+    await manager.open()
+    for round_number in range(4):
+        calls = [run(manager, {"name": (round_number, n)}, pool=pool) for n in range(8)]
+        await gate.until(8 * (round_number + 1))
+        clock.advance(1)
+        await driver.sandboxes[-1].stop("the engine restarts")
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        assert {type(one) for one in outcomes} == {SandboxDied}
+    assert manager.problems("shop") == []
+    await manager.close()
+
+
 async def test_code_on_trial_runs_every_time_because_what_it_does_is_evidence() -> None:
     moody = Moody()
     manager = manager_of(FakeDriver(moody), clock=FakeClock())
@@ -171,8 +187,8 @@ async def test_an_idle_worker_that_is_killed_is_replaced_in_a_real_sandbox(data_
     manager = manager_of(driver, desired=lambda: [("shop", pool)])
     await manager.open()
     await manager.run_cycle()
-    (before,) = await manager.sandboxes()
     assert (await run(manager, {"n": 1}, pool=pool))["data"] == {"n": 1}
+    (before,) = await manager.sandboxes()
     claim = AllocateSandboxRequest(app_id="shop", required_pool_name="default", identity=("parse", SHA256))
     idle = (await manager.allocate_sandbox(claim)).instance
     assert idle is not None
