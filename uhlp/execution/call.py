@@ -49,7 +49,8 @@ Implementation = PromptImplementation | HandlerImplementation
 
 @hot_record(kw_only=True)
 class ExecutionCall:
-    """One run of one implementation. `input` matches the component's input schema; `timeout_s` covers everything.
+    """One run of one implementation. `input` matches the component's input schema; `timeout_s` covers everything,
+    `wait_s` how much of it may be spent on waiting for a worker, all where it is None.
 
     `group` is "serving" for what is in service, "trial" for anything that has not been promoted. `source_details` goes
     into the request under the source's name (httpDetails, ...) and holds no credentials. Where `recorded` calls are
@@ -65,6 +66,7 @@ class ExecutionCall:
     trace_id: str
     trace: TraceContext | None = None
     timeout_s: float
+    wait_s: float | None = None
     group: Group
     purpose: Purpose
     source: Source = "http"

@@ -113,6 +113,7 @@ class Executor:
                     call_tool=session.call,
                     timeout_s=call.timeout_s,
                     group=call.group,
+                    wait_s=call.wait_s,
                     trace=session.context.trace,
                 )
         except UhlpError as error:

@@ -34,6 +34,10 @@ from uhlp.traffic.samples import SampleStore
 HANDLER_SHARE_OF_DEADLINE = 0.25
 """A handler's own deadline, so that a hung one leaves the model its time."""
 
+WAITING_SHARE = 0.5
+"""Of its deadline, in which a handler has to have a worker. Where all have to wait, because some hang, whoever waited
+longer would be cut off too soon to be told from one that hangs, and nothing would be known of any."""
+
 TRIED_PROMPTS_SHARE_OF_DEADLINE = 0.5
 """A prompt that is tried leaves the one in service as much time as it has itself."""
 
@@ -127,7 +131,8 @@ class RequestRouter:
             if self._is_switched_to_model():
                 skipped = ExecutionResult(outcome="deoptimize", failure="manual", latency_ms=0.0, usage=Usage())
                 return await self._deoptimise(request, choice, skipped, started, deadline)
-        result = await self._run(request, implementation, choice.group, timeout_s)
+        wait_s = WAITING_SHARE * timeout_s if has_model else None
+        result = await self._run(request, implementation, choice.group, timeout_s, wait_s=wait_s)
         if not has_model or (result.outcome == "ok" and not _is_held_back(choice, result)):
             return self._answer(request, choice, result, started)
         return await self._deoptimise(request, choice, result, started, deadline)
@@ -179,6 +184,8 @@ class RequestRouter:
         implementation: PromptImplementation | HandlerImplementation,
         group: Group,
         timeout_s: float,
+        *,
+        wait_s: float | None = None,
     ) -> Awaitable[ExecutionResult]:
         return self._executor.run(
             ExecutionCall(
@@ -190,6 +197,7 @@ class RequestRouter:
                 trace_id=request.trace_id,
                 trace=request.trace,
                 timeout_s=timeout_s,
+                wait_s=wait_s,
                 source=request.source,
                 source_details=request.source_details,
                 user_info=request.user_info,

@@ -85,18 +85,21 @@ class SandboxManager:
         timeout_s: float,
         group: Group,
         fresh: bool = False,
+        wait_s: float | None = None,
         trace: TraceContext | None = None,
     ) -> dict[str, Any]:
         """Run an ExecuteRequest body on a worker of the pool; the checked ExecuteResponse body.
 
         `artifacts` holds by sha256 what the request's task names; `call_tool` answers the execution's tool calls;
-        `timeout_s` covers waiting and running and is kept by killing. `fresh` takes a new worker that ends afterwards.
-        `trace` goes out to images that speak HTTP.
+        `timeout_s` covers waiting (for `wait_s` at most, where it is given) and running, and is kept by killing.
+        `fresh` takes a new worker that ends afterwards. `trace` goes out to images that speak HTTP.
         Raises NoSandboxAvailable, IsolationRefused, ShuttingDown (nothing ran; NoSandboxAvailable also when a handler
         was cut off that had waited for longer than it could run); CrashLoop (it crashes every time);
         DeadlineExceeded, SandboxDied, SandboxOutOfMemory, OutputInvalid, PayloadTooLarge, ExecutionFailed.
         """
-        deadline_s = self._clock.monotonic() + timeout_s
+        began_s = self._clock.monotonic()
+        deadline_s = began_s + timeout_s
+        give_up_s = deadline_s if wait_s is None else began_s + wait_s
         context = request["context"]
         lane: LaneName = "handler"
         identity: Identity | None = None
@@ -109,7 +112,7 @@ class SandboxManager:
         while True:
             worker = claims.take(lane, identity, fresh=fresh)
             if worker is None:
-                left_s = deadline_s - self._clock.monotonic()
+                left_s = give_up_s - self._clock.monotonic()
                 worker = await claims.wait(lane, identity, fresh=fresh, timeout_s=left_s)
             failure: UhlpError | None = None
             worker.called_s = self._clock.monotonic()

@@ -14,6 +14,7 @@ from uhlp.evolution.rollouts import LiveHandler
 from uhlp.evolution.verification import handler_of
 from uhlp.models.definition import AppDefinition
 from uhlp.routing.config import SlotSettings
+from uhlp.routing.request import RoutedRequest
 
 FAILING = """\
 from uhlp_runtime import Deoptimize
@@ -279,6 +280,31 @@ async def test_a_request_that_waits_is_answered_within_what_is_left_of_its_time(
     first_s, second_s = world.model.timeouts
     assert 0 < first_s <= 4.0
     assert second_s == pytest.approx(first_s / 4)
+
+
+async def test_where_all_have_to_wait_a_handler_that_hangs_is_still_known_from_one_that_came_too_late(
+    empty_world: World,
+) -> None:
+    world = empty_world
+    await world.register(app={"sandboxPools": {"pools": [{"poolName": "default", "maxInstances": 1}]}})
+    put(world)
+    world.runner.faults = {"hang": "hang"}
+    app = world.registry.snapshot(APP)
+
+    async def caller(timeout_s: float) -> None:
+        for _ in range(6):
+            deadline = world.clock.monotonic() + timeout_s
+            request = RoutedRequest(
+                app=app, component=app.components[PARSE], input={"text": "hang"}, trace_id="t", deadline=deadline
+            )
+            assert (await world.router.handle(request)).handler == "llm"
+
+    await asyncio.gather(*(caller(0.4 + 0.04 * number) for number in range(6)))
+    results = [(await world.observations.take()).handler_result for _ in range(36)]
+    ran = [kind for kind, _ in world.runner.executed if kind == "JIT"]
+    hung = [one for one in results if one is not None and not one.is_refusal]
+    assert {one.failure for one in hung} == {"timeout"}
+    assert len(hung) > len(ran) / 2, "all, but for those that the machine held up in between"
 
 
 async def test_usage_of_both_runs_is_counted_in_a_deoptimised_request(world: World) -> None:
