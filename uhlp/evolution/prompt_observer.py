@@ -99,6 +99,8 @@ class PromptObserver:
             if is_shadow:
                 raise _failure_of(result, "the shorter prompt")
             return
+        if result.outcome != "ok" and served.model_result is not None and served.model_result.outcome != "ok":
+            return  # the prompt before it was asked as well and failed alike: that is the model's doing
         await self._governor.record_execution(live.candidate_id, result, is_live=not is_shadow)
         if not is_shadow and draw >= live.audit_share:
             return

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.evolution.prompt_world import LONG, SHORT_RULES, SHORT_TASK, STABLE, PromptWorld
 from tests.unit.evolution.world import APP, JUDGE, PARSE, coder_answer, component, line, lines, parse
 from uhlp.clock import FakeClock
-from uhlp.errors import ModelProviderUnavailable, StateConflict
+from uhlp.errors import BadModelAnswer, ModelProviderUnavailable, StateConflict
 from uhlp.evolution.prompt_synthesis import why_no_shorter_prompt
 
 RULE = {"condition": {"expression": "count(requests) > 0"}, "actionParams": {"windowS": 300}}
@@ -283,6 +283,21 @@ async def test_what_a_shorter_prompt_saves_is_counted_as_its_own(world: PromptWo
     assert told["total"]["byHandler"] == 0, "no code has answered"
     (own,) = told["candidates"]
     assert (own["candidateId"], own["before"]["tokens"], own["measured"]["coverage"]) == (candidate_id, 110.0, 1.0)
+
+
+@pytest.mark.parametrize("state", ["canary", "promoted"])
+async def test_a_model_that_answers_nonsense_to_both_prompts_says_nothing_of_the_shorter_one(
+    world: PromptWorld, state: str
+) -> None:
+    candidate_id = await world.shorten()
+    await world.prove(candidate_id)
+    if state == "promoted":
+        await world.pass_canary(candidate_id)
+    world.model.by_prompt = lambda prompt, inputs: {"nonsense": True}
+    for text in lines(120, start=20_000):
+        with pytest.raises(BadModelAnswer):
+            await world.send(text)
+    assert world.state_of(candidate_id) == state, world.book.candidate(candidate_id).reason
 
 
 async def test_a_set_that_was_there_is_kept_beside_and_restored(world: PromptWorld) -> None:
