@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TypeVar
 
+from uhlp.evolution.candidate import Costs
 from uhlp.evolution.measuring import Spending
 from uhlp.optimization.proposer import Failures, Proposal, ProposalFailed, ProposalTask, Proposer
 
@@ -10,11 +11,12 @@ Made = TypeVar("Made", Proposal, ProposalFailed)
 
 
 class ChargedProposer:
-    """Proposals carry the costs of all their rounds; what is new in them is charged. `on_charge` is told each time."""
+    """Proposals carry the costs of all their rounds; what is new in them is charged to `spending`, which may be
+    exchanged between two calls. `on_charge` is told each time what has been spent."""
 
-    def __init__(self, proposer: Proposer, spending: Spending, *, on_charge: Callable[[], object]) -> None:
+    def __init__(self, proposer: Proposer, spending: Spending, *, on_charge: Callable[[Costs], object]) -> None:
         self._proposer = proposer
-        self._spending = spending
+        self.spending = spending
         self._on_charge = on_charge
         self._charged = (0, 0, 0.0)
 
@@ -45,9 +47,9 @@ class ChargedProposer:
 
     def _charge(self, made: Made) -> Made:
         tokens_in, tokens_out, usd = self._charged
-        self._spending.add(
+        self.spending.add(
             tokens_in=made.tokens_in - tokens_in, tokens_out=made.tokens_out - tokens_out, usd=made.cost_usd - usd
         )
         self._charged = made.tokens_in, made.tokens_out, made.cost_usd
-        self._on_charge()
+        self._on_charge(self.spending.costs)
         return made

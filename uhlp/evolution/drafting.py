@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import structlog
@@ -9,7 +10,7 @@ import structlog
 from uhlp.errors import Unavailable
 from uhlp.evals.comparator import Comparator
 from uhlp.evolution.book import CandidateBook
-from uhlp.evolution.candidate import Candidate, CandidateState
+from uhlp.evolution.candidate import Candidate, CandidateState, Costs
 from uhlp.evolution.charged_proposer import ChargedProposer
 from uhlp.evolution.config import ConfigInForce
 from uhlp.evolution.measuring import MeasurementFailed, Spending
@@ -25,7 +26,6 @@ from uhlp.optimization.proposer import (
     Proposal,
     ProposalFailed,
     ProposalTask,
-    Proposer,
     TrainSample,
 )
 from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
@@ -54,8 +54,8 @@ class Drafting:
         self._oracle = oracle
         self._verifier = verifier
         self._config = config
-        self._begun: dict[str, tuple[Refinement, set[str]]] = {}
-        """By candidate: drafts that could not be examined, with the inputs that their proposer saw."""
+        self._begun: dict[str, tuple[Refinement, ChargedProposer, set[str]]] = {}
+        """By candidate: drafts that could not be examined or repaired, their proposer, and the inputs that it saw."""
 
     async def draft(
         self,
@@ -72,13 +72,17 @@ class Drafting:
         """Propose, examine, show what failed, again; stops at a draft without fault.
 
         What proposers take is charged to `spending` and kept with the candidate at once. Raises ProposalFailed; and
-        MeasurementFailed and Unavailable when a draft could not be run: the next call goes on with that draft.
+        MeasurementFailed and Unavailable when a draft could not be run, or nobody could be asked for its repair: the
+        next call goes on with that draft.
         """
         masked = Redaction(component.configuration.get("redact", ())).apply
-        refinement, shown = self._begun.pop(candidate.id, (None, set[str]()))
-        if refinement is None:
+        begun = self._begun.pop(candidate.id, None)
+        if begun is not None:
+            refinement, proposer, shown = begun
+            proposer.spending = spending
+        else:
             shown = {*lessons.shown, *(sample.input_hash for sample in train)}
-            refinement = await self._begin(candidate, train, lessons, masked, spending)
+            refinement, proposer = await self._begin(candidate, train, lessons, masked, spending)
         barred = (await self._store.attempts(candidate.app_id, candidate.component_id, candidate.spec_hash)).barred
 
         async def examine(draft: Proposal) -> DraftReport:
@@ -97,7 +101,7 @@ class Drafting:
             drafted = await refinement.run(examine, failures_of)
         except (MeasurementFailed, Unavailable):
             self._forget_the_ended()
-            self._begun[candidate.id] = refinement, shown
+            self._begun[candidate.id] = refinement, proposer, shown
             raise
         return dataclasses.replace(drafted, shown=frozenset(shown))
 
@@ -108,24 +112,25 @@ class Drafting:
         lessons: Lessons,
         masked: Callable[[Any], Any],
         spending: Spending,
-    ) -> Refinement:
+    ) -> tuple[Refinement, ChargedProposer]:
         """A first draft of the first proposer that has one; the cheapest is asked first. ProposalFailed names every
         reason."""
         task = await self._write_task(candidate, train, lessons, masked)
         reasons: list[str] = []
         retryable = False
         for wrapped in self._oracle.proposers(candidate.proposer or None):
-            proposer: Proposer = ChargedProposer(
-                wrapped, spending, on_charge=lambda: self._book.grow(candidate.id, costs=spending.costs)
-            )
+            proposer = ChargedProposer(wrapped, spending, on_charge=partial(self._keep_costs, candidate.id))
             reason = proposer.applies(task)
             if reason is None:
                 try:
-                    return Refinement(proposer, task, await proposer.propose(task))
+                    return Refinement(proposer, task, await proposer.propose(task)), proposer
                 except ProposalFailed as failure:
                     reason, retryable = failure.reason, retryable or failure.retryable
             reasons.append(f"{proposer.name}: {reason}")
         raise ProposalFailed("; ".join(reasons) or f"there is no proposer {candidate.proposer}", retryable=retryable)
+
+    def _keep_costs(self, candidate_id: str, costs: Costs) -> None:
+        self._book.grow(candidate_id, costs=costs)
 
     async def _write_task(
         self, candidate: Candidate, train: list[Sample], lessons: Lessons, masked: Callable[[Any], Any]

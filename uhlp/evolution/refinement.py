@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from uhlp.evolution.candidate import Draft
+from uhlp.evolution.measuring import MeasurementFailed
 from uhlp.evolution.verification import DraftReport
 from uhlp.optimization.proposer import Counterexample, Failures, Proposal, ProposalFailed, ProposalTask, Proposer
 
@@ -31,7 +32,8 @@ async def _all_of_it(draft: Proposal, report: DraftReport) -> Failures:
 
 
 class Refinement:
-    """Of one first draft. A run that could not examine a draft may be repeated: it goes on with the same draft.
+    """Of one first draft. A run that could not examine a draft, or could not have it repaired, may be repeated: it goes
+    on with the same draft.
 
     `task.rounds_left` counts the first draft; an answer that could not be read has taken a round, too.
     """
@@ -43,39 +45,45 @@ class Refinement:
         self._rounds_left = task.rounds_left - 1 - len(proposal.unreadable)
         self._drafts: list[Draft] = [_unreadable(why) for why in proposal.unreadable]
         self._best: tuple[Proposal, DraftReport] | None = None
+        self._to_repair: Failures | None = None
+        """What is wrong with the present draft, while the proposer has not been asked for another."""
 
     async def run(
         self,
         examine: Callable[[Proposal], Awaitable[DraftReport]],
         failures_of: Callable[[Proposal, DraftReport], Awaitable[Failures]] = _all_of_it,
     ) -> Drafted:
-        """The best draft; each repair is shown what `failures_of` makes of the last report. Raises what they raise.
+        """The best draft; each repair is shown what `failures_of` makes of the last report. Raises what they raise, and
+        MeasurementFailed when no draft has passed and the proposer cannot be asked now.
 
         Tampering in any draft ends it: that draft is the one that is returned.
         """
         while True:
-            report = await examine(self._proposal)
-            self._drafts.append(Draft(report.code_sha, report.stage, report.reason or None, len(report.wrong)))
-            if self._best is None or report.tampering or _rank(report) > _rank(self._best[1]):
-                self._best = (self._proposal, report)
-            is_faultless = report.has_passed and not report.wrong
-            if (
-                is_faultless
-                or report.tampering
-                or self._rounds_left <= 0
-                or not await self._repair(report, failures_of)
-            ):
-                return self._drafted(*self._best)
+            if self._to_repair is None:
+                report = await examine(self._proposal)
+                self._drafts.append(Draft(report.code_sha, report.stage, report.reason or None, len(report.wrong)))
+                if self._best is None or report.tampering or _rank(report) > _rank(self._best[1]):
+                    self._best = (self._proposal, report)
+                is_faultless = report.has_passed and not report.wrong
+                if is_faultless or report.tampering or self._rounds_left <= 0:
+                    break
+                self._to_repair = await failures_of(self._proposal, report)
+            if not await self._repair(self._to_repair):
+                break
+            self._to_repair = None
+        assert self._best is not None  # noqa: S101  one was examined
+        return self._drafted(*self._best)
 
-    async def _repair(
-        self, report: DraftReport, failures_of: Callable[[Proposal, DraftReport], Awaitable[Failures]]
-    ) -> bool:
+    async def _repair(self, failures: Failures) -> bool:
         """Whether there is another draft."""
-        failures = await failures_of(self._proposal, report)
         task = dataclasses.replace(self._task, rounds_left=self._rounds_left)
         try:
             repaired = await self._proposer.repair(task, self._proposal, failures)
         except ProposalFailed as failure:
+            if failure.retryable and not (self._best is not None and self._best[1].has_passed):
+                raise MeasurementFailed(
+                    failure.reason
+                ) from failure  # it is not the draft's fault that it stays as it is
             log.info("repair_failed", app_id=task.app_id, component_id=task.component_id, why=failure.reason)
             return False
         if repaired is None:

@@ -42,8 +42,9 @@ class DraftReport:
     """What verification found in one draft of a handler; `stage` names the gate that stopped it, None if it passed.
 
     `missed_classes` are values of the decision field that the draft gave wrongly: the guard leaves them to the model.
-    `upheld` are hashes of wrong answers' inputs where the reference was asked. `tampering` says how it tried to deceive
-    its evaluation; that ends the candidate, not only the draft.
+    `upheld` are hashes of wrong answers' inputs where the reference was asked; `unasked` of the wrong ones are so
+    because it could not be. `tampering` says how it tried to deceive its evaluation; that ends the candidate, not only
+    the draft.
     """
 
     code_sha: str
@@ -58,6 +59,7 @@ class DraftReport:
     missed_classes: tuple[str, ...] = ()
     tampering: list[str] = field(default_factory=list)
     upheld: set[str] = field(default_factory=set)
+    unasked: int = 0
 
     @property
     def has_passed(self) -> bool:
@@ -205,8 +207,9 @@ class Verifier:
                         comparator=comparator, spending=spending, input_hash=one.input_hash,
                     )
                 )  # fmt: skip
-            except MeasurementFailed:  # on TRAIN the recorded answer will do: it steers the proposer, it proves nothing
+            except MeasurementFailed:  # on TRAIN the recorded answer will do, as long as it ends nothing
                 report.wrong.append(one)
+                report.unasked += 1
                 continue
             if verdict.outcome == "wrong":
                 report.wrong.append(replace(one, expected=verdict.expected))
@@ -220,6 +223,8 @@ class Verifier:
         train = report.train
         assert train is not None  # noqa: S101  examine has just set it
         used, wrong = train.answered, report.wrong
+        if len(wrong) > epsilon * (used + train.failed) >= len(wrong) - report.unasked:
+            raise MeasurementFailed(f"TRAIN replay: {report.unasked} differences could not be judged")
         if component.definition.optimization.decision_field and len(wrong) > epsilon * (used + train.failed):
             used, wrong = self._beside_missed_classes(report, component.definition.optimization.decision_field)
         judged = used + train.failed

@@ -301,6 +301,35 @@ async def test_a_held_out_disagreement_that_nobody_can_judge_waits_and_is_no_rej
     assert world.book.candidate(candidate_id).figures.handler_right == 1
 
 
+async def test_a_draft_is_not_blamed_for_train_answers_that_nobody_can_judge_now(world: World) -> None:
+    await world.record(lines(30, split="train") + lines(30, split="held_out"))
+    await world.record(lines(4, start=9000, split="train"), output={"quantity": 1, "product": "noise"})
+    world.model.coder.append(coder_answer())
+    world.model.answers_left = 5  # enough to see whether it is a function
+    candidate_id = await world.optimize()
+    assert world.state_of(candidate_id) == "discovered"
+    assert "could not be judged" in world.book.candidate(candidate_id).measurements["postponedBecause"]
+    world.model.answers_left = None
+    world.clock.advance(11)
+    await world.compiler.compile(candidate_id)
+    assert world.state_of(candidate_id) == "shadow"
+    assert len(world.model.specifications) == 1, "no coder was paid again"
+
+
+async def test_a_draft_is_not_refused_because_its_coder_cannot_be_asked_for_a_repair_now(world: World) -> None:
+    await world.record(lines(200))
+    down = ModelProviderUnavailable("too many requests")
+    world.model.coder.extend([coder_answer(FORGETS_PEARS), down, coder_answer()])
+    candidate_id = await world.optimize()
+    assert world.state_of(candidate_id) == "discovered"
+    world.clock.advance(11)
+    await world.compiler.compile(candidate_id)
+    candidate = world.book.candidate(candidate_id)
+    assert candidate.state in ("shadow", "canary")
+    assert [draft.stage for draft in candidate.drafts] == ["train_replay", None]
+    assert candidate.costs.tokens_in == 100 * (2 + len(world.model.asked)), "two answers of the coder, and the model's"
+
+
 async def test_a_decision_of_a_person_during_a_compilation_stands(world: World) -> None:
     await world.record(lines(60))
 
@@ -382,11 +411,11 @@ async def test_what_a_draft_took_that_could_not_be_judged_is_among_its_candidate
     await world.record(lines(30, split="train") + lines(30, split="held_out"))
     odd = lines(4, start=9000, split="train")
     await world.record(odd, output={"quantity": 1, "product": "noise"})
-    world.model.coder.append(coder_answer())
-    world.model.answers_left = 5  # enough to see whether it is a function; then nobody judges what is odd
+    world.model.coder.append(coder_answer(FORGETS_PEARS))
+    world.model.second_thoughts = dict.fromkeys(odd, ModelProviderUnavailable("nobody judges what is odd"))
     first = world.book.candidate(await world.optimize())
     assert (first.state, first.cause) == ("rejected", "train_replay"), first.reason
-    world.model.answers_left = None
+    world.model.second_thoughts = {}
     world.clock.advance(700)
     await world.record(lines(300, start=20_000))
     world.model.second_thoughts[odd[0]] = ModelProviderUnavailable("the model is down")

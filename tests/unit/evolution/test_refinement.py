@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from uhlp.evals.replay import Replayed
 from uhlp.evolution.charged_proposer import ChargedProposer
 from uhlp.evolution.measuring import MeasurementFailed, Spending
 from uhlp.evolution.refinement import Refinement
@@ -96,13 +97,39 @@ async def test_a_draft_that_could_not_be_examined_is_the_one_to_go_on_with() -> 
     assert len(proposer.repairs) == 1
 
 
+async def test_a_draft_whose_repair_nobody_can_be_asked_for_now_is_the_one_to_go_on_with() -> None:
+    down = ProposalFailed("the coder model did not answer", retryable=True)
+    proposer, examined = ScriptedProposer(down, down, draft("2", rounds=2)), []
+
+    async def examine(proposal: Proposal) -> DraftReport:
+        examined.append(proposal.code)
+        return await (refuse if proposal.code == "1" else accept)(proposal)
+
+    refinement = Refinement(proposer, TASK, draft("1"))
+    for _ in range(2):
+        with pytest.raises(MeasurementFailed, match="did not answer"):
+            await refinement.run(examine)
+    drafted = await refinement.run(examine)
+    assert [(one.sha, one.stage) for one in drafted.drafts] == [("1", "tests"), ("2", None)]
+    assert examined == ["1", "2"], "what is known of a draft is not found out again"
+
+
+async def test_a_draft_that_has_passed_waits_for_no_repair() -> None:
+    async def accept_but_one(proposal: Proposal) -> DraftReport:
+        return DraftReport(proposal.code, wrong=[Replayed("h", {}, 1, "differs", 2)])
+
+    down = ProposalFailed("the coder model did not answer", retryable=True)
+    drafted = await Refinement(ScriptedProposer(down), TASK, draft("1")).run(accept_but_one)
+    assert drafted.report.has_passed
+
+
 async def test_costs_are_charged_as_they_arise_also_those_of_failures() -> None:
     spending, told = Spending(), []
     failure = ProposalFailed("unreadable", tokens_in=350, tokens_out=7, cost_usd=3.5)
     proposer = ChargedProposer(
         ScriptedProposer(draft("1"), draft("2", rounds=3), None, failure),
         spending,
-        on_charge=lambda: told.append(spending.costs.tokens_in),
+        on_charge=lambda costs: told.append(costs.tokens_in),
     )
     first = await proposer.propose(TASK)
     await proposer.repair(TASK, first, Failures())
