@@ -10,7 +10,8 @@ from uuid import uuid4
 
 from uhlp.errors import ToolNotFound
 from uhlp.evals.comparator import Comparator
-from uhlp.execution import ExecutionCall, ExecutionResult, Executor, HandlerImplementation
+from uhlp.execution import ExecutionCall, ExecutionResult, Executor, HandlerImplementation, run_with_second_try
+from uhlp.execution.executor import pool_of
 from uhlp.registry.snapshot import AppSnapshot, ComponentSnapshot
 from uhlp.traffic.samples import Sample
 
@@ -112,14 +113,16 @@ async def replay(
 
     An exception, a timeout or a schema failure counts as a mismatch; a deoptimise does not. When the machine refuses to
     run the handler (no sandbox free), the sample is left out and counted as refused: an error of measuring is no
-    score.
+    score. No more runs are under way than the pool has workers for: one that waits for another that hangs is refused.
     """
+    concurrency = min(concurrency, pool_of(app, component).max_instances)
     results: list[Replayed | None] = [None] * len(samples)
     queue = iter(enumerate(samples))
 
     async def work() -> None:
         for place, sample in queue:
-            result = await run_on_trial(executor, app, component, implementation, sample.input, timeout_s=timeout_s)
+            call = trial_of(app, component, implementation, sample.input, timeout_s=timeout_s)
+            result = await run_with_second_try(executor, call)
             results[place] = _replayed(sample, result, comparator)
 
     async with asyncio.TaskGroup() as group:
@@ -128,33 +131,30 @@ async def replay(
     return ReplayReport(tuple(one for one in results if one is not None))
 
 
-async def run_on_trial(
-    executor: Executor,
+def trial_of(
     app: AppSnapshot,
     component: ComponentSnapshot,
     implementation: HandlerImplementation,
     value: dict[str, Any],
     *,
     timeout_s: float,
-) -> ExecutionResult:
-    """One run of code that is not in service, off every request's path. What a component with effects is asked for
+) -> ExecutionCall:
+    """A run of code that is not in service, off every request's path. What a component with effects is asked for
     again must not act: its tools do not run, and a recorded sample does not say what they would have answered.
     """
     has_effects = component.definition.effective_effects != "none"
-    return await executor.run(
-        ExecutionCall(
-            app=app,
-            component=component,
-            implementation=implementation,
-            input=value,
-            request_id=f"replay-{uuid4().hex}",
-            trace_id=uuid4().hex,
-            timeout_s=timeout_s,
-            source="internal",
-            purpose="replay",
-            group="trial",
-            recorded=() if has_effects else None,
-        )
+    return ExecutionCall(
+        app=app,
+        component=component,
+        implementation=implementation,
+        input=value,
+        request_id=f"replay-{uuid4().hex}",
+        trace_id=uuid4().hex,
+        timeout_s=timeout_s,
+        source="internal",
+        purpose="replay",
+        group="trial",
+        recorded=() if has_effects else None,
     )
 
 

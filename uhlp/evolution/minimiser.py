@@ -16,7 +16,7 @@ from typing import Any
 
 from uhlp import strict_json
 from uhlp.evals.comparator import Comparator
-from uhlp.evals.replay import run_on_trial
+from uhlp.evals.replay import trial_of
 from uhlp.evolution.config_sections import MinimisingConfig
 from uhlp.evolution.measuring import MeasurementFailed, Spending
 from uhlp.evolution.reductions import reductions
@@ -187,8 +187,8 @@ class Minimiser:
     ) -> ExecutionResult:
         if self.executions_left <= 0 and not is_last:
             raise _BudgetSpent
-        result = await run_on_trial(
-            self._executor, self._app, self._component, handler, value, timeout_s=self._timeout_s
+        result = await self._executor.run(
+            trial_of(self._app, self._component, handler, value, timeout_s=self._timeout_s)
         )
         self.executions_left -= _EXECUTIONS_OF_A_TIMEOUT if result.failure == "timeout" else 1
         return result

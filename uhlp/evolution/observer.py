@@ -24,7 +24,7 @@ from uhlp.evolution.questions import Questions
 from uhlp.evolution.reference import Dispute, MeasurementFailed, Reference
 from uhlp.evolution.rollouts import LiveHandler
 from uhlp.evolution.tampering import forbidden_calls_of
-from uhlp.execution import ExecutionCall, ExecutionResult, Executor
+from uhlp.execution import ExecutionCall, ExecutionResult, Executor, run_with_second_try
 from uhlp.traffic.split import input_hash
 
 log = structlog.get_logger(__name__)
@@ -116,7 +116,8 @@ class Observer:
             return  # the model was asked and did not answer: nothing to hold the handler against
         if not watch.has_answer:
             watch.answer = await self._first_answer(served, evidence)
-        result = await self._executor.run(
+        result = await run_with_second_try(
+            self._executor,
             ExecutionCall(
                 app=served.app,
                 component=served.component,
@@ -129,7 +130,7 @@ class Observer:
                 purpose="shadow",
                 group="trial",
                 recorded=recorded_calls(served),
-            )
+            ),
         )
         if result.is_refusal:
             raise MeasurementFailed(result.error.message if result.error else "no sandbox")

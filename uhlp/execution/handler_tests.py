@@ -3,12 +3,12 @@
 Tests share a process with the code they test, so their report can be forged: it may reject a handler, never promote it.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from uhlp.errors import UhlpError
+from uhlp.errors import SandboxDied, SandboxOutOfMemory, UhlpError
 from uhlp.execution.executor import pool_of
 from uhlp.execution.wire import reference
 from uhlp.registry.snapshot import AppSnapshot, Artifact, ComponentSnapshot
@@ -63,23 +63,17 @@ class HandlerTests:
         return await self._sandboxes.runs_python(pool_of(app, component))
 
     async def run(self, app: AppSnapshot, component: ComponentSnapshot, code: str, tests: str) -> TestReport:
-        """The report. A sandbox that dies, hangs or answers nonsense is a report with one error.
+        """The report. A sandbox that dies twice, hangs or answers nonsense is a report with one error.
 
         Raises NoSandboxAvailable, IsolationRefused, ShuttingDown: nothing ran, so nothing is known of the handler.
         """
         handler = Artifact.of("handler.py", code.encode())
         test_file = Artifact.of("test_handler.py", tests.encode())
         try:
-            response = await self._sandboxes.execute(
-                app.app_id,
-                pool_of(app, component),
-                self._request(app, component, handler, test_file),
-                artifacts={handler.sha256: handler.content, test_file.sha256: test_file.content},
-                call_tool=None,
-                timeout_s=self._timeout_s(),
-                group="trial",
-                fresh=True,
-            )
+            try:
+                response = await self._execute(app, component, handler, test_file)
+            except (SandboxDied, SandboxOutOfMemory):  # it may be the machine's doing; what the tests do, they do again
+                response = await self._execute(app, component, handler, test_file)
         except UhlpError as error:
             if error.status == 503:
                 raise
@@ -88,6 +82,20 @@ class HandlerTests:
             data = response["data"]
             return _broken(_text(data.get("message"), _MESSAGE_LIMIT) if isinstance(data, dict) else "")
         return _read(response["data"])
+
+    def _execute(
+        self, app: AppSnapshot, component: ComponentSnapshot, handler: Artifact, tests: Artifact
+    ) -> Awaitable[dict[str, Any]]:
+        return self._sandboxes.execute(
+            app.app_id,
+            pool_of(app, component),
+            self._request(app, component, handler, tests),
+            artifacts={handler.sha256: handler.content, tests.sha256: tests.content},
+            call_tool=None,
+            timeout_s=self._timeout_s(),
+            group="trial",
+            fresh=True,
+        )
 
     def _request(
         self, app: AppSnapshot, component: ComponentSnapshot, handler: Artifact, tests: Artifact

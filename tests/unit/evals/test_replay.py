@@ -4,14 +4,20 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
-from uhlp.errors import HandlerFailed, NoSandboxAvailable
+import pytest
+
+from uhlp.errors import DeadlineExceeded, HandlerFailed, NoSandboxAvailable, SandboxDied, SandboxOutOfMemory
 from uhlp.evals.comparator import Comparator
 from uhlp.evals.replay import ReplayReport, replay
 from uhlp.evolution.verification import handler_of
 from uhlp.execution import ExecutionCall, ExecutionResult
-from uhlp.models.definition import ComponentDefinition
+from uhlp.models.definition import AppDefinition, ComponentDefinition
 from uhlp.tools.session import Usage
 from uhlp.traffic.samples import Sample
+
+FAILURES = {
+    NoSandboxAvailable: "sandbox", SandboxDied: "sandbox", DeadlineExceeded: "timeout", SandboxOutOfMemory: "oom",
+}  # fmt: skip
 
 
 def sample(number: int, output: Any) -> Sample:
@@ -23,7 +29,7 @@ def sample(number: int, output: Any) -> Sample:
 
 
 class ScriptedExecutor:
-    """Ends the run of input n with outcome n; later inputs end first."""
+    """Ends the run of input n with outcome n, the first of several in turn; later inputs end first."""
 
     def __init__(self, *outcomes: Any) -> None:
         self.outcomes = outcomes
@@ -38,24 +44,28 @@ class ScriptedExecutor:
             await asyncio.sleep(0)
         self.running -= 1
         outcome = self.outcomes[call.input["n"]]
+        if isinstance(outcome, list):
+            outcome = outcome.pop(0)
         if outcome == "deoptimize":
             return ExecutionResult(outcome="deoptimize", failure="guard", latency_ms=1.0, usage=Usage())
         if outcome == "asks":
             return ExecutionResult(outcome="ok", latency_ms=1.0, usage=Usage(), unrecorded=("app.look", "app.look"))
         if isinstance(outcome, Exception):
-            failure = "sandbox" if isinstance(outcome, NoSandboxAvailable) else "exception"
+            failure = FAILURES.get(type(outcome), "exception")
             return ExecutionResult(outcome="failed", failure=failure, error=outcome, latency_ms=1.0, usage=Usage())  # type: ignore[arg-type]
         return ExecutionResult(outcome="ok", data=outcome, latency_ms=10.0 * call.input["n"], usage=Usage())
 
 
 async def replayed(
-    *outcomes: Any, expected: Any = "right", effects: Any = None
+    *outcomes: Any, expected: Any = "right", effects: Any = None, workers: int = 16
 ) -> tuple[ReplayReport, ScriptedExecutor]:
     executor = ScriptedExecutor(*outcomes)
     samples = [sample(number, expected) for number in range(len(outcomes))]
     component = SimpleNamespace(definition=ComponentDefinition(component_id="c", effects=effects))
+    pools = {"pools": [{"poolName": "default", "maxInstances": workers}]}
+    app = SimpleNamespace(definition=AppDefinition.model_validate({"appId": "app", "sandboxPools": pools}))
     report = await replay(
-        executor, None, component, handler_of("x = 1"), samples, Comparator({}), timeout_s=1.5, concurrency=3
+        executor, app, component, handler_of("x = 1"), samples, Comparator({}), timeout_s=1.5, concurrency=3
     )  # type: ignore[arg-type]
     return report, executor
 
@@ -87,6 +97,19 @@ async def test_results_stand_in_the_samples_order_and_no_more_run_at_once_than_a
     report, executor = await replayed(*["right"] * 9)
     assert [one.input["n"] for one in report.results] == list(range(9))
     assert executor.most == 3
+
+
+async def test_no_more_run_at_once_than_the_pool_has_workers() -> None:
+    _, executor = await replayed(*["right"] * 9, workers=1)
+    assert executor.most == 1
+
+
+@pytest.mark.parametrize("cut_off", [DeadlineExceeded(), SandboxDied(), SandboxOutOfMemory()])
+async def test_a_run_that_was_cut_off_is_repeated_once_because_it_may_be_the_machines_doing(cut_off: Exception) -> None:
+    report, executor = await replayed([cut_off, "right"], [cut_off, cut_off, "right"], [HandlerFailed(), "right"])
+    assert [one.outcome for one in report.results] == ["agrees", "failed", "failed"]
+    assert [call.input["n"] for call in executor.calls].count(0) == 2
+    assert [call.input["n"] for call in executor.calls].count(2) == 1
 
 
 async def test_null_is_an_answer() -> None:

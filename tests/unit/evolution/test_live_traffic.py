@@ -129,6 +129,25 @@ async def test_the_model_answers_while_the_candidate_runs_beside(world: World) -
     assert (candidate.evidence["n"], candidate.executions) == (n + 1, 0)
 
 
+@pytest.mark.parametrize(("ends", "lost"), [(1, 0), (2, 1)])
+async def test_a_run_in_shadow_that_was_cut_off_once_is_no_loss(world: World, ends: int, lost: int) -> None:
+    class Ending(dict[str, str]):
+        """What ends its sandbox so often, and then answers."""
+
+        left = ends
+
+        def get(self, text: str, default: Any = None) -> Any:
+            self.left -= text in self
+            return super().get(text, default) if self.left >= 0 else default
+
+    candidate_id = await world.to_state("shadow")
+    before = world.book.candidate(candidate_id).evidence
+    world.runner.faults = Ending({line(5001): "die"})
+    await world.send(line(5001))
+    after = world.book.candidate(candidate_id).evidence
+    assert (after["n"], after["k"]) == (before["n"] + 1, before["k"] + lost)
+
+
 async def test_shadow_evidence_leads_to_canary_and_evidence_against_to_rejection(world: World) -> None:
     candidate_id = await world.to_state("shadow")
     await world.send_all(lines(40, start=5001))

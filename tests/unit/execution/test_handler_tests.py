@@ -9,7 +9,7 @@ from execution_parts import Parts, answering, app_of, component_of
 from uhlp.errors import ShuttingDown
 from uhlp.execution import HandlerTests, TestReport
 from uhlp.models.execute import ExecuteRequest
-from uhlp.sandbox.drivers.fake_worker import Behaviour, die, hang
+from uhlp.sandbox.drivers.fake_worker import Behaviour, FakeWorker, die, hang
 
 CODE, TESTS = "def handle(inputs, context):\n    return 1\n", "def test_one():\n    assert True\n"
 REPORT = {
@@ -57,6 +57,16 @@ async def test_tests_run_in_a_fresh_worker_of_the_trial_group(run: Run) -> None:
     assert [sandbox.spec.group for sandbox in run.parts.driver.sandboxes] == ["trial"]
     await run.parts.sandboxes.close()
     assert not run.parts.driver.workers[0].is_alive
+
+
+async def test_tests_whose_sandbox_ended_once_are_run_again(run: Run) -> None:
+    ends: list[Behaviour] = [die, answering(REPORT)]
+
+    async def dies_once(worker: FakeWorker, request: dict[str, Any]) -> dict[str, Any] | None:
+        return await ends.pop(0)(worker, request)
+
+    report = await run(dies_once)
+    assert (report.passed, report.total) == (2, 4)
 
 
 @pytest.mark.parametrize(
