@@ -99,6 +99,7 @@ class Mismatch:
 
     `stage` says where it was found (replay, shadow, audit), `reference` whose answer was upheld (golden, human, judge,
     majority, single), `split` whether the coder may see it. `overruled`: the handler was right, a person said later.
+    `unanswered`: it was cut off, which may have been the machine's doing.
     """
 
     payload: str
@@ -107,6 +108,7 @@ class Mismatch:
     ts: float
     split: Literal["train", "held_out"]
     overruled: bool = False
+    unanswered: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from uhlp.evolution.records import digest_of
 from uhlp.evolution.reference import Dispute, Outcome, Reference, ReferenceKind
-from uhlp.execution import ExecutionResult
+from uhlp.execution import ExecutionResult, was_cut_off
 from uhlp.traffic.redaction import Redaction
 from uhlp.traffic.split import input_hash
 
@@ -15,6 +15,7 @@ Stage = Literal["replay", "shadow", "audit"]
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """The handler answered `got`, or failed (`has_answered` false, `why` says how); the reference says `expected`.
+    `was_cut_off`: it failed by what may be the machine's doing.
 
     `answers` are the model's, where it was asked up; a person who has to decide sees them. `is_gain` is for a prompt
     against a prompt alone (`prompt_observer`).
@@ -30,6 +31,7 @@ class Comparison:
     why: str = ""
     model_was_wrong: bool = False
     has_answered: bool = True
+    was_cut_off: bool = False
     answers: tuple[Any, ...] = ()
     is_gain: bool = False
 
@@ -61,7 +63,10 @@ async def compare(
     digest = dispute.input_hash or input_hash(dispute.value)
     if handler_result.outcome == "failed":
         why = f"{handler_result.failure}: {handler_result.error.message if handler_result.error else ''}"
-        return Comparison(stage, digest, dispute.value, "wrong", "single", dispute.first, None, why, has_answered=False)
+        return Comparison(
+            stage, digest, dispute.value, "wrong", "single", dispute.first, None, why,
+            has_answered=False, was_cut_off=was_cut_off(handler_result),
+        )  # fmt: skip
     return await settled(reference, dispute, stage=stage)
 
 

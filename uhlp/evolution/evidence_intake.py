@@ -74,8 +74,9 @@ class EvidenceIntake:
         redacted = component.configuration.get("redact", ()) if component is not None else ()
         digest, value = comparison.payload(Redaction(redacted))
         mismatch = Mismatch(
-            digest, comparison.stage, comparison.reference, self._clock.now(), split_of(comparison.input_hash)
-        )
+            digest, comparison.stage, comparison.reference, self._clock.now(), split_of(comparison.input_hash),
+            unanswered=comparison.was_cut_off,
+        )  # fmt: skip
         self._book.grow(candidate_id, payloads={digest: value}, mismatches=candidate.with_mismatch(mismatch).mismatches)
 
     async def record_execution(self, candidate_id: str, result: ExecutionResult, *, is_live: bool) -> bool:

@@ -1,7 +1,8 @@
 """Improvements: handlers in service that a better one might replace, found without a rule.
 
 Asked for when the handler leaves much to the model, or has answered inputs wrongly that its proposer has not been shown
-yet. Clocks, limits and what it is worth are the daemon's business, as for every discovery.
+yet; that it was cut off now and then is no reason to pay a proposer. Clocks, limits and what it is worth are the
+daemon's business, as for every discovery.
 """
 
 from collections.abc import Iterator
@@ -59,7 +60,7 @@ class Improvements:
 
     def _unseen_counterexamples(self, one: Candidate) -> int:
         newest = next(self._book.newest_first(one.app_id, one.component_id))
-        wrong = [case for case in one.mismatches if case.split == "train" and not case.overruled]
+        wrong = [case for case in one.mismatches if case.split == "train" and not (case.overruled or case.unanswered)]
         return sum(case.ts > newest.created_at for case in wrong)
 
     def _left_to_the_model(self, one: Candidate) -> str | None:

@@ -13,7 +13,7 @@ from uhlp.execution.executor import Executor
 from uhlp.execution.failures import may_be_its_own
 from uhlp.execution.handler_policy import check_handler
 from uhlp.execution.handler_tests import HandlerTests, TestFailure, TestReport
-from uhlp.execution.second_try import run_with_second_try
+from uhlp.execution.second_try import run_with_second_try, was_cut_off
 from uhlp.execution.tampering import count_tests, signs_of_tampering
 
 __all__ = [
@@ -33,4 +33,5 @@ __all__ = [
     "may_be_its_own",
     "run_with_second_try",
     "signs_of_tampering",
+    "was_cut_off",
 ]

@@ -437,6 +437,16 @@ async def test_a_new_counterexample_is_a_reason_whatever_it_saves(empty_world: W
     assert "new counterexample" in found.reason
 
 
+async def test_a_run_that_was_cut_off_is_kept_and_is_no_reason_to_pay_a_coder(world: World) -> None:
+    first = await in_service(world)
+    world.clock.advance(1)
+    (text,) = lines(1, start=500_000, split="train")
+    world.runner.faults = {text: "die"}
+    assert (await world.send(text)).deoptimized == "sandbox"
+    assert [one.unanswered for one in world.book.candidate(first).mismatches if one.stage == "audit"] == [True]
+    assert await wanted(world) == []
+
+
 @pytest.mark.parametrize(("mode", "actions"), [("off", []), ("recommend", ["recommend"]), ("auto", ["jit"])])
 async def test_the_mode_holds_for_better_handlers_too(world: World, mode: str, actions: list[str]) -> None:
     await in_service(world)
