@@ -132,8 +132,9 @@ class Observer:
                 recorded=recorded_calls(served),
             ),
         )
-        if result.is_refusal:
-            raise MeasurementFailed(result.error.message if result.error else "no sandbox")
+        if result.is_refusal:  # the machine is busy, or begins: that holds the candidate, and needs no person
+            evidence.unanswered += 1
+            return
         if result.unrecorded and not forbidden_calls_of(result):
             return  # it asked a tool what the answer's own execution did not ask: there is nothing to compare
         await self._take_in(watch, live, evidence, result, place, is_live=False)

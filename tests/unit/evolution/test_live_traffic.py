@@ -18,10 +18,12 @@ from tests.unit.evolution.world import (
     lines,
     parse,
 )
-from uhlp.errors import DeadlineExceeded, StateConflict
+from uhlp.errors import DeadlineExceeded, SandboxDied, StateConflict
 from uhlp.evolution.statistics import Verdict
 from uhlp.evolution.traffic_switch import TrafficSwitch
 from uhlp.execution import ExecutionResult
+from uhlp.sandbox.driver import Sandbox, SandboxSpec
+from uhlp.sandbox.drivers.fake import FakeDriver
 from uhlp.tools import Usage
 
 BREAKS_ON_PEARS = GOOD.replace(
@@ -127,6 +129,26 @@ async def test_the_model_answers_while_the_candidate_runs_beside(world: World) -
     assert (answer.handler, answer.reason) == ("llm", "STATIC")
     candidate = world.book.candidate(candidate_id)
     assert (candidate.evidence["n"], candidate.executions) == (n + 1, 0)
+
+
+async def test_a_machine_without_a_sandbox_for_shadows_holds_a_candidate_and_asks_for_nobody(world: World) -> None:
+    class NoTrials(FakeDriver):
+        async def start(self, spec: SandboxSpec) -> Sandbox:
+            if spec.group == "trial":
+                raise SandboxDied("no memory is left")
+            return await super().start(spec)
+
+    candidate_id = await world.to_state("shadow")
+    world.make_driver = lambda: NoTrials(world.runner)
+    await world.restart(crash=False)
+    await world.send_all(lines(8, start=5001))
+    candidate = world.book.candidate(candidate_id)
+    assert (candidate.state, candidate.paused) == ("shadow", False)
+    assert "8 in a row, could not be made" in (world.governor.what_holds(candidate) or "")
+    world.make_driver = lambda: FakeDriver(world.runner)
+    await world.restart(crash=False)
+    await world.send_all(lines(40, start=6001))
+    assert world.state_of(candidate_id) == "canary"
 
 
 @pytest.mark.parametrize(("ends", "lost"), [(1, 0), (2, 1)])
