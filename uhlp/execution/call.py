@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from uhlp.errors import UhlpError, Unavailable
+from uhlp.errors import PayloadTooLarge, UhlpError, Unavailable
 from uhlp.hot_record import hot_record
 from uhlp.models.execute import Source
 from uhlp.models.experiment import Experiment
@@ -102,5 +102,6 @@ class ExecutionResult:
 
     @property
     def is_refusal(self) -> bool:
-        """The machine had no sandbox for it, or had one too late: says nothing about the implementation."""
-        return self.failure == "sandbox" and isinstance(self.error, Unavailable)
+        """The machine had no sandbox for it, or had one too late, or none takes so large a request: says nothing about
+        the implementation."""
+        return self.failure == "sandbox" and isinstance(self.error, Unavailable | PayloadTooLarge)

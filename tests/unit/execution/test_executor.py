@@ -31,6 +31,7 @@ from uhlp.errors import (
 )
 from uhlp.models.execute import ExecuteRequest
 from uhlp.sandbox.drivers.fake_worker import Behaviour, FakeWorker, die, echo, hang, run_out_of_memory, send_garbage
+from uhlp.sandbox.untrusted import MAX_BODY_BYTES
 
 GENERATION = {"text": "yes", "usage": {"tokensIn": 7, "tokensOut": 3}, "costUsd": 0.25, "model": "m", "latencyMs": 1}
 LABEL = {"type": "object", "required": ["label"], "properties": {"label": {"enum": ["a", "b"]}}}
@@ -241,6 +242,14 @@ async def test_no_sandbox_is_a_refusal_that_says_nothing_of_the_handler(parts: M
     second = await made.executor.run(call_of(app=app_of(**pool), timeout_s=0.05))
     assert isinstance(second.error, NoSandboxAvailable)
     assert (await first).failure == "timeout"
+
+
+async def test_a_request_that_no_sandbox_takes_says_nothing_of_the_handler(parts: MakeParts) -> None:
+    made = await parts(echo)
+    result = await made.executor.run(call_of(input={"text": "x" * MAX_BODY_BYTES}))
+    assert isinstance(result.error, PayloadTooLarge)
+    assert result.is_refusal
+    assert not made.requests
 
 
 async def test_a_pool_that_is_not_there_is_a_refusal_with_words(parts: MakeParts) -> None:
