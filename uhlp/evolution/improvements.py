@@ -15,6 +15,8 @@ from uhlp.optimization.optimization_oracle import Discovery
 from uhlp.registry.application_registry import ApplicationRegistry
 
 _HOUR_S = 3600.0
+_ITS_OWN = ("guard", "exception", "schema")
+"""Why requests went to the model that another handler might answer; not so those for which there was no sandbox."""
 
 
 class Improvements:
@@ -65,7 +67,7 @@ class Improvements:
 
     def _left_to_the_model(self, one: Candidate) -> str | None:
         window = self._windows.window(one.app_id, one.component_id, _HOUR_S).as_dict()
-        left, replace = sum(window["deoptimized"].values()), self._config.now.replace
+        left, replace = sum(window["deoptimized"].get(why, 0) for why in _ITS_OWN), self._config.now.replace
         if window["count"] >= replace.min_requests and left >= replace.deoptimised_share * window["count"]:
             return f"v{one.version} left {left} of {window['count']} requests to the model within the hour"
         return None

@@ -409,6 +409,20 @@ async def test_a_handler_that_leaves_much_to_the_model_is_compiled_anew_when_the
     assert world.book.open_candidate(APP, PARSE) is not None
 
 
+@pytest.mark.parametrize(("why", "is_wanted"), [("guard", True), ("sandbox", False), ("timeout", False)])
+async def test_no_other_handler_is_asked_for_where_sandboxes_are_missing(
+    world: World, why: str, is_wanted: bool
+) -> None:
+    await in_service(world)
+    world.clock.advance(3601)
+    for _ in range(210):
+        world.windows.observe(
+            APP, PARSE, handler="llm", latency_ms=1.0, ok=True, tokens_in=1, tokens_out=1, cost_usd=0.0,
+            deoptimized=why,
+        )  # fmt: skip
+    assert bool(await wanted(world)) is is_wanted
+
+
 async def test_not_before_the_clocks_have_run(world: World) -> None:
     await in_service(world)
     world.clock.advance(3601)
