@@ -31,7 +31,7 @@ from uhlp.optimization.compress import OptimizeBudget, OptimizeRuns, apply_modif
 from uhlp.optimization.compress.modifications import apply_report
 from uhlp.optimization.compress.optimize_run import OptimizeRun, Step
 from uhlp.prompts.overrides import PromptDescriptor, SectionOverride
-from uhlp.traffic.split import input_hash
+from uhlp.traffic.split import Split, input_hash
 
 LOSES_CAPITALS = {"rules": "## Rules\nWrite the text.\n\n"}
 
@@ -261,6 +261,25 @@ async def test_h_too_many_errors_decide_nothing(world: CompressWorld) -> None:
     report = (await world.optimize(ScriptedStrategy(SHORT))).report
     assert report.verdict == "not_applicable"
     assert "errors" in report.reason
+
+
+@pytest.mark.parametrize("split", ["train", "held_out"])
+async def test_h_an_outage_while_edits_are_tried_says_nothing_of_them(world: CompressWorld, split: Split) -> None:
+    """Down for the candidates from their confirmation on, or for all that is held out."""
+    train = len(world.dataset.of_split("train"))
+    held_out = {one.input["text"] for one in world.dataset.of_split("held_out").samples}
+
+    def fails(number: int) -> MainLoopFault | None:
+        asked = world.loop.asked[-1]
+        is_confirmed = asked.experiment.name != "baseline" and number > train + 24  # type: ignore[union-attr]
+        is_down = is_confirmed if split == "train" else asked.input["text"] in held_out
+        return MainLoopFault(code="DOWN", message="down") if is_down else None
+
+    world.loop.fails = fails
+    report = (await world.optimize(ScriptedStrategy({"ending": SHORT["ending"]}))).report
+    assert report.verdict == "not_applicable", report.reason
+    assert "could not be measured" in report.reason
+    assert "DOWN" in report.reason
 
 
 @pytest.mark.parametrize("size", [0, 3, 8])

@@ -118,6 +118,11 @@ class OptimizeSteps:
             chosen = kept
         run = run.model_copy(update={"edits": tuple(verdicts), "combined": tuple(chosen)})
         if not chosen:
+            unmeasured = next(
+                (one for one in verdicts if one.outcome == "inconclusive" and one.difference is None), None
+            )
+            if unmeasured is not None:
+                return _ended(run, "not_applicable", f"an edit could not be measured: {unmeasured.reason}")
             return _ended(run, "nothing_accepted", _why_nothing(verdicts))
         candidate = await arms.arm("cert", [verdicts[place].edit for place in chosen])
         (trial,) = await arms.trials(
@@ -126,6 +131,10 @@ class OptimizeSteps:
         _same_baseline(run, trial.digests(0))
         certificate = _certificate(trial)
         run = run.model_copy(update={"certificate": certificate, "candidate_digest": next(iter(trial.digests(1)), "")})
+        try:
+            trial.gate()
+        except EvalIncomplete as incomplete:
+            return _ended(run, "not_applicable", f"the held-out samples could not be measured: {incomplete.message}")
         if not certificate.is_accepted:
             reason = f"the accepted edits together did not hold on held-out samples: {certificate.reason}"
             return _ended(run, "nothing_accepted", reason)
