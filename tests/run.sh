@@ -154,6 +154,9 @@ else
 fi
 if [ $prepare = yes ]; then exit; fi
 
+# Hundreds of processes of Python are started: none is to compile again what another one has compiled.
+unset PYTHONDONTWRITEBYTECODE
+
 # Tests wait as much as they work: one process more than there are cores. What is measured is measured alone.
 select='not long' side_by_side="-n $(($(nproc) + 1)) --dist loadfile --no-loadscope-reorder"
 examples=same
