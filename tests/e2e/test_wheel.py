@@ -1,5 +1,6 @@
 """The product as it is installed: a wheel, away from the checkout."""
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.applications import BILLING, TICKET, desk
-from tests.e2e.model import Model
+from tests.e2e.model import Model, started_model
 from tests.e2e.server import CHECKOUT, Server
 
 
@@ -25,16 +26,35 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
-@pytest.fixture
-def installed(wheel: Path, tmp_path: Path, model: Model) -> Iterator[Server]:
-    """A server run by the wheel's own `uhlp`, in a folder of its own; libraries come from the tests' environment."""
-    site = tmp_path / "site"
+@pytest.fixture(scope="module")
+def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder where the wheel is installed; libraries come from the tests' environment."""
+    site = tmp_path_factory.mktemp("installed") / "site"
     line = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", str(site), str(wheel)]
     subprocess.run(line, check=True, timeout=120)
+    return site
+
+
+def server_of(site: Path, folder: Path, *, before: str = "", **environment: str) -> Server:
+    """The server of the wheel's own `uhlp`, in a folder of its own; what stands in `before` is imported first."""
     command = (sys.executable, str(site / "bin" / "uhlp"), "serve", "--port", "{port}")
-    folder = tmp_path / "elsewhere"
-    environment = {**model.environment, "PYTHONSAFEPATH": "1"}
-    with Server(folder / "data", command=command, environment=environment, python_path=str(site)) as server:
+    path = os.pathsep.join(filter(None, (before, str(site))))
+    return Server(
+        folder / "data", command=command, environment={**environment, "PYTHONSAFEPATH": "1"}, python_path=path
+    )
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[Model]:
+    with started_model() as model:
+        yield model
+
+
+@pytest.fixture(scope="module")
+def installed(site: Path, model: Model, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of it with one application."""
+    with server_of(site, tmp_path_factory.mktemp("elsewhere"), **model.environment) as server:
+        server.administer("POST", "/apps", desk())
         yield server
 
 
@@ -47,7 +67,7 @@ def test_the_wheel_holds_what_is_no_python(wheel: Path) -> None:
     assert not [name for name in names if name.startswith("tests/")]
 
 
-def test_the_installed_wheel_serves(installed: Server, model: Model, tmp_path: Path) -> None:
+def test_the_installed_wheel_serves(installed: Server, site: Path, model: Model, tmp_path: Path) -> None:
     imported = subprocess.run(
         [sys.executable, "-c", "import uhlp; print(uhlp.__file__)"],
         cwd=installed.folder,
@@ -57,12 +77,11 @@ def test_the_installed_wheel_serves(installed: Server, model: Model, tmp_path: P
         timeout=60,
         check=True,
     )
-    assert str(tmp_path) in imported.stdout, "the checkout must not be on the path"
+    assert str(site) in imported.stdout, "the checkout must not be on the path"
     folder = tmp_path / "my-desk"
     assert installed.command("init", str(folder)).returncode == 0
     applied = installed.command("apply", str(folder))
     assert applied.returncode == 0, applied.stderr
-    installed.administer("POST", "/apps", desk())
     model.says(BILLING)
     assert installed.http.post("/apps/desk/classify", json=TICKET).json() == BILLING
     record = {"metric_name": "app.custom.tickets", "metric_type": "counter", "value": 1}
@@ -81,7 +100,6 @@ def test_every_place_tells_the_version_of_pyproject_toml(installed: Server, whee
     asked = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
         "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"},
     }}  # fmt: skip
-    installed.administer("POST", "/apps", desk())
     headers = {"Accept": "application/json, text/event-stream", "X-App-Id": "desk", **installed.admin}
     answer = installed.http.post("/mcp", json=asked, headers=headers).json()
     assert answer["result"]["serverInfo"]["version"] == version, answer
@@ -89,15 +107,17 @@ def test_every_place_tells_the_version_of_pyproject_toml(installed: Server, whee
     assert f"org.opencontainers.image.version={version} " in dockerfile
 
 
-def test_without_the_panel_extra_the_panel_says_how_to_install_it(installed: Server) -> None:
-    hidden = Path(installed.environment["PYTHONPATH"]) / "nicegui.py"
-    hidden.write_text("raise ModuleNotFoundError(\"No module named 'nicegui'\", name='nicegui')\n")
-    token = (installed.data_dir / "admin_token").read_text().strip()
-    assert installed.http.post("/panel/login", data={"token": token}).status_code == 303
-    answer = installed.http.get("/panel/")
-    assert answer.status_code == 503
-    assert "pip install 'uhlp[panel]'" in answer.json()["error"]["message"]
-    assert installed.answers("/readyz")
+def test_without_the_panel_extra_the_panel_says_how_to_install_it(site: Path, tmp_path: Path) -> None:
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / "nicegui.py").write_text("raise ModuleNotFoundError(\"No module named 'nicegui'\", name='nicegui')\n")
+    with server_of(site, tmp_path / "elsewhere", before=str(hidden)) as server:
+        token = (server.data_dir / "admin_token").read_text().strip()
+        assert server.http.post("/panel/login", data={"token": token}).status_code == 303
+        answer = server.http.get("/panel/")
+        assert answer.status_code == 503
+        assert "pip install 'uhlp[panel]'" in answer.json()["error"]["message"]
+        assert server.answers("/readyz")
 
 
 def test_the_installed_wheel_builds_the_same_runner_image_as_the_checkout(
