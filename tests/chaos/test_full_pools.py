@@ -36,13 +36,13 @@ def test_more_callers_than_the_queue_holds_are_told_to_come_again(
     register(storm("desk", pool=ONE))
     register(storm("calm"))
     wait_until_whole(server, sandboxes, "desk", "calm")
-    targets = {
-        "alone": Target("/apps/desk/alone", slow(0.03)),
-        "calm": Target("/apps/calm/sort", ANSWERS),
-    }
-    with Load(server, targets, callers=QUEUE + 8) as load:
-        load.hear(160)
-    assert_none_lost(load, {"alone": (JIT, "NO_SANDBOX_AVAILABLE"), "calm": (JIT,)})
+    alone = {"alone": Target("/apps/desk/alone", slow(0.03))}
+    calm = {"calm": Target("/apps/calm/sort", ANSWERS)}  # no more callers than its queue holds
+    with Load(server, alone, callers=QUEUE + 8) as load, Load(server, calm, callers=QUEUE) as others:
+        load.hear(80)
+        others.hear(20)
+    assert_none_lost(load, {"alone": (JIT, "NO_SANDBOX_AVAILABLE")})
+    assert_none_lost(others, {"calm": (JIT,)})
     assert load.outcomes("alone").keys() == {JIT, "NO_SANDBOX_AVAILABLE"}
     wait_until_whole(server, sandboxes, "desk", "calm")
 
