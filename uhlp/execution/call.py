@@ -84,8 +84,9 @@ class ExecutionResult:
 
     "ok": `data` is checked and has the shape of `result_type`. "deoptimize": the handler declined (`failure` "guard").
     "failed": `error` is what an edge may answer with. `latency_ms` includes waiting for a worker; `began_s` is on the
-    server's monotonic clock. `has_acted`: it called a tool, which may never have answered. `unrecorded`: tools that
-    told it nothing (see `recorded` above).
+    server's monotonic clock. `was_hurried`: it was cut off long before its own deadline, because the request's own was
+    over. `has_acted`: it called a tool, which may never have answered. `unrecorded`: tools that told it nothing (see
+    `recorded` above).
     """
 
     outcome: Literal["ok", "deoptimize", "failed"]
@@ -97,11 +98,12 @@ class ExecutionResult:
     usage: Usage
     began_s: float | None = None
     tool_calls: tuple[ToolCallRecord, ...] = ()
+    was_hurried: bool = False
     has_acted: bool = False
     unrecorded: tuple[str, ...] = ()
 
     @property
     def is_refusal(self) -> bool:
-        """The machine had no sandbox for it, or had one too late, or none takes so large a request: says nothing about
-        the implementation."""
-        return self.failure == "sandbox" and isinstance(self.error, Unavailable | PayloadTooLarge)
+        """The machine had no sandbox for it, or had one too late; none takes so large a request; or its caller could
+        not wait: says nothing about the implementation."""
+        return self.was_hurried or (self.failure == "sandbox" and isinstance(self.error, Unavailable | PayloadTooLarge))

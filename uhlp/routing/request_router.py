@@ -34,6 +34,10 @@ from uhlp.traffic.samples import SampleStore
 HANDLER_SHARE_OF_DEADLINE = 0.25
 """A handler's own deadline, so that a hung one leaves the model its time."""
 
+LEAST_SHARE_OF_ITS_TIME = 0.5
+"""A handler that had less of its own deadline, because its caller is in a hurry or the request waited, and did not end,
+is not said to hang."""
+
 WAITING_SHARE = 0.5
 """Of its deadline, in which a handler has to have a worker. Where all have to wait, because some hang, whoever waited
 longer would be cut off too soon to be told from one that hangs, and nothing would be known of any."""
@@ -121,18 +125,21 @@ class RequestRouter:
 
     async def _route(self, request: RoutedRequest, choice: Choice, started: float, deadline: float) -> RoutedAnswer:
         implementation, has_model = choice.implementation, choice.fallback is not None
-        timeout_s = deadline - started
+        timeout_s = own_s = deadline - started
         if isinstance(implementation, PromptImplementation):
             return await self._ask_by(implementation, request, choice, started, deadline)
         if has_model:
-            timeout_s *= HANDLER_SHARE_OF_DEADLINE
+            own_s = HANDLER_SHARE_OF_DEADLINE * request.component.definition.timeout_ms / 1000
             if choice.timeout_s is not None:
-                timeout_s = min(timeout_s, choice.timeout_s)
+                own_s = min(own_s, choice.timeout_s)
+            timeout_s = min(HANDLER_SHARE_OF_DEADLINE * timeout_s, own_s)
             if self._is_switched_to_model():
                 skipped = ExecutionResult(outcome="deoptimize", failure="manual", latency_ms=0.0, usage=Usage())
                 return await self._deoptimise(request, choice, skipped, started, deadline)
         wait_s = WAITING_SHARE * timeout_s if has_model else None
         result = await self._run(request, implementation, choice.group, timeout_s, wait_s=wait_s)
+        if result.failure == "timeout" and timeout_s < LEAST_SHARE_OF_ITS_TIME * own_s:
+            result = replace(result, was_hurried=True)
         if not has_model or (result.outcome == "ok" and not _is_held_back(choice, result)):
             return self._answer(request, choice, result, started)
         return await self._deoptimise(request, choice, result, started, deadline)
