@@ -7,13 +7,12 @@ from typing import Any
 
 import structlog
 
-from uhlp.errors import Unavailable
 from uhlp.evals.comparator import Comparator
 from uhlp.evolution.book import CandidateBook
 from uhlp.evolution.candidate import Candidate, CandidateState, Costs
 from uhlp.evolution.charged_proposer import ChargedProposer
 from uhlp.evolution.config import ConfigInForce
-from uhlp.evolution.measuring import MeasurementFailed, Spending
+from uhlp.evolution.measuring import Spending
 from uhlp.evolution.minimiser import Minimiser
 from uhlp.evolution.refinement import Drafted, Refinement
 from uhlp.evolution.regressions import Lessons
@@ -55,7 +54,7 @@ class Drafting:
         self._verifier = verifier
         self._config = config
         self._begun: dict[str, tuple[Refinement, ChargedProposer, set[str]]] = {}
-        """By candidate: drafts that could not be examined or repaired, their proposer, and the inputs that it saw."""
+        """By candidate that is not further yet: its drafts, their proposer, and the inputs that it saw."""
 
     async def draft(
         self,
@@ -72,11 +71,12 @@ class Drafting:
         """Propose, examine, show what failed, again; stops at a draft without fault.
 
         What proposers take is charged to `spending` and kept with the candidate at once. Raises ProposalFailed; and
-        MeasurementFailed and Unavailable when a draft could not be run, or nobody could be asked for its repair: the
-        next call goes on with that draft.
+        MeasurementFailed and Unavailable when a draft could not be run, or nobody could be asked for its repair. While
+        the candidate is not further, whatever the reason, the next call goes on where this one came to.
         """
         masked = Redaction(component.configuration.get("redact", ())).apply
-        begun = self._begun.pop(candidate.id, None)
+        self._forget_the_ended()
+        begun = self._begun.get(candidate.id)
         if begun is not None:
             refinement, proposer, shown = begun
             proposer.spending = spending
@@ -97,12 +97,8 @@ class Drafting:
         async def failures_of(draft: Proposal, report: DraftReport) -> Failures:
             return await _with_small_ones(draft, report, minimiser, masked, shown)
 
-        try:
-            drafted = await refinement.run(examine, failures_of)
-        except (MeasurementFailed, Unavailable):
-            self._forget_the_ended()
-            self._begun[candidate.id] = refinement, proposer, shown
-            raise
+        self._begun[candidate.id] = refinement, proposer, shown
+        drafted = await refinement.run(examine, failures_of)
         return dataclasses.replace(drafted, shown=frozenset(shown))
 
     async def _begin(

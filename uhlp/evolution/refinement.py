@@ -32,8 +32,8 @@ async def _all_of_it(draft: Proposal, report: DraftReport) -> Failures:
 
 
 class Refinement:
-    """Of one first draft. A run that could not examine a draft, or could not have it repaired, may be repeated: it goes
-    on with the same draft.
+    """Of one first draft. A run may be repeated: one that could not examine a draft, or could not have it repaired,
+    goes on with the same draft, and one that has ended ends alike.
 
     `task.rounds_left` counts the first draft; an answer that could not be read has taken a round, too.
     """
@@ -47,6 +47,7 @@ class Refinement:
         self._best: tuple[Proposal, DraftReport] | None = None
         self._to_repair: Failures | None = None
         """What is wrong with the present draft, while the proposer has not been asked for another."""
+        self._is_over = False
 
     async def run(
         self,
@@ -58,7 +59,7 @@ class Refinement:
 
         Tampering in any draft ends it: that draft is the one that is returned.
         """
-        while True:
+        while not self._is_over:
             if self._to_repair is None:
                 report = await examine(self._proposal)
                 self._drafts.append(Draft(report.code_sha, report.stage, report.reason or None, len(report.wrong)))
@@ -66,10 +67,10 @@ class Refinement:
                     self._best = (self._proposal, report)
                 is_faultless = report.has_passed and not report.wrong
                 if is_faultless or report.tampering or self._rounds_left <= 0:
+                    self._is_over = True
                     break
                 self._to_repair = await failures_of(self._proposal, report)
-            if not await self._repair(self._to_repair):
-                break
+            self._is_over = not await self._repair(self._to_repair)
             self._to_repair = None
         assert self._best is not None  # noqa: S101  one was examined
         return self._drafted(*self._best)

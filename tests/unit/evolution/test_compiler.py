@@ -20,7 +20,7 @@ from tests.unit.evolution.world import (
     parse,
 )
 from uhlp.clock import FakeClock
-from uhlp.errors import ModelProviderUnavailable, NoModelProvider, StateConflict
+from uhlp.errors import ModelProviderUnavailable, NoModelProvider, NotLeading, StateConflict
 from uhlp.traffic.samples import Sample, SampleStore
 from uhlp.traffic.split import input_hash, split_of
 
@@ -328,6 +328,29 @@ async def test_a_draft_is_not_refused_because_its_coder_cannot_be_asked_for_a_re
     assert candidate.state in ("shadow", "canary")
     assert [draft.stage for draft in candidate.drafts] == ["train_replay", None]
     assert candidate.costs.tokens_in == 100 * (2 + len(world.model.asked)), "two answers of the coder, and the model's"
+
+
+async def test_a_draft_that_could_not_be_written_down_is_not_paid_twice(world: World) -> None:
+    leads = world.fence
+
+    def lost() -> int | None:
+        raise NotLeading
+
+    def tokens_of(prompt: str) -> int:
+        if prompt.startswith("Write a Python handler"):
+            world.fence = lost
+        return 100
+
+    await world.record(lines(60))
+    world.model.tokens_of = tokens_of
+    world.model.coder.extend([coder_answer(), coder_answer(GOOD + "# again")])
+    candidate_id = await world.optimize()
+    assert world.state_of(candidate_id) == "discovered"
+    world.fence = leads
+    world.clock.advance(11)
+    await world.compiler.compile(candidate_id)
+    assert world.state_of(candidate_id) == "shadow"
+    assert len(world.model.specifications) == len(world.book.candidate(candidate_id).drafts) == 1
 
 
 async def test_a_decision_of_a_person_during_a_compilation_stands(world: World) -> None:
