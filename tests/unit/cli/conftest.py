@@ -1,10 +1,13 @@
 import asyncio
+import json
 import os
+import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -34,12 +37,10 @@ async def begun(
     **environment: str,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """`uhlp` with some arguments as its own process in `folder`, which is ended at the end."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("UHLP_")}
-    paths = os.pathsep.join(path for path in (str(Path.cwd()), os.environ.get("PYTHONPATH")) if path)
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "uhlp", *map(str, arguments),
         cwd=folder,
-        env={**kept, "PYTHONPATH": paths, "COLUMNS": "160", **environment},
+        env=_environment(environment),
         stdout=stdout,
         stderr=stderr,
     )  # fmt: skip
@@ -51,14 +52,41 @@ async def begun(
             await process.wait()
 
 
+def _environment(more: dict[str, str]) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("UHLP_")}
+    paths = os.pathsep.join(path for path in (str(Path.cwd()), os.environ.get("PYTHONPATH")) if path)
+    return {**kept, "PYTHONPATH": paths, "COLUMNS": "160", **more}
+
+
+@pytest.fixture(scope="session")
+def loaded_commands() -> Iterator[Path]:
+    """Where the process listens that runs commands without loading their libraries each time."""
+    with TemporaryDirectory(prefix="uhlp-commands-") as folder:
+        place = Path(folder) / "socket"
+        line = [sys.executable, "-P", str(Path(__file__).with_name("loaded_commands.py")), str(place)]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(line, env=_environment({}), stdin=pipe, stdout=pipe) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
+            yield place
+
+
 @pytest.fixture
-def uhlp(tmp_path: Path) -> Run:
+def uhlp(tmp_path: Path, loaded_commands: Path) -> Run:
     """Runs `uhlp` with some arguments in an empty folder, to its end."""
 
     async def run(*arguments: str | Path, **environment: str) -> Done:
-        async with begun(tmp_path, *arguments, **environment) as process:
-            out, err = await process.communicate()
-        return Done(process.returncode or 0, out.decode(), err.decode())
+        with TemporaryDirectory(prefix="uhlp-said-") as said:
+            out, err = Path(said) / "out", Path(said) / "err"
+            asked = {
+                "arguments": [str(argument) for argument in arguments], "folder": str(tmp_path),
+                "environment": _environment(environment), "out": str(out), "err": str(err),
+            }  # fmt: skip
+            reader, writer = await asyncio.open_unix_connection(loaded_commands)
+            writer.write(json.dumps(asked).encode() + b"\n")
+            status = int(await reader.read())
+            writer.close()
+            return Done(status, out.read_bytes().decode(), err.read_bytes().decode())
 
     return run
 
