@@ -22,6 +22,7 @@ from tests.unit.evolution.world import (
     parse,
 )
 from uhlp.errors import StateConflict
+from uhlp.evolution.config import EvolutionConfig
 from uhlp.evolution.rollouts import InTraffic
 from uhlp.evolution.statistics import Outcome
 from uhlp.optimization.optimization_oracle import Discovery
@@ -31,6 +32,12 @@ ONLY_FRUIT = GOOD.replace(
 )
 """Right in four of seven products; leaves the others to the model."""
 BETTER = GOOD + "\n# reads every product\n"
+
+
+@pytest.fixture
+def evolution_config() -> EvolutionConfig:
+    """A step of a canary takes half the requests: each story begins with the canary of another handler."""
+    return CONFIG.model_copy(update={"canary": CONFIG.canary.model_copy(update={"min_executions": 5})})
 
 
 async def in_service(world: World, code: str = ONLY_FRUIT, *, without: str = "-") -> str:
