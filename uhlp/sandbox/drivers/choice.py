@@ -1,6 +1,6 @@
 """Which driver the settings mean on this machine.
 
-`auto` is Docker when an engine answers at once and has the image of our runner: whoever built it wants sandboxes of it.
+`auto` is Docker when an engine answers soon and has the image of our runner: whoever built it wants sandboxes of it.
 Else it is processes, which work everywhere. Loading the Docker client takes most of a second, so only its users wait.
 """
 
@@ -24,7 +24,8 @@ from uhlp.sandbox.drivers.docker.engine import engine_url
 from uhlp.sandbox.drivers.process import ProcessDriver
 from uhlp.secret_references import SecretReader
 
-LOOK_LIMIT_S = 1.0
+LOOK_LIMIT_S = 3.0
+"""A busy engine, or one that its socket starts, may need a second; where there is none that is told at once."""
 _log = structlog.get_logger(__name__)
 
 
@@ -53,7 +54,7 @@ async def make_driver(
 async def choose_driver(
     url: str | None, environment: Mapping[str, str] = os.environ
 ) -> tuple[Literal["docker", "process"], str]:
-    """The driver's name and why; takes a second at most."""
+    """The driver's name and why; takes `LOOK_LIMIT_S` at most."""
     engine = engine_url(url, environment)
     try:
         async with asyncio.timeout(LOOK_LIMIT_S):
