@@ -5,7 +5,8 @@ from uhlp.tools import Usage
 
 
 class MeasurementFailed(Exception):
-    """The reference could not be asked; the text says why. It is no score, for or against the handler."""
+    """A model or the machine was not there to measure by; the text says why. It is no score, for or against the
+    handler."""
 
 
 class BudgetSpent(MeasurementFailed):

@@ -82,9 +82,7 @@ class Refinement:
             repaired = await self._proposer.repair(task, self._proposal, failures)
         except ProposalFailed as failure:
             if failure.retryable and not (self._best is not None and self._best[1].has_passed):
-                raise MeasurementFailed(
-                    failure.reason
-                ) from failure  # it is not the draft's fault that it stays as it is
+                raise MeasurementFailed(failure.reason) from failure  # the draft is not to blame
             log.info("repair_failed", app_id=task.app_id, component_id=task.component_id, why=failure.reason)
             return False
         if repaired is None:
