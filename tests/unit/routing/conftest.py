@@ -1,5 +1,5 @@
 """Routing is tested in evolution's worlds."""
 
-from tests.unit.evolution.conftest import empty_world, world
+from tests.unit.evolution.conftest import empty_world, evolution_config, world
 
-__all__ = ["empty_world", "world"]
+__all__ = ["empty_world", "evolution_config", "world"]
